@@ -1,0 +1,13 @@
+//! Compiles `bridge/v1/*.proto` (protox: no protoc needed).
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let files = ["bridge/v1/tunnel.proto", "bridge/v1/agent.proto", "bridge/v1/daemon.proto"];
+    for file in files {
+        println!("cargo:rerun-if-changed={file}");
+    }
+    let descriptors = protox::compile(files, ["."])?;
+    tonic_prost_build::configure()
+        .bytes(".bridge.v1.Data")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

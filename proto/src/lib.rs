@@ -1,0 +1,13 @@
+//! What bridge's two sides say to each other.
+//!
+//! `v1` holds the generated messages and services, `version` the handshake, `tunnel` the streams that one gRPC
+//! connection between a daemon and an agent carries. Both sides use this crate; it knows nothing of Kubernetes or HTTP.
+
+pub mod tunnel;
+pub mod version;
+
+/// The generated messages and services of `bridge.v1`.
+#[allow(clippy::all, missing_docs, unreachable_pub)]
+pub mod v1 {
+    tonic::include_proto!("bridge.v1");
+}
