@@ -143,8 +143,11 @@ func (g *grpcCall) chat(ctx context.Context) error {
 	if err := stream.CloseSend(); err != nil {
 		return err
 	}
-	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("chat went on after its end: %w", err)
+	switch extra, err := stream.Recv(); {
+	case err == nil:
+		return fmt.Errorf("a reply to nothing: %v", extra)
+	case !errors.Is(err, io.EOF):
+		return err
 	}
 	g.trailer = stream.Trailer()
 	return nil

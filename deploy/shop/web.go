@@ -78,11 +78,13 @@ func (s *web) front(w http.ResponseWriter, r *http.Request) {
 // askOrders returns the JSON of orders, or an error with the words of whoever answered
 // in its place.
 func (s *web) askOrders(r *http.Request) (json.RawMessage, error) {
-	to, err := url.JoinPath(s.ordersURL, "/")
+	to, err := url.Parse(s.ordersURL)
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, to+"?"+r.URL.RawQuery, nil)
+	to = to.JoinPath("/")
+	to.RawQuery = r.URL.RawQuery
+	req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, to.String(), nil)
 	if err != nil {
 		return nil, err
 	}

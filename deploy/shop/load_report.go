@@ -1,0 +1,116 @@
+package main
+
+// The counters of a load: memory does not grow with the number of requests.
+
+import (
+	"math"
+	"sync"
+	"time"
+)
+
+const (
+	keptFailures = 20
+	keptNames    = 1000
+	// Latencies are counted in buckets that are 1 % wide, from 1 µs to far over an hour.
+	bucketRatio = 1.01
+	buckets     = 2400
+)
+
+// summary is the line that load prints.
+type summary struct {
+	Seconds    float64          `json:"seconds"`
+	Requests   int64            `json:"requests"`
+	Failed     int64            `json:"failed"`
+	Failures   []failure        `json:"failures"` // the first of them
+	ByAnswerer map[string]int64 `json:"by_answerer"`
+	P50        float64          `json:"p50_ms"` // of what did not fail, as is all below
+	P99        float64          `json:"p99_ms"`
+	Max        float64          `json:"max_ms"`
+}
+
+type failure struct {
+	At     float64 `json:"at_s"` // when the request began, seconds after the load did
+	TookMS float64 `json:"took_ms"`
+	Reason string  `json:"reason"`
+}
+
+type report struct {
+	mu       sync.Mutex
+	begun    time.Time
+	requests int64
+	failed   int64
+	failures []failure
+	by       map[string]int64
+	latency  [buckets]int64
+	longest  time.Duration
+}
+
+func newReport() *report {
+	return &report{begun: time.Now(), by: map[string]int64{}, failures: []failure{}}
+}
+
+// add counts one request; by is empty where the answer named nobody.
+func (r *report) add(started time.Time, took time.Duration, by string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.requests++
+	if err != nil {
+		r.failed++
+		if len(r.failures) < keptFailures {
+			r.failures = append(r.failures, failure{round(started.Sub(r.begun).Seconds()), millis(took), err.Error()})
+		}
+		return
+	}
+	if by == "" {
+		by = "unknown"
+	}
+	if _, known := r.by[by]; !known && len(r.by) >= keptNames {
+		by = "others"
+	}
+	r.by[by]++
+	r.latency[bucketOf(took)]++
+	r.longest = max(r.longest, took)
+}
+
+func (r *report) summary() summary {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	by := make(map[string]int64, len(r.by))
+	for name, n := range r.by {
+		by[name] = n
+	}
+	return summary{
+		Seconds:    round(time.Since(r.begun).Seconds()),
+		Requests:   r.requests,
+		Failed:     r.failed,
+		Failures:   append([]failure{}, r.failures...),
+		ByAnswerer: by,
+		P50:        r.quantile(0.50),
+		P99:        r.quantile(0.99),
+		Max:        millis(r.longest),
+	}
+}
+
+func bucketOf(d time.Duration) int {
+	us := max(1, float64(d)/float64(time.Microsecond))
+	return min(buckets-1, int(math.Log(us)/math.Log(bucketRatio)))
+}
+
+// quantile is the upper edge of the bucket in which the q-th answer lies, in ms.
+func (r *report) quantile(q float64) float64 {
+	rank := int64(math.Ceil(q * float64(r.requests-r.failed)))
+	if rank == 0 {
+		return 0
+	}
+	for i, n := range r.latency {
+		if rank -= n; rank <= 0 {
+			return min(round(math.Pow(bucketRatio, float64(i+1))/1000), millis(r.longest))
+		}
+	}
+	return millis(r.longest)
+}
+
+// Nothing below a microsecond is printed.
+func millis(d time.Duration) float64 { return round(float64(d) / float64(time.Millisecond)) }
+
+func round(v float64) float64 { return math.Round(v*1000) / 1000 }
