@@ -64,6 +64,10 @@ type loadPlan struct {
 
 func loadRole(args []string) error {
 	plan, err := parseLoad(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Print(loadUsage)
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, loadUsage)
 	}
