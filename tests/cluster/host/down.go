@@ -1,0 +1,76 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"bridge/tests/cluster/plan"
+)
+
+// Down ends the cluster and everything that was started in its laptop, and removes all
+// that it made. Only the logs stay, until the next start.
+func Down(ctx context.Context, c plan.Cluster) error {
+	if inLaptop(c) {
+		return errors.New("must be run outside of the laptop, which it ends")
+	}
+	release, err := lock(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return clean(c)
+}
+
+// clean needs nothing to be there, and so removes also what is left of a start that
+// was cut short anywhere.
+func clean(c plan.Cluster) error {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		pids := strayNodes(c)
+		if len(pids) == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("processes %v do not end", pids)
+		}
+		for _, pid := range pids {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && err != syscall.ESRCH {
+				return fmt.Errorf("ending process %d: %w", pid, err)
+			}
+		}
+	}
+	if err := killCgroups(c); err != nil {
+		return err
+	}
+	if err := removeCgroups(c); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(c.Dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !ours[e.Name()] {
+			continue
+		}
+		if err := os.RemoveAll(c.Path(e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ours are the entries of the directory, but log: someone may have named a directory
+// that holds other things as well.
+var ours = map[string]bool{"pid": true, "ready": true, "bin": true, "path": true, "etc": true, "pki": true, "images": true,
+	"lib": true, "users": true, "admin.kubeconfig": true, "developer.kubeconfig": true}
+
+func lastLine(file string) string {
+	b, _ := os.ReadFile(file) // for an error message only
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return lines[len(lines)-1]
+}
