@@ -46,7 +46,7 @@ func ordersRole([]string) error {
 		patience:   patience,
 		life:       life,
 	}
-	return serveHTTP(l, s.handler(), life)
+	return s.serve(l)
 }
 
 type orders struct {
@@ -56,6 +56,15 @@ type orders struct {
 	menuFile   string
 	patience   time.Duration // with both neighbours together
 	life       lifetime
+	sockets    sync.WaitGroup // WebSockets: net/http forgets them
+}
+
+// serve returns when the lifetime has closed and the WebSockets have said goodbye.
+func (s *orders) serve(l net.Listener) error {
+	if err := serveHTTP(l, s.handler(), s.life); err != nil {
+		return err
+	}
+	return waitAtMost(&s.sockets, lastWords)
 }
 
 func (s *orders) handler() http.Handler {

@@ -207,6 +207,8 @@ func (s *orders) events(w http.ResponseWriter, r *http.Request) {
 
 // webSocket speaks first, then echoes each message behind its name.
 func (s *orders) webSocket(w http.ResponseWriter, r *http.Request) {
+	s.sockets.Add(1)
+	defer s.sockets.Done()
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true}) // any Origin: nothing here is anyone's own
 	if err != nil {
 		return // Accept has answered

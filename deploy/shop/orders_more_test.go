@@ -118,7 +118,7 @@ func TestSmallEndpoints(t *testing.T) {
 func TestWebSocketSpeaksFirstAndSaysGoodbye(t *testing.T) {
 	life := newEnding(0)
 	s := &orders{name: "o", life: life.lifetime}
-	addr := serve(t, life, func(l net.Listener) error { return serveHTTP(l, s.handler(), life.lifetime) })
+	addr := serve(t, life, s.serve)
 	if got := must(t, (*client).ws, "ws", "http://"+addr+"/ws", "--message", "a", "--message", "b"); got != "hello from o\no: a\no: b\n" {
 		t.Errorf("%q", got)
 	}

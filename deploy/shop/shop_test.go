@@ -70,7 +70,7 @@ func startOrders(t *testing.T, name, pricesAddr, stockAddr string) string {
 		name: name, pricesAddr: pricesAddr, stockAddr: stockAddr,
 		menuFile: "testdata/menu.txt", patience: 5 * time.Second, life: life.lifetime,
 	}
-	return serve(t, life, func(l net.Listener) error { return serveHTTP(l, s.handler(), life.lifetime) })
+	return serve(t, life, s.serve)
 }
 
 // nowhere is an address at which connections are refused.
