@@ -1,1 +1,3 @@
-//! (room being built)
+//! The laptop side of bridge: the command (`cli`), its daemon, and the agent that it carries.
+
+pub mod program;

@@ -1,0 +1,67 @@
+# `make help` says what there is. Each target installs what it needs and builds only what changed.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+ROOT := $(CURDIR)
+AGENT := $(ROOT)/target/agent/$(HOST)/agent/bridge-agent
+LOADER := $(ROOT)/target/loader/release/loader
+BRIDGE := $(ROOT)/target/release/bridge
+
+.PHONY: help build agent loader install dist cluster cluster-down demo test test-loader soak bench fmt clippy deny
+
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+build: agent loader ## The command with the agent inside: target/release/bridge
+	BRIDGE_AGENT_PROGRAM=$(AGENT) BRIDGE_AGENT_LOADER=$(LOADER) cargo build --release -p bridge
+
+# Static, because it runs on the images of others; an explicit --target keeps the flags away from build scripts.
+agent:
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build -p bridge-agent --profile agent --target $(HOST) \
+		--target-dir target/agent
+
+loader:
+	cargo build --release --locked --manifest-path agent/loader/Cargo.toml --target-dir target/loader
+
+install: build ## Install to $(DESTDIR)$(PREFIX)
+	local/package/install $(BRIDGE) $(DESTDIR)$(PREFIX)
+
+dist: build ## An archive to hand out: dist/bridge-VERSION-linux-ARCH.tar.gz
+	local/package/dist $(BRIDGE) $(AGENT)
+
+cluster: ## Bring up the test cluster (a real Kubernetes, in namespaces of its own)
+	tests/cluster/up
+
+cluster-down: ## Take the test cluster down
+	tests/cluster/down
+
+demo: build ## See it work: shop, one Service on the laptop, who answers what
+	tests/demo
+
+test: ## All tests: units, then the command against a real cluster (BRIDGE_TEST_CONTEXT: yours)
+	.ci/test
+
+# A container starts the loader, so that is how it is tested; `cargo test` alone does not build it.
+test-loader: loader
+	BRIDGE_TEST_LOADER=$(LOADER) cargo test -p bridge --test loader -- --ignored
+
+soak: build ## The tests that take longer than two minutes
+	tests/soak
+
+bench: build ## The comparisons of the design's budget, as tables
+	benches/run
+
+fmt: ## Format
+	cargo fmt --all
+	cargo fmt --manifest-path agent/loader/Cargo.toml
+
+clippy: ## Lint
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --release --locked --manifest-path agent/loader/Cargo.toml --target-dir target/loader -- -D warnings
+
+deny: ## Check licences, banned crates and sources of the dependencies
+	@cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked
+	cargo deny check bans licenses sources
+	cargo deny --manifest-path agent/loader/Cargo.toml check --config deny.toml bans licenses sources
