@@ -1,1 +1,25 @@
-//! (room being built)
+//! Every Kubernetes object that bridge creates: YAML with typed holes (`objects/`), and the pure functions that fill it.
+//!
+//! In goes what is known of a Service and of its pods ([`StandIn`]), as JSON where Kubernetes may know more than we do;
+//! out come objects as JSON, ready to be created in this order: [`secret`], [`program`] and [`origin_service`], then
+//! [`deployment`], which needs the address that the origin's Service was given. No Kubernetes client and none of its
+//! types in here.
+
+mod error;
+mod holes;
+mod names;
+mod pod;
+mod program;
+mod service;
+mod stand_in;
+
+pub use error::DeployError;
+pub use names::{
+    ABOUT_ANNOTATION, MANAGED_BY_LABEL, Names, SERVICE_LABEL, STAND_IN_LABEL, attached_selector, names,
+};
+pub use pod::main_container;
+pub use program::{Program, ProgramPart};
+pub use service::{ListenPort, ServiceFacts, ServicePort, TargetPort, resolve_ports};
+pub use stand_in::{
+    AgentSource, OwnPorts, StandIn, deployment, origin_service, own_ports, program, replicas_for, secret,
+};

@@ -1,0 +1,143 @@
+//! What our objects are called and labelled: after the Service and the stand-in's short random id, in 63 characters.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// On every object of ours; its value is the stand-in's id.
+pub const STAND_IN_LABEL: &str = "bridge.dev/stand-in";
+/// On every object of ours; its value is the Service's name.
+pub const SERVICE_LABEL: &str = "bridge.dev/service";
+/// On every object of ours; its value is `bridge`.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// On every object of ours: who made it, what for, and how to remove it.
+pub const ABOUT_ANNOTATION: &str = "bridge.dev/about";
+
+/// The longest name that a Service, and a label's value, may have.
+const LONGEST: usize = 63;
+/// Room for the longest of the suffixes below.
+const LONGEST_SUFFIX: usize = "-program-9".len();
+
+/// The names of one stand-in's objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// The Deployment; also the value of all keys of the attached selector.
+    pub stand_in: String,
+    /// The Service in front of the origin.
+    pub origin: String,
+    /// The Secret with the key.
+    pub secret: String,
+}
+
+impl Names {
+    /// The ConfigMap with the given part of the agent program.
+    #[must_use]
+    pub fn program(&self, part: usize) -> String {
+        format!("{}-program-{part}", self.stand_in)
+    }
+}
+
+/// The names for a Service and the id of its stand-in (a few characters of `a-z0-9`). A Service's name that is too long
+/// is cut, and told from others by a hash.
+#[must_use]
+pub fn names(service: &str, id: &str) -> Names {
+    let tail = format!("-bridge-{id}");
+    let room = LONGEST - LONGEST_SUFFIX - tail.len();
+    let stand_in = if service.len() <= room {
+        format!("{service}{tail}")
+    } else {
+        format!("{}{tail}", cut(service, room))
+    };
+    Names { origin: format!("{stand_in}-origin"), secret: format!("{stand_in}-key"), stand_in }
+}
+
+fn cut(name: &str, room: usize) -> String {
+    let digest = Sha256::digest(name.as_bytes());
+    let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let kept = name.get(..room - hash.len() - 1).unwrap_or_default().trim_end_matches('-');
+    format!("{kept}-{hash}")
+}
+
+/// The selector that leads to the stand-in: exactly the original's keys, each with the stand-in's name. Whatever merge
+/// of it and the original a later `apply` makes is the original, never one that matches nothing.
+#[must_use]
+pub fn attached_selector(original: &BTreeMap<String, String>, stand_in: &str) -> BTreeMap<String, String> {
+    original.keys().map(|key| (key.clone(), stand_in.to_owned())).collect()
+}
+
+/// The labels of every object of one stand-in.
+pub(crate) fn labels(service: &str, id: &str) -> Value {
+    json!({ MANAGED_BY_LABEL: "bridge", SERVICE_LABEL: service, STAND_IN_LABEL: id })
+}
+
+/// The labels of the stand-in's pods: ours, and those that the attached selector asks for.
+pub(crate) fn pod_labels(service: &str, id: &str, attached: &BTreeMap<String, String>) -> Value {
+    let mut labels = labels(service, id);
+    for (key, value) in attached {
+        if key != SERVICE_LABEL && key != STAND_IN_LABEL {
+            labels[key] = json!(value);
+        }
+    }
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_tell_service_and_stand_in() {
+        let names = names("orders", "7f3a");
+        assert_eq!(names.stand_in, "orders-bridge-7f3a");
+        assert_eq!(names.origin, "orders-bridge-7f3a-origin");
+        assert_eq!(names.secret, "orders-bridge-7f3a-key");
+        assert_eq!(names.program(1), "orders-bridge-7f3a-program-1");
+    }
+
+    #[test]
+    fn long_names_are_cut_and_stay_apart() {
+        let (one, two) = (format!("{}-a", "x".repeat(60)), format!("{}-b", "x".repeat(60)));
+        assert_ne!(names(&one, "7f3a"), names(&two, "7f3a"));
+    }
+
+    fn service_name() -> impl Strategy<Value = String> {
+        "[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
+    }
+
+    /// RFC 1035 label, which the name of a Service must be.
+    fn is_label(name: &str) -> bool {
+        name.len() <= 63
+            && name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.ends_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_is_valid(service in service_name(), id in "[a-z0-9]{4,8}") {
+            let names = names(&service, &id);
+            for name in [&names.stand_in, &names.origin, &names.secret, &names.program(9)] {
+                prop_assert!(is_label(name), "{}", name);
+                prop_assert!(name.contains(&id));
+            }
+        }
+
+        #[test]
+        fn different_services_have_different_names(one in service_name(), two in service_name()) {
+            prop_assume!(one != two);
+            prop_assert_ne!(names(&one, "7f3a").stand_in, names(&two, "7f3a").stand_in);
+        }
+
+        #[test]
+        fn the_attached_selector_has_the_originals_keys(
+            original in prop::collection::btree_map("[a-z./]{1,20}", "[a-z]{0,20}", 1..5)
+        ) {
+            let attached = attached_selector(&original, "orders-bridge-7f3a");
+            prop_assert!(attached.keys().eq(original.keys()));
+            prop_assert!(attached.values().all(|value| value == "orders-bridge-7f3a"));
+        }
+    }
+}
