@@ -29,17 +29,13 @@ func Down(ctx context.Context, c plan.Cluster) error {
 // clean needs nothing to be there, and so removes also what is left of a start that
 // was cut short anywhere.
 func clean(c plan.Cluster) error {
-	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		pids := strayNodes(c)
-		if len(pids) == 0 {
-			break
+	for _, pid := range strayNodes(c) {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && err != syscall.ESRCH {
+			return fmt.Errorf("ending process %d: %w", pid, err)
 		}
-		if time.Now().After(end) {
-			return fmt.Errorf("processes %v do not end", pids)
-		}
-		for _, pid := range pids {
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && err != syscall.ESRCH {
-				return fmt.Errorf("ending process %d: %w", pid, err)
+		for end := time.Now().Add(time.Minute); !ended(pid); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				return fmt.Errorf("process %d does not end", pid)
 			}
 		}
 	}
@@ -62,6 +58,17 @@ func clean(c plan.Cluster) error {
 		}
 	}
 	return nil
+}
+
+// ended tells whether a process has gone, or is a zombie: then all of its PID namespace
+// has gone before it. Its command line goes earlier.
+func ended(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	_, rest, _ := strings.Cut(string(b), ") ")
+	return strings.HasPrefix(rest, "Z") || strings.HasPrefix(rest, "X")
 }
 
 // ours are the entries of the directory, but log: someone may have named a directory

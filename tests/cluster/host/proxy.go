@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -15,7 +16,7 @@ import (
 	"bridge/tests/cluster/plan"
 )
 
-const proxyHealth = "http://127.0.0.1:10256/healthz"
+const proxyHealth = "127.0.0.1:10256"
 
 // ProxySync changes kube-proxy's minSyncPeriod while the cluster runs: it restarts
 // kube-proxy, whose rules stay in force meanwhile, and waits until it is back.
@@ -84,9 +85,17 @@ func killProxy(c plan.Cluster) error {
 	return nil
 }
 
-// proxyHealthy asks in the network of the calling thread.
+// proxyHealthy asks in the network of the calling thread: a socket belongs to where it
+// is made, and the HTTP client would make it on another thread.
 func proxyHealthy() error {
-	r, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}).Get(proxyHealth)
+	conn, err := net.Dial("tcp", proxyHealth)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	t := &http.Transport{DisableKeepAlives: true,
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}
+	r, err := (&http.Client{Transport: t, Timeout: time.Second}).Get("http://" + proxyHealth + "/healthz")
 	if err != nil {
 		return err
 	}
