@@ -7,6 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let descriptors = protox::compile(files, ["."])?;
     tonic_prost_build::configure()
+        .build_transport(false)
         .bytes(".bridge.v1.Data")
         .compile_fds(descriptors)?;
     Ok(())

@@ -16,7 +16,9 @@ pub fn ours() -> Version {
 
 /// Two programs that have no revision in common.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{older_name} {older} is too old for {newer_name} {newer}: use the same version of bridge on both sides")]
+#[error(
+    "{older_name} {older} is too old for {newer_name} {newer}: use the same version of bridge on both sides"
+)]
 pub struct Mismatch {
     older_name: String,
     older: String,
@@ -66,9 +68,10 @@ mod tests {
     #[test]
     fn without_one_the_message_names_the_older_program() {
         let (old, new) = (version("1.0", 1, 3), version("9.0", 4, 9));
-        for result in
-            [agree_between("the agent", &old, "the daemon", &new), agree_between("the daemon", &new, "the agent", &old)]
-        {
+        for result in [
+            agree_between("the agent", &old, "the daemon", &new),
+            agree_between("the daemon", &new, "the agent", &old),
+        ] {
             let message = result.expect_err("no common revision").to_string();
             assert!(message.starts_with("the agent 1.0 is too old for the daemon 9.0"), "{message}");
         }

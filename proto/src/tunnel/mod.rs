@@ -1,1 +1,26 @@
-//! (room being built)
+//! The tunnel: many byte streams over one gRPC connection, one bidirectional call each.
+//!
+//! `engine` decides (offsets, credit, half-close; no I/O, no clock), `budget` bounds what all streams of a tunnel may
+//! hold, `stream` is the thin tokio part: a call's two message streams become one `TunnelStream` of bytes. `alive`
+//! tells a silent connection from a slow one.
+//!
+//! HTTP/2's own windows are wide and always drained at once, so a stalled stream holds up nobody else; what bounds a
+//! stream is the credit of its own messages, granted as the far socket takes the bytes.
+
+pub mod alive;
+mod budget;
+mod engine;
+mod stream;
+
+pub use budget::Budget;
+pub use engine::{FRAME, MAX_WINDOW, MIN_WINDOW};
+pub use stream::{FrameSender, Offered, Refused, ResetBy, TunnelStream, offered};
+
+/// HTTP/2 window of one stream, in bytes: more than any credit, so that it never is what bounds a stream.
+pub const HTTP2_STREAM_WINDOW: u32 = 2 * MAX_WINDOW as u32;
+/// HTTP/2 window of the connection, in bytes. Drained at once, so it only has to cover a round trip.
+pub const HTTP2_CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// Calls open at a time on one tunnel, at both ends (hyper's default of 200 would hang the 201st).
+pub const HTTP2_STREAMS: u32 = 20_000;
+/// What all streams of one tunnel may hold beyond their minimum, in bytes.
+pub const TUNNEL_BUDGET: u64 = 64 * 1024 * 1024;

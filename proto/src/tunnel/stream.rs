@@ -1,0 +1,479 @@
+//! A gRPC call's two message streams as one stream of bytes.
+//!
+//! A task per stream drains the incoming messages at once (so HTTP/2's windows never fill) into a queue that credit
+//! bounds; reading takes from the queue and grants credit, writing spends credit. All decisions are the engine's.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, future};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::PollSender;
+use tonic::Status;
+
+use super::budget::Budget;
+use super::engine::{Receiving, Sending, Violation};
+use crate::v1::frame::Kind;
+use crate::v1::{self, Cause, Frame};
+
+/// The outgoing messages of a call. Only `Ok` is ever sent; the type is what a tonic server's answer is made of.
+pub type FrameSender = mpsc::Sender<Result<Frame, Status>>;
+
+/// The far end could not be reached; not one byte was delivered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {detail}", cause_text(*.cause))]
+pub struct Refused {
+    /// Why.
+    pub cause: Cause,
+    /// More about it, for people.
+    pub detail: String,
+}
+
+/// The stream ended before its time. Read and write errors carry this as their source.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {detail}", cause_text(*.cause))]
+pub struct ResetBy {
+    /// Why.
+    pub cause: Cause,
+    /// More about it, for people.
+    pub detail: String,
+}
+
+fn cause_text(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Unspecified => "no reason given",
+        Cause::Refused => "connection refused",
+        Cause::TimedOut => "timed out",
+        Cause::Unreachable => "unreachable",
+        Cause::NoSuchName => "no such name",
+        Cause::Reset => "connection reset",
+        Cause::Cancelled => "cancelled",
+        Cause::TunnelLost => "the tunnel was lost",
+        Cause::Protocol => "protocol violated",
+        Cause::Forbidden => "not allowed",
+    }
+}
+
+impl From<ResetBy> for io::Error {
+    fn from(reset: ResetBy) -> Self {
+        let kind = match reset.cause {
+            Cause::TunnelLost => io::ErrorKind::ConnectionAborted,
+            _ => io::ErrorKind::ConnectionReset,
+        };
+        io::Error::new(kind, reset)
+    }
+}
+
+/// Whether the far end has answered the wish for this stream.
+#[derive(Debug)]
+enum Answer {
+    Awaited,
+    Opened,
+    Refused(Refused),
+}
+
+#[derive(Debug)]
+struct State {
+    sending: Sending,
+    receiving: Receiving,
+    queue: VecDeque<Bytes>,
+    answer: Answer,
+    ended: Option<ResetBy>,
+    /// What the task is to send when there is room: the newest limit, and the reset that ends everything.
+    credit_due: Option<u64>,
+    reset_due: Option<ResetBy>,
+    /// The `TunnelStream` is gone.
+    dropped: bool,
+    read_waker: Option<Waker>,
+    write_waker: Option<Waker>,
+    answer_waker: Option<Waker>,
+}
+
+impl State {
+    fn wake_all(&mut self) {
+        for waker in
+            [self.read_waker.take(), self.write_waker.take(), self.answer_waker.take()].into_iter().flatten()
+        {
+            waker.wake();
+        }
+    }
+
+    fn end(&mut self, reset: ResetBy) {
+        self.ended.get_or_insert(reset);
+        self.queue.clear();
+        self.wake_all();
+    }
+
+    fn is_complete(&self) -> bool {
+        self.sending.is_finished() && self.receiving.is_finished()
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// The task has something to send.
+    due: Notify,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code that holds the lock can leave the state half changed, so a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A byte stream through the tunnel.
+///
+/// `shutdown` half-closes. Dropped before both directions are finished, it resets the stream (`CANCELLED`). After a
+/// reset, or when the tunnel is lost, reads and writes fail with an error whose source is a [`ResetBy`].
+#[derive(Debug)]
+pub struct TunnelStream {
+    shared: Arc<Shared>,
+    outgoing: PollSender<Result<Frame, Status>>,
+}
+
+impl TunnelStream {
+    /// How many messages a call's outgoing channel should hold: enough to keep the connection busy, few enough that a
+    /// slow uplink has little to catch up with.
+    pub const QUEUE: usize = 4;
+
+    /// For the side that wants the stream: asks for it at once. Data may be written before the answer.
+    pub fn open(
+        open: v1::Open,
+        incoming: impl Stream<Item = Result<Frame, Status>> + Send + Unpin + 'static,
+        outgoing: FrameSender,
+        budget: &Budget,
+    ) -> Self {
+        // A fresh call's channel has room; if the call is already gone, its incoming side says so.
+        let _ = outgoing.try_send(Ok(frame(Kind::Open(open))));
+        Self::start(Answer::Awaited, incoming, outgoing, budget)
+    }
+
+    /// Resolves once the far end is connected, or to why it is not.
+    pub async fn opened(&mut self) -> Result<(), Refused> {
+        future::poll_fn(|cx| {
+            let mut state = self.shared.lock();
+            match (&state.answer, &state.ended) {
+                (Answer::Opened, _) => Poll::Ready(Ok(())),
+                (Answer::Refused(refused), _) => Poll::Ready(Err(refused.clone())),
+                (Answer::Awaited, Some(reset)) => {
+                    Poll::Ready(Err(Refused { cause: reset.cause, detail: reset.detail.clone() }))
+                }
+                (Answer::Awaited, None) => {
+                    state.answer_waker = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// Ends both directions at once and tells the far end why.
+    pub fn reset(self, cause: Cause, detail: impl Into<String>) {
+        self.reset_because(ResetBy { cause, detail: detail.into() });
+    }
+
+    /// Bytes sent and received so far.
+    pub fn bytes(&self) -> (u64, u64) {
+        let state = self.shared.lock();
+        (state.sending.bytes(), state.receiving.bytes())
+    }
+
+    fn reset_because(&self, reset: ResetBy) {
+        let mut state = self.shared.lock();
+        if state.ended.is_none() {
+            state.reset_due = Some(reset.clone());
+            state.end(reset);
+            self.shared.due.notify_one();
+        }
+    }
+
+    fn start(
+        answer: Answer,
+        incoming: impl Stream<Item = Result<Frame, Status>> + Send + Unpin + 'static,
+        outgoing: FrameSender,
+        budget: &Budget,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                sending: Sending::new(),
+                receiving: Receiving::new(budget.share()),
+                queue: VecDeque::new(),
+                answer,
+                ended: None,
+                credit_due: None,
+                reset_due: None,
+                dropped: false,
+                read_waker: None,
+                write_waker: None,
+                answer_waker: None,
+            }),
+            due: Notify::new(),
+        });
+        tokio::spawn(carry(shared.clone(), incoming, outgoing.clone()));
+        Self { shared, outgoing: PollSender::new(outgoing) }
+    }
+
+    /// Waits for room in the outgoing channel; an error if the call is gone.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match ready!(self.outgoing.poll_reserve(cx)) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(_) => Poll::Ready(Err(self.ended_error())),
+        }
+    }
+
+    fn send(&mut self, kind: Kind) -> io::Result<()> {
+        self.outgoing.send_item(Ok(frame(kind))).map_err(|_| self.ended_error())
+    }
+
+    fn ended_error(&self) -> io::Error {
+        self.shared.lock().ended.clone().unwrap_or_else(tunnel_lost).into()
+    }
+}
+
+impl Drop for TunnelStream {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.dropped = true;
+        if state.ended.is_none() && !state.is_complete() {
+            let reset = ResetBy { cause: Cause::Cancelled, detail: String::new() };
+            state.reset_due = Some(reset.clone());
+            state.end(reset);
+        }
+        self.shared.due.notify_one();
+    }
+}
+
+impl AsyncRead for TunnelStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.shared.lock();
+        if let Some(reset) = &state.ended {
+            return Poll::Ready(Err(reset.clone().into()));
+        }
+        let mut taken = 0;
+        while let Some(front) = state.queue.front_mut() {
+            let len = front.len().min(buf.remaining());
+            if len == 0 {
+                break;
+            }
+            buf.put_slice(&front.split_to(len));
+            taken += len;
+            if front.is_empty() {
+                state.queue.pop_front();
+            }
+        }
+        if taken > 0 {
+            if let Some(limit) = state.receiving.taken(taken) {
+                state.credit_due = Some(limit);
+                self.shared.due.notify_one();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        if state.receiving.is_finished() || buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        state.read_waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for TunnelStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        ready!(self.poll_room(cx))?;
+        let (offset, len) = {
+            let mut state = self.shared.lock();
+            if let Some(reset) = &state.ended {
+                return Poll::Ready(Err(reset.clone().into()));
+            }
+            if state.sending.is_finished() {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            let len = state.sending.room().min(buf.len());
+            if len == 0 {
+                state.write_waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            (state.sending.sent(len), len)
+        };
+        let bytes = Bytes::copy_from_slice(&buf[..len]);
+        self.send(Kind::Data(v1::Data { offset, bytes }))?;
+        Poll::Ready(Ok(len))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.shared.lock().sending.is_finished() {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_room(cx))?;
+        let finish = {
+            let mut state = self.shared.lock();
+            if let Some(reset) = &state.ended {
+                return Poll::Ready(Err(reset.clone().into()));
+            }
+            state.sending.finish()
+        };
+        if let Some(offset) = finish {
+            self.send(Kind::Finish(v1::Finish { offset }))?;
+            self.shared.due.notify_one();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A stream that the other side asks for, not answered yet.
+#[derive(Debug)]
+pub struct Offered {
+    /// What it asks for.
+    pub open: v1::Open,
+    stream: TunnelStream,
+}
+
+impl Offered {
+    /// The far end is connected.
+    pub async fn accept(mut self) -> io::Result<TunnelStream> {
+        self.stream.shared.lock().answer = Answer::Opened;
+        future::poll_fn(|cx| self.stream.poll_room(cx)).await?;
+        self.stream.send(Kind::Opened(v1::Opened {}))?;
+        Ok(self.stream)
+    }
+
+    /// It cannot be reached.
+    pub async fn refuse(mut self, cause: Cause, detail: impl Into<String>) -> io::Result<()> {
+        let detail = detail.into();
+        future::poll_fn(|cx| self.stream.poll_room(cx)).await?;
+        self.stream.send(Kind::Refused(v1::Refused { cause: cause.into(), detail: detail.clone() }))?;
+        self.stream.shared.lock().end(ResetBy { cause, detail });
+        Ok(())
+    }
+}
+
+/// For the side that parks a call: waits until the other side asks for a stream on it. `None`: the call ended unused.
+pub async fn offered(
+    mut incoming: impl Stream<Item = Result<Frame, Status>> + Send + Unpin + 'static,
+    outgoing: FrameSender,
+    budget: &Budget,
+) -> Result<Option<Offered>, Status> {
+    match incoming.next().await.transpose()?.map(|frame| frame.kind) {
+        None => Ok(None),
+        Some(Some(Kind::Open(open))) => {
+            let stream = TunnelStream::start(Answer::Awaited, incoming, outgoing, budget);
+            Ok(Some(Offered { open, stream }))
+        }
+        Some(_) => Err(Status::invalid_argument("the first message of a stream must be `open`")),
+    }
+}
+
+/// Carries one stream's messages until both directions are finished or it is reset.
+async fn carry(
+    shared: Arc<Shared>,
+    mut incoming: impl Stream<Item = Result<Frame, Status>> + Unpin,
+    outgoing: FrameSender,
+) {
+    loop {
+        let (credit_due, reset_due, over) = {
+            let state = shared.lock();
+            let complete = state.is_complete() || state.ended.is_some();
+            (state.credit_due.is_some(), state.reset_due.clone(), complete && state.reset_due.is_none())
+        };
+        if let Some(reset) = reset_due {
+            // Nothing else is left to do, so waiting for room holds up nobody; a call that is gone needs no reset.
+            let message = v1::Reset { cause: reset.cause.into(), detail: reset.detail };
+            let _ = outgoing.send(Ok(frame(Kind::Reset(message)))).await;
+            return;
+        }
+        if over {
+            return;
+        }
+        tokio::select! {
+            next = incoming.next() => shared.lock().receive(next),
+            permit = outgoing.reserve(), if credit_due => {
+                let limit = shared.lock().credit_due.take();
+                if let (Ok(permit), Some(limit)) = (permit, limit) {
+                    permit.send(Ok(frame(Kind::Credit(v1::Credit { limit }))));
+                }
+            }
+            () = shared.due.notified() => {}
+        }
+    }
+}
+
+impl State {
+    /// One message of the other side, or the end of its messages.
+    fn receive(&mut self, next: Option<Result<Frame, Status>>) {
+        let kind = match next {
+            Some(Ok(Frame { kind: Some(kind) })) => kind,
+            // A kind that this revision does not know: additions that matter come with a new revision.
+            Some(Ok(Frame { kind: None })) => return,
+            Some(Err(_)) | None => return self.end(tunnel_lost()),
+        };
+        let done = match kind {
+            Kind::Data(data) => self.receiving.data(data.offset, data.bytes.len()).map(|()| {
+                if !data.bytes.is_empty() {
+                    self.queue.push_back(data.bytes);
+                }
+                wake(&mut self.read_waker);
+            }),
+            Kind::Finish(finish) => self.receiving.finish(finish.offset).map(|()| wake(&mut self.read_waker)),
+            Kind::Credit(credit) => {
+                self.sending.credited(credit.limit);
+                wake(&mut self.write_waker);
+                Ok(())
+            }
+            Kind::Opened(_) => {
+                self.answer = Answer::Opened;
+                wake(&mut self.answer_waker);
+                Ok(())
+            }
+            Kind::Refused(refused) => {
+                let (cause, detail) = (refused.cause(), refused.detail);
+                self.answer = Answer::Refused(Refused { cause, detail: detail.clone() });
+                self.end(ResetBy { cause, detail });
+                Ok(())
+            }
+            Kind::Reset(reset) => {
+                self.end(ResetBy { cause: reset.cause(), detail: reset.detail });
+                Ok(())
+            }
+            Kind::Open(_) => Ok(()),
+        };
+        if let Err(violation) = done {
+            self.violated(&violation);
+        }
+    }
+
+    fn violated(&mut self, violation: &Violation) {
+        let reset = ResetBy { cause: Cause::Protocol, detail: violation.to_string() };
+        self.reset_due = Some(reset.clone());
+        self.end(reset);
+    }
+}
+
+fn wake(waker: &mut Option<Waker>) {
+    if let Some(waker) = waker.take() {
+        waker.wake();
+    }
+}
+
+fn tunnel_lost() -> ResetBy {
+    ResetBy { cause: Cause::TunnelLost, detail: "the connection between laptop and agent ended".to_owned() }
+}
+
+fn frame(kind: Kind) -> Frame {
+    Frame { kind: Some(kind) }
+}
+
+#[cfg(test)]
+mod tests;
