@@ -17,14 +17,19 @@ import (
 	"bridge/tests/cluster/plan"
 )
 
+// NeedRoot is an error for everybody else.
+func NeedRoot() error {
+	if os.Geteuid() != 0 {
+		return errors.New("needs root, for namespaces and cgroups")
+	}
+	return nil
+}
+
 var errDown = errors.New("the cluster is down: start it with tests/cluster/up")
 
 // lock keeps two commands that change the cluster apart. It is on the directory, so
 // that there is no file to be left behind, and goes with the process.
 func lock(ctx context.Context, c plan.Cluster) (release func(), err error) {
-	if os.Geteuid() != 0 {
-		return nil, errors.New("needs root, for namespaces and cgroups")
-	}
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return nil, err
 	}

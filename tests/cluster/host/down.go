@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"syscall"
@@ -17,6 +18,9 @@ import (
 func Down(ctx context.Context, c plan.Cluster) error {
 	if inLaptop(c) {
 		return errors.New("must be run outside of the laptop, which it ends")
+	}
+	if _, err := os.Stat(c.Dir); errors.Is(err, fs.ErrNotExist) {
+		return clean(c) // nobody has a lock on it, and it should not appear
 	}
 	release, err := lock(ctx, c)
 	if err != nil {
@@ -46,7 +50,7 @@ func clean(c plan.Cluster) error {
 		return err
 	}
 	entries, err := os.ReadDir(c.Dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	for _, e := range entries {

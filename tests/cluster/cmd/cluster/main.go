@@ -59,6 +59,9 @@ func command(name string, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := host.NeedRoot(); err != nil {
+		return err
+	}
 	switch name {
 	case "up":
 		return up(c, args)
