@@ -1,1 +1,24 @@
-//! (room being built)
+//! The cluster side of bridge: stands in front of a Service and routes each request.
+//!
+//! `listen` accepts connections on the target's ports; `connection` learns what each one speaks and relays it;
+//! `http1` parses and frames, and takes one request at a time to the origin or to a laptop; `routes` decides which.
+//! `control` is the gRPC service that daemons use, `sessions` what they hold here, `inbound` the streams to them.
+//! `drain` is the way out, `readiness` what the kubelet asks. Nothing here knows Kubernetes.
+
+pub mod args;
+pub mod log;
+
+mod agent;
+mod connection;
+mod control;
+mod drain;
+mod http1;
+mod inbound;
+mod limits;
+mod listen;
+mod readiness;
+mod routes;
+mod sessions;
+
+pub use agent::{Agent, Config, Forward, StartError};
+pub use drain::{DrainTimes, Drained};

@@ -1,1 +1,40 @@
-fn main() {}
+//! bridge-agent: the cluster side of bridge, one process per agent pod.
+
+use anyhow::Context as _;
+use bridge_agent::{Agent, DrainTimes, args::Args, log};
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// As a shell reports a program that SIGINT ended.
+const INTERRUPTED: i32 = 130;
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    log::init(args.log_format, &args.log_level);
+    let config = args.into_config()?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(run(config))
+}
+
+async fn run(config: bridge_agent::Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let agent = Agent::start(config).await?;
+    let drained = async {
+        terminate.recv().await;
+        agent.drain(DrainTimes::default()).await
+    };
+    tokio::select! {
+        drained = drained => {
+            tracing::info!(cut = drained.cut, "drained");
+            Ok(())
+        }
+        _ = interrupt.recv() => std::process::exit(INTERRUPTED),
+    }
+}

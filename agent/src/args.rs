@@ -1,0 +1,114 @@
+//! The command line. Arguments and no environment, because the pod's environment is the origin's.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+use crate::{Config, Forward};
+
+/// Stands in front of a Service and routes each request, to its origin or to a laptop.
+#[derive(Debug, Parser)]
+#[command(name = "bridge-agent", version)]
+pub struct Args {
+    /// Listen on this port for what belongs to this address of the origin (repeatable)
+    #[arg(long = "forward", value_name = "PORT=ADDRESS:PORT", required = true, value_parser = parse_forward)]
+    pub forward: Vec<Forward>,
+    /// Port for daemons, on loopback only
+    #[arg(long, value_name = "PORT")]
+    pub control: u16,
+    /// Port that tells whether this agent is ready
+    #[arg(long, value_name = "PORT")]
+    pub readiness: u16,
+    /// File with the key that daemons must know; it may appear later
+    #[arg(long, value_name = "PATH")]
+    pub key_file: PathBuf,
+    /// Name of this pod
+    #[arg(long, value_name = "POD", env = "HOSTNAME", default_value = "bridge-agent")]
+    pub name: String,
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// error, warn, info, debug, trace, or a filter like `info,bridge_agent=debug`
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log_level: String,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Arguments that contradict each other.
+#[derive(Debug, thiserror::Error)]
+#[error("port {0} is given more than once: each port has one use")]
+pub struct PortGivenTwice(u16);
+
+impl Args {
+    /// What the agent is started with.
+    pub fn into_config(self) -> Result<Config, PortGivenTwice> {
+        let mut ports: Vec<u16> = self.forward.iter().map(|forward| forward.listen).collect();
+        ports.extend([self.control, self.readiness]);
+        ports.sort_unstable();
+        if let Some(pair) = ports.windows(2).find(|pair| pair[0] == pair[1] && pair[0] != 0) {
+            return Err(PortGivenTwice(pair[0]));
+        }
+        Ok(Config {
+            forward: self.forward,
+            control: self.control,
+            readiness: self.readiness,
+            key_file: self.key_file,
+            name: self.name,
+        })
+    }
+}
+
+fn parse_forward(text: &str) -> Result<Forward, String> {
+    let shape = || format!("`{text}` is not of the form PORT=ADDRESS:PORT, for example 8080=10.96.0.7:80");
+    let (listen, origin) = text.split_once('=').ok_or_else(shape)?;
+    let listen = listen.parse().map_err(|_| shape())?;
+    let origin: SocketAddr = origin.parse().map_err(|_| shape())?;
+    Ok(Forward { listen, origin: normal(origin) })
+}
+
+/// An IPv4 address in IPv6 clothes is the IPv4 address.
+fn normal(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V6(v6) => SocketAddr::new(v6.to_canonical(), address.port()),
+        IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        Args::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn forwards_are_addresses_of_either_family() {
+        let args = parse(
+            "bridge-agent --forward 8080=10.96.0.7:80 --forward 9090=[fd00::7]:90 --control 1 --readiness 2 --key-file k",
+        )
+        .expect("a good command line");
+        let origins: Vec<String> = args.forward.iter().map(|forward| forward.origin.to_string()).collect();
+        assert_eq!(origins, ["10.96.0.7:80", "[fd00::7]:90"]);
+    }
+
+    #[test]
+    fn names_are_no_addresses() {
+        let error = parse("bridge-agent --forward 8080=orders:80 --control 1 --readiness 2 --key-file k");
+        assert!(error.expect_err("a name").to_string().contains("PORT=ADDRESS:PORT"));
+    }
+
+    #[test]
+    fn a_port_has_one_use() {
+        let args =
+            parse("bridge-agent --forward 8080=10.96.0.7:80 --control 8080 --readiness 2 --key-file k");
+        let error = args.expect("each argument is good").into_config().expect_err("8080 twice");
+        assert!(error.to_string().contains("8080"));
+    }
+}

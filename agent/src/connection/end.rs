@@ -1,0 +1,115 @@
+//! One end of a connection: its byte stream, what was read from it, and which directions are over.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bridge_proto::tunnel::TunnelStream;
+use bridge_proto::v1::Cause;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::buffer::Buffer;
+
+/// How long a side that was told the end may still send what nobody wants.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A byte stream that can be ended the hard way.
+pub(crate) trait Side: AsyncRead + AsyncWrite + Unpin {
+    /// Whether reading makes sense now; spares a buffer while nothing is there.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Ends it so that the peer sees a reset, not an orderly end.
+    fn abort(self);
+}
+
+impl Side for TcpStream {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+
+    fn abort(self) {
+        // If it fails, the connection is gone already.
+        let _ = self.set_zero_linger();
+    }
+}
+
+impl Side for TunnelStream {
+    fn poll_readable(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn abort(self) {
+        self.reset(Cause::Reset, "the caller's connection was reset");
+    }
+}
+
+/// A side and what is known of it.
+#[derive(Debug)]
+pub(crate) struct End<S> {
+    pub(crate) side: S,
+    /// Bytes that came from it and did not go on yet.
+    pub(crate) read: Buffer,
+    /// It sent its last byte.
+    pub(crate) ended: bool,
+    /// We told it that nothing follows.
+    pub(crate) finished: bool,
+}
+
+impl<S: Side> End<S> {
+    pub(crate) fn new(side: S) -> Self {
+        Self { side, read: Buffer::new(), ended: false, finished: false }
+    }
+
+    /// Reads once. 0: it has ended, now or before. To be called only while the buffer is not full.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Ok(0));
+        }
+        let read = ready!(self.read.poll_fill(cx, &mut self.side))?;
+        self.ended = read == 0;
+        Poll::Ready(Ok(read))
+    }
+
+    /// Tells the side that nothing follows.
+    pub(crate) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.finished {
+            ready!(Pin::new(&mut self.side).poll_shutdown(cx))?;
+            self.finished = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Resolves when the side fails, and only then; what it sends meanwhile is kept, as far as there is room.
+    pub(crate) async fn failure(&mut self) -> io::Error {
+        std::future::poll_fn(|cx| {
+            while !self.ended && !self.read.is_full() {
+                if let Err(error) = ready!(self.poll_fill(cx)) {
+                    return Poll::Ready(error);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Closes in order: says that nothing follows, and takes what still comes for a while, so that a reset does not
+    /// overtake the last bytes that were sent.
+    pub(crate) async fn close(mut self) {
+        self.read.consume(self.read.filled().len());
+        let discard = std::future::poll_fn(|cx| {
+            if ready!(self.poll_finish(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            loop {
+                match ready!(self.poll_fill(cx)) {
+                    Ok(0) | Err(_) => return Poll::Ready(()),
+                    Ok(read) => self.read.consume(read),
+                }
+            }
+        });
+        // Whoever goes on sending after this sees a reset.
+        let _ = tokio::time::timeout(LINGER, pin!(discard)).await;
+    }
+}

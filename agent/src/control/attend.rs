@@ -1,0 +1,85 @@
+//! A session's life: as long as its control call lives, so do its routes; when it ends, for whatever reason, all of the
+//! session is gone at once.
+
+use std::sync::Arc;
+
+use bridge_proto::tunnel::alive::SAY_EVERY;
+use bridge_proto::v1::{Alive, Draining, FromAgent, FromDaemon, Routed, Routes, from_agent, from_daemon};
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+
+use crate::agent::Shared;
+use crate::sessions::Session;
+
+/// Ends the session when the control call's task is over, even if it panics.
+struct Attended {
+    shared: Arc<Shared>,
+    session: Arc<Session>,
+}
+
+impl Drop for Attended {
+    fn drop(&mut self) {
+        self.shared.registry.end(&self.session);
+        tracing::info!(session = self.session.id, user = self.session.user, "detached");
+    }
+}
+
+/// Serves a control call until its end.
+pub(super) async fn attend(
+    shared: Arc<Shared>,
+    session: Arc<Session>,
+    mut from_daemon: Streaming<FromDaemon>,
+    to_daemon_tx: mpsc::Sender<Result<FromAgent, Status>>,
+) {
+    tracing::info!(session = session.id, user = session.user, "attached");
+    let attended = Attended { shared, session };
+    let (shared, session) = (&attended.shared, &attended.session);
+    let mut alive = tokio::time::interval(SAY_EVERY);
+    alive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut told_to_drain = false;
+    loop {
+        let say = tokio::select! {
+            message = from_daemon.message() => match message {
+                Ok(Some(message)) => match message.kind {
+                    Some(from_daemon::Kind::Routes(routes)) => from_agent::Kind::Routed(route(shared, session, &routes)),
+                    Some(from_daemon::Kind::Alive(_)) | None => continue,
+                },
+                Ok(None) | Err(_) => return,
+            },
+            _ = alive.tick() => from_agent::Kind::Alive(Alive {}),
+            () = shared.drain.begun(), if !told_to_drain => {
+                told_to_drain = true;
+                from_agent::Kind::Draining(Draining {})
+            }
+            () = session.ended.cancelled() => {
+                // If there is no room for it, the end of the call says enough.
+                let _ = to_daemon_tx.try_send(Err(Status::aborted("this session was attended anew")));
+                return;
+            }
+            () = to_daemon_tx.closed() => return,
+        };
+        let message = FromAgent { kind: Some(say) };
+        let sent = tokio::select! {
+            sent = to_daemon_tx.send(Ok(message)) => sent.is_ok(),
+            () = session.ended.cancelled() => false,
+        };
+        if !sent {
+            return;
+        }
+    }
+}
+
+fn route(shared: &Shared, session: &Arc<Session>, routes: &Routes) -> Routed {
+    let refused = match shared.registry.set_routes(session, &routes.routes) {
+        Ok(()) => {
+            let (id, user, count) = (&session.id, &session.user, routes.routes.len());
+            tracing::info!(session = id, user, routes = count, revision = routes.revision, "routes in force");
+            String::new()
+        }
+        Err(refusal) => {
+            tracing::warn!(session = session.id, user = session.user, %refusal, "routes refused");
+            refusal.to_string()
+        }
+    };
+    Routed { revision: routes.revision, refused }
+}

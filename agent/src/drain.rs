@@ -1,0 +1,115 @@
+//! The way out: told to stop, the agent goes on accepting until nobody comes any more, and then waits for what is open.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How long draining takes.
+#[derive(Debug, Clone, Copy)]
+pub struct DrainTimes {
+    /// New connections are taken until none has come for this long,
+    pub quiet: Duration,
+    /// and for at least this long: other nodes and load balancers learn of the switch late.
+    pub at_least: Duration,
+    /// What is open after this long is cut.
+    pub at_most: Duration,
+}
+
+impl Default for DrainTimes {
+    fn default() -> Self {
+        Self {
+            quiet: Duration::from_secs(15),
+            at_least: Duration::from_secs(30),
+            at_most: Duration::from_secs(600),
+        }
+    }
+}
+
+/// How draining ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were still open and have been cut.
+    pub cut: usize,
+}
+
+/// Whether the agent is being stopped, and when a connection last came.
+#[derive(Debug)]
+pub(crate) struct Drain {
+    begun: AtomicBool,
+    token: CancellationToken,
+    started: Instant,
+    last_arrival_ms: AtomicU64,
+}
+
+impl Drain {
+    pub(crate) fn new() -> Self {
+        Self {
+            begun: AtomicBool::new(false),
+            token: CancellationToken::new(),
+            started: Instant::now(),
+            last_arrival_ms: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn begin(&self) {
+        self.begun.store(true, Ordering::Relaxed);
+        self.token.cancel();
+    }
+
+    /// Resolves once it has begun.
+    pub(crate) async fn begun(&self) {
+        self.token.cancelled().await;
+    }
+
+    /// A connection came.
+    pub(crate) fn arrived(&self) {
+        let since = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_arrival_ms.store(since, Ordering::Relaxed);
+    }
+
+    /// Resolves once the time to accept is over.
+    pub(crate) async fn nobody_comes(&self, times: DrainTimes) {
+        tokio::time::sleep(times.at_least).await;
+        loop {
+            let last = self.started + Duration::from_millis(self.last_arrival_ms.load(Ordering::Relaxed));
+            let due = last + times.quiet;
+            if Instant::now() >= due {
+                return;
+            }
+            tokio::time::sleep_until(due).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn accepting_goes_on_while_somebody_comes() {
+        let drain = Drain::new();
+        let began = Instant::now();
+        let arrivals = async {
+            for _ in 0..4 {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                drain.arrived();
+            }
+        };
+        tokio::join!(drain.nobody_comes(DrainTimes::default()), arrivals);
+        assert_eq!(began.elapsed().as_secs(), 55, "15 s after the one at 40 s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn accepting_goes_on_for_a_while_even_if_nobody_comes() {
+        let drain = Drain::new();
+        let began = Instant::now();
+        drain.nobody_comes(DrainTimes::default()).await;
+        assert_eq!(began.elapsed().as_secs(), 30);
+    }
+}

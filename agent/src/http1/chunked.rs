@@ -1,0 +1,220 @@
+//! Finds the end of a chunked body, trailers included (RFC 9112 section 7.1). Pure and incremental; strict, because what
+//! is read leniently here and strictly elsewhere is how requests are smuggled.
+
+use super::head::Flaw;
+
+/// Bytes of one chunk's extensions at most.
+const MAX_EXTENSION: u32 = 4 * 1024;
+/// Bytes of all trailers at most.
+const MAX_TRAILERS: u32 = 8 * 1024;
+/// Digits of a chunk's size at most: no size overflows.
+const MAX_DIGITS: u8 = 15;
+
+/// A chunked body, as far as it has been seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Chunked {
+    state: State,
+    /// The current chunk's size, or what is left of it.
+    left: u64,
+    /// Digits of the size so far.
+    digits: u8,
+    /// Bytes of the extension, or of the trailers, so far.
+    spent: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Size,
+    Extension,
+    SizeLf,
+    Data,
+    DataCr,
+    DataLf,
+    /// At the beginning of a trailer or of the empty line.
+    Trailer,
+    TrailerName,
+    TrailerValue,
+    TrailerLf,
+    LastLf,
+    Over,
+}
+
+impl Chunked {
+    pub(crate) fn is_over(&self) -> bool {
+        self.state == State::Over
+    }
+
+    /// How many of `bytes`, which come next, belong to the body.
+    pub(crate) fn scan(&mut self, bytes: &[u8]) -> Result<usize, Flaw> {
+        let mut at = 0;
+        while at < bytes.len() && self.state != State::Over {
+            if self.state == State::Data {
+                let own = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len() - at);
+                self.left -= own as u64;
+                at += own;
+                if self.left == 0 {
+                    self.state = State::DataCr;
+                }
+                continue;
+            }
+            self.state = self.step(bytes[at])?;
+            if matches!(self.state, State::TrailerName | State::TrailerValue | State::TrailerLf) {
+                self.spend(MAX_TRAILERS)?;
+            }
+            at += 1;
+        }
+        Ok(at)
+    }
+
+    /// One byte that is not data.
+    fn step(&mut self, byte: u8) -> Result<State, Flaw> {
+        Ok(match (self.state, byte) {
+            (State::Size, _) => return self.size(byte),
+            (State::Extension, b'\r') => State::SizeLf,
+            (State::Extension, _) if is_text(byte) => {
+                self.spend(MAX_EXTENSION)?;
+                State::Extension
+            }
+            (State::SizeLf, b'\n') => {
+                self.spent = 0;
+                self.digits = 0;
+                if self.left == 0 { State::Trailer } else { State::Data }
+            }
+            (State::DataCr, b'\r') => State::DataLf,
+            (State::DataLf, b'\n') => State::Size,
+            (State::Trailer, b'\r') => State::LastLf,
+            (State::Trailer | State::TrailerName, _) if is_name(byte) => State::TrailerName,
+            (State::TrailerName, b':') => State::TrailerValue,
+            (State::TrailerValue, b'\r') => State::TrailerLf,
+            (State::TrailerValue, _) if is_text(byte) => State::TrailerValue,
+            (State::TrailerLf, b'\n') => State::Trailer,
+            (State::LastLf, b'\n') => State::Over,
+            _ => return Err(Flaw::Chunk),
+        })
+    }
+
+    fn size(&mut self, byte: u8) -> Result<State, Flaw> {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            b'A'..=b'F' => byte - b'A' + 10,
+            b'\r' if self.digits > 0 => return Ok(State::SizeLf),
+            b';' if self.digits > 0 => return Ok(State::Extension),
+            _ => return Err(Flaw::Chunk),
+        };
+        if self.digits == MAX_DIGITS {
+            return Err(Flaw::Chunk);
+        }
+        self.digits += 1;
+        self.left = self.left * 16 + u64::from(digit);
+        Ok(State::Size)
+    }
+
+    fn spend(&mut self, most: u32) -> Result<(), Flaw> {
+        self.spent += 1;
+        if self.spent > most { Err(Flaw::Chunk) } else { Ok(()) }
+    }
+}
+
+/// Anything but control characters, a tab excepted.
+fn is_text(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+fn is_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// How many bytes belong to the body and whether it is over, or that it is flawed.
+    fn whole(bytes: &[u8]) -> Result<(usize, bool), Flaw> {
+        let mut chunked = Chunked::default();
+        let own = chunked.scan(bytes)?;
+        Ok((own, chunked.is_over()))
+    }
+
+    #[test]
+    fn the_end_is_found() {
+        let cases: &[(&str, usize, bool)] = &[
+            ("0\r\n\r\nGET /", 5, true),
+            ("5\r\nhello\r\n0\r\n\r\nnext", 15, true),
+            ("00A;name=\"v\"\r\n0123456789\r\n0\r\n\r\n", 31, true),
+            ("1\r\nx\r\n0\r\nServer-Timing: a\r\nX: y\r\n\r\nmore", 35, true),
+            ("5\r\nhel", 6, false),
+            ("", 0, false),
+        ];
+        for (bytes, own, over) in cases {
+            assert_eq!(whole(bytes.as_bytes()), Ok((*own, *over)), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn lenience_is_for_others() {
+        let flawed = [
+            "\r\n",
+            ";x\r\n",
+            "5 \r\nhello\r\n",
+            " 5\r\nhello\r\n",
+            "0x5\r\nhello\r\n",
+            "+5\r\nhello\r\n",
+            "5\nhello\n",
+            "5\r\nhelloX",
+            "5\r\nhello\n",
+            "5;a\nhello",
+            "5;a\rhello",
+            "0\r\nX: a\r\n folded\r\n\r\n",
+            "0\r\nX : a\r\n\r\n",
+            "0\r\nX\r\n\r\n",
+            "0\r\nX: a\n\n",
+            "0\r\n\n",
+            "1000000000000000\r\n",
+        ];
+        for bytes in flawed {
+            assert_eq!(whole(bytes.as_bytes()), Err(Flaw::Chunk), "{bytes:?}");
+        }
+        assert_eq!(whole(format!("5;{}", "x".repeat(5000)).as_bytes()), Err(Flaw::Chunk), "a long extension");
+        assert_eq!(
+            whole(format!("0\r\n{}", "X: y\r\n".repeat(5000)).as_bytes()),
+            Err(Flaw::Chunk),
+            "long trailers"
+        );
+    }
+
+    fn chunked_bytes() -> impl Strategy<Value = Vec<u8>> {
+        let chunk = "(1\r\nx\r\n)|(3;e=1\r\nabc\r\n)|(A\r\n0123456789\r\n)";
+        let odd = "(0\r\n)|(2\nab\n)|(X: y\r\n)|(\r\n)";
+        (proptest::collection::vec(prop_oneof![6 => chunk, 1 => odd], 0..6), "(0\r\n(T: v\r\n)?\r\n)?(more)?")
+            .prop_map(|(parts, end)| (parts.concat() + &end).into_bytes())
+    }
+
+    proptest! {
+        #[test]
+        fn the_result_does_not_depend_on_how_the_bytes_are_cut(
+            bytes in chunked_bytes(),
+            cuts in proptest::collection::vec(1usize..9, 0..40),
+        ) {
+            let mut chunked = Chunked::default();
+            let mut own = 0;
+            let mut rest = &bytes[..];
+            let mut cuts = cuts.into_iter();
+            let pieces = loop {
+                let piece = cuts.next().unwrap_or(usize::MAX).min(rest.len());
+                match chunked.scan(&rest[..piece]) {
+                    Err(flaw) => break Err(flaw),
+                    Ok(took) => own += took,
+                }
+                rest = &rest[piece..];
+                if chunked.is_over() || rest.is_empty() {
+                    break Ok((own, chunked.is_over()));
+                }
+            };
+            prop_assert_eq!(pieces, whole(&bytes));
+        }
+    }
+}

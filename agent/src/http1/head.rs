@@ -1,0 +1,231 @@
+//! Reads the heads of requests and answers, and judges whether two parsers could read them differently.
+//!
+//! `HeadScan` looks for a head's end as it arrives, each byte once, and insists on CRLF; httparse then parses the whole
+//! head once. A `Flaw` is not an error of anybody: it says that the message is not for us to interpret.
+
+use std::mem::MaybeUninit;
+
+use httparse::Header;
+
+use super::framing::{Framing, Lengths};
+
+/// Headers of one message.
+const MAX_HEADERS: usize = 256;
+
+/// Why a message is not interpreted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Flaw {
+    #[error("a line that does not end in CRLF")]
+    LineEnd,
+    #[error("more than {MAX_HEADERS} headers")]
+    TooManyHeaders,
+    #[error("an empty line in place of a head")]
+    NoHead,
+    #[error("a head that breaks the grammar")]
+    Grammar,
+    #[error("a Content-Length that is no number, or two that differ")]
+    Length,
+    #[error("a Transfer-Encoding other than chunked")]
+    TransferEncoding,
+    #[error("both Content-Length and Transfer-Encoding")]
+    LengthAndTransferEncoding,
+    #[error("a body where there can be none")]
+    Body,
+    #[error("a bad chunk")]
+    Chunk,
+}
+
+/// How far a head has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scan {
+    Partial,
+    /// It is this many bytes long, the empty line included.
+    Complete(usize),
+}
+
+/// Looks for the end of a head.
+#[derive(Debug, Default)]
+pub(crate) struct HeadScan {
+    looked: usize,
+    line: usize,
+    lines: usize,
+}
+
+impl HeadScan {
+    /// `bytes` are all since the head's beginning, more at each call.
+    pub(crate) fn advance(&mut self, bytes: &[u8]) -> Result<Scan, Flaw> {
+        while let Some(at) = memchr::memchr(b'\n', &bytes[self.looked..]) {
+            let end = self.looked + at;
+            if end == self.line || bytes[end - 1] != b'\r' {
+                return Err(Flaw::LineEnd);
+            }
+            let empty = end == self.line + 1;
+            self.looked = end + 1;
+            self.line = end + 1;
+            if !empty {
+                self.lines += 1;
+                if self.lines > MAX_HEADERS + 1 {
+                    return Err(Flaw::TooManyHeaders);
+                }
+            } else if self.lines > 0 {
+                return Ok(Scan::Complete(end + 1));
+            }
+        }
+        self.looked = bytes.len();
+        Ok(Scan::Partial)
+    }
+}
+
+/// What matters of a request's method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    Head,
+    Connect,
+    Other,
+}
+
+/// What matters of a request's head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) head_len: usize,
+    pub(crate) method: Method,
+    pub(crate) framing: Framing,
+    /// No request follows on this connection.
+    pub(crate) closes: bool,
+    pub(crate) upgrades: bool,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub(crate) expects: bool,
+}
+
+/// What an answer's head announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// 1xx: another answer follows.
+    Interim,
+    /// Raw bytes in both directions: 101, or 2xx to CONNECT.
+    Raw,
+    Final(Framing),
+}
+
+/// What matters of an answer's head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) head_len: usize,
+    pub(crate) kind: Kind,
+    /// No answer follows on this connection.
+    pub(crate) closes: bool,
+}
+
+/// Parses a whole request head; `look` sees its headers.
+pub(crate) fn parse_request<T>(
+    head: &[u8],
+    look: impl FnOnce(&[Header<'_>]) -> T,
+) -> Result<(Request, T), Flaw> {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut []);
+    let head_len = complete(parsed.parse_with_uninit_headers(head, &mut headers))?;
+    let (Some(method), Some(minor)) = (parsed.method, parsed.version) else { return Err(Flaw::Grammar) };
+    let noted = Noted::of(parsed.headers)?;
+    let method = match method {
+        "HEAD" => Method::Head,
+        "CONNECT" => Method::Connect,
+        _ => Method::Other,
+    };
+    if minor == 0 && noted.lengths.is_chunked() {
+        return Err(Flaw::TransferEncoding);
+    }
+    let request = Request {
+        head_len,
+        method,
+        framing: noted.lengths.framing().unwrap_or(Framing::None),
+        closes: noted.closes(minor),
+        upgrades: noted.upgrade_header && noted.upgrade_option,
+        expects: noted.expects,
+    };
+    Ok((request, look(parsed.headers)))
+}
+
+/// Parses a whole answer head, of an answer to a request with `method`.
+pub(crate) fn parse_answer(head: &[u8], method: Method) -> Result<Answer, Flaw> {
+    if head.first() != Some(&b'H') {
+        return Err(Flaw::NoHead);
+    }
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let head_len = complete(config.parse_response_with_uninit_headers(&mut parsed, head, &mut headers))?;
+    let (Some(status), Some(minor)) = (parsed.code, parsed.version) else { return Err(Flaw::Grammar) };
+    let noted = Noted::of(parsed.headers)?;
+    let announced = noted.lengths.framing();
+    let has_body = matches!(announced, Some(Framing::Chunked) | Some(Framing::Length(1..)));
+    let kind = match (status, method) {
+        (101, _) | (200..=299, Method::Connect) => Kind::Raw,
+        (100..=199 | 204, _) if has_body => return Err(Flaw::Body),
+        (100..=199, _) => Kind::Interim,
+        (204 | 304, _) | (_, Method::Head) => Kind::Final(Framing::None),
+        (200..=999, _) => Kind::Final(announced.unwrap_or(Framing::UntilClose)),
+        _ => return Err(Flaw::Grammar),
+    };
+    let closes = noted.closes(minor) || kind == Kind::Final(Framing::UntilClose);
+    Ok(Answer { head_len, kind, closes })
+}
+
+fn complete(status: httparse::Result<usize>) -> Result<usize, Flaw> {
+    match status {
+        Ok(httparse::Status::Complete(len)) => Ok(len),
+        Ok(httparse::Status::Partial) => Err(Flaw::Grammar),
+        Err(httparse::Error::TooManyHeaders) => Err(Flaw::TooManyHeaders),
+        Err(_) => Err(Flaw::Grammar),
+    }
+}
+
+/// What is noted in one walk over the headers.
+#[derive(Debug, Default)]
+struct Noted {
+    lengths: Lengths,
+    close: bool,
+    keep_alive: bool,
+    upgrade_option: bool,
+    upgrade_header: bool,
+    expects: bool,
+}
+
+impl Noted {
+    fn of(headers: &[Header<'_>]) -> Result<Self, Flaw> {
+        let mut noted = Self::default();
+        for header in headers {
+            // By length first: most headers are none of these.
+            match header.name.len() {
+                6 if header.name.eq_ignore_ascii_case("expect") => {
+                    noted.expects = true;
+                }
+                7 if header.name.eq_ignore_ascii_case("upgrade") => noted.upgrade_header = true,
+                10 if header.name.eq_ignore_ascii_case("connection") => noted.connection(header.value),
+                14 if header.name.eq_ignore_ascii_case("content-length") => {
+                    noted.lengths.length(header.value)?
+                }
+                17 if header.name.eq_ignore_ascii_case("transfer-encoding") => {
+                    noted.lengths.transfer_encoding(header.value)?;
+                }
+                _ => {}
+            }
+        }
+        noted.lengths.agree()?;
+        Ok(noted)
+    }
+
+    fn connection(&mut self, value: &[u8]) {
+        for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            self.upgrade_option |= option.eq_ignore_ascii_case(b"upgrade");
+        }
+    }
+
+    fn closes(&self, minor: u8) -> bool {
+        self.close || (minor == 0 && !self.keep_alive)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,380 @@
+//! A request and its answer, between the client and a laptop.
+//!
+//! The request's bytes go on unchanged. The answer is framed strictly: the client's connection is often a shared pool, so
+//! no byte beyond the answer's end may reach it, and what could be read in two ways does not reach it at all.
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bridge_proto::tunnel::{Refused, ResetBy, TunnelStream};
+use bridge_proto::v1::{Cause, Fallback};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use super::answers::Failure;
+use super::framing::Framing;
+use super::head::{self, Flaw, HeadScan, Kind, Request, Scan};
+use super::passage::{Broken, Passage, Passed};
+use super::rewrite::{self, Marks};
+use crate::connection::end::{End, Side as _};
+use crate::connection::{After, Connection, opaque};
+use crate::inbound::{self, Unreached};
+use crate::routes::Entry;
+
+/// Interim answers to one request at most.
+const MAX_INTERIM: u32 = 32;
+
+/// How the attempt to reach the laptop went.
+enum Reached {
+    /// The head has been delivered.
+    Yes(End<TunnelStream>),
+    No(Unreached, String),
+    ClientGone,
+}
+
+/// Takes the request at the front of the client's buffer to the laptop, and the answer back.
+///
+/// `opened`: a stream that is open already and has carried nothing.
+pub(crate) async fn exchange(
+    conn: &mut Connection,
+    request: &Request,
+    route: &Arc<Entry>,
+    opened: Option<End<TunnelStream>>,
+) -> After {
+    let user = || route.session.user.clone();
+    let Ok(mut passage) = Passage::begin(conn.client.read.filled(), request.head_len, request.framing) else {
+        return After::Opaque;
+    };
+    let mut laptop = match reach(conn, request, route, opened).await {
+        Reached::Yes(laptop) => laptop,
+        Reached::ClientGone => return After::Abort,
+        Reached::No(Unreached::Laptop, _) => return After::ToOrigin,
+        Reached::No(Unreached::Port, _) if route.fallback == Fallback::Origin => return After::ToOrigin,
+        Reached::No(Unreached::Port, detail) => {
+            conn.client.read.consume(request.head_len);
+            let failure = Failure::Refused { user: user(), port: route.local_port, detail };
+            let closes = request.closes || request.framing != Framing::None || request.expects;
+            return give(conn, request, &failure, closes).await;
+        }
+        Reached::No(Unreached::Unknown, _) => {
+            return give(conn, request, &Failure::Lost { user: user() }, true).await;
+        }
+    };
+    conn.client.read.consume(request.head_len);
+    passage.head_gone(request.head_len);
+    conn.served_by_laptop = true;
+    let mut exchange = Exchange {
+        request,
+        route,
+        up: Up::Passing(passage),
+        down: Down::Head(HeadScan::default()),
+        interim: 0,
+        begun: false,
+        closes: request.closes || conn.shared.drain.has_begun(),
+    };
+    let end = std::future::poll_fn(|cx| exchange.poll(cx, &mut conn.client, &mut laptop)).await;
+    exchange.conclude(conn, laptop, end).await
+}
+
+/// Opens a stream, if there is none, and sends the head ahead.
+async fn reach(
+    conn: &mut Connection,
+    request: &Request,
+    route: &Entry,
+    opened: Option<End<TunnelStream>>,
+) -> Reached {
+    let (port, peer) = (conn.shared.port(conn.port), conn.peer);
+    let mut end = match opened {
+        Some(end) => end,
+        None => {
+            let stream = tokio::select! {
+                stream = inbound::open(route, port, peer) => stream,
+                _ = conn.client.failure() => return Reached::ClientGone,
+            };
+            match stream {
+                Some(stream) => End::new(stream),
+                None => return Reached::No(Unreached::Laptop, String::new()),
+            }
+        }
+    };
+    let head = conn.client.read.filled()[..request.head_len].to_vec();
+    let opening = async {
+        // If this fails, the answer to `Open` says why.
+        let written = end.side.write_all(&head).await;
+        end.side.opened().await.map(|()| written)
+    };
+    let answered = tokio::select! {
+        answered = opening => answered,
+        _ = conn.client.failure() => return Reached::ClientGone,
+    };
+    match answered {
+        Ok(Ok(())) => Reached::Yes(end),
+        Ok(Err(error)) => Reached::No(Unreached::Unknown, error.to_string()),
+        Err(refused) => Reached::No(Unreached::from(&refused), words(refused)),
+    }
+}
+
+fn words(refused: Refused) -> String {
+    if refused.detail.is_empty() { refused.to_string() } else { refused.detail }
+}
+
+/// Gives an answer of our own.
+async fn give(conn: &mut Connection, request: &Request, failure: &Failure, closes: bool) -> After {
+    tracing::debug!(%failure, "answered in place of a laptop");
+    let answer = failure.answer(request.method, closes);
+    match conn.client.side.write_all(&answer).await {
+        Ok(()) if closes => After::Close,
+        Ok(()) => After::Next,
+        Err(_) => After::Abort,
+    }
+}
+
+#[derive(Debug)]
+struct Exchange<'a> {
+    request: &'a Request,
+    route: &'a Entry,
+    up: Up,
+    down: Down,
+    interim: u32,
+    /// A part of the final answer may have reached the client.
+    begun: bool,
+    /// The connection ends with this answer.
+    closes: bool,
+}
+
+#[derive(Debug)]
+enum Up {
+    Passing(Passage),
+    Over,
+    Stopped,
+}
+
+#[derive(Debug)]
+enum Down {
+    Head(HeadScan),
+    Interim(Passage),
+    /// 101, or 2xx to CONNECT: what follows is not HTTP.
+    Switching(Passage),
+    Final(Passage),
+    Over,
+}
+
+/// How an exchange ended.
+#[derive(Debug)]
+enum Ended {
+    /// The answer is complete; the connection can go on.
+    Answered,
+    /// The answer is complete; the request is not, or the connection is to end.
+    AnsweredLast,
+    /// Raw bytes from here on.
+    Raw,
+    ClientGone,
+    /// No answer, or only a part of one.
+    Failed(Failure),
+}
+
+impl Exchange<'_> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut End<TcpStream>,
+        laptop: &mut End<TunnelStream>,
+    ) -> Poll<Ended> {
+        if let Some(ended) = self.go_up(cx, client, laptop) {
+            return Poll::Ready(ended);
+        }
+        self.go_down(cx, client, laptop)
+    }
+
+    /// The request's way. `Some`: the exchange is over.
+    fn go_up(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut End<TcpStream>,
+        laptop: &mut End<TunnelStream>,
+    ) -> Option<Ended> {
+        if let Up::Passing(passage) = &mut self.up {
+            self.up = match passage.poll(cx, client, &mut laptop.side) {
+                Poll::Pending => return None,
+                Poll::Ready(Ok(Passed::Whole)) => Up::Over,
+                Poll::Ready(Ok(Passed::Truncated) | Err(Broken::Sink)) => Up::Stopped,
+                Poll::Ready(Err(Broken::Source(_))) => return Some(Ended::ClientGone),
+                Poll::Ready(Err(Broken::Flawed(flaw))) => {
+                    let user = self.route.session.user.clone();
+                    return Some(Ended::Failed(Failure::BadRequest { user, flaw: flaw.to_string() }));
+                }
+            };
+        }
+        if client.read.is_empty() {
+            match client.poll_fill(cx) {
+                Poll::Ready(Err(_)) => return Some(Ended::ClientGone),
+                Poll::Ready(Ok(0)) if !laptop.finished => {
+                    let _ = laptop.poll_finish(cx);
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// The answer's way.
+    fn go_down(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut End<TcpStream>,
+        laptop: &mut End<TunnelStream>,
+    ) -> Poll<Ended> {
+        loop {
+            let passage = match &mut self.down {
+                Down::Head(scan) => match scan.advance(laptop.read.filled()) {
+                    Ok(Scan::Complete(len)) => match self.read_head(len, laptop) {
+                        Ok(down) => {
+                            self.down = down;
+                            continue;
+                        }
+                        Err(flaw) => return Poll::Ready(self.malformed(flaw.to_string())),
+                    },
+                    Ok(Scan::Partial) if laptop.read.is_full() => {
+                        return Poll::Ready(self.malformed("a head of more than 64 KiB".to_owned()));
+                    }
+                    Ok(Scan::Partial) => match ready!(laptop.poll_fill(cx)) {
+                        Ok(0) => return Poll::Ready(self.ended()),
+                        Ok(_) => continue,
+                        Err(error) => return Poll::Ready(self.broke(&error)),
+                    },
+                    Err(flaw) => return Poll::Ready(self.malformed(flaw.to_string())),
+                },
+                Down::Interim(passage) | Down::Switching(passage) | Down::Final(passage) => passage,
+                Down::Over => return self.answered(cx, laptop),
+            };
+            let passed = ready!(passage.poll(cx, laptop, &mut client.side));
+            self.down = match (passed, &self.down) {
+                (Ok(Passed::Whole), Down::Interim(_)) => Down::Head(HeadScan::default()),
+                (Ok(Passed::Whole), Down::Switching(_)) => return Poll::Ready(Ended::Raw),
+                (Ok(Passed::Whole), _) => Down::Over,
+                (Ok(Passed::Truncated), _) => return Poll::Ready(self.ended()),
+                (Err(Broken::Flawed(flaw)), _) => return Poll::Ready(self.malformed(flaw.to_string())),
+                (Err(Broken::Source(error)), _) => return Poll::Ready(self.broke(&error)),
+                (Err(Broken::Sink), _) => return Poll::Ready(Ended::ClientGone),
+            };
+        }
+    }
+
+    /// What follows from the answer's head, which is `len` bytes long.
+    fn read_head(&mut self, len: usize, laptop: &mut End<TunnelStream>) -> Result<Down, Flaw> {
+        let bytes = laptop.read.filled();
+        let answer = head::parse_answer(&bytes[..len], self.request.method)?;
+        let framing = match answer.kind {
+            Kind::Interim => {
+                self.interim += 1;
+                let within = self.interim <= MAX_INTERIM;
+                return if within {
+                    Passage::begin(bytes, len, Framing::None).map(Down::Interim)
+                } else {
+                    Err(Flaw::Grammar)
+                };
+            }
+            Kind::Raw if self.request.method != head::Method::Connect && !self.request.upgrades => {
+                return Err(Flaw::Grammar);
+            }
+            Kind::Raw => Framing::None,
+            Kind::Final(framing) => framing,
+        };
+        let raw = answer.kind == Kind::Raw;
+        let mut passage = Passage::begin(bytes, len, framing)?;
+        if !raw && passage.surplus(bytes).is_some_and(|surplus| surplus > 0) {
+            return Err(Flaw::Body);
+        }
+        let close =
+            !raw && (framing == Framing::UntilClose || self.closes) && !answer_says_close(&bytes[..len]);
+        self.closes |= answer.closes;
+        let marks = Marks {
+            served_by: &self.route.session.user,
+            private: !raw && !self.route.keep_cache_headers,
+            close,
+        };
+        let marked = rewrite::marked(&bytes[..len], marks);
+        passage.head_changed(len, marked.len());
+        laptop.read.replace_front(len, marked);
+        self.begun = true;
+        Ok(if raw { Down::Switching(passage) } else { Down::Final(passage) })
+    }
+
+    /// The answer has passed; perhaps the request has not.
+    fn answered(&mut self, cx: &mut Context<'_>, laptop: &mut End<TunnelStream>) -> Poll<Ended> {
+        // What follows the answer in the same breath betrays a broken server: the connection is not used again.
+        let surplus = !laptop.read.is_empty();
+        match self.up {
+            Up::Over if !self.closes && !surplus => Poll::Ready(Ended::Answered),
+            Up::Passing(_) if !surplus && !laptop.ended => {
+                // It may still want the rest of the request; if it closes, it does not.
+                let _ = ready!(laptop.poll_fill(cx));
+                Poll::Ready(Ended::AnsweredLast)
+            }
+            _ => Poll::Ready(Ended::AnsweredLast),
+        }
+    }
+
+    fn malformed(&self, flaw: String) -> Ended {
+        Ended::Failed(Failure::Malformed {
+            user: self.route.session.user.clone(),
+            port: self.route.local_port,
+            flaw,
+        })
+    }
+
+    fn ended(&self) -> Ended {
+        Ended::Failed(Failure::Ended { user: self.route.session.user.clone(), port: self.route.local_port })
+    }
+
+    fn broke(&self, error: &io::Error) -> Ended {
+        let reset = error.get_ref().and_then(|source| source.downcast_ref::<ResetBy>());
+        match reset.map(|reset| reset.cause) {
+            Some(Cause::Reset | Cause::Cancelled) => self.ended(),
+            _ => Ended::Failed(Failure::Lost { user: self.route.session.user.clone() }),
+        }
+    }
+
+    /// Brings the stream to its end, and says what becomes of the client's connection.
+    async fn conclude(self, conn: &mut Connection, mut laptop: End<TunnelStream>, ended: Ended) -> After {
+        match ended {
+            Ended::Answered | Ended::AnsweredLast => {
+                conn.shared.tasks.spawn(inbound::farewell(laptop));
+                if matches!(ended, Ended::Answered) { After::Next } else { After::Close }
+            }
+            Ended::Raw => match opaque::relay(&mut conn.client, &mut laptop).await {
+                Ok(()) => After::Close,
+                Err(_) => {
+                    laptop.side.abort();
+                    After::Abort
+                }
+            },
+            Ended::ClientGone => {
+                laptop.side.abort();
+                After::Abort
+            }
+            Ended::Failed(failure) => {
+                laptop.side.reset(Cause::Cancelled, "the exchange failed");
+                if self.begun {
+                    tracing::debug!(%failure, "a laptop's answer was cut");
+                    return After::Abort;
+                }
+                give(conn, self.request, &failure, true).await
+            }
+        }
+    }
+}
+
+/// Whether the answer itself announces that the connection ends.
+fn answer_says_close(head: &[u8]) -> bool {
+    head.split(|&byte| byte == b'\n').any(|line| {
+        let mut parts = line.splitn(2, |&byte| byte == b':');
+        let name = parts.next().unwrap_or_default();
+        let value = parts.next().unwrap_or_default();
+        name.eq_ignore_ascii_case(b"connection")
+            && value
+                .split(|&byte| byte == b',')
+                .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+    })
+}

@@ -1,0 +1,170 @@
+//! A request and its answer, between the client and the origin, bytes unchanged.
+//!
+//! Whatever is not plain is not handled here but given up: the connection becomes opaque, and the bytes that are still in
+//! the buffers go on as they are.
+
+use std::task::{Context, Poll, ready};
+
+use super::framing::Framing;
+use super::head::{self, HeadScan, Kind, Request, Scan};
+use super::passage::{Broken, Passage, Passed};
+use super::rewrite;
+use crate::connection::end::End;
+use crate::connection::{After, Connection};
+use tokio::net::TcpStream;
+
+/// One request's way there and its answer's way back.
+#[derive(Debug)]
+struct Exchange<'r> {
+    request: &'r Request,
+    up: Up,
+    down: Down,
+    /// The agent is being stopped, and has told the client that no answer follows.
+    last: bool,
+}
+
+#[derive(Debug)]
+enum Up {
+    Passing(Passage),
+    Over,
+    /// The rest of it will not come, or is not wanted.
+    Stopped,
+}
+
+#[derive(Debug)]
+enum Down {
+    Head(HeadScan),
+    Interim(Passage),
+    Final(Passage),
+    Over,
+}
+
+/// Takes the request at the front of the client's buffer to the origin, and the answer back.
+pub(crate) async fn exchange(conn: &mut Connection, request: &Request) -> After {
+    let Ok(passage) = Passage::begin(conn.client.read.filled(), request.head_len, request.framing) else {
+        return After::Opaque;
+    };
+    let down = Down::Head(HeadScan::default());
+    let mut exchange = Exchange { request, up: Up::Passing(passage), down, last: false };
+    std::future::poll_fn(|cx| exchange.poll(cx, conn)).await
+}
+
+impl Exchange<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>, conn: &mut Connection) -> Poll<After> {
+        let draining = conn.shared.drain.has_begun();
+        let Ok(origin) = ready!(conn.origin.poll_up(cx)) else { return Poll::Ready(After::Abort) };
+        if let Some(after) = self.go_up(cx, &mut conn.client, origin) {
+            return Poll::Ready(after);
+        }
+        self.go_down(cx, &mut conn.client, origin, draining)
+    }
+
+    /// The request's way. `Some`: the exchange is over.
+    fn go_up(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut End<TcpStream>,
+        origin: &mut End<TcpStream>,
+    ) -> Option<After> {
+        if let Up::Passing(passage) = &mut self.up {
+            self.up = match passage.poll(cx, client, &mut origin.side) {
+                Poll::Pending => return None,
+                Poll::Ready(Ok(Passed::Whole)) => Up::Over,
+                // The origin may have answered before it closed.
+                Poll::Ready(Ok(Passed::Truncated) | Err(Broken::Sink)) => Up::Stopped,
+                Poll::Ready(Err(Broken::Source(_))) => return Some(After::Abort),
+                Poll::Ready(Err(Broken::Flawed(_))) => return Some(After::Opaque),
+            };
+        }
+        // The client's end is watched; a request that it sends ahead waits.
+        if client.read.is_empty() {
+            match client.poll_fill(cx) {
+                Poll::Ready(Err(_)) => return Some(After::Abort),
+                Poll::Ready(Ok(0)) if !origin.finished => {
+                    // If it fails, reading tells.
+                    let _ = origin.poll_finish(cx);
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// The answer's way.
+    fn go_down(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut End<TcpStream>,
+        origin: &mut End<TcpStream>,
+        draining: bool,
+    ) -> Poll<After> {
+        loop {
+            let passage = match &mut self.down {
+                Down::Head(scan) => match scan.advance(origin.read.filled()) {
+                    Ok(Scan::Complete(len)) => match self.read_head(len, origin, draining) {
+                        Some(down) => {
+                            self.down = down;
+                            continue;
+                        }
+                        None => return Poll::Ready(After::Opaque),
+                    },
+                    Ok(Scan::Partial) if !origin.read.is_full() => match ready!(origin.poll_fill(cx)) {
+                        Ok(0) => return Poll::Ready(After::Opaque),
+                        Ok(_) => continue,
+                        Err(_) => return Poll::Ready(After::Abort),
+                    },
+                    Ok(Scan::Partial) | Err(_) => return Poll::Ready(After::Opaque),
+                },
+                Down::Interim(passage) | Down::Final(passage) => passage,
+                Down::Over => return self.answered(cx, origin),
+            };
+            self.down = match ready!(passage.poll(cx, origin, &mut client.side)) {
+                Ok(Passed::Whole) if matches!(self.down, Down::Interim(_)) => Down::Head(HeadScan::default()),
+                Ok(Passed::Whole) => Down::Over,
+                Ok(Passed::Truncated) | Err(Broken::Flawed(_)) => return Poll::Ready(After::Opaque),
+                Err(Broken::Source(_) | Broken::Sink) => return Poll::Ready(After::Abort),
+            };
+        }
+    }
+
+    /// What follows from the answer's head, which is `len` bytes long. `None`: the connection is opaque from here.
+    fn read_head(&mut self, len: usize, origin: &mut End<TcpStream>, draining: bool) -> Option<Down> {
+        let answer = head::parse_answer(&origin.read.filled()[..len], self.request.method).ok()?;
+        let framing = match answer.kind {
+            Kind::Interim => {
+                return Some(Down::Interim(Passage::begin(origin.read.filled(), len, Framing::None).ok()?));
+            }
+            Kind::Raw => return None,
+            Kind::Final(framing) => framing,
+        };
+        // Whether a body follows after all, only client and origin know.
+        let early = matches!(self.up, Up::Passing(_)) && self.request.expects;
+        if answer.closes || self.request.closes || early {
+            return None;
+        }
+        let mut passage = Passage::begin(origin.read.filled(), len, framing).ok()?;
+        if draining {
+            let head = rewrite::with_close(&origin.read.filled()[..len]);
+            passage.head_changed(len, head.len());
+            origin.read.replace_front(len, head);
+            self.last = true;
+        }
+        Some(Down::Final(passage))
+    }
+
+    /// The answer has passed; perhaps the request has not.
+    fn answered(&mut self, cx: &mut Context<'_>, origin: &mut End<TcpStream>) -> Poll<After> {
+        match self.up {
+            Up::Over if self.last => Poll::Ready(After::Close),
+            Up::Over => Poll::Ready(After::Next),
+            Up::Stopped => Poll::Ready(After::Opaque),
+            Up::Passing(_) => {
+                if origin.read.is_empty() {
+                    // Whether it ended, broke or spoke: it is between the two of them.
+                    let _ = ready!(origin.poll_fill(cx));
+                }
+                Poll::Ready(After::Opaque)
+            }
+        }
+    }
+}

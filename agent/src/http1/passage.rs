@@ -1,0 +1,77 @@
+//! One message on its way from one side to the other: its head, then exactly its body, and not one byte more.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use super::framing::{Body, Framing};
+use super::head::Flaw;
+use crate::connection::end::{End, Side};
+
+/// A message under way. The bytes that may go on are at the front of the source's buffer.
+#[derive(Debug)]
+pub(super) struct Passage {
+    passable: usize,
+    body: Body,
+}
+
+/// How a passage came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passed {
+    Whole,
+    /// The source ended before the message did.
+    Truncated,
+}
+
+/// Why a passage failed.
+#[derive(Debug)]
+pub(super) enum Broken {
+    Source(io::Error),
+    Sink,
+    Flawed(Flaw),
+}
+
+impl Passage {
+    /// A message whose head, and perhaps more of it, is at the front of `bytes`.
+    pub(super) fn begin(bytes: &[u8], head_len: usize, framing: Framing) -> Result<Self, Flaw> {
+        let mut body = Body::new(framing);
+        let own = body.scan(&bytes[head_len..])?;
+        Ok(Self { passable: head_len + own, body })
+    }
+
+    /// The head was replaced by one of another length.
+    pub(super) fn head_changed(&mut self, old_len: usize, new_len: usize) {
+        self.passable = self.passable - old_len + new_len;
+    }
+
+    /// The head went its own way.
+    pub(super) fn head_gone(&mut self, head_len: usize) {
+        self.passable -= head_len;
+    }
+
+    /// Whether all of it is in the source's buffer; what is there beyond it is how many bytes long.
+    pub(super) fn surplus(&self, bytes: &[u8]) -> Option<usize> {
+        self.body.is_over().then(|| bytes.len() - self.passable)
+    }
+
+    /// Moves bytes until the message has passed.
+    pub(super) fn poll<A: Side, B: Side>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut End<A>,
+        to: &mut B,
+    ) -> Poll<Result<Passed, Broken>> {
+        loop {
+            if self.passable > 0 {
+                self.passable -=
+                    ready!(from.read.poll_drain(cx, self.passable, to)).map_err(|_| Broken::Sink)?;
+            } else if self.body.is_over() {
+                return Poll::Ready(Ok(Passed::Whole));
+            } else if !from.read.is_empty() {
+                self.passable = self.body.scan(from.read.filled()).map_err(Broken::Flawed)?;
+            } else if ready!(from.poll_fill(cx)).map_err(Broken::Source)? == 0 {
+                let whole = self.body.lasts_until_close();
+                return Poll::Ready(Ok(if whole { Passed::Whole } else { Passed::Truncated }));
+            }
+        }
+    }
+}

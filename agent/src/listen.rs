@@ -1,0 +1,124 @@
+//! Accepts connections on a port of the target, as many at a time as there are descriptors for.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_proto::v1::Arrival;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::Shared;
+use crate::connection::{self, Connection, origin};
+
+const BACKLOG: i32 = 4096;
+/// How long nothing is accepted when descriptors ran out and no connection ends.
+const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
+
+/// Listens on a port of all addresses, of both families where there are both.
+pub(crate) fn on_all_addresses(port: u16) -> io::Result<TcpListener> {
+    bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))
+        .or_else(|_| bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))))
+}
+
+/// Listens on a port of loopback, where nobody comes from outside the pod.
+pub(crate) fn on_loopback(port: u16) -> io::Result<TcpListener> {
+    bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let kind = Type::STREAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts until told to stop, and returns when the last connection has ended.
+pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>, port: usize, stop: CancellationToken) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &shared) => accepted,
+            Some(ended) = connections.join_next() => {
+                note_end(&ended);
+                continue;
+            }
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer, permit)) => {
+                let conn = arrived(&shared, port, peer, stream);
+                connections.spawn(async move {
+                    connection::serve(conn).await;
+                    drop(permit);
+                });
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, port = shared.port(port), "cannot accept; waiting until a connection ends");
+                let ended = tokio::time::timeout(OUT_OF_DESCRIPTORS, connections.join_next()).await;
+                if let Ok(Some(ended)) = ended {
+                    note_end(&ended);
+                }
+            }
+        }
+    }
+    drop(listener);
+    while let Some(ended) = connections.join_next().await {
+        note_end(&ended);
+    }
+}
+
+type Accepted = (TcpStream, SocketAddr, OwnedSemaphorePermit);
+
+async fn accept(listener: &TcpListener, shared: &Arc<Shared>) -> io::Result<Accepted> {
+    let permit = shared.room.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, canonical(peer), permit))
+}
+
+fn arrived(shared: &Arc<Shared>, port: usize, peer: SocketAddr, stream: TcpStream) -> Connection {
+    if let Err(error) = origin::configure(&SockRef::from(&stream)) {
+        tracing::debug!(%error, "a connection that ended at once");
+    }
+    shared.drain.arrived();
+    if shared.arrivals.receiver_count() > 0 {
+        let arrival = Arrival { peer: peer.to_string(), target_port: shared.port(port).into() };
+        // Nobody listens any more: nothing to tell.
+        let _ = shared.arrivals.send(arrival);
+    }
+    Connection::new(shared.clone(), port, peer, stream)
+}
+
+/// An IPv4 caller as such, although the socket is IPv6.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    match peer.ip() {
+        IpAddr::V6(v6) => SocketAddr::new(v6.to_canonical(), peer.port()),
+        IpAddr::V4(_) => peer,
+    }
+}
+
+/// Errors of `accept` that say nothing of the next call.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+fn note_end(ended: &Result<(), JoinError>) {
+    if let Err(error) = ended {
+        if error.is_panic() {
+            tracing::error!(%error, "a defect ended one connection");
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The sessions that daemons hold here: their tokens, their parked calls, and their routes.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+use bridge_proto::tunnel::{Budget, FrameSender, TUNNEL_BUDGET};
+use bridge_proto::v1::{self, Frame};
+use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+
+use crate::routes::{self, Entry, Refusal, Table};
+
+/// Parked calls of one session.
+const MAX_PARKED: usize = 4096;
+/// Sessions at a time.
+const MAX_SESSIONS: usize = 256;
+
+/// One developer's attachment, as long as its control call lives.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: String,
+    /// The developer, as others see them.
+    pub(crate) user: String,
+    pub(crate) since_ms: u64,
+    token: String,
+    /// Its end: the streams under way are reset.
+    pub(crate) ended: CancellationToken,
+    pub(crate) budget: Budget,
+    parked: Mutex<VecDeque<Parked>>,
+    /// A permit for each parked call; closed at the end.
+    available: Semaphore,
+}
+
+/// A call on which a stream can be opened without a round trip.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    pub(crate) incoming: Streaming<Frame>,
+    pub(crate) outgoing: FrameSender,
+}
+
+/// More calls are parked than are kept.
+#[derive(Debug, thiserror::Error)]
+#[error("more than {MAX_PARKED} calls are parked")]
+pub(crate) struct TooManyParked;
+
+impl Session {
+    pub(crate) fn new(id: &str, user: &str, since_ms: u64, token: String) -> Self {
+        Self {
+            id: id.to_owned(),
+            user: user.to_owned(),
+            since_ms,
+            token,
+            ended: CancellationToken::new(),
+            budget: Budget::new(TUNNEL_BUDGET),
+            parked: Mutex::default(),
+            available: Semaphore::new(0),
+        }
+    }
+
+    /// Keeps a call for a stream to come.
+    pub(crate) fn park(&self, call: Parked) -> Result<(), TooManyParked> {
+        let mut parked = lock(&self.parked);
+        if parked.len() >= MAX_PARKED {
+            parked.retain(|call| !call.outgoing.is_closed());
+        }
+        if parked.len() >= MAX_PARKED {
+            return Err(TooManyParked);
+        }
+        parked.push_back(call);
+        drop(parked);
+        self.available.add_permits(1);
+        Ok(())
+    }
+
+    /// Waits for a parked call, as long as the session lives.
+    pub(crate) async fn take_parked(&self) -> Option<Parked> {
+        loop {
+            // A call that was given up or swept leaves its permit behind, so a permit promises nothing.
+            self.available.acquire().await.ok()?.forget();
+            let call = lock(&self.parked).pop_front();
+            if let Some(call) = call.filter(|call| !call.outgoing.is_closed()) {
+                return Some(call);
+            }
+        }
+    }
+
+    fn end(&self) {
+        self.ended.cancel();
+        self.available.close();
+        lock(&self.parked).clear();
+    }
+}
+
+/// Why a session is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotOpened {
+    #[error("this agent is being stopped")]
+    Stopping,
+    #[error("this agent has {MAX_SESSIONS} sessions already")]
+    TooMany,
+}
+
+/// All sessions, and what their routes amount to.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    ports: Vec<u16>,
+    table: ArcSwap<Table>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    held: Vec<Held>,
+    stopping: bool,
+}
+
+#[derive(Debug)]
+struct Held {
+    session: Arc<Session>,
+    attended: bool,
+    routes: Vec<Arc<Entry>>,
+}
+
+impl Registry {
+    /// `ports` are those that the agent listens on.
+    pub(crate) fn new(ports: Vec<u16>) -> Self {
+        let table = ArcSwap::from_pointee(Table::new(ports.len(), std::iter::empty()));
+        Self { ports, table, inner: Mutex::default() }
+    }
+
+    /// The routes in force now.
+    pub(crate) fn routes(&self) -> Guard<Arc<Table>> {
+        self.table.load()
+    }
+
+    /// Takes a session in. Its control call is to follow.
+    pub(crate) fn open(&self, session: Session) -> Result<Arc<Session>, NotOpened> {
+        let mut inner = lock(&self.inner);
+        if inner.stopping {
+            return Err(NotOpened::Stopping);
+        }
+        if inner.held.len() >= MAX_SESSIONS {
+            return Err(NotOpened::TooMany);
+        }
+        let session = Arc::new(session);
+        inner.held.push(Held { session: session.clone(), attended: false, routes: Vec::new() });
+        Ok(session)
+    }
+
+    /// The session that this token was given to.
+    pub(crate) fn by_token(&self, token: &[u8]) -> Option<Arc<Session>> {
+        let inner = lock(&self.inner);
+        let held = inner.held.iter().find(|held| held.session.token.as_bytes().ct_eq(token).into())?;
+        Some(held.session.clone())
+    }
+
+    /// Its control call has come. An earlier one of the same session, half dead perhaps, gives way. False: it has one.
+    pub(crate) fn attend(&self, session: &Arc<Session>) -> bool {
+        let mut inner = lock(&self.inner);
+        let Some(held) = inner.held.iter_mut().find(|held| Arc::ptr_eq(&held.session, session)) else {
+            return false;
+        };
+        if std::mem::replace(&mut held.attended, true) {
+            return false;
+        }
+        let is_earlier = |held: &Held| {
+            held.session.id == session.id && !Arc::ptr_eq(&held.session, session) && held.attended
+        };
+        for earlier in inner.held.extract_if(.., |held| is_earlier(held)) {
+            earlier.session.end();
+        }
+        self.publish(&inner);
+        true
+    }
+
+    /// Gives the session these routes instead of those it had. They are in force when this returns.
+    pub(crate) fn set_routes(&self, session: &Arc<Session>, routes: &[v1::Route]) -> Result<(), Refusal> {
+        let entries = routes::read(session, &self.ports, routes)?;
+        let mut inner = lock(&self.inner);
+        if inner.stopping {
+            return Err(Refusal::Stopping);
+        }
+        let others = inner.held.iter().filter(|held| !Arc::ptr_eq(&held.session, session));
+        for other in others.flat_map(|held| &held.routes) {
+            let same = |entry: &&Arc<Entry>| entry.port == other.port && entry.matching == other.matching;
+            if let Some(entry) = entries.iter().find(same) {
+                return Err(Refusal::Taken {
+                    holder: other.session.user.clone(),
+                    port: self.ports[entry.port],
+                });
+            }
+        }
+        if let Some(held) = inner.held.iter_mut().find(|held| Arc::ptr_eq(&held.session, session)) {
+            held.routes = entries;
+        }
+        self.publish(&inner);
+        Ok(())
+    }
+
+    /// Forgets a session: its token, its routes, its parked calls; its streams are reset.
+    pub(crate) fn end(&self, session: &Arc<Session>) {
+        let mut inner = lock(&self.inner);
+        inner.held.retain(|held| !Arc::ptr_eq(&held.session, session));
+        self.publish(&inner);
+        drop(inner);
+        session.end();
+    }
+
+    /// Forgets a session whose control call did not come.
+    pub(crate) fn end_unattended(&self, session: &Arc<Session>) {
+        let attended =
+            lock(&self.inner).held.iter().any(|held| held.attended && Arc::ptr_eq(&held.session, session));
+        if !attended {
+            self.end(session);
+        }
+    }
+
+    /// Takes nothing new to a laptop from now on; what is under way goes on.
+    pub(crate) fn stop(&self) {
+        let mut inner = lock(&self.inner);
+        inner.stopping = true;
+        self.publish(&inner);
+    }
+
+    /// Ends all sessions.
+    pub(crate) fn end_all(&self) {
+        let mut inner = lock(&self.inner);
+        inner.stopping = true;
+        let held = std::mem::take(&mut inner.held);
+        self.publish(&inner);
+        drop(inner);
+        for held in held {
+            held.session.end();
+        }
+    }
+
+    fn publish(&self, inner: &Inner) {
+        let routes = inner.held.iter().flat_map(|held| &held.routes).filter(|_| !inner.stopping);
+        self.table.store(Arc::new(Table::new(self.ports.len(), routes.cloned())));
+    }
+}
+
+/// No code that holds one of these locks can leave its data half changed, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
