@@ -130,6 +130,11 @@ fn where_writing_or_executing_is_forbidden_it_runs_from_memory() {
             eprintln!("skipped: no user namespaces here: {}", text(&output.stderr));
             return;
         }
-        assert_eq!(text(&output.stdout), "/memfd:bridge-agent (deleted)", "{options}: {}", text(&output.stderr));
+        assert_eq!(
+            text(&output.stdout),
+            "/memfd:bridge-agent (deleted)",
+            "{options}: {}",
+            text(&output.stderr)
+        );
     }
 }

@@ -1,0 +1,74 @@
+//! Names, memory and the terminal's width.
+
+use std::{ffi::OsStr, fs, io};
+
+/// The machine's own name, without the domain; "laptop" where it has none.
+pub fn hostname() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    match name.split('.').next() {
+        Some(first) if !first.is_empty() && first != "(none)" => first.to_owned(),
+        _ => "laptop".to_owned(),
+    }
+}
+
+/// The user's name: `$USER`, else what /etc/passwd says.
+pub fn user_name() -> Option<String> {
+    user_name_from(std::env::var_os("USER").as_deref(), crate::peer::own_uid(), || {
+        fs::read_to_string("/etc/passwd").unwrap_or_default()
+    })
+}
+
+fn user_name_from(variable: Option<&OsStr>, uid: u32, passwd: impl FnOnce() -> String) -> Option<String> {
+    if let Some(name) = variable.and_then(OsStr::to_str).filter(|name| !name.is_empty()) {
+        return Some(name.to_owned());
+    }
+    passwd().lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
+
+/// The memory that this process has in RAM, in bytes (VmRSS of proc_pid_status(5)).
+pub fn resident_bytes() -> io::Result<u64> {
+    resident_from(&fs::read_to_string("/proc/self/status")?)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/self/status has no VmRSS"))
+}
+
+fn resident_from(status: &str) -> Option<u64> {
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
+    kib.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// The columns of the terminal that stderr is, if it is one.
+pub fn terminal_width() -> Option<u16> {
+    let size = rustix::termios::tcgetwinsize(io::stderr()).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_comes_before_the_user_database() {
+        let passwd = || "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n".to_owned();
+        assert_eq!(user_name_from(Some(OsStr::new("bob")), 1000, passwd), Some("bob".to_owned()));
+        assert_eq!(user_name_from(Some(OsStr::new("")), 1000, passwd), Some("alice".to_owned()));
+        assert_eq!(user_name_from(None, 0, passwd), Some("root".to_owned()));
+        assert_eq!(user_name_from(None, 7, passwd), None);
+    }
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        assert_eq!(resident_from("Name:\tx\nVmRSS:\t   12 kB\nThreads:\t1\n"), Some(12 * 1024));
+        assert_eq!(resident_from("Name:\tx\n"), None);
+        assert!(resident_bytes().unwrap() > 100_000);
+    }
+
+    #[test]
+    fn this_machine_has_a_short_name() {
+        let name = hostname();
+        assert!(!name.is_empty() && !name.contains('.'), "{name}");
+    }
+}
