@@ -13,6 +13,9 @@ mod program;
 mod service;
 mod stand_in;
 
+/// The least rights that a developer needs: a Role, as YAML.
+pub const RBAC_DEVELOPER: &str = include_str!("../rbac-developer.yaml");
+
 pub use error::DeployError;
 pub use names::{
     ABOUT_ANNOTATION, MANAGED_BY_LABEL, Names, SERVICE_LABEL, STAND_IN_LABEL, attached_selector, names,

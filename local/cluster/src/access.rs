@@ -1,0 +1,159 @@
+//! What bridge does with the user's rights, and which of them the user does not have.
+
+use futures::future::join_all;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::{Api, api::PostParams};
+
+use crate::{
+    client::Cluster,
+    error::{Call, ClusterError},
+};
+
+/// One verb on one resource of the target's namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct Right {
+    pub verb: &'static str,
+    /// Empty: Kubernetes' core.
+    pub group: &'static str,
+    /// With its subresource: "pods/portforward".
+    pub resource: &'static str,
+    pub need: Need,
+}
+
+/// What does not work without a right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Need {
+    /// Connecting and giving back.
+    Connect,
+    /// A part of the comfort: warnings beforehand, reasons, lists, Events.
+    Comfort,
+}
+
+/// "create deployments.apps"
+impl std::fmt::Display for Right {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        if self.group.is_empty() { Ok(()) } else { write!(f, ".{}", self.group) }
+    }
+}
+
+/// All rights that bridge makes use of: what `deploy/rbac-developer.yaml` grants.
+#[must_use]
+pub fn rights() -> Vec<Right> {
+    use Need::{Comfort, Connect};
+    const TABLE: [(Need, &str, &str, &[&str]); 18] = [
+        (Connect, "", "services", &["get", "watch", "create", "patch", "delete"]),
+        (Comfort, "", "services", &["list"]),
+        (Connect, "apps", "deployments", &["get", "watch", "create", "delete"]),
+        (Comfort, "apps", "deployments", &["list", "patch"]),
+        (Connect, "apps", "replicasets", &["get"]),
+        (Comfort, "apps", "replicasets", &["list"]),
+        (Comfort, "apps", "statefulsets", &["get", "list"]),
+        (Comfort, "apps", "daemonsets", &["get", "list"]),
+        (Connect, "", "pods", &["get", "list", "watch"]),
+        (Connect, "", "pods/portforward", &["get", "create"]),
+        (Comfort, "", "pods/log", &["get"]),
+        (Connect, "", "configmaps", &["create", "get", "list", "patch", "delete"]),
+        (Connect, "", "secrets", &["create", "get", "patch", "delete"]),
+        (Comfort, "networking.k8s.io", "networkpolicies", &["list"]),
+        (Comfort, "", "resourcequotas", &["list"]),
+        (Comfort, "", "limitranges", &["list"]),
+        (Comfort, "", "namespaces", &["get"]),
+        (Comfort, "", "events", &["list", "create"]),
+    ];
+    let row =
+        |&(need, group, resource, verbs): &(Need, &'static str, &'static str, &'static [&'static str])| {
+            verbs.iter().map(move |&verb| Right { verb, group, resource, need }).collect::<Vec<_>>()
+        };
+    TABLE.iter().flat_map(row).collect()
+}
+
+/// Those of the rights that the user does not have in the cluster's namespace. Asked all at once.
+///
+/// # Errors
+///
+/// When the API server cannot be asked; anybody may ask about himself.
+pub async fn missing(cluster: &Cluster, rights: &[Right]) -> Result<Vec<Right>, ClusterError> {
+    let answers = join_all(rights.iter().map(|right| may(cluster, right))).await;
+    let mut missing = Vec::new();
+    for (right, allowed) in rights.iter().zip(answers) {
+        if !allowed? {
+            missing.push(*right);
+        }
+    }
+    Ok(missing)
+}
+
+async fn may(cluster: &Cluster, right: &Right) -> Result<bool, ClusterError> {
+    let api: Api<SelfSubjectAccessReview> = Api::all(cluster.client.clone());
+    let call = Call::everywhere("create", "selfsubjectaccessreviews");
+    let review = review(right, &cluster.namespace);
+    let answer = cluster.call(call, api.create(&PostParams::default(), &review)).await?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
+}
+
+fn review(right: &Right, namespace: &str) -> SelfSubjectAccessReview {
+    let (resource, subresource) = match right.resource.split_once('/') {
+        Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
+        None => (right.resource, None),
+    };
+    let attributes = ResourceAttributes {
+        namespace: Some(namespace.to_owned()),
+        verb: Some(right.verb.to_owned()),
+        group: Some(right.group.to_owned()),
+        resource: Some(resource.to_owned()),
+        subresource,
+        // The one namespace that the Role speaks of.
+        name: (resource == "namespaces").then(|| namespace.to_owned()),
+        ..ResourceAttributes::default()
+    };
+    SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(attributes),
+            ..SelfSubjectAccessReviewSpec::default()
+        },
+        ..SelfSubjectAccessReview::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use k8s_openapi::api::rbac::v1::Role;
+
+    use super::*;
+
+    #[test]
+    fn the_role_grants_what_bridge_asks_for_and_nothing_else() {
+        let role: Role = serde_saphyr::from_str(bridge_deploy::RBAC_DEVELOPER).unwrap();
+        let mut granted = BTreeSet::new();
+        for rule in role.rules.unwrap() {
+            for group in rule.api_groups.unwrap() {
+                for resource in rule.resources.iter().flatten() {
+                    granted.extend(rule.verbs.iter().map(|v| (v.clone(), group.clone(), resource.clone())));
+                }
+            }
+        }
+        let asked = rights().iter().map(|r| (r.verb.into(), r.group.into(), r.resource.into())).collect();
+        assert_eq!(granted, asked);
+    }
+
+    #[test]
+    fn a_right_is_asked_for_as_rbac_knows_it() {
+        let right = Right { verb: "get", group: "", resource: "pods/portforward", need: Need::Connect };
+        let attributes = review(&right, "shop").spec.resource_attributes.unwrap();
+        assert_eq!(
+            (attributes.resource.as_deref(), attributes.subresource.as_deref()),
+            (Some("pods"), Some("portforward"))
+        );
+        assert_eq!(right.to_string(), "get pods/portforward");
+        assert_eq!(
+            Right { group: "apps", resource: "deployments", ..right }.to_string(),
+            "get deployments.apps"
+        );
+    }
+}

@@ -1,0 +1,149 @@
+//! What can be connected in a namespace, and who is there: `bridge list`. A few lists instead of a snapshot for each
+//! Service.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::{
+    core::v1::{Namespace, Pod, Service},
+    networking::v1::NetworkPolicy,
+};
+use kube::{
+    Api,
+    api::{DynamicObject, ListParams},
+};
+
+use crate::{
+    client::Cluster,
+    error::{Call, ClusterError},
+    obstacles::{Obstacle, obstacles},
+    snapshot::{Snapshot, is_serving, list, merged, of_pods},
+    target::{Kind, is_ours, name_of},
+    workload::{Labels, Owner, Workload},
+};
+
+/// A Service of the namespace.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    pub service: String,
+    /// "80 (http)"
+    pub ports: Vec<String>,
+    /// "Deployment orders"; none where there are no pods.
+    pub workloads: Vec<String>,
+    /// What speaks against connecting it; empty: it can be connected.
+    pub obstacles: Vec<Obstacle>,
+    pub sessions: Vec<Session>,
+}
+
+/// Somebody who is connected.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Session {
+    pub user: String,
+    /// What is routed to them, for people.
+    pub matches: Vec<String>,
+}
+
+/// All that a namespace has, as far as the user may list it.
+struct World {
+    namespace: Option<Namespace>,
+    pods: Vec<Pod>,
+    policies: Option<Vec<NetworkPolicy>>,
+    owners: BTreeMap<(Kind, String), DynamicObject>,
+}
+
+/// The Services of the cluster's namespace, by name, without our own. `carried`: as for [`obstacles`].
+///
+/// # Errors
+///
+/// Where Services or pods cannot be listed. What else cannot be read is left open.
+pub async fn catalog(cluster: &Cluster, carried: Option<&str>) -> Result<Vec<Entry>, ClusterError> {
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    let name = &cluster.namespace;
+    let (services, pods, policies, namespace, replica_sets, deployments, stateful_sets, daemon_sets) = tokio::join!(
+        list::<Service>(cluster, "services"),
+        list::<Pod>(cluster, "pods"),
+        list::<NetworkPolicy>(cluster, "networkpolicies"),
+        cluster.call(Call::new("get", "namespaces", name, name), namespaces.get(name)),
+        owners(cluster, Kind::ReplicaSet),
+        owners(cluster, Kind::Deployment),
+        owners(cluster, Kind::StatefulSet),
+        owners(cluster, Kind::DaemonSet),
+    );
+    let lists = [replica_sets, deployments, stateful_sets, daemon_sets];
+    let world = World {
+        namespace: namespace.ok(),
+        pods: pods?.into_iter().filter(is_serving).collect(),
+        policies: policies.ok(),
+        owners: lists.into_iter().flatten().flatten().collect(),
+    };
+    let mut services: Vec<Service> =
+        services?.into_iter().filter(|service| !is_ours(&service.metadata)).collect();
+    services.sort_by_key(name_of);
+    Ok(services.into_iter().map(|service| world.entry(service, carried)).collect())
+}
+
+type Owners = Vec<((Kind, String), DynamicObject)>;
+
+async fn owners(cluster: &Cluster, kind: Kind) -> Result<Owners, ClusterError> {
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &kind.api());
+    let call = Call::all("list", kind.resource(), &cluster.namespace);
+    let objects = cluster.call(call, api.list(&ListParams::default())).await?.items;
+    Ok(objects.into_iter().map(|object| ((kind, name_of(&object)), object)).collect())
+}
+
+impl World {
+    fn entry(&self, service: Service, carried: Option<&str>) -> Entry {
+        let snapshot = self.snapshot(service);
+        let ports = snapshot.service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
+        let title = |port: &k8s_openapi::api::core::v1::ServicePort| match &port.name {
+            Some(name) => format!("{} ({name})", port.port),
+            None => port.port.to_string(),
+        };
+        Entry {
+            service: name_of(&snapshot.service),
+            ports: ports.iter().map(title).collect(),
+            workloads: snapshot.workloads.iter().map(Workload::title).collect(),
+            obstacles: obstacles(&snapshot, carried),
+            sessions: Vec::new(),
+        }
+    }
+
+    fn snapshot(&self, service: Service) -> Snapshot {
+        let selector: Labels =
+            service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap_or_default();
+        let selects = |pod: &&Pod| {
+            let labels = pod.metadata.labels.as_ref();
+            !selector.is_empty()
+                && selector.iter().all(|(key, value)| labels.and_then(|l| l.get(key)) == Some(value))
+        };
+        let pods: Vec<Pod> = self.pods.iter().filter(selects).cloned().collect();
+        let owners: BTreeSet<_> = pods.iter().map(Owner::of).collect();
+        let workloads = merged(owners.into_iter().map(|owner| self.workload(owner, &pods)).collect());
+        Snapshot {
+            service,
+            selector,
+            pods,
+            workloads,
+            policies: self.policies.clone(),
+            namespace: self.namespace.clone(),
+            quotas: None,
+            limits: None,
+        }
+    }
+
+    fn workload(&self, owner: Option<Owner>, pods: &[Pod]) -> Workload {
+        let find = |owner: &Owner| {
+            let kind = owner.known()?;
+            Some((kind, self.owners.get(&(kind, owner.name.clone()))?))
+        };
+        let Some((kind, object)) = owner.as_ref().and_then(find) else { return of_pods(owner, pods) };
+        let workload = Workload::of(kind, object);
+        match Owner::of(object) {
+            None => workload,
+            Some(above) => match find(&above) {
+                Some((kind, object)) => Workload::of(kind, object),
+                None => workload.under(above),
+            },
+        }
+    }
+}

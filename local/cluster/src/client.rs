@@ -1,0 +1,187 @@
+//! The way to a cluster: which kubeconfig, context and namespace, and a client for it. What kubectl would use is used;
+//! credential plugins get the environment of the caller, which the daemon's is not.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use kube::{
+    Client, Config,
+    config::{ExecConfig, KubeConfigOptions, Kubeconfig},
+};
+
+use crate::{
+    ClusterError,
+    error::{Call, deepest},
+    nearest::nearest,
+};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For an answer to one request; what is longer by nature (watches, port-forwards) does not go through
+/// [`Cluster::call`].
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What the caller says about the cluster, and the caller's environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Absolute paths; empty: by the environment, as kubectl does.
+    pub kubeconfig: Vec<PathBuf>,
+    pub context: Option<String>,
+    pub namespace: Option<String>,
+    pub environment: BTreeMap<String, String>,
+}
+
+/// A client, and the names of what it leads to.
+#[derive(Clone)]
+pub struct Cluster {
+    pub client: Client,
+    pub context: String,
+    pub namespace: String,
+    /// The API server's address, for messages.
+    pub server: String,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { client: _, context, namespace, server } = self;
+        f.debug_struct("Cluster")
+            .field("context", context)
+            .field("namespace", namespace)
+            .field("server", server)
+            .finish()
+    }
+}
+
+impl Cluster {
+    /// Makes a client; nothing is asked of the API server yet.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the kubeconfig or its credential plugin.
+    pub async fn of(access: &Access) -> Result<Self, ClusterError> {
+        let kubeconfig = access.read()?;
+        let context = chosen_context(&kubeconfig, access.context.as_deref())?;
+        let options = KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
+            .await
+            .map_err(|error| ClusterError::Kubeconfig { reason: error.to_string() })?;
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+        // kube would try 15 times, in minutes, what an API server in trouble refuses: the user is to know.
+        config.default_retry = false;
+        if let Some(exec) = &mut config.auth_info.exec {
+            let own = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+            with_environment(exec, &access.environment, own);
+        }
+        let namespace = access.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+
+        // Runs the credential plugin, and waits for it.
+        let made = tokio::task::spawn_blocking(move || Client::try_from(config)).await;
+        let client = made.map_err(|error| ClusterError::Kubeconfig { reason: error.to_string() })?.map_err(
+            |error| match error {
+                kube::Error::Auth(_) => Call::everywhere("use", "the credential plugin").failed(error),
+                error => ClusterError::Kubeconfig { reason: deepest(&error) },
+            },
+        )?;
+        Ok(Self { client, context, namespace, server })
+    }
+
+    /// The answer to a request, in bounded time, and its failure as we say it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ClusterError::of`], and [`ClusterError::NoAnswer`].
+    pub async fn call<T>(
+        &self,
+        call: Call,
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, ClusterError> {
+        match tokio::time::timeout(ANSWER_TIMEOUT, request).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(ClusterError::of(&error, call, Some(&self.server))),
+            Err(_) => Err(ClusterError::NoAnswer {
+                server: Some(self.server.clone()),
+                call,
+                seconds: ANSWER_TIMEOUT.as_secs(),
+            }),
+        }
+    }
+}
+
+impl Access {
+    /// The files in the order in which they count: named ones, else those of `KUBECONFIG`, else the usual one.
+    fn files(&self) -> Vec<PathBuf> {
+        if !self.kubeconfig.is_empty() {
+            return self.kubeconfig.clone();
+        }
+        let listed: Vec<PathBuf> = self
+            .environment
+            .get("KUBECONFIG")
+            .map(|value| std::env::split_paths(value).filter(|path| !path.as_os_str().is_empty()).collect())
+            .unwrap_or_default();
+        if !listed.is_empty() {
+            return listed;
+        }
+        self.environment.get("HOME").map(|home| Path::new(home).join(".kube/config")).into_iter().collect()
+    }
+
+    /// All files, merged as kubectl does: the first to say something counts, and files that are not there say nothing.
+    fn read(&self) -> Result<Kubeconfig, ClusterError> {
+        let files = self.files();
+        let there: Vec<&PathBuf> = files.iter().filter(|path| path.exists()).collect();
+        if there.is_empty() {
+            return Err(ClusterError::NoKubeconfig { tried: files });
+        }
+        let mut merged = Kubeconfig::default();
+        for path in there {
+            let unusable = |error: kube::config::KubeconfigError| ClusterError::Kubeconfig {
+                reason: format!("{}: {}", path.display(), deepest(&error)),
+            };
+            merged = Kubeconfig::read_from(path).and_then(|next| merged.merge(next)).map_err(unusable)?;
+        }
+        Ok(merged)
+    }
+}
+
+fn chosen_context(kubeconfig: &Kubeconfig, wanted: Option<&str>) -> Result<String, ClusterError> {
+    let known = || kubeconfig.contexts.iter().map(|context| context.name.as_str());
+    let current = kubeconfig.current_context.as_deref().filter(|name| !name.is_empty());
+    let Some(name) = wanted.or(current) else {
+        return Err(ClusterError::NoContext { known: known().map(str::to_owned).collect() });
+    };
+    if known().any(|context| context == name) {
+        return Ok(name.to_owned());
+    }
+    let mut near = nearest(name, known());
+    if near.is_empty() && known().count() <= 3 {
+        near = known().map(str::to_owned).collect();
+    }
+    Err(ClusterError::UnknownContext { name: name.to_owned(), nearest: near })
+}
+
+/// Gives a credential plugin the caller's environment: what the kubeconfig sets goes before it, and what only we have
+/// (`own`) is taken away.
+fn with_environment(
+    exec: &mut ExecConfig,
+    caller: &BTreeMap<String, String>,
+    own: impl Iterator<Item = String>,
+) {
+    let set = exec.env.take().unwrap_or_default();
+    let is_set = |name: &str| set.iter().any(|variable| variable.get("name").is_some_and(|n| n == name));
+    exec.drop_env = Some(
+        own.filter(|name| !caller.contains_key(name) && !is_set(name) && name != "KUBERNETES_EXEC_INFO")
+            .collect(),
+    );
+    let variable = |(name, value): (&String, &String)| {
+        HashMap::from([("name".to_owned(), name.clone()), ("value".to_owned(), value.clone())])
+    };
+    let mut env: Vec<_> = caller.iter().filter(|(name, _)| !is_set(name)).map(variable).collect();
+    env.extend(set);
+    exec.env = Some(env);
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

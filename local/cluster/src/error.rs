@@ -1,0 +1,407 @@
+//! What can go wrong with a cluster: what happened, to which object, and what to do next. Causes as variants, so that
+//! code can match on them.
+
+use std::{fmt, path::PathBuf};
+
+use bridge_deploy::DeployError;
+
+use crate::{obstacles::Obstacle, target::Kind};
+
+/// A call to the API server, for errors: verb and resource as RBAC knows them, "get" "pods/log".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    pub verb: &'static str,
+    pub resource: &'static str,
+    /// `None` for what is in no namespace, and for all of them.
+    pub namespace: Option<String>,
+    /// `None` for all of them.
+    pub name: Option<String>,
+}
+
+impl Call {
+    /// A call about one object.
+    #[must_use]
+    pub fn new(verb: &'static str, resource: &'static str, namespace: &str, name: &str) -> Self {
+        Self { name: Some(name.to_owned()), ..Self::all(verb, resource, namespace) }
+    }
+
+    /// A call about all objects of a namespace.
+    #[must_use]
+    pub fn all(verb: &'static str, resource: &'static str, namespace: &str) -> Self {
+        Self { namespace: Some(namespace.to_owned()), ..Self::everywhere(verb, resource) }
+    }
+
+    /// A call about what is in no namespace, or in any.
+    #[must_use]
+    pub fn everywhere(verb: &'static str, resource: &'static str) -> Self {
+        Self { verb, resource, namespace: None, name: None }
+    }
+
+    /// What kube says of this call, as we say it. See [`Cluster::call`](crate::client::Cluster::call), which also names
+    /// the server.
+    #[must_use]
+    pub fn failed(&self, error: kube::Error) -> ClusterError {
+        ClusterError::of(&error, self.clone(), None)
+    }
+}
+
+/// "create deployments orders-bridge-7f3a in namespace shop"
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        if let Some(name) = &self.name {
+            write!(f, " {name}")?;
+        }
+        match &self.namespace {
+            Some(namespace) => write!(f, " in namespace {namespace}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why something could not be done with a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClusterError {
+    #[error("there is no kubeconfig: looked for {}", paths(.tried))]
+    NoKubeconfig { tried: Vec<PathBuf> },
+    #[error("the kubeconfig cannot be used: {reason}")]
+    Kubeconfig { reason: String },
+    #[error("the kubeconfig chooses no context")]
+    NoContext { known: Vec<String> },
+    #[error("the kubeconfig has no context {name:?}")]
+    UnknownContext { name: String, nearest: Vec<String> },
+
+    #[error("the API server{} cannot be reached: {reason}", said(.server.as_deref()))]
+    Unreachable { server: Option<String>, reason: String },
+    #[error("the API server{} did not answer in {seconds} s (to {call})", said(.server.as_deref()))]
+    NoAnswer { server: Option<String>, call: Call, seconds: u64 },
+    #[error("the API server{} does not accept your credentials", said(.server.as_deref()))]
+    Credentials { server: Option<String> },
+    #[error("the credential plugin of the kubeconfig failed: {reason}")]
+    CredentialPlugin { reason: String },
+    #[error("{} may not {call}", .user.as_deref().unwrap_or("you"))]
+    Forbidden { call: Call, user: Option<String> },
+    #[error("there is no {} in {}", object(.call), place(.call.namespace.as_deref()))]
+    NotFound { call: Call },
+    #[error("{} in {} was changed by somebody else at the same time", object(.call), place(.call.namespace.as_deref()))]
+    Conflict { call: Call },
+    #[error("{} in {} exists already", object(.call), place(.call.namespace.as_deref()))]
+    Exists { call: Call },
+    /// Admission (Pod Security, quota, policies) or validation said no.
+    #[error("the cluster refused to {call}: {reason}")]
+    Refused { call: Call, reason: String },
+    #[error("cannot {call}: {reason}")]
+    Api { call: Call, code: u16, reason: String },
+
+    #[error("{text:?} is no target: {reason}")]
+    BadTarget { text: String, reason: &'static str },
+    #[error("there is no namespace {name:?}")]
+    NoSuchNamespace { name: String, nearest: Vec<String> },
+    #[error("there is no {kind} {name:?} in namespace {namespace}")]
+    NoSuchTarget { kind: Kind, name: String, namespace: String, nearest: Vec<String>, elsewhere: Vec<String> },
+    #[error("no Service of namespace {namespace} selects the pods of {workload}")]
+    NoServiceSelects { workload: String, namespace: String },
+    #[error("several Services select the pods of {workload}: {}", .services.join(", "))]
+    SeveralServices { workload: String, services: Vec<String> },
+    #[error("Service {service} has several ports: {}", .ports.join(", "))]
+    AmbiguousPort { service: String, ports: Vec<String> },
+    #[error("Service {service} has no TCP port {wanted:?}; it has {}", .ports.join(", "))]
+    NoSuchPort { service: String, wanted: String, ports: Vec<String> },
+    #[error("Service {service} cannot be connected: {}", sentences(.obstacles))]
+    Obstacles { service: String, obstacles: Vec<Obstacle> },
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+
+    #[error("{holder} already takes these requests of {service}")]
+    Held { service: String, holder: String },
+    #[error("the annotation {annotation} of Service {service} cannot be read: {reason}")]
+    Annotation { service: String, annotation: &'static str, reason: String },
+    #[error("the selector of Service {service} was changed by somebody else while it was being connected")]
+    SelectorChanged { service: String },
+    #[error("the stand-in {stand_in} did not become ready: {reason}")]
+    NotReady { stand_in: String, reason: String },
+    #[error("not everything could be put back: {}", .left.join("; "))]
+    LeftBehind { left: Vec<String> },
+}
+
+/// What `bridge` exits with; documented in the user's guide.
+pub mod exit {
+    pub const INTERNAL: u8 = 1;
+    pub const USAGE: u8 = 2;
+    /// The target is not there, is not clear, or has an obstacle.
+    pub const TARGET: u8 = 3;
+    pub const RIGHTS: u8 = 4;
+    pub const UNREACHABLE: u8 = 5;
+    pub const HELD: u8 = 6;
+    /// Pod Security, quota, scheduling, an image.
+    pub const NOT_READY: u8 = 7;
+    pub const LEFT_BEHIND: u8 = 8;
+}
+
+impl ClusterError {
+    /// The exit code of a command that ends with this.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NoKubeconfig { .. }
+            | Self::Kubeconfig { .. }
+            | Self::NoContext { .. }
+            | Self::UnknownContext { .. }
+            | Self::BadTarget { .. } => exit::USAGE,
+            Self::NotFound { .. }
+            | Self::NoSuchNamespace { .. }
+            | Self::NoSuchTarget { .. }
+            | Self::NoServiceSelects { .. }
+            | Self::SeveralServices { .. }
+            | Self::AmbiguousPort { .. }
+            | Self::NoSuchPort { .. }
+            | Self::Obstacles { .. }
+            | Self::Deploy(_) => exit::TARGET,
+            Self::Credentials { .. } | Self::CredentialPlugin { .. } | Self::Forbidden { .. } => exit::RIGHTS,
+            Self::Unreachable { .. } | Self::NoAnswer { .. } => exit::UNREACHABLE,
+            Self::Held { .. } => exit::HELD,
+            Self::NotReady { .. } | Self::Refused { .. } => exit::NOT_READY,
+            Self::LeftBehind { .. } | Self::Annotation { .. } => exit::LEFT_BEHIND,
+            Self::SelectorChanged { .. } | Self::Conflict { .. } | Self::Exists { .. } | Self::Api { .. } => {
+                exit::INTERNAL
+            }
+        }
+    }
+
+    /// What the user can do about it, where the message does not say it.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            Self::NoKubeconfig { .. } => Some(
+                "name one with --kubeconfig or KUBECONFIG; `kubectl config view` shows what kubectl uses"
+                    .into(),
+            ),
+            Self::NoContext { known } if known.is_empty() => {
+                Some("the kubeconfig has no contexts at all".into())
+            }
+            Self::NoContext { known } => Some(format!("choose one with --context: {}", known.join(", "))),
+            Self::UnknownContext { nearest, .. } | Self::NoSuchNamespace { nearest, .. } => {
+                did_you_mean(nearest)
+            }
+            Self::Unreachable { .. } | Self::NoAnswer { .. } => Some(
+                "is the cluster up, and the network or VPN to it? `kubectl version` should answer, too"
+                    .into(),
+            ),
+            Self::Credentials { .. } => {
+                Some("log in anew, as for kubectl: `kubectl auth whoami` tells".into())
+            }
+            Self::CredentialPlugin { .. } => Some("`kubectl auth whoami` runs the same plugin".into()),
+            Self::Forbidden { call, .. } => Some(format!(
+                "ask for the Role in deploy/rbac-developer.yaml{}; `bridge doctor` lists all that is missing",
+                call.namespace.as_ref().map(|name| format!(" in namespace {name}")).unwrap_or_default()
+            )),
+            Self::NoSuchTarget { nearest, elsewhere, name, .. } => {
+                match (nearest.as_slice(), elsewhere.as_slice()) {
+                    ([], []) => Some("`bridge list` shows what there is".into()),
+                    (_, [namespace, ..]) => Some(format!(
+                        "{name} is in namespace {}: add `-n {namespace}`",
+                        elsewhere.join(" and ")
+                    )),
+                    (nearest, []) => did_you_mean(nearest),
+                }
+            }
+            Self::NoServiceSelects { .. } => {
+                Some("connect works by Service; `bridge list` shows them".into())
+            }
+            Self::SeveralServices { .. } => Some("connect one of them by its name".into()),
+            Self::AmbiguousPort { .. } => Some("say which: --port LOCAL:REMOTE".into()),
+            Self::Conflict { .. } | Self::Exists { .. } | Self::SelectorChanged { .. } => {
+                Some("run the command again".into())
+            }
+            Self::Annotation { annotation, service, .. } => Some(format!(
+                "it was written by another version of bridge or by hand: mend it, or remove it \
+                 (`kubectl annotate service {service} {annotation}-`) and run `bridge clean`"
+            )),
+            Self::Held { .. } => {
+                Some("use another --header, or ask them; `bridge list` shows who is there".into())
+            }
+            Self::LeftBehind { .. } => Some("`bridge clean` tries again, from any laptop".into()),
+            _ => None,
+        }
+    }
+
+    /// What kube says of a call, as we say it.
+    #[must_use]
+    pub fn of(error: &kube::Error, call: Call, server: Option<&str>) -> Self {
+        let server = server.map(str::to_owned);
+        match error {
+            kube::Error::Api(status) => Self::of_status(status, call, server),
+            kube::Error::Auth(error) => Self::CredentialPlugin { reason: plugin_failure(error) },
+            kube::Error::Service(_) | kube::Error::HyperError(_) => {
+                Self::Unreachable { server, reason: deepest(error) }
+            }
+            kube::Error::UpgradeConnection(kube::client::UpgradeConnectionError::ProtocolSwitch(code)) => {
+                match code.as_u16() {
+                    401 => Self::Credentials { server },
+                    403 => Self::Forbidden { call, user: None },
+                    404 => Self::NotFound { call },
+                    code => Self::Api { call, code, reason: deepest(error) },
+                }
+            }
+            other => Self::Api { call, code: 0, reason: deepest(other) },
+        }
+    }
+
+    fn of_status(status: &kube::core::Status, call: Call, server: Option<String>) -> Self {
+        let reason = status.message.clone();
+        match status.code {
+            401 => Self::Credentials { server },
+            // Admission says 403 as well; only the authorizer says this.
+            403 if reason.contains(" cannot ") && reason.contains("User \"") => {
+                Self::Forbidden { call, user: quoted_after(&reason, "User ") }
+            }
+            403 | 422 => Self::Refused { call, reason },
+            404 => Self::NotFound { call },
+            409 if status.reason == "AlreadyExists" => Self::Exists { call },
+            // Quota writes conflict under load, and say so here.
+            409 => Self::Conflict { call },
+            code => Self::Api { call, code, reason },
+        }
+    }
+
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Forbidden { .. })
+    }
+
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+}
+
+fn plugin_failure(error: &kube::client::AuthError) -> String {
+    match error {
+        // What the plugin printed may be a credential, so not its stdout.
+        kube::client::AuthError::AuthExecRun { cmd, out } => {
+            let program = cmd.split_whitespace().next().unwrap_or(cmd).trim_matches('"');
+            let said = String::from_utf8_lossy(&out.stderr);
+            format!("{program}: {}: {}", out.status, said.trim().lines().last().unwrap_or_default())
+        }
+        other => deepest(other),
+    }
+}
+
+/// The innermost cause: what the layers above it say, it says again.
+pub(crate) fn deepest(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+fn quoted_after(text: &str, before: &str) -> Option<String> {
+    let (_, rest) = text.split_once(&format!("{before}\""))?;
+    rest.split_once('"').map(|(quoted, _)| quoted.to_owned())
+}
+
+fn did_you_mean(nearest: &[String]) -> Option<String> {
+    (!nearest.is_empty()).then(|| format!("did you mean {}?", nearest.join(" or ")))
+}
+
+fn object(call: &Call) -> String {
+    match &call.name {
+        Some(name) => format!("{} {name:?}", call.resource),
+        None => call.resource.to_owned(),
+    }
+}
+
+fn place(namespace: Option<&str>) -> String {
+    namespace.map_or_else(|| "the cluster".to_owned(), |name| format!("namespace {name}"))
+}
+
+fn said(server: Option<&str>) -> String {
+    server.map(|server| format!(" {server}")).unwrap_or_default()
+}
+
+fn paths(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn sentences(obstacles: &[Obstacle]) -> String {
+    obstacles.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(code: u16, reason: &str, message: &str) -> kube::Error {
+        let status = kube::core::Status::failure(message, reason);
+        kube::Error::Api(Box::new(kube::core::Status { code, ..status }))
+    }
+
+    fn create_deployment() -> Call {
+        Call::all("create", "deployments", "shop")
+    }
+
+    #[test]
+    fn rights_and_admission_are_told_apart() {
+        let rights = status(
+            403,
+            "Forbidden",
+            "deployments.apps is forbidden: User \"developer\" cannot create resource \"deployments\" in API group \
+             \"apps\" in the namespace \"shop\"",
+        );
+        let error = ClusterError::of(&rights, create_deployment(), Some("https://k8s"));
+        assert_eq!(error.to_string(), "developer may not create deployments in namespace shop");
+        assert_eq!(error.exit_code(), exit::RIGHTS);
+        assert!(error.advice().unwrap().contains("rbac-developer.yaml in namespace shop"));
+
+        let quota = status(403, "Forbidden", "deployments.apps \"x\" is forbidden: exceeded quota: small");
+        let error = ClusterError::of(&quota, create_deployment(), Some("https://k8s"));
+        assert_eq!(error.exit_code(), exit::NOT_READY);
+        assert!(error.to_string().contains("exceeded quota: small"));
+    }
+
+    #[test]
+    fn answers_have_names() {
+        for (code, reason, expected, exit) in [
+            (
+                401,
+                "Unauthorized",
+                "the API server https://k8s does not accept your credentials",
+                exit::RIGHTS,
+            ),
+            (404, "NotFound", "there is no deployments \"x\" in namespace shop", exit::TARGET),
+            (
+                409,
+                "Conflict",
+                "deployments \"x\" in namespace shop was changed by somebody else at the same time",
+                exit::INTERNAL,
+            ),
+            (409, "AlreadyExists", "deployments \"x\" in namespace shop exists already", exit::INTERNAL),
+            (500, "InternalError", "cannot create deployments x in namespace shop: why", exit::INTERNAL),
+        ] {
+            let call = Call::new("create", "deployments", "shop", "x");
+            let error = ClusterError::of(&status(code, reason, "why"), call, Some("https://k8s"));
+            assert_eq!((error.to_string().as_str(), error.exit_code()), (expected, exit));
+        }
+    }
+
+    #[test]
+    fn a_target_that_is_elsewhere_is_said_before_names_that_are_near() {
+        let error = |nearest: &[&str], elsewhere: &[&str]| ClusterError::NoSuchTarget {
+            kind: Kind::Service,
+            name: "orders".into(),
+            namespace: "default".into(),
+            nearest: nearest.iter().map(ToString::to_string).collect(),
+            elsewhere: elsewhere.iter().map(ToString::to_string).collect(),
+        };
+        assert_eq!(error(&[], &[]).to_string(), "there is no Service \"orders\" in namespace default");
+        for (error, advice) in [
+            (error(&[], &[]), "`bridge list` shows what there is"),
+            (error(&["order"], &[]), "did you mean order?"),
+            (error(&["order"], &["shop"]), "orders is in namespace shop: add `-n shop`"),
+        ] {
+            assert_eq!(error.advice().as_deref(), Some(advice));
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! Why a stand-in cannot take the place of a Service's pods, each reason with a sentence that says what to do; and what
+//! is worth a warning. Pure functions of a [`Snapshot`]. The reasons are those under "When not" of the design.
+
+mod mesh;
+mod network_policy;
+mod platform;
+
+use bridge_deploy::DeployError;
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+use kube::ResourceExt;
+
+use crate::{
+    error::ClusterError,
+    snapshot::{Snapshot, is_ready},
+    target::name_of,
+    workload::{Labels, Owner, Workload},
+};
+
+pub use mesh::Mesh;
+
+/// A reason not to put a stand-in in front of a Service.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Obstacle {
+    #[error("it is another name for {0}: connect what is behind that name, if it is a Service of a cluster")]
+    ExternalName(String),
+    #[error(
+        "it has no selector, so its endpoints are written by somebody else: connect a Service that selects the pods"
+    )]
+    NoSelector,
+    #[error(
+        "it is headless, so that its callers choose among the pods themselves: connect a Service with a cluster address \
+         that selects the same pods"
+    )]
+    Headless,
+    #[error(
+        "it gives the pods of StatefulSet {0} their names, by which callers address them: connect a Service with a cluster \
+         address that selects the same pods"
+    )]
+    NamedPods(String),
+    #[error(
+        "it keeps each client at one pod (sessionAffinity ClientIP), and a stand-in would be one client: remove that"
+    )]
+    ClientIpAffinity,
+    #[error(
+        "it sends traffic to pods of the same node only ({field}: Local), where a stand-in need not be: set it to Cluster"
+    )]
+    LocalTraffic { field: &'static str },
+    #[error("its port {} is not TCP: connect a Service that has TCP ports only", .0.join(", "))]
+    NotTcp(Vec<String>),
+    #[error("it has no ports: connect one that has")]
+    NoPorts,
+    #[error(
+        "its port {port} leads to a port named {name:?}, which none of the containers has: correct the targetPort"
+    )]
+    NoSuchTargetPort { port: u16, name: String },
+    #[error(
+        "a load balancer has its pods as targets ({0}), and takes minutes to learn new ones: connect a Service behind which \
+         there is none"
+    )]
+    PodsBehindLoadBalancer(String),
+    #[error("{0} writes its selector (key {1:?}): connect another Service that selects the same pods")]
+    WrittenSelector(&'static str, String),
+    #[error("{mesh} routes its traffic ({sign}), past a stand-in: use a namespace without the mesh")]
+    Mesh { mesh: Mesh, sign: String },
+    #[error(
+        "NetworkPolicies name the labels of its pods, and would treat a stand-in otherwise: {}; have them allow pods with \
+         the label bridge.dev/service, or use a namespace without them",
+        .0.join(", ")
+    )]
+    NetworkPolicies(Vec<String>),
+    #[error("no pod has the labels that it selects ({}): is the workload scaled to zero?", selector_text(.selector))]
+    NoPods { selector: Labels },
+    #[error("none of its {pods} pods is ready: `kubectl get pods -l {}` shows why", selector_text(.selector))]
+    NoneReady { pods: usize, selector: Labels },
+    #[error("it selects pods of several workloads ({}): connect a Service of one of them", .0.join(", "))]
+    SeveralWorkloads(Vec<String>),
+    #[error(
+        "its pods use the network of their node (hostNetwork), whose ports a stand-in cannot have: connect another Service"
+    )]
+    HostNetwork,
+    #[error(
+        "its pods run on {wanted}, and this bridge brings an agent for {carried}: use a bridge that brings the other"
+    )]
+    Platform { wanted: String, carried: String },
+    #[error(
+        "its pods run in a sandbox with a network of its own (runtime class {0}), to which there is no port-forward: use a \
+         workload without it"
+    )]
+    Sandbox(String),
+}
+
+impl Obstacle {
+    /// In a few words, for a table.
+    #[must_use]
+    pub fn short(&self) -> &'static str {
+        match self {
+            Self::ExternalName(_) => "external name",
+            Self::NoSelector => "no selector",
+            Self::Headless => "headless",
+            Self::NamedPods(_) => "pods addressed by name",
+            Self::ClientIpAffinity => "ClientIP affinity",
+            Self::LocalTraffic { .. } => "traffic policy Local",
+            Self::NotTcp(_) => "port not TCP",
+            Self::NoPorts => "no ports",
+            Self::NoSuchTargetPort { .. } => "unknown targetPort",
+            Self::PodsBehindLoadBalancer(_) => "load balancer to pods",
+            Self::WrittenSelector(..) => "selector of a controller",
+            Self::Mesh { .. } => "service mesh",
+            Self::NetworkPolicies(_) => "NetworkPolicy",
+            Self::NoPods { .. } => "no pods",
+            Self::NoneReady { .. } => "no pod ready",
+            Self::SeveralWorkloads(_) => "several workloads",
+            Self::HostNetwork => "hostNetwork",
+            Self::Platform { .. } => "other platform",
+            Self::Sandbox(_) => "sandbox runtime",
+        }
+    }
+}
+
+/// What is no reason against, but worth knowing beforehand.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Warning {
+    #[error(
+        "{tool} manages Service {service}: when it resets the selector, all traffic goes to the origin, and `bridge status` says so"
+    )]
+    GitOps { tool: &'static str, service: String },
+    #[error(
+        "{owner} controls Service {service}: when it resets the selector, all traffic goes to the origin, and `bridge status` says so"
+    )]
+    Controlled { owner: String, service: String },
+    #[error("callers that address the pods of StatefulSet {0} by name reach the origin, not the laptop")]
+    NamedPods(String),
+    #[error(
+        "the NetworkPolicies of the namespace cannot be read: one that names the origin's labels would keep the stand-in from working"
+    )]
+    UnknownPolicies,
+}
+
+/// All obstacles, the most fundamental first. `carried`: the architecture of the agent program that we bring, `None`
+/// when it comes as an image.
+#[must_use]
+pub fn obstacles(snapshot: &Snapshot, carried: Option<&str>) -> Vec<Obstacle> {
+    let spec = snapshot.service.spec.clone().unwrap_or_default();
+    let mut found = of_service(snapshot, &spec);
+    if found.iter().any(|o| matches!(o, Obstacle::ExternalName(_) | Obstacle::NoSelector)) {
+        return found;
+    }
+    found.extend(load_balancer(snapshot));
+    found.extend(written_selector(snapshot));
+    found.extend(mesh::find(snapshot).map(|(mesh, sign)| Obstacle::Mesh { mesh, sign }));
+    found.extend(of_pods(snapshot));
+    if let [origin] = snapshot.workloads.as_slice() {
+        found.extend(of_template(snapshot, origin, carried));
+    }
+    let policies = network_policy::naming_the_origin(snapshot);
+    if !policies.is_empty() {
+        found.push(Obstacle::NetworkPolicies(policies));
+    }
+    found
+}
+
+/// What should be said although the Service can be connected.
+#[must_use]
+pub fn warnings(snapshot: &Snapshot) -> Vec<Warning> {
+    let service = || name_of(&snapshot.service);
+    let mut warnings = Vec::new();
+    if let Some(tool) = gitops(&snapshot.service) {
+        warnings.push(Warning::GitOps { tool, service: service() });
+    }
+    if let Some(owner) = Owner::of(&snapshot.service) {
+        warnings.push(Warning::Controlled {
+            owner: format!("{} {}", owner.kind, owner.name),
+            service: service(),
+        });
+    }
+    warnings.extend(
+        snapshot
+            .workloads
+            .iter()
+            .filter(|workload| workload.kind == "StatefulSet")
+            .map(|workload| Warning::NamedPods(workload.name.clone())),
+    );
+    if snapshot.policies.is_none() {
+        warnings.push(Warning::UnknownPolicies);
+    }
+    warnings
+}
+
+fn of_service(snapshot: &Snapshot, spec: &ServiceSpec) -> Vec<Obstacle> {
+    let is = |field: &Option<String>, value: &str| field.as_deref() == Some(value);
+    if is(&spec.type_, "ExternalName") {
+        return vec![Obstacle::ExternalName(spec.external_name.clone().unwrap_or_default())];
+    }
+    if snapshot.selector.is_empty() {
+        return vec![Obstacle::NoSelector];
+    }
+    let mut found = Vec::new();
+    if is(&spec.cluster_ip, "None") {
+        let name = snapshot.service.metadata.name.as_deref();
+        let governed = |workload: &&Workload| workload.governing_service.as_deref() == name;
+        found.push(match snapshot.workloads.iter().find(governed) {
+            Some(workload) => Obstacle::NamedPods(workload.name.clone()),
+            None => Obstacle::Headless,
+        });
+    }
+    if is(&spec.session_affinity, "ClientIP") {
+        found.push(Obstacle::ClientIpAffinity);
+    }
+    for (field, value) in [
+        ("internalTrafficPolicy", &spec.internal_traffic_policy),
+        ("externalTrafficPolicy", &spec.external_traffic_policy),
+    ] {
+        if is(value, "Local") {
+            found.push(Obstacle::LocalTraffic { field });
+        }
+    }
+    let ports = spec.ports.as_deref().unwrap_or_default();
+    let other: Vec<String> = ports
+        .iter()
+        .filter_map(|port| {
+            let protocol = port.protocol.as_deref().filter(|protocol| *protocol != "TCP")?;
+            Some(format!("{}/{protocol}", port.port))
+        })
+        .collect();
+    if !other.is_empty() {
+        found.push(Obstacle::NotTcp(other));
+    } else if ports.is_empty() {
+        found.push(Obstacle::NoPorts);
+    }
+    found
+}
+
+/// Cloud load balancers that send to pod addresses. That GKE marks every Service as one that could be used so
+/// (`{"ingress":true}`) says nothing; that there are groups for it does.
+fn load_balancer(snapshot: &Snapshot) -> Option<Obstacle> {
+    const AWS: [(&str, &str); 3] = [
+        ("service.beta.kubernetes.io/aws-load-balancer-nlb-target-type", "ip"),
+        ("service.beta.kubernetes.io/aws-load-balancer-type", "nlb-ip"),
+        ("alb.ingress.kubernetes.io/target-type", "ip"),
+    ];
+    const READINESS_GATES: [&str; 2] = ["cloud.google.com/load-balancer-neg-ready", "target-health."];
+
+    let annotations = snapshot.service.annotations();
+    let neg = || {
+        let groups = |name: &str, field: &str| {
+            annotations.get(name).is_some_and(|json| {
+                let json: Option<serde_json::Value> = serde_json::from_str(json).ok();
+                json.and_then(|json| json.get(field)?.as_object().map(|groups| !groups.is_empty()))
+                    .unwrap_or(false)
+            })
+        };
+        (groups("cloud.google.com/neg-status", "network_endpoint_groups")
+            || groups("cloud.google.com/neg", "exposed_ports"))
+        .then(|| "annotation cloud.google.com/neg".to_owned())
+    };
+    let aws = || {
+        AWS.iter()
+            .find(|(name, value)| annotations.get(*name).is_some_and(|v| v == value))
+            .map(|(name, value)| format!("annotation {name}: {value}"))
+    };
+    let gate = || {
+        let specs = snapshot.pods.iter().filter_map(|pod| pod.spec.as_ref());
+        let gates = specs.flat_map(|spec| spec.readiness_gates.iter().flatten());
+        gates
+            .map(|gate| &gate.condition_type)
+            .find(|name| READINESS_GATES.iter().any(|prefix| name.starts_with(prefix)))
+            .map(|name| format!("readiness gate {name}"))
+    };
+    neg().or_else(aws).or_else(gate).map(Obstacle::PodsBehindLoadBalancer)
+}
+
+fn written_selector(snapshot: &Snapshot) -> Option<Obstacle> {
+    const KEYS: [(&str, &str); 3] = [
+        ("rollouts-pod-template-hash", "Argo Rollouts"),
+        ("pod-template-hash", "the Deployment controller"),
+        ("controller-revision-hash", "the controller of the workload"),
+    ];
+    let by_key = KEYS.iter().find(|(key, _)| snapshot.selector.contains_key(*key));
+    if let Some((key, controller)) = by_key {
+        return Some(Obstacle::WrittenSelector(controller, (*key).to_owned()));
+    }
+    let any_key = || snapshot.selector.keys().next().cloned().unwrap_or_default();
+    let service = &snapshot.service;
+    let rollouts = service.annotations().contains_key("argo-rollouts.argoproj.io/managed-by-rollouts");
+    let flagger = service.labels().get("app.kubernetes.io/managed-by").is_some_and(|by| by == "flagger")
+        || Owner::of(service).is_some_and(|owner| owner.api_group == "flagger.app");
+    match (rollouts, flagger) {
+        (true, _) => Some(Obstacle::WrittenSelector("Argo Rollouts", any_key())),
+        (_, true) => Some(Obstacle::WrittenSelector("Flagger", any_key())),
+        _ => None,
+    }
+}
+
+fn of_pods(snapshot: &Snapshot) -> Option<Obstacle> {
+    let selector = || snapshot.selector.clone();
+    let (pods, workloads) = (&snapshot.pods, &snapshot.workloads);
+    if pods.is_empty() {
+        return Some(Obstacle::NoPods { selector: selector() });
+    }
+    if workloads.len() > 1 {
+        return Some(Obstacle::SeveralWorkloads(workloads.iter().map(Workload::title).collect()));
+    }
+    let also_unready = snapshot.service.spec.as_ref().and_then(|spec| spec.publish_not_ready_addresses);
+    let none_ready = also_unready != Some(true) && !pods.iter().any(is_ready);
+    none_ready.then(|| Obstacle::NoneReady { pods: pods.len(), selector: selector() })
+}
+
+fn of_template(snapshot: &Snapshot, origin: &Workload, carried: Option<&str>) -> Vec<Obstacle> {
+    let mut found = Vec::new();
+    if let Err(ClusterError::Deploy(DeployError::NoSuchPort { port, name })) = snapshot.listen_ports() {
+        found.push(Obstacle::NoSuchTargetPort { port, name });
+    }
+    if origin.template.pointer("/spec/hostNetwork").and_then(serde_json::Value::as_bool) == Some(true) {
+        found.push(Obstacle::HostNetwork);
+    }
+    found.extend(platform::other(&origin.template, carried));
+    found.extend(platform::sandbox(&origin.template));
+    found
+}
+
+fn gitops(service: &Service) -> Option<&'static str> {
+    const SIGNS: [(&str, &str); 4] = [
+        ("argocd.argoproj.io/tracking-id", "Argo CD"),
+        ("argocd.argoproj.io/instance", "Argo CD"),
+        ("kustomize.toolkit.fluxcd.io/name", "Flux"),
+        ("helm.toolkit.fluxcd.io/name", "Flux"),
+    ];
+    let there = |name: &str| service.labels().contains_key(name) || service.annotations().contains_key(name);
+    SIGNS.iter().find(|(name, _)| there(name)).map(|(_, tool)| *tool)
+}
+
+fn selector_text(selector: &Labels) -> String {
+    selector.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+/// The port of the Service that the user means: the only TCP port, or the named or numbered one.
+///
+/// # Errors
+///
+/// [`ClusterError::AmbiguousPort`] and [`ClusterError::NoSuchPort`].
+pub fn choose_port<'a>(
+    service: &str,
+    ports: &'a [bridge_deploy::ServicePort],
+    wanted: Option<&str>,
+) -> Result<&'a bridge_deploy::ServicePort, ClusterError> {
+    let tcp: Vec<_> = ports.iter().filter(|port| port.is_tcp()).collect();
+    let titles = || {
+        let title = |port: &&bridge_deploy::ServicePort| match &port.name {
+            Some(name) => format!("{} ({name})", port.port),
+            None => port.port.to_string(),
+        };
+        tcp.iter().map(title).collect()
+    };
+    match (wanted, tcp.as_slice()) {
+        (None, [port]) => Ok(port),
+        (None, []) => {
+            Err(ClusterError::Obstacles { service: service.to_owned(), obstacles: vec![Obstacle::NoPorts] })
+        }
+        (None, _) => Err(ClusterError::AmbiguousPort { service: service.to_owned(), ports: titles() }),
+        (Some(wanted), _) => tcp
+            .iter()
+            .find(|port| port.name.as_deref() == Some(wanted) || port.port.to_string() == wanted)
+            .copied()
+            .ok_or_else(|| ClusterError::NoSuchPort {
+                service: service.to_owned(),
+                wanted: wanted.to_owned(),
+                ports: titles(),
+            }),
+    }
+}
+
+#[cfg(test)]
+#[path = "obstacles_tests.rs"]
+mod tests;

@@ -1,0 +1,274 @@
+//! What the decision to connect needs to know of a Service, read in few calls, and what follows from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bridge_deploy::{
+    AgentSource, ListenPort, ServiceFacts, StandIn, main_container, own_ports, replicas_for, resolve_ports,
+};
+use k8s_openapi::api::{
+    core::v1::{LimitRange, Namespace, Pod, ResourceQuota, Service},
+    networking::v1::NetworkPolicy,
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{DynamicObject, ListParams},
+};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    client::Cluster,
+    error::{Call, ClusterError},
+    target::Kind,
+    workload::{Labels, Owner, Workload},
+};
+
+/// What the agent is allowed where a quota asks for a CPU limit: what one core's pass-through never needs.
+const CPU_LIMIT_UNDER_QUOTA: &str = "500m";
+/// Enough to find the image on; a scheduler's term for each.
+const MOST_PREFERRED_NODES: usize = 10;
+
+/// A Service with all that stands behind it. `None`: the user may not read it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    pub service: Service,
+    /// The Service's own selector, also while a stand-in is in its place.
+    pub selector: Labels,
+    /// The pods that the selector means and that have neither ended nor begun to.
+    pub pods: Vec<Pod>,
+    /// The workloads of these pods.
+    pub workloads: Vec<Workload>,
+    pub policies: Option<Vec<NetworkPolicy>>,
+    pub namespace: Option<Namespace>,
+    pub quotas: Option<Vec<ResourceQuota>>,
+    pub limits: Option<Vec<LimitRange>>,
+}
+
+/// Reads a Service and what stands behind it. `original`: its own selector where a stand-in is in its place.
+///
+/// # Errors
+///
+/// Where the Service, its pods or their workloads cannot be read. What else cannot be read stays unknown.
+pub async fn read(
+    cluster: &Cluster,
+    service: &str,
+    original: Option<&Labels>,
+) -> Result<Snapshot, ClusterError> {
+    let namespace = &cluster.namespace;
+    let services: Api<Service> = Api::namespaced(cluster.client.clone(), namespace);
+    let call = Call::new("get", "services", namespace, service);
+    let service = cluster.call(call, services.get(service)).await?;
+    let own = || service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap_or_default();
+    let selector = original.cloned().unwrap_or_else(own);
+
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    let (behind, policies, quotas, limits, known) = tokio::join!(
+        pods_and_workloads(cluster, &selector),
+        list::<NetworkPolicy>(cluster, "networkpolicies"),
+        list::<ResourceQuota>(cluster, "resourcequotas"),
+        list::<LimitRange>(cluster, "limitranges"),
+        cluster.call(Call::new("get", "namespaces", namespace, namespace), namespaces.get(namespace)),
+    );
+    let (pods, workloads) = behind?;
+    Ok(Snapshot {
+        service,
+        selector,
+        pods,
+        workloads,
+        policies: unless_forbidden(policies)?,
+        namespace: unless_forbidden(known)?,
+        quotas: unless_forbidden(quotas)?,
+        limits: unless_forbidden(limits)?,
+    })
+}
+
+fn unless_forbidden<T>(result: Result<T, ClusterError>) -> Result<Option<T>, ClusterError> {
+    match result {
+        Ok(known) => Ok(Some(known)),
+        Err(error) if error.is_forbidden() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// All objects of a kind in the cluster's namespace.
+pub(crate) async fn list<K>(cluster: &Cluster, resource: &'static str) -> Result<Vec<K>, ClusterError>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let api: Api<K> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let call = Call::all("list", resource, &cluster.namespace);
+    Ok(cluster.call(call, api.list(&ListParams::default())).await?.items)
+}
+
+async fn pods_and_workloads(
+    cluster: &Cluster,
+    selector: &Labels,
+) -> Result<(Vec<Pod>, Vec<Workload>), ClusterError> {
+    // An empty selector would mean all pods, but a Service without one selects none.
+    if selector.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let namespace = &cluster.namespace;
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
+    let equal: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let params = ListParams::default().labels(&equal.join(","));
+    let pods = cluster.call(Call::all("list", "pods", namespace), api.list(&params)).await?.items;
+    let pods: Vec<Pod> = pods.into_iter().filter(is_serving).collect();
+
+    let mut workloads = Vec::new();
+    for owner in pods.iter().map(Owner::of).collect::<BTreeSet<_>>() {
+        workloads.push(workload(cluster, owner, &pods).await?);
+    }
+    Ok((pods, merged(workloads)))
+}
+
+/// The workload at the top of a chain of owners.
+async fn workload(cluster: &Cluster, owner: Option<Owner>, pods: &[Pod]) -> Result<Workload, ClusterError> {
+    let Some((kind, name)) = owner.as_ref().and_then(|owner| Some((owner.known()?, &owner.name))) else {
+        return Ok(of_pods(owner, pods));
+    };
+    let object = get(cluster, kind, name).await?;
+    let workload = Workload::of(kind, &object);
+    match Owner::of(&object) {
+        None => Ok(workload),
+        Some(above) => match above.known() {
+            Some(kind) => Ok(Workload::of(kind, &get(cluster, kind, &above.name).await?)),
+            None => Ok(workload.under(above)),
+        },
+    }
+}
+
+async fn get(cluster: &Cluster, kind: Kind, name: &str) -> Result<DynamicObject, ClusterError> {
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &kind.api());
+    cluster.call(Call::new("get", kind.resource(), &cluster.namespace, name), api.get(name)).await
+}
+
+/// The workload of pods whose owner cannot be read: the template of a ready one.
+pub(crate) fn of_pods(owner: Option<Owner>, pods: &[Pod]) -> Workload {
+    let theirs = || pods.iter().filter(|pod| Owner::of(*pod) == owner);
+    let pod = theirs().find(|pod| is_ready(pod)).or_else(|| theirs().next());
+    Workload::of_pod(&pod.cloned().unwrap_or_default(), owner)
+}
+
+/// Several ReplicaSets of one Deployment are one workload.
+pub(crate) fn merged(workloads: Vec<Workload>) -> Vec<Workload> {
+    let mut by_title = BTreeMap::new();
+    for workload in workloads {
+        by_title.entry(workload.title()).or_insert(workload);
+    }
+    by_title.into_values().collect()
+}
+
+/// Neither ended nor about to.
+pub(crate) fn is_serving(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// Whether the pod takes traffic.
+#[must_use]
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+impl Snapshot {
+    /// What [`bridge_deploy`] wants to know of the Service; with its own selector.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::Deploy`] for a Service as no API server returns it.
+    pub fn facts(&self) -> Result<ServiceFacts, ClusterError> {
+        let json = serde_json::json!(self.service);
+        Ok(ServiceFacts { selector: self.selector.clone(), ..ServiceFacts::of(&json)? })
+    }
+
+    /// The workload whose template the stand-in takes over.
+    #[must_use]
+    pub fn origin(&self) -> Option<&Workload> {
+        self.workloads.first()
+    }
+
+    /// Where the Service's TCP ports lead.
+    ///
+    /// # Errors
+    ///
+    /// A port that leads nowhere; no pods.
+    pub fn listen_ports(&self) -> Result<Vec<ListenPort>, ClusterError> {
+        let template = self.origin().map(|origin| origin.template.clone()).unwrap_or_default();
+        Ok(resolve_ports(&self.facts()?.ports, &template)?)
+    }
+
+    /// The nodes on which the origin runs.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<String> {
+        let nodes = self.pods.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.clone());
+        nodes.collect::<BTreeSet<_>>().into_iter().take(MOST_PREFERRED_NODES).collect()
+    }
+
+    /// Whether OpenShift assigns the namespace's users.
+    #[must_use]
+    pub fn openshift(&self) -> bool {
+        let namespace = self.namespace.as_ref();
+        namespace
+            .is_some_and(|namespace| namespace.annotations().contains_key("openshift.io/sa.scc.uid-range"))
+    }
+
+    /// The CPU limit without which a quota would refuse the agents: none unless a quota counts limits and no LimitRange
+    /// sets one by itself.
+    #[must_use]
+    pub fn cpu_limit(&self) -> Option<String> {
+        let counted = self.quotas.iter().flatten().any(|quota| {
+            let hard = quota.spec.as_ref().and_then(|spec| spec.hard.as_ref());
+            hard.is_some_and(|hard| hard.contains_key("limits.cpu"))
+        });
+        let mut limits = self.limits.iter().flatten().filter_map(|range| range.spec.as_ref());
+        let defaulted = limits.any(|spec| {
+            spec.limits.iter().filter(|item| item.type_ == "Container").any(|item| {
+                let sets = |values: &Option<BTreeMap<String, _>>| {
+                    values.as_ref().is_some_and(|values| values.contains_key("cpu"))
+                };
+                sets(&item.default) || sets(&item.max)
+            })
+        });
+        (counted && !defaulted).then(|| CPU_LIMIT_UNDER_QUOTA.to_owned())
+    }
+
+    /// The stand-in for this Service, with as many replicas as the origin has unless it is said how many.
+    ///
+    /// # Errors
+    ///
+    /// No pods, or a port that leads nowhere: what [`crate::obstacles`] would have said before.
+    pub fn stand_in(
+        &self,
+        id: &str,
+        user: &str,
+        replicas: Option<u32>,
+        agent: AgentSource,
+    ) -> Result<StandIn, ClusterError> {
+        let listen = self.listen_ports()?;
+        let origin = self.origin().ok_or_else(|| ClusterError::Obstacles {
+            service: self.service.name_any(),
+            obstacles: vec![crate::obstacles::Obstacle::NoPods { selector: self.selector.clone() }],
+        })?;
+        let pods = u32::try_from(self.pods.len()).unwrap_or(u32::MAX);
+        Ok(StandIn {
+            id: id.to_owned(),
+            user: user.to_owned(),
+            service: self.facts()?,
+            container: main_container(&origin.template, &listen).unwrap_or_default().to_owned(),
+            own_ports: own_ports(&origin.template, &listen),
+            pod_template: origin.template.clone(),
+            replicas: replicas.unwrap_or_else(|| replicas_for(origin.replicas.unwrap_or(pods))),
+            agent,
+            preferred_nodes: self.nodes(),
+            openshift: self.openshift(),
+            cpu_limit: self.cpu_limit(),
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+pub(crate) mod tests;

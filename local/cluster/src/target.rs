@@ -1,0 +1,313 @@
+//! What the user names, and the Service that it means.
+
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+use bridge_deploy::SERVICE_LABEL;
+use k8s_openapi::{
+    api::{
+        apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
+        core::v1::{Namespace, Pod, Service},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{
+    Api, Resource,
+    api::{ApiResource, DynamicObject, ListParams},
+};
+
+use crate::{
+    client::Cluster,
+    error::{Call, ClusterError},
+    nearest::nearest,
+    workload::Labels,
+};
+
+/// Kinds of targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+pub enum Kind {
+    Service,
+    Deployment,
+    StatefulSet,
+    DaemonSet,
+    ReplicaSet,
+    Pod,
+}
+
+/// A target as the user names it: `orders`, `svc/orders`, `deploy/orders`, `pod/orders-0`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    pub kind: Kind,
+    pub name: String,
+}
+
+impl Kind {
+    fn named(text: &str) -> Option<Self> {
+        Some(match text {
+            "svc" | "service" | "services" => Self::Service,
+            "deploy" | "deployment" | "deployments" => Self::Deployment,
+            "sts" | "statefulset" | "statefulsets" => Self::StatefulSet,
+            "ds" | "daemonset" | "daemonsets" => Self::DaemonSet,
+            "rs" | "replicaset" | "replicasets" => Self::ReplicaSet,
+            "po" | "pod" | "pods" => Self::Pod,
+            _ => return None,
+        })
+    }
+
+    /// As in the API: "deployments".
+    #[must_use]
+    pub fn resource(self) -> &'static str {
+        match self {
+            Self::Service => "services",
+            Self::Deployment => "deployments",
+            Self::StatefulSet => "statefulsets",
+            Self::DaemonSet => "daemonsets",
+            Self::ReplicaSet => "replicasets",
+            Self::Pod => "pods",
+        }
+    }
+
+    pub(crate) fn api(self) -> ApiResource {
+        match self {
+            Self::Service => ApiResource::erase::<Service>(&()),
+            Self::Deployment => ApiResource::erase::<Deployment>(&()),
+            Self::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
+            Self::DaemonSet => ApiResource::erase::<DaemonSet>(&()),
+            Self::ReplicaSet => ApiResource::erase::<ReplicaSet>(&()),
+            Self::Pod => ApiResource::erase::<Pod>(&()),
+        }
+    }
+}
+
+/// As Kubernetes writes it: "Deployment".
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+impl FromStr for Target {
+    type Err = ClusterError;
+
+    fn from_str(text: &str) -> Result<Self, ClusterError> {
+        let bad = |reason| ClusterError::BadTarget { text: text.to_owned(), reason };
+        let (kind, name) = match text.split_once('/') {
+            None => (Kind::Service, text),
+            Some((kind, name)) => (
+                Kind::named(&kind.to_ascii_lowercase())
+                    .ok_or_else(|| bad("before the / stands svc, deploy, sts, ds, rs or pod"))?,
+                name,
+            ),
+        };
+        let is_name_char = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+        if name.is_empty() || name.len() > 253 || !name.chars().all(is_name_char) {
+            return Err(bad("a name has lower-case letters, digits, - and ."));
+        }
+        Ok(Self { kind, name: name.to_owned() })
+    }
+}
+
+/// The name of the Service that the target means.
+///
+/// # Errors
+///
+/// For what is not there, names that come near, or the namespace in which it is; for a workload that is not behind
+/// exactly one Service, those that it is behind.
+pub async fn resolve(cluster: &Cluster, target: &Target) -> Result<String, ClusterError> {
+    let namespace = &cluster.namespace;
+    let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), namespace, &target.kind.api());
+    let call = Call::new("get", target.kind.resource(), namespace, &target.name);
+    let object = match cluster.call(call, api.get(&target.name)).await {
+        Ok(object) => object,
+        Err(error) if error.is_not_found() => return Err(not_there(cluster, target).await),
+        Err(error) => return Err(error),
+    };
+    if target.kind == Kind::Service {
+        return Ok(target.name.clone());
+    }
+    let labels = pod_labels(target.kind, &object);
+    let services: Api<Service> = Api::namespaced(cluster.client.clone(), namespace);
+    let call = Call::all("list", "services", namespace);
+    let services = cluster.call(call, services.list(&ListParams::default())).await?.items;
+    one_service(target, namespace, &labels, &services)
+}
+
+/// The labels of the pods that belong to the object.
+fn pod_labels(kind: Kind, object: &DynamicObject) -> Labels {
+    if kind == Kind::Pod {
+        return object.metadata.labels.clone().unwrap_or_default();
+    }
+    let template: Option<ObjectMeta> = object
+        .data
+        .pointer("/spec/template/metadata")
+        .and_then(|metadata| serde_json::from_value(metadata.clone()).ok());
+    template.and_then(|metadata| metadata.labels).unwrap_or_default()
+}
+
+fn one_service(
+    target: &Target,
+    namespace: &str,
+    labels: &Labels,
+    services: &[Service],
+) -> Result<String, ClusterError> {
+    let mut names: Vec<String> = selecting(labels, services).into_iter().collect();
+    match names.len() {
+        0 => Err(ClusterError::NoServiceSelects {
+            workload: target.to_string(),
+            namespace: namespace.to_owned(),
+        }),
+        1 => Ok(names.remove(0)),
+        _ => Err(ClusterError::SeveralServices { workload: target.to_string(), services: names }),
+    }
+}
+
+/// The Services that select pods with these labels. While a stand-in is in the place of a workload, it is the Service
+/// in front of the origin that does, and it says whose it is.
+fn selecting(labels: &Labels, services: &[Service]) -> BTreeSet<String> {
+    let selects = |service: &&Service| {
+        let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+        selector.is_some_and(|selector| {
+            !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+        })
+    };
+    services
+        .iter()
+        .filter(selects)
+        .filter_map(|service| {
+            let of = service.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_LABEL));
+            of.or(service.metadata.name.as_ref()).cloned()
+        })
+        .collect()
+}
+
+/// Says what the user may have meant. Only the first call may fail: the others need rights that not everybody has.
+async fn not_there(cluster: &Cluster, target: &Target) -> ClusterError {
+    let Cluster { client, namespace, .. } = cluster;
+    let resource = target.kind.api();
+    let here: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    let everywhere: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+    let by_name = ListParams::default().fields(&format!("metadata.name={}", target.name));
+    let all = ListParams::default();
+    let (here, everywhere, namespaces) = tokio::join!(
+        cluster.call(Call::all("list", target.kind.resource(), namespace), here.list(&all)),
+        cluster.call(Call::everywhere("list", target.kind.resource()), everywhere.list(&by_name)),
+        namespace_names(cluster),
+    );
+    if let Some(names) = namespaces
+        && !names.iter().any(|name| name == namespace)
+    {
+        return ClusterError::NoSuchNamespace {
+            name: namespace.clone(),
+            nearest: nearest(namespace, names.iter().map(String::as_str)),
+        };
+    }
+    let here = match here {
+        Ok(list) => list.items,
+        Err(error) => return error,
+    };
+    let names = here.iter().filter(|object| !is_ours(&object.metadata));
+    let names = names.filter_map(|object| object.metadata.name.as_deref());
+    let elsewhere = everywhere.map(|list| list.items).unwrap_or_default();
+    ClusterError::NoSuchTarget {
+        kind: target.kind,
+        name: target.name.clone(),
+        namespace: namespace.clone(),
+        nearest: nearest(&target.name, names),
+        elsewhere: elsewhere.into_iter().filter_map(|object| object.metadata.namespace).collect(),
+    }
+}
+
+/// All namespaces, for who may know them.
+async fn namespace_names(cluster: &Cluster) -> Option<Vec<String>> {
+    let api: Api<Namespace> = Api::all(cluster.client.clone());
+    let call = Call::everywhere("list", "namespaces");
+    let list = cluster.call(call, api.list_metadata(&ListParams::default())).await.ok()?;
+    Some(list.items.into_iter().filter_map(|namespace| namespace.metadata.name).collect())
+}
+
+/// Made by bridge, so nothing that one would connect.
+pub(crate) fn is_ours(metadata: &ObjectMeta) -> bool {
+    metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(bridge_deploy::STAND_IN_LABEL))
+}
+
+/// The name of an object that came from the API server, where all have one.
+pub(crate) fn name_of(object: &impl Resource) -> String {
+    object.meta().name.clone().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn services(yaml: &str) -> Vec<Service> {
+        serde_saphyr::from_str(yaml).unwrap()
+    }
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn targets_have_a_kind_and_a_name() {
+        for (text, kind, name) in [
+            ("orders", Kind::Service, "orders"),
+            ("svc/orders", Kind::Service, "orders"),
+            ("service/orders", Kind::Service, "orders"),
+            ("deploy/x", Kind::Deployment, "x"),
+            ("Deployment/x", Kind::Deployment, "x"),
+            ("sts/x", Kind::StatefulSet, "x"),
+            ("ds/x", Kind::DaemonSet, "x"),
+            ("rs/x", Kind::ReplicaSet, "x"),
+            ("pod/x.y-0", Kind::Pod, "x.y-0"),
+        ] {
+            assert_eq!(text.parse::<Target>().unwrap(), Target { kind, name: name.into() });
+        }
+        for text in ["", "svc/", "cm/x", "/x", "a/b/c", "Orders", "a b"] {
+            let error = text.parse::<Target>().unwrap_err();
+            assert_eq!(error.exit_code(), crate::error::exit::USAGE, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_workload_means_the_one_service_that_selects_its_pods() {
+        let services = services(
+            "
+            - {metadata: {name: orders}, spec: {selector: {app: orders}}}
+            - {metadata: {name: other}, spec: {selector: {app: other}}}
+            - {metadata: {name: external}, spec: {type: ExternalName}}
+            - {metadata: {name: empty}, spec: {selector: {}}}
+            - {metadata: {name: web-1}, spec: {selector: {app: web}}}
+            - {metadata: {name: web-2}, spec: {selector: {app: web, tier: front}}}
+            ",
+        );
+        let target: Target = "deploy/x".parse().unwrap();
+        let of = |pod: &[(&str, &str)]| one_service(&target, "shop", &labels(pod), &services);
+        assert_eq!(of(&[("app", "orders"), ("more", "1")]).unwrap(), "orders");
+        assert_eq!(
+            of(&[("app", "web"), ("tier", "front")]).unwrap_err().to_string(),
+            "several Services select the pods of Deployment x: web-1, web-2"
+        );
+        assert_eq!(
+            of(&[("app", "none")]).unwrap_err().to_string(),
+            "no Service of namespace shop selects the pods of Deployment x"
+        );
+    }
+
+    #[test]
+    fn a_workload_behind_a_stand_in_still_means_its_service() {
+        let services = services(
+            "
+            - {metadata: {name: orders}, spec: {selector: {app: orders-bridge-7f3a}}}
+            - metadata: {name: orders-bridge-7f3a-origin, labels: {bridge.dev/service: orders}}
+              spec: {selector: {app: orders}}
+            ",
+        );
+        let target: Target = "deploy/orders".parse().unwrap();
+        assert_eq!(one_service(&target, "shop", &labels(&[("app", "orders")]), &services).unwrap(), "orders");
+    }
+}

@@ -1,0 +1,108 @@
+//! The origin: which workload owns pods, and its pod template as JSON, so that nothing unknown to us is lost.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Resource, api::DynamicObject};
+use serde_json::{Value, json};
+
+use crate::target::Kind;
+
+pub type Labels = BTreeMap<String, String>;
+
+/// What runs the pods behind a Service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Workload {
+    /// "Deployment"; of an unknown controller, what it calls itself: "Rollout".
+    pub kind: String,
+    pub name: String,
+    /// As declared; `None` where the kind declares none.
+    pub replicas: Option<u32>,
+    /// `metadata` and `spec` of its pods.
+    pub template: Value,
+    pub labels: Labels,
+    pub annotations: Labels,
+    /// A StatefulSet's `spec.serviceName`.
+    pub governing_service: Option<String>,
+}
+
+/// A reference to the controller of a pod or ReplicaSet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    pub kind: String,
+    pub api_group: String,
+    pub name: String,
+}
+
+impl Owner {
+    /// The controller of an object, if it has one.
+    #[must_use]
+    pub fn of(object: &impl Resource) -> Option<Self> {
+        let owners = object.meta().owner_references.as_deref().unwrap_or_default();
+        let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
+        let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
+        Some(Self { kind: owner.kind.clone(), api_group: group.to_owned(), name: owner.name.clone() })
+    }
+
+    /// The kind, if it is one that we can read.
+    #[must_use]
+    pub fn known(&self) -> Option<Kind> {
+        match (self.api_group.as_str(), self.kind.as_str()) {
+            ("apps", "Deployment") => Some(Kind::Deployment),
+            ("apps", "ReplicaSet") => Some(Kind::ReplicaSet),
+            ("apps", "StatefulSet") => Some(Kind::StatefulSet),
+            ("apps", "DaemonSet") => Some(Kind::DaemonSet),
+            _ => None,
+        }
+    }
+}
+
+impl Workload {
+    /// A Deployment, StatefulSet, DaemonSet or ReplicaSet as the API server returns it.
+    #[must_use]
+    pub fn of(kind: Kind, object: &DynamicObject) -> Self {
+        let spec = |field: &str| object.data.get("spec").and_then(|spec| spec.get(field));
+        Self {
+            kind: kind.to_string(),
+            name: object.metadata.name.clone().unwrap_or_default(),
+            replicas: spec("replicas").and_then(Value::as_u64).and_then(|count| count.try_into().ok()),
+            template: spec("template").cloned().unwrap_or_default(),
+            labels: object.metadata.labels.clone().unwrap_or_default(),
+            annotations: object.metadata.annotations.clone().unwrap_or_default(),
+            governing_service: spec("serviceName").and_then(Value::as_str).map(str::to_owned),
+        }
+    }
+
+    /// The same, under the controller above it: a Rollout's ReplicaSet is the Rollout's.
+    #[must_use]
+    pub fn under(self, owner: Owner) -> Self {
+        Self { kind: owner.kind, name: owner.name, ..self }
+    }
+
+    /// A pod without a controller, or with one that we do not know: its own template.
+    #[must_use]
+    pub fn of_pod(pod: &Pod, owner: Option<Owner>) -> Self {
+        let metadata = pod.metadata.clone();
+        let template = json!({
+            "metadata": {"labels": metadata.labels, "annotations": metadata.annotations},
+            "spec": pod.spec,
+        });
+        let (kind, name) =
+            owner.map_or_else(|| ("Pod".to_owned(), metadata.name.unwrap_or_default()), |o| (o.kind, o.name));
+        Self {
+            kind,
+            name,
+            replicas: None,
+            template,
+            labels: metadata.labels.unwrap_or_default(),
+            annotations: metadata.annotations.unwrap_or_default(),
+            governing_service: None,
+        }
+    }
+
+    /// "Deployment orders"
+    #[must_use]
+    pub fn title(&self) -> String {
+        format!("{} {}", self.kind, self.name)
+    }
+}
