@@ -64,4 +64,4 @@ clippy: ## Lint
 deny: ## Check licences, banned crates and sources of the dependencies
 	@cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked
 	cargo deny check bans licenses sources
-	cargo deny --manifest-path agent/loader/Cargo.toml check --config deny.toml bans licenses sources
+	cargo deny --config deny.toml --manifest-path agent/loader/Cargo.toml check bans licenses sources

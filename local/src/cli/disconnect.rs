@@ -1,0 +1,164 @@
+//! `bridge disconnect`: has the daemon give targets back, and shows each step.
+
+use bridge_proto::v1;
+
+use super::{
+    args::DisconnectArgs,
+    daemon::{self, Place},
+    error::{Exit, Failed},
+    output::{self, GREEN, Progress, styled},
+    sessions::Session,
+};
+
+pub(crate) async fn run(args: DisconnectArgs) -> Result<(), Failed> {
+    let Some(mut daemon) = daemon::running(&Place::find()?).await? else { return nothing(&args) };
+    let reply = daemon.client.status(v1::StatusRequest {}).await.map_err(|status| Failed::call(&status))?;
+    let sessions: Vec<Session> = reply.into_inner().sessions.into_iter().map(Session::from).collect();
+    let chosen = choose(&args, &sessions)?;
+    if chosen.is_empty() {
+        return nothing(&args);
+    }
+
+    let mut failed = None;
+    for session in chosen {
+        let cluster = v1::Cluster {
+            context: session.context.clone(),
+            namespace: session.namespace.clone(),
+            ..Default::default()
+        };
+        let request = v1::DisconnectRequest {
+            all: false,
+            target: session.target.clone(),
+            cluster: Some(cluster),
+            wait: args.wait,
+            now: args.now,
+        };
+        if let Err(failure) = disconnect(&mut daemon, request).await
+            && let Some(earlier) = failed.replace(failure)
+        {
+            output::note(&earlier.render());
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// Nothing to give back is what was wanted; a daemon that was killed may have left something, though.
+fn nothing(args: &DisconnectArgs) -> Result<(), Failed> {
+    let what = args.target.as_ref().map_or("nothing".to_owned(), ToString::to_string);
+    output::print(
+        &format!("{what} is not connected from this machine\n").replace("nothing is not", "nothing is"),
+    )?;
+    output::note("  → bridge clean puts back what a killed daemon may have left\n");
+    Ok(())
+}
+
+/// The sessions that are meant: one by its target, the only one there is, or all.
+fn choose<'a>(args: &DisconnectArgs, sessions: &'a [Session]) -> Result<Vec<&'a Session>, Failed> {
+    let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
+    let chosen: Vec<&Session> = sessions
+        .iter()
+        .filter(|session| is(&args.context, &session.context) && is(&args.namespace, &session.namespace))
+        .filter(|session| args.target.as_ref().is_none_or(|target| target.name() == session.target))
+        .collect();
+    if args.all || chosen.len() < 2 {
+        return Ok(chosen);
+    }
+    let candidates: Vec<String> = chosen
+        .iter()
+        .map(|session| {
+            format!(
+                "bridge disconnect {} -n {} --context {}",
+                session.target, session.namespace, session.context
+            )
+        })
+        .collect();
+    let message = format!("{} sessions are meant by this", chosen.len());
+    Err(Failed::new(Exit::Usage, message, format!("{}\nor --all", candidates.join("\n"))))
+}
+
+async fn disconnect(daemon: &mut daemon::Daemon, request: v1::DisconnectRequest) -> Result<(), Failed> {
+    let progress = Progress::new();
+    let target = request.target.clone();
+    let call = daemon.client.disconnect(request).await;
+    let mut events = call.map_err(|status| Failed::call(&status))?.into_inner();
+    let mut result = None;
+    while let Some(event) = events.message().await.map_err(|status| Failed::call(&status))? {
+        match event.kind {
+            Some(v1::disconnect_event::Kind::Step(step)) => progress.step(&step),
+            Some(v1::disconnect_event::Kind::Disconnected(done)) => result = Some(Ok(done)),
+            Some(v1::disconnect_event::Kind::Failed(failure)) => result = Some(Err(failure)),
+            None => {}
+        }
+    }
+    drop(progress);
+    match result {
+        Some(Ok(done)) => output::print(&text(&done)),
+        Some(Err(failure)) => Err(failure.into()),
+        None => Err(Failed::internal(format!("the daemon ended the call for {target} without a result"))),
+    }
+}
+
+fn text(done: &v1::Disconnected) -> String {
+    let v1::Disconnected { target, namespace, context, restored } = done;
+    let now = match restored {
+        true => "all requests go to the pods",
+        false => "others' sessions go on",
+    };
+    let sign = styled(GREEN, "✓");
+    format!("{sign} disconnected from Service {target} in namespace {namespace} (context {context}): {now}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{
+        args::{Cli, Command},
+        sessions::tests::orders,
+    };
+
+    fn args(line: &str) -> DisconnectArgs {
+        match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
+            Command::Disconnect(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn sessions(names: &[(&str, &str)]) -> Vec<Session> {
+        let session = |(target, namespace): &(&str, &str)| v1::SessionStatus {
+            target: (*target).to_owned(),
+            namespace: (*namespace).to_owned(),
+            ..orders()
+        };
+        names.iter().map(session).map(Session::from).collect()
+    }
+
+    #[test]
+    fn which_sessions_are_meant() {
+        let sessions = sessions(&[("orders", "shop"), ("orders", "other"), ("web", "shop")]);
+        let chosen = |line: &str| {
+            choose(&args(line), &sessions)
+                .map(|chosen| {
+                    chosen.iter().map(|s| format!("{}/{}", s.namespace, s.target)).collect::<Vec<_>>()
+                })
+                .map_err(|failed| failed.advice)
+        };
+        assert_eq!(chosen("bridge disconnect web").unwrap(), ["shop/web"]);
+        assert_eq!(chosen("bridge disconnect deploy/web").unwrap(), ["shop/web"]);
+        assert_eq!(chosen("bridge disconnect orders -n other").unwrap(), ["other/orders"]);
+        assert_eq!(chosen("bridge disconnect prices").unwrap(), Vec::<String>::new());
+        assert_eq!(chosen("bridge disconnect --all").unwrap().len(), 3);
+        assert_eq!(
+            chosen("bridge disconnect orders").unwrap_err(),
+            "bridge disconnect orders -n shop --context kind-dev\n\
+             bridge disconnect orders -n other --context kind-dev\nor --all"
+        );
+        assert!(chosen("bridge disconnect").is_err());
+    }
+
+    #[test]
+    fn the_only_session_needs_no_name() {
+        assert_eq!(choose(&args("bridge disconnect"), &sessions(&[("orders", "shop")])).unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,127 @@
+//! How a command ends when it does not end well: an exit code, what happened, and what to do next.
+
+use bridge_proto::v1;
+
+/// The exit codes; `bridge --help` documents them, and the daemon sends them in its `Failure`s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    Internal = 1,
+    Usage = 2,
+    Target = 3,
+    Rights = 4,
+    Unreachable = 5,
+    Held = 6,
+    NotReady = 7,
+    Left = 8,
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// A code that this version does not know is an internal one.
+    fn from_code(code: u32) -> Self {
+        match code {
+            2 => Exit::Usage,
+            3 => Exit::Target,
+            4 => Exit::Rights,
+            5 => Exit::Unreachable,
+            6 => Exit::Held,
+            7 => Exit::NotReady,
+            8 => Exit::Left,
+            130 => Exit::Interrupted,
+            _ => Exit::Internal,
+        }
+    }
+}
+
+/// What the user is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failed {
+    pub(crate) exit: Exit,
+    /// What happened, to which object.
+    pub(crate) message: String,
+    /// What to do next; may be empty.
+    pub(crate) advice: String,
+}
+
+impl Failed {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Failed { exit, message: message.into(), advice: advice.into() }
+    }
+
+    /// Something that should not happen; the daemon's log may say more.
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Failed::new(Exit::Internal, message, "bridge logs --daemon may say more")
+    }
+
+    /// The call to the daemon failed, not what it was asked for.
+    pub(crate) fn call(status: &tonic::Status) -> Self {
+        match status.code() {
+            tonic::Code::Unimplemented => Failed::new(
+                Exit::Internal,
+                "the daemon of this machine does not know this command: it is of another version",
+                "bridge disconnect --all, then try again: a new daemon is started",
+            ),
+            code => Failed::internal(format!("the daemon did not answer: {} ({code:?})", status.message())),
+        }
+    }
+
+    /// Two lines for stderr.
+    pub(crate) fn render(&self) -> String {
+        let error = super::output::RED.render();
+        let reset = super::output::RED.render_reset();
+        let mut text = format!("{error}error:{reset} {}\n", self.message);
+        for line in self.advice.lines() {
+            text.push_str(&format!("  → {line}\n"));
+        }
+        text
+    }
+}
+
+impl From<v1::Failure> for Failed {
+    fn from(failure: v1::Failure) -> Self {
+        Failed::new(Exit::from_code(failure.exit_code), failure.message, failure.advice)
+    }
+}
+
+/// An error with its causes, as one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_daemon_s_codes_are_the_command_s() {
+        for exit in [
+            Exit::Internal,
+            Exit::Usage,
+            Exit::Target,
+            Exit::Rights,
+            Exit::Unreachable,
+            Exit::Held,
+            Exit::NotReady,
+            Exit::Left,
+            Exit::Interrupted,
+        ] {
+            assert_eq!(Exit::from_code(exit as u32), exit);
+        }
+        assert_eq!(Exit::from_code(77), Exit::Internal);
+        assert_eq!(Exit::from_code(0), Exit::Internal);
+    }
+
+    #[test]
+    fn advice_follows_the_error() {
+        let failed = Failed::new(Exit::Target, "Service shop/order does not exist", "did you mean orders?");
+        let plain = anstream::adapter::strip_str(&failed.render()).to_string();
+        assert_eq!(plain, "error: Service shop/order does not exist\n  → did you mean orders?\n");
+    }
+}

@@ -1,0 +1,82 @@
+//! `bridge logs`: what the daemon, or a target's agents, have logged.
+
+use std::{io, time::Duration};
+
+use tokio::{
+    fs::File,
+    io::{AsyncReadExt, AsyncSeekExt},
+    time::interval,
+};
+
+use super::{
+    args::LogsArgs,
+    daemon::Place,
+    error::{Exit, Failed},
+    output,
+};
+
+/// A file tells nobody that it has grown.
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
+
+pub(crate) async fn run(args: LogsArgs) -> Result<(), Failed> {
+    match &args.target {
+        None => of_daemon(&args).await,
+        Some(_) => Err(Failed::internal("not in this version yet")),
+    }
+}
+
+async fn of_daemon(args: &LogsArgs) -> Result<(), Failed> {
+    let path = Place::find()?.log_file();
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            Failed::new(Exit::Internal, "no daemon has run since the last login", "bridge connect starts one")
+        }
+        _ => Failed::new(Exit::Internal, format!("cannot read {}: {error}", path.display()), ""),
+    };
+    let mut file = File::open(&path).await.map_err(unreadable)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).await.map_err(unreadable)?;
+    output::print(args.tail.map_or(text.as_str(), |lines| last_lines(&text, lines)))?;
+
+    let mut ticks = interval(LOOK_AGAIN);
+    while args.follow {
+        ticks.tick().await;
+        let read = file.stream_position().await.map_err(unreadable)?;
+        let size = tokio::fs::metadata(&path).await.map_or(read, |metadata| metadata.len());
+        if size < read {
+            // A new daemon began a new file.
+            file = File::open(&path).await.map_err(unreadable)?;
+        }
+        let mut more = String::new();
+        file.read_to_string(&mut more).await.map_err(unreadable)?;
+        output::print(&more)?;
+    }
+    Ok(())
+}
+
+fn last_lines(text: &str, lines: usize) -> &str {
+    let starts = text.match_indices('\n').map(|(at, _)| at + 1).filter(|at| *at < text.len());
+    let starts: Vec<usize> = std::iter::once(0).chain(starts).collect();
+    match lines {
+        0 => "",
+        lines => &text[starts[starts.len().saturating_sub(lines)]..],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines() {
+        for (text, lines, expected) in [
+            ("a\nb\nc\n", 2, "b\nc\n"),
+            ("a\nb\nc", 1, "c"),
+            ("a\nb\n", 9, "a\nb\n"),
+            ("a\nb\n", 0, ""),
+            ("", 3, ""),
+        ] {
+            assert_eq!(last_lines(text, lines), expected);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The `bridge` command: reads what was typed, asks the daemon or the cluster, and prints the outcome.
+
+mod args;
+mod connect;
+mod daemon;
+mod disconnect;
+mod error;
+mod logs;
+mod matching;
+mod output;
+mod request;
+mod sessions;
+mod status;
+mod version;
+
+use std::{ffi::OsString, path::Path, process::ExitCode, time::Duration};
+
+use clap::{CommandFactory, FromArgMatches};
+
+use self::args::{Cli, Command};
+pub use self::error::Exit;
+pub(crate) use self::{
+    args::Fallback,
+    error::Failed,
+    matching::{HeaderMatch, PortMap, UserName},
+};
+
+/// Runs the command of this process's arguments.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let matches = command_called(arguments.first()).get_matches_from(arguments);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match block_on(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            output::note(&failed.render());
+            ExitCode::from(failed.exit as u8)
+        }
+    }
+}
+
+/// kubectl runs `kubectl-bridge` for `kubectl bridge`; help then says what was typed.
+fn command_called(program: Option<&OsString>) -> clap::Command {
+    let name = program.and_then(|program| Path::new(program).file_name());
+    let command = Cli::command();
+    if name.is_some_and(|name| name == "kubectl-bridge") {
+        command.bin_name("kubectl bridge")
+    } else {
+        command
+    }
+}
+
+fn block_on(command: Command) -> Result<(), Failed> {
+    let mut builder = match &command {
+        // Carries everybody's streams.
+        Command::Daemon { .. } => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = builder.enable_all().build();
+    let runtime = runtime.map_err(|error| Failed::internal(format!("cannot start the runtime: {error}")))?;
+    let result = runtime.block_on(run(command));
+    // A read that nobody waits for any more (a lock, a name) must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+async fn run(command: Command) -> Result<(), Failed> {
+    match command {
+        Command::Connect(args) => connect::run(args).await,
+        Command::Disconnect(args) => disconnect::run(args).await,
+        Command::Status(output) => status::run(output.output).await,
+        Command::Logs(args) => logs::run(args).await,
+        Command::Completion { shell } => completion(shell),
+        Command::Version { short, output } => version::run(short, output.output).await,
+        Command::Daemon { idle } => daemon::run(Duration::from_secs(idle)).await,
+        Command::List(_) | Command::Clean(_) | Command::Doctor(_) => {
+            Err(Failed::internal("not in this version yet"))
+        }
+    }
+}
+
+fn completion(shell: clap_complete::Shell) -> Result<(), Failed> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "bridge", &mut script);
+    output::print(&String::from_utf8_lossy(&script))
+}

@@ -1,0 +1,188 @@
+//! What goes to the terminal: results to stdout (text, JSON or YAML), progress and errors to stderr.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
+
+use anstyle::{AnsiColor, Color, Style};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::{args::Format, error::Failed};
+
+pub(crate) const RED: Style = coloured(AnsiColor::Red).bold();
+pub(crate) const YELLOW: Style = coloured(AnsiColor::Yellow).bold();
+pub(crate) const GREEN: Style = coloured(AnsiColor::Green);
+pub(crate) const BOLD: Style = Style::new().bold();
+
+const fn coloured(color: AnsiColor) -> Style {
+    Style::new().fg_color(Some(Color::Ansi(color)))
+}
+
+/// `text` in a style; the streams below take the styles out where they are not wanted (NO_COLOR, no terminal).
+pub(crate) fn styled(style: Style, text: &str) -> String {
+    format!("{}{text}{}", style.render(), style.render_reset())
+}
+
+/// Prints a result. A reader that has seen enough (`| head`) is no error.
+pub(crate) fn print(text: &str) -> Result<(), Failed> {
+    let mut stdout = anstream::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failed::internal(format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints a result as asked: `text` is made only when it is what was asked for.
+pub(crate) fn print_as<T: Serialize>(
+    format: Format,
+    value: &T,
+    text: impl FnOnce() -> String,
+) -> Result<(), Failed> {
+    print(&render_as(format, value, text)?)
+}
+
+fn render_as<T: Serialize>(
+    format: Format,
+    value: &T,
+    text: impl FnOnce() -> String,
+) -> Result<String, Failed> {
+    let unwritable =
+        |error: &dyn std::error::Error| Failed::internal(format!("cannot write the result: {error}"));
+    match format {
+        Format::Text => Ok(text()),
+        Format::Json => {
+            serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(|e| unwritable(&e))
+        }
+        Format::Yaml => serde_saphyr::to_string(value).map_err(|error| unwritable(&error)),
+    }
+}
+
+/// Prints to stderr. Nobody can be told if that fails.
+pub(crate) fn note(text: &str) {
+    let _ = anstream::stderr().write_all(text.as_bytes());
+}
+
+/// The steps of something that takes a while: one moving line on a terminal, plain lines otherwise.
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        Progress { bar }
+    }
+
+    pub(crate) fn step(&self, step: &str) {
+        match &self.bar {
+            Some(bar) => bar.set_message(step.to_owned()),
+            None => note(&format!("  {step}\n")),
+        }
+    }
+
+    pub(crate) fn warn(&self, warning: &str) {
+        let text = format!("{} {warning}\n", styled(YELLOW, "warning:"));
+        match &self.bar {
+            Some(bar) => bar.suspend(|| note(&text)),
+            None => note(&text),
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Rows with their columns aligned, two spaces between them. The first row is the head.
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(&format!("{cell:width$}  "));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// 1,234,567 bytes are "1.2 MB".
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let (mut value, mut unit) = (count as f64, 0);
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 || value >= 99.5 {
+        format!("{value:.0} {}", UNITS[unit])
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
+}
+
+/// In the largest unit of which there is one: "5 min".
+pub(crate) fn duration(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..=89 => format!("{seconds} s"),
+        seconds @ 90..=5_399 => format!("{} min", (seconds + 30) / 60),
+        seconds @ 5_400..=172_799 => format!("{} h", (seconds + 1_800) / 3_600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_lines_not_padded() {
+        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        let text = table(&[row(["NAME", "PORTS"]), row(["é", "80"]), row(["orders", ""])]);
+        assert_eq!(text, "NAME    PORTS\né       80\norders\n");
+    }
+
+    #[test]
+    fn sizes_and_times_for_people() {
+        for (count, text) in
+            [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (1_234_567, "1.2 MB"), (999_600, "1.0 MB")]
+        {
+            assert_eq!(bytes(count), text);
+        }
+        for (seconds, text) in
+            [(5, "5 s"), (90, "2 min"), (3_600, "60 min"), (7_200, "2 h"), (200_000, "2 days")]
+        {
+            assert_eq!(duration(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn formats() {
+        let value = serde_json::json!({"name": "orders"});
+        let render = |format| render_as(format, &value, || "text\n".to_owned()).unwrap();
+        assert_eq!(render(Format::Text), "text\n");
+        assert_eq!(render(Format::Json), "{\n  \"name\": \"orders\"\n}\n");
+        assert_eq!(render(Format::Yaml).trim_end(), "name: orders");
+    }
+}

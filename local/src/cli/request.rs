@@ -1,0 +1,235 @@
+//! What was typed, with the defaults of variables and config file, as the request that the daemon gets.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use bridge_proto::v1;
+
+use super::{
+    args::{ClusterArgs, ConnectArgs, Fallback},
+    error::{Exit, Failed, chain},
+    matching::{HeaderMatch, PortMap, UserName, match_of},
+};
+use crate::config::{self, Config, ConfigError};
+
+/// The config file's defaults, or what is wrong with it.
+pub(crate) fn config() -> Result<Config, Failed> {
+    config::load().map_err(|error| {
+        let advice = match &error {
+            ConfigError::Wrong { nearest: Some(nearest), .. } => format!("did you mean {nearest}?"),
+            ConfigError::Wrong { .. } => "bridge --help names the keys".to_owned(),
+            ConfigError::Io { .. } => String::new(),
+        };
+        Failed::new(Exit::Usage, chain(&error), advice)
+    })
+}
+
+/// Which cluster, with whose credentials.
+pub(crate) fn cluster(args: &ClusterArgs, config: &Config) -> Result<v1::Cluster, Failed> {
+    let files = match &args.kubeconfig {
+        Some(file) => vec![file.clone()],
+        None => std::env::var_os("KUBECONFIG").map(split_paths).unwrap_or_default(),
+    };
+    let chosen = |flag: &Option<String>, config: &Option<String>| {
+        flag.clone().filter(|value| !value.is_empty()).or_else(|| config.clone()).unwrap_or_default()
+    };
+    Ok(v1::Cluster {
+        kubeconfig: files.into_iter().map(absolute).collect::<Result<_, _>>()?,
+        context: chosen(&args.context, &config.context),
+        namespace: chosen(&args.namespace, &config.namespace),
+        environment: std::env::vars_os()
+            .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
+            .collect(),
+    })
+}
+
+fn split_paths(list: OsString) -> Vec<PathBuf> {
+    std::env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect()
+}
+
+/// The daemon's working directory is not the caller's.
+fn absolute(path: PathBuf) -> Result<String, Failed> {
+    let wrong =
+        |why: String| Failed::new(Exit::Usage, format!("the kubeconfig path {}: {why}", path.display()), "");
+    let absolute = std::path::absolute(&path).map_err(|error| wrong(error.to_string()))?;
+    absolute.to_str().map(str::to_owned).ok_or_else(|| wrong("it is not UTF-8".to_owned()))
+}
+
+/// What is not UTF-8 cannot be sent; no credential plugin is known that needs such a variable.
+fn text(value: OsString) -> Option<String> {
+    value.into_string().ok()
+}
+
+/// What does not come from the command line: split off so that it can be tested.
+#[derive(Debug, Default)]
+pub(crate) struct Surroundings {
+    /// `$BRIDGE_HEADER`, one header.
+    pub(crate) header: Option<String>,
+    pub(crate) user_name: Option<String>,
+}
+
+impl Surroundings {
+    pub(crate) fn of_this_process() -> Self {
+        let header = std::env::var("BRIDGE_HEADER").ok().filter(|value| !value.is_empty());
+        Surroundings { header, user_name: bridge_os::machine::user_name() }
+    }
+}
+
+/// The request, complete but for the cluster.
+pub(crate) fn connect(
+    args: &ConnectArgs,
+    config: &Config,
+    surroundings: &Surroundings,
+) -> Result<v1::ConnectRequest, Failed> {
+    let target = args.target.to_string();
+    let headers = if args.everything { Vec::new() } else { headers(&args.headers, config, surroundings)? };
+    let ports = match config.targets.get(&target) {
+        Some(configured) if args.ports.is_empty() => &configured.port,
+        _ => &args.ports,
+    };
+    if let Some(map) = PortMap::contradiction(ports) {
+        let message = format!("--port {map} contradicts another --port for the same port of the Service");
+        return Err(Failed::new(Exit::Usage, message, "name the Service's port: --port LOCAL:REMOTE"));
+    }
+    let fallback = match args.fallback.or(config.fallback).unwrap_or(Fallback::Answer) {
+        Fallback::Answer => v1::Fallback::Answer,
+        Fallback::Origin => v1::Fallback::Origin,
+    };
+    Ok(v1::ConnectRequest {
+        cluster: None,
+        user: user(args, config, surroundings, &target)?.as_str().to_owned(),
+        target,
+        r#match: match_of(&headers),
+        everything: args.everything,
+        ports: ports.iter().map(PortMap::to_message).collect(),
+        fallback: fallback.into(),
+        replicas: args.replicas.or(config.replicas).unwrap_or_default(),
+        agent_image: args.agent_image.clone().or_else(|| config.agent_image.clone()).unwrap_or_default(),
+        keep_cache_headers: args.keep_cache_headers,
+    })
+}
+
+fn headers(
+    typed: &[HeaderMatch],
+    config: &Config,
+    surroundings: &Surroundings,
+) -> Result<Vec<HeaderMatch>, Failed> {
+    match &surroundings.header {
+        _ if !typed.is_empty() => Ok(typed.to_vec()),
+        Some(header) => {
+            let wrong = |error| Failed::new(Exit::Usage, format!("BRIDGE_HEADER is {header:?}: {error}"), "");
+            Ok(vec![header.parse().map_err(wrong)?])
+        }
+        None => Ok(config.header.clone()),
+    }
+}
+
+fn user(
+    args: &ConnectArgs,
+    config: &Config,
+    surroundings: &Surroundings,
+    target: &str,
+) -> Result<UserName, Failed> {
+    if let Some(me) = args.me.as_ref().or(config.me.as_ref()) {
+        return Ok(me.clone());
+    }
+    let name = surroundings.user_name.as_deref().unwrap_or_default();
+    name.parse().map_err(|error| {
+        let message = match name {
+            "" => "your user name is not known".to_owned(),
+            name => format!("your user name {name:?} cannot be used: {error}"),
+        };
+        let suggestion = UserName::suggestion(name).unwrap_or_else(|| "alice".to_owned());
+        Failed::new(Exit::Usage, message, format!("bridge connect {target} --me {suggestion}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::args::{Cli, Command};
+
+    fn args(line: &str) -> ConnectArgs {
+        match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
+            Command::Connect(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn alice() -> Surroundings {
+        Surroundings { header: None, user_name: Some("alice".to_owned()) }
+    }
+
+    #[test]
+    fn with_no_options_the_daemon_chooses() {
+        let request = connect(&args("bridge connect orders"), &Config::default(), &alice()).unwrap();
+        let expected = v1::ConnectRequest {
+            target: "orders".to_owned(),
+            user: "alice".to_owned(),
+            ..Default::default()
+        };
+        assert_eq!(request, expected);
+    }
+
+    #[test]
+    fn what_is_typed_comes_before_the_config_file() {
+        let config: Config = toml::from_str(
+            "me = 'carol'\nheader = 'a=1'\nfallback = 'origin'\nreplicas = 4\n[targets.orders]\nport = '3000:http'",
+        )
+        .unwrap();
+        let request = connect(&args("bridge connect orders"), &config, &alice()).unwrap();
+        assert_eq!((request.user.as_str(), request.replicas), ("carol", 4));
+        assert_eq!(request.fallback(), v1::Fallback::Origin);
+        assert_eq!(request.ports[0].local, 3000);
+        assert_eq!(request.r#match, match_of(&["a=1".parse().unwrap()]));
+
+        let line = "bridge connect orders --me bob --header b=2 --fallback answer --replicas 1 --port 1:http";
+        let request = connect(&args(line), &config, &alice()).unwrap();
+        assert_eq!((request.user.as_str(), request.replicas), ("bob", 1));
+        assert_eq!(request.fallback(), v1::Fallback::Answer);
+        assert_eq!(request.ports[0].local, 1);
+        assert_eq!(request.r#match, match_of(&["b=2".parse().unwrap()]));
+
+        let request = connect(&args("bridge connect orders --everything"), &config, &alice()).unwrap();
+        assert!(request.everything && request.r#match.is_none());
+    }
+
+    #[test]
+    fn the_variable_is_between_the_two() {
+        let config: Config = toml::from_str("header = 'a=1'").unwrap();
+        let around = |header: &str| Surroundings { header: Some(header.to_owned()), ..alice() };
+        let request = connect(&args("bridge connect orders"), &config, &around("c=3")).unwrap();
+        assert_eq!(request.r#match, match_of(&["c=3".parse().unwrap()]));
+        let failed = connect(&args("bridge connect orders"), &config, &around("c")).unwrap_err();
+        assert!(failed.message.starts_with("BRIDGE_HEADER is \"c\": "), "{}", failed.message);
+    }
+
+    #[test]
+    fn a_user_name_that_cannot_be_used_is_an_error_with_a_way_out() {
+        for (name, advice) in [
+            (Some("root"), "bridge connect orders --me alice"),
+            (Some("Ann Lee"), "bridge connect orders --me ann-lee"),
+            (None, "bridge connect orders --me alice"),
+        ] {
+            let around = Surroundings { header: None, user_name: name.map(str::to_owned) };
+            let failed = connect(&args("bridge connect orders"), &Config::default(), &around).unwrap_err();
+            assert_eq!((failed.exit, failed.advice.as_str()), (Exit::Usage, advice));
+        }
+    }
+
+    #[test]
+    fn two_local_ports_for_one_of_the_service_are_refused() {
+        let line = "bridge connect orders --port 1:http --port 2:http";
+        let failed = connect(&args(line), &Config::default(), &alice()).unwrap_err();
+        assert!(failed.message.starts_with("--port 2:http contradicts"), "{}", failed.message);
+    }
+
+    #[test]
+    fn kubeconfig_paths_become_absolute() {
+        let args = ClusterArgs { kubeconfig: Some("some/file".into()), ..Default::default() };
+        let cluster = cluster(&args, &Config::default()).unwrap();
+        let expected = std::env::current_dir().unwrap().join("some/file");
+        assert_eq!(cluster.kubeconfig, [expected.to_str().unwrap()]);
+    }
+}

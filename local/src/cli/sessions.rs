@@ -1,0 +1,230 @@
+//! Sessions as they are printed. The names of the fields are a promise: later versions add some, and remove none.
+
+use std::time::Duration;
+
+use bridge_proto::v1;
+use serde::Serialize;
+
+use super::output::{BOLD, GREEN, YELLOW, bytes, duration, styled};
+
+/// One attachment of this user to one target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Session {
+    id: String,
+    user: String,
+    /// The Service.
+    pub(crate) target: String,
+    pub(crate) namespace: String,
+    pub(crate) context: String,
+    /// routing, reconnecting, reset or disconnecting.
+    state: &'static str,
+    /// What is wrong, and what to do; empty when routing.
+    detail: String,
+    /// Milliseconds since the epoch.
+    since_ms: u64,
+    stand_in: String,
+    routes: Vec<Route>,
+    agents: Vec<Agent>,
+    /// Requests and connections that came to this machine.
+    streams: u64,
+    bytes_to_laptop: u64,
+    bytes_from_laptop: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Route {
+    port: String,
+    local_port: u32,
+    #[serde(rename = "match")]
+    matching: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Agent {
+    pod: String,
+    /// A tunnel leads to it.
+    attended: bool,
+    detail: String,
+}
+
+impl From<v1::SessionStatus> for Session {
+    fn from(status: v1::SessionStatus) -> Self {
+        let state = match status.state() {
+            v1::State::Routing => "routing",
+            v1::State::Reconnecting => "reconnecting",
+            v1::State::Reset => "reset",
+            v1::State::Disconnecting => "disconnecting",
+            v1::State::Unspecified => "unknown",
+        };
+        let route = |route: v1::RouteStatus| Route {
+            port: route.port,
+            local_port: route.local_port,
+            matching: route.r#match,
+        };
+        let agent =
+            |agent: v1::AgentStatus| Agent { pod: agent.pod, attended: agent.attended, detail: agent.detail };
+        Session {
+            id: status.id,
+            user: status.user,
+            target: status.target,
+            namespace: status.namespace,
+            context: status.context,
+            state,
+            detail: status.detail,
+            since_ms: status.since_ms,
+            stand_in: status.stand_in,
+            routes: status.routes.into_iter().map(route).collect(),
+            agents: status.agents.into_iter().map(agent).collect(),
+            streams: status.streams,
+            bytes_to_laptop: status.bytes_to_laptop,
+            bytes_from_laptop: status.bytes_from_laptop,
+        }
+    }
+}
+
+impl Session {
+    /// "Service orders in namespace shop (context kind-dev)"
+    pub(crate) fn place(&self) -> String {
+        format!("Service {} in namespace {} (context {})", self.target, self.namespace, self.context)
+    }
+
+    /// What `connect` ends with: what happens to which requests, and how to stop.
+    pub(crate) fn connected(&self, everything: bool, program: &str) -> String {
+        let mut text = format!("{} connected to {}\n", styled(GREEN, "✓"), styled(BOLD, &self.place()));
+        let what = |route: &Route| match everything {
+            true => "all requests that nobody else takes".to_owned(),
+            false => format!("requests with  {}", route.matching),
+        };
+        let width = self.routes.iter().map(|route| what(route).chars().count()).max().unwrap_or(0);
+        for route in &self.routes {
+            let what = what(route);
+            text.push_str(&format!(
+                "  {what:width$}   → localhost:{} (port {})\n",
+                route.local_port, route.port
+            ));
+        }
+        let others =
+            if everything { "what others take → to them" } else { "everyone else's requests → the pods" };
+        text.push_str(&format!(
+            "  {others}, as before. Old connections reach you once they are made anew.\n  stop: {program} disconnect {}\n",
+            self.target
+        ));
+        text
+    }
+
+    /// A few lines for `status`.
+    pub(crate) fn describe(&self, now_ms: u64) -> String {
+        let since = duration(Duration::from_millis(now_ms.saturating_sub(self.since_ms)));
+        let (sign, state) = match self.state {
+            "routing" => (styled(GREEN, "✓"), format!("routing for {since}")),
+            state => (styled(YELLOW, "!"), format!("{state}, connected {since} ago")),
+        };
+        let mut text = format!("{sign} {}: {state}\n", styled(BOLD, &self.place()));
+        if !self.detail.is_empty() {
+            text.push_str(&format!("  {}\n", self.detail));
+        }
+        for route in &self.routes {
+            text.push_str(&format!(
+                "  port {} → localhost:{}   {}\n",
+                route.port, route.local_port, route.matching
+            ));
+        }
+        for agent in &self.agents {
+            let state = match (agent.attended, agent.detail.as_str()) {
+                (true, "") => "tunnel up",
+                (false, "") => "no tunnel",
+                (_, detail) => detail,
+            };
+            text.push_str(&format!("  agent {}: {state}\n", agent.pod));
+        }
+        text.push_str(&format!(
+            "  {} requests and connections, {} to this machine, {} from it\n",
+            self.streams,
+            bytes(self.bytes_to_laptop),
+            bytes(self.bytes_from_laptop)
+        ));
+        text
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn orders() -> v1::SessionStatus {
+        v1::SessionStatus {
+            id: "s1".to_owned(),
+            user: "alice".to_owned(),
+            target: "orders".to_owned(),
+            namespace: "shop".to_owned(),
+            context: "kind-dev".to_owned(),
+            since_ms: 1_000,
+            routes: vec![v1::RouteStatus {
+                port: "http".to_owned(),
+                local_port: 3000,
+                r#match: "x-bridge: alice or baggage bridge=alice".to_owned(),
+            }],
+            agents: vec![v1::AgentStatus {
+                pod: "orders-bridge-7f3a-x".to_owned(),
+                attended: true,
+                detail: String::new(),
+            }],
+            state: v1::State::Routing.into(),
+            stand_in: "orders-bridge-7f3a".to_owned(),
+            streams: 12,
+            bytes_to_laptop: 1_234_567,
+            bytes_from_laptop: 890,
+            ..Default::default()
+        }
+    }
+
+    fn plain(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
+    }
+
+    #[test]
+    fn connect_ends_with_what_happens_to_which_requests() {
+        insta::assert_snapshot!(plain(&Session::from(orders()).connected(false, "bridge")), @r"
+        ✓ connected to Service orders in namespace shop (context kind-dev)
+          requests with  x-bridge: alice or baggage bridge=alice   → localhost:3000 (port http)
+          everyone else's requests → the pods, as before. Old connections reach you once they are made anew.
+          stop: bridge disconnect orders
+        ");
+        insta::assert_snapshot!(plain(&Session::from(orders()).connected(true, "kubectl bridge")), @r"
+        ✓ connected to Service orders in namespace shop (context kind-dev)
+          all requests that nobody else takes   → localhost:3000 (port http)
+          what others take → to them, as before. Old connections reach you once they are made anew.
+          stop: kubectl bridge disconnect orders
+        ");
+    }
+
+    #[test]
+    fn status_says_what_works() {
+        insta::assert_snapshot!(plain(&Session::from(orders()).describe(301_000)), @r"
+        ✓ Service orders in namespace shop (context kind-dev): routing for 5 min
+          port http → localhost:3000   x-bridge: alice or baggage bridge=alice
+          agent orders-bridge-7f3a-x: tunnel up
+          12 requests and connections, 1.2 MB to this machine, 890 B from it
+        ");
+    }
+
+    #[test]
+    fn status_says_what_is_wrong() {
+        let mut status = orders();
+        status.set_state(v1::State::Reset);
+        status.detail =
+            "Helm gave the Service its selector back; requests go to the pods. bridge connect orders"
+                .to_owned();
+        status.agents[0].attended = false;
+        insta::assert_snapshot!(plain(&Session::from(status).describe(2_000)), @r"
+        ! Service orders in namespace shop (context kind-dev): reset, connected 1 s ago
+          Helm gave the Service its selector back; requests go to the pods. bridge connect orders
+          port http → localhost:3000   x-bridge: alice or baggage bridge=alice
+          agent orders-bridge-7f3a-x: no tunnel
+          12 requests and connections, 1.2 MB to this machine, 890 B from it
+        ");
+    }
+}

@@ -1,0 +1,77 @@
+//! `bridge version`: of this command, of the daemon that runs, and of the agent inside.
+
+use bridge_proto::version;
+use serde::Serialize;
+
+use super::{
+    args::Format,
+    daemon::{self, Place},
+    error::Failed,
+    output,
+};
+
+/// What `version -o json` prints.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Versions {
+    version: String,
+    /// The revision of bridge.v1 that this command speaks.
+    protocol_revision: u32,
+    /// What the agent inside runs on; None: there is none.
+    agent_architecture: Option<&'static str>,
+    /// None: no daemon runs.
+    daemon: Option<String>,
+}
+
+pub(crate) async fn run(short: bool, format: Format) -> Result<(), Failed> {
+    let ours = version::ours();
+    if short {
+        return output::print(&format!("{}\n", ours.program));
+    }
+    // What cannot be reached has no version; `doctor` says why it cannot.
+    let daemon = match Place::find() {
+        Ok(place) => daemon::running(&place).await.ok().flatten(),
+        Err(_) => None,
+    };
+    let versions = Versions {
+        version: ours.program,
+        protocol_revision: ours.revision,
+        agent_architecture: crate::program::carried().map(|program| program.architecture),
+        daemon: daemon.map(|daemon| daemon.hello.version.unwrap_or_default().program),
+    };
+    output::print_as(format, &versions, || text(&versions))
+}
+
+fn text(versions: &Versions) -> String {
+    let agent = match versions.agent_architecture {
+        Some(architecture) => format!("inside, for linux/{architecture}"),
+        None => "none inside: make build".to_owned(),
+    };
+    format!(
+        "bridge  {} (bridge.v1 revision {})\ndaemon  {}\nagent   {agent}\n",
+        versions.version,
+        versions.protocol_revision,
+        versions.daemon.as_deref().unwrap_or("not running"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_programs() {
+        let mut versions = Versions {
+            version: "0.1.0".to_owned(),
+            protocol_revision: 1,
+            agent_architecture: Some("amd64"),
+            daemon: Some("0.1.0".to_owned()),
+        };
+        assert_eq!(
+            text(&versions),
+            "bridge  0.1.0 (bridge.v1 revision 1)\ndaemon  0.1.0\nagent   inside, for linux/amd64\n"
+        );
+        (versions.agent_architecture, versions.daemon) = (None, None);
+        assert!(text(&versions).ends_with("daemon  not running\nagent   none inside: make build\n"));
+    }
+}

@@ -1,0 +1,276 @@
+//! The command as it is typed, without a cluster: help, what is wrong with a line or the config file, exit codes, the
+//! shapes of its output, and a daemon that starts, answers, and is found again.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Output};
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+/// A user of their own: home, configuration and runtime directory. The daemon ends when it is dropped.
+struct User {
+    home: TempDir,
+}
+
+impl User {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        for directory in ["run", "config/bridge"] {
+            fs::create_dir_all(home.path().join(directory)).unwrap();
+        }
+        fs::set_permissions(home.path().join("run"), fs::Permissions::from_mode(0o700)).unwrap();
+        User { home }
+    }
+
+    fn with_config(text: &str) -> Self {
+        let user = User::new();
+        fs::write(user.config_file(), text).unwrap();
+        user
+    }
+
+    fn config_file(&self) -> std::path::PathBuf {
+        self.home.path().join("config/bridge/config.toml")
+    }
+
+    fn runtime(&self) -> std::path::PathBuf {
+        self.home.path().join("run/bridge")
+    }
+
+    fn command(&self, line: &[&str]) -> Command {
+        let mut command = Command::cargo_bin("bridge").unwrap();
+        command
+            .args(line)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.home.path())
+            .env("USER", "alice")
+            .env("XDG_CONFIG_HOME", self.home.path().join("config"))
+            .env("XDG_RUNTIME_DIR", self.home.path().join("run"));
+        command
+    }
+
+    fn run(&self, line: &[&str]) -> Output {
+        self.command(line).output().unwrap()
+    }
+
+    /// Starts the daemon as any command would that needs it.
+    fn daemon(&self) -> DaemonProcess {
+        let program = assert_cmd::cargo::cargo_bin("bridge");
+        let mut command = std::process::Command::new(program);
+        command
+            .args(["daemon", "--idle", "60"])
+            .env("XDG_RUNTIME_DIR", self.home.path().join("run"))
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut said).unwrap();
+        assert_eq!(said, "ready\n");
+        DaemonProcess { child }
+    }
+}
+
+struct DaemonProcess {
+    child: std::process::Child,
+}
+
+impl Drop for DaemonProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[track_caller]
+fn assert_fails(output: &Output, code: i32, parts: &[&str]) {
+    let text = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn help_names_every_command_and_the_exit_codes() {
+    let user = User::new();
+    let short = stdout(&user.run(&["-h"]));
+    for command in [
+        "connect",
+        "disconnect",
+        "status",
+        "list",
+        "clean",
+        "doctor",
+        "logs",
+        "completion",
+        "version",
+        "Begin with",
+    ] {
+        assert!(short.contains(command), "{command} is not in:\n{short}");
+    }
+    assert!(!short.contains("\n  daemon"), "the daemon is nobody's command:\n{short}");
+    let long = stdout(&user.run(&["--help"]));
+    for part in ["Exit codes:", "6  the match is held by someone else", "config.toml"] {
+        assert!(long.contains(part), "{part} is not in:\n{long}");
+    }
+}
+
+#[test]
+fn as_a_plugin_it_says_what_was_typed() {
+    let user = User::new();
+    let link = user.home.path().join("kubectl-bridge");
+    std::os::unix::fs::symlink(assert_cmd::cargo::cargo_bin("bridge"), &link).unwrap();
+    let output = Command::new(&link).args(["connect", "-h"]).output().unwrap();
+    assert!(stdout(&output).contains("Usage: kubectl bridge connect"), "{}", stdout(&output));
+    let output = User::new().run(&["connect", "-h"]);
+    assert!(stdout(&output).contains("Usage: bridge connect"), "{}", stdout(&output));
+}
+
+#[test]
+fn a_wrong_line_is_a_usage_error() {
+    let user = User::new();
+    for (line, part) in [
+        (&["connect"][..], "<TARGET>"),
+        (&["connect", "job/x"], "job/ is none of svc/"),
+        (&["connect", "x", "--header", "a"], "NAME=VALUE"),
+        (&["connect", "x", "--header", "a^=b"], "not in this version"),
+        (&["connect", "x", "--header", "a~=b"], "not in this version"),
+        (&["connect", "x", "--header", "a=b", "--everything"], "cannot be used with"),
+        (&["connect", "x", "--port", "0"], "no port of this machine"),
+        (&["connect", "x", "--port", "1:http", "--port", "2:http"], "contradicts"),
+        (&["connect", "x", "--me", "root"], "says nothing about who you are"),
+        (&["connect", "x", "--replicas", "0"], "1..=100"),
+        (&["disconnect", "x", "--all"], "cannot be used with"),
+        (&["disconnect", "--wait", "--now"], "cannot be used with"),
+        (&["status", "-o", "xml"], "possible values"),
+        (&["logs"], "required"),
+        (&["conect"], "connect"),
+    ] {
+        assert_fails(&user.run(line), 2, &[part]);
+    }
+}
+
+#[test]
+fn root_is_nobody() {
+    let output = User::new().command(&["connect", "orders"]).env("USER", "root").output().unwrap();
+    assert_fails(&output, 2, &["error: your user name \"root\"", "→ bridge connect orders --me alice"]);
+}
+
+#[test]
+fn the_config_file_s_mistakes_are_named() {
+    let user = User::with_config("me = 'alice'\nnamspace = 'shop'\n");
+    let file = user.config_file();
+    let expected = format!(
+        "error: the config file {}, line 2: unknown key namspace\n  → did you mean namespace?\n",
+        file.display()
+    );
+    let output = user.run(&["connect", "orders"]);
+    assert_eq!((output.status.code(), stderr(&output)), (Some(2), expected));
+
+    let user = User::with_config("replicas = 'many'\n");
+    assert_fails(&user.run(&["connect", "orders"]), 2, &["line 1", "invalid type"]);
+}
+
+#[test]
+fn without_the_agent_inside_connect_says_what_to_do() {
+    let user = User::new();
+    let output = user.run(&["connect", "orders"]);
+    assert_fails(
+        &output,
+        1,
+        &["error: this bridge was built without the agent", "→ make build", "--agent-image"],
+    );
+    assert!(!user.runtime().exists(), "nothing was started");
+}
+
+#[test]
+fn without_a_daemon_nothing_is_connected() {
+    let user = User::new();
+    assert_eq!(stdout(&user.run(&["status"])), "nothing is connected\n");
+    assert_eq!(
+        stdout(&user.run(&["status", "-o", "json"])),
+        "{\n  \"sessions\": [],\n  \"daemon\": null\n}\n"
+    );
+    assert_eq!(stdout(&user.run(&["status", "-o", "yaml"])), "sessions: []\ndaemon: null\n");
+    let output = user.run(&["disconnect", "orders"]);
+    assert_eq!(
+        (output.status.code(), stdout(&output).as_str()),
+        (Some(0), "orders is not connected from this machine\n")
+    );
+    assert_eq!(stdout(&user.run(&["disconnect", "--all"])), "nothing is connected from this machine\n");
+    assert_fails(&user.run(&["logs", "--daemon"]), 1, &["no daemon has run"]);
+}
+
+#[test]
+fn a_runtime_directory_that_others_can_write_to_is_refused() {
+    let user = User::new();
+    fs::set_permissions(user.home.path().join("run"), fs::Permissions::from_mode(0o777)).unwrap();
+    assert_fails(&user.run(&["status"]), 1, &["may be used by others (mode 777)", "→ set XDG_RUNTIME_DIR"]);
+}
+
+#[test]
+fn the_daemon_answers_and_a_killed_one_is_no_obstacle() {
+    let user = User::new();
+    {
+        let daemon = user.daemon();
+        let status: serde_json::Value =
+            serde_json::from_slice(&user.run(&["status", "-o", "json"]).stdout).unwrap();
+        assert_eq!(status["daemon"]["pid"], daemon.child.id());
+        assert_eq!(status["sessions"], serde_json::json!([]));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&user.runtime()), 0o700);
+        assert!(stdout(&user.run(&["version"])).contains(&format!("daemon  {}", env!("CARGO_PKG_VERSION"))));
+    }
+    // killed: its socket file is still there
+    assert!(user.runtime().join("daemon.sock").exists());
+    assert_eq!(stdout(&user.run(&["status"])), "nothing is connected\n");
+    let _again = user.daemon();
+    assert_eq!(user.run(&["status"]).status.code(), Some(0));
+}
+
+#[test]
+fn versions_for_programs() {
+    let user = User::new();
+    assert_eq!(stdout(&user.run(&["version", "--short"])).trim(), env!("CARGO_PKG_VERSION"));
+    let versions: serde_json::Value =
+        serde_json::from_slice(&user.run(&["version", "-o", "json"]).stdout).unwrap();
+    assert_eq!(
+        versions,
+        serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "protocolRevision": 1,
+            "agentArchitecture": null,
+            "daemon": null,
+        })
+    );
+}
+
+#[test]
+fn completions_are_scripts_of_the_shell() {
+    let user = User::new();
+    for (shell, part) in [("bash", "complete "), ("zsh", "#compdef bridge"), ("fish", "complete -c bridge")] {
+        assert!(stdout(&user.run(&["completion", shell])).contains(part), "{shell}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let user = User::new();
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("bridge"));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command
+        .args(["completion", "bash"])
+        .env("XDG_RUNTIME_DIR", user.home.path().join("run"))
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+}
