@@ -57,6 +57,8 @@ pub struct Agent {
     pub control: u16,
     pub readiness: u16,
     shared: Arc<Shared>,
+    /// What `Shared::room` was at first.
+    capacity: usize,
     stop: CancellationToken,
     accepting: JoinSet<()>,
     others: JoinSet<()>,
@@ -106,15 +108,15 @@ impl Agent {
         let for_kubelet = listening(config.readiness, listen::on_all_addresses)?;
         let ports: Vec<u16> = forward.iter().map(|port| port.listen).collect();
         let origins = forward.iter().map(|port| port.origin).collect();
-        let connections = limits::connections();
+        // Each listener holds a place while it waits.
+        let capacity = limits::connections() + listeners.len();
         let shared = Arc::new(Shared {
             name: config.name,
             key_file: config.key_file,
             registry: Registry::new(ports.clone()),
             arrivals: broadcast::Sender::new(ARRIVALS),
             drain: Drain::new(),
-            // Each listener holds one while it waits.
-            room: Arc::new(Semaphore::new(connections + listeners.len())),
+            room: Arc::new(Semaphore::new(capacity)),
             tasks: TaskTracker::new(),
             ports: forward,
         });
@@ -129,15 +131,14 @@ impl Agent {
         others.spawn(control::run(for_daemons, shared.clone()));
         others.spawn(readiness::run(for_kubelet, ready.clone()));
         others.spawn(readiness::find_origin(origins, ready));
-        tracing::info!(?ports, control, readiness, connections, "listening");
-        Ok(Self { ports, control, readiness, shared, stop, accepting, others })
+        tracing::info!(?ports, control, readiness, capacity, "listening");
+        Ok(Self { ports, control, readiness, shared, capacity, stop, accepting, others })
     }
 
     /// Takes nothing new to a laptop, accepts until nobody comes any more, and returns when the last connection has
     /// ended or the time is up.
     pub async fn drain(mut self, times: DrainTimes) -> Drained {
         tracing::info!("told to stop: everything goes to the origin, until nobody comes any more");
-        let all = self.shared.room.available_permits() + self.ports.len();
         self.shared.registry.stop();
         self.shared.drain.begin();
         let orderly = async {
@@ -148,9 +149,14 @@ impl Agent {
         };
         let cut = match tokio::time::timeout(times.at_most, orderly).await {
             Ok(()) => 0,
-            Err(_) => all.saturating_sub(self.shared.room.available_permits()),
+            Err(_) => self.open_connections(),
         };
         Drained { cut }
+    }
+
+    fn open_connections(&self) -> usize {
+        let waiting = if self.stop.is_cancelled() { 0 } else { self.ports.len() };
+        self.capacity.saturating_sub(self.shared.room.available_permits() + waiting)
     }
 }
 

@@ -116,9 +116,9 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 fn note_end(ended: &Result<(), JoinError>) {
-    if let Err(error) = ended {
-        if error.is_panic() {
-            tracing::error!(%error, "a defect ended one connection");
-        }
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a defect ended one connection");
     }
 }

@@ -6,7 +6,7 @@ use super::head::Flaw;
 /// Bytes of one chunk's extensions at most.
 const MAX_EXTENSION: u32 = 4 * 1024;
 /// Bytes of all trailers at most.
-const MAX_TRAILERS: u32 = 8 * 1024;
+const MAX_TRAILERS: u32 = 16 * 1024;
 /// Digits of a chunk's size at most: no size overflows.
 const MAX_DIGITS: u8 = 15;
 

@@ -329,6 +329,7 @@ impl Exchange<'_> {
     }
 
     fn broke(&self, error: &io::Error) -> Ended {
+        tracing::debug!(%error, "a stream to a laptop broke");
         let reset = error.get_ref().and_then(|source| source.downcast_ref::<ResetBy>());
         match reset.map(|reset| reset.cause) {
             Some(Cause::Reset | Cause::Cancelled) => self.ended(),

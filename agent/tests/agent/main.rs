@@ -1,0 +1,14 @@
+//! The agent over loopback, between peers whose every byte the tests write and read themselves.
+
+// clippy knows tests by their attribute; what they share has none.
+#![allow(clippy::expect_used)]
+
+mod drain;
+mod everything;
+mod laptop;
+mod laptop_failures;
+mod opaque;
+mod origin;
+mod peer;
+mod sessions;
+mod world;

@@ -1,0 +1,134 @@
+//! Connections that are not for the agent to read.
+
+use crate::world::{World, story};
+
+#[tokio::test]
+async fn a_server_may_speak_first() {
+    story(async {
+        let world = World::new().await;
+        let _alice = world.alice().await;
+        let (mut client, mut origin) = world.connection().await;
+        origin.says("220 mail ready\r\n").await;
+        client.hears("220 mail ready\r\n").await;
+        client.says("EHLO a\r\n").await;
+        origin.hears("EHLO a\r\n").await;
+        // Even if it looks like a request from here on.
+        client.says("GET / HTTP/1.1\r\nX-Bridge: alice\r\n\r\n").await;
+        origin.hears("GET / HTTP/1.1\r\nX-Bridge: alice\r\n\r\n").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tls_http2_and_the_unknown_pass_at_once() {
+    story(async {
+        let world = World::new().await;
+        let _alice = world.alice().await;
+        let first_bytes: [&[u8]; 5] = [
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+            b"*1\r\n$4\r\nPING\r\n",
+            b"\0\0\0\x08\x04\xd2\x16\x2f",
+            b"hello there\n",
+        ];
+        for bytes in first_bytes {
+            let (mut client, mut origin) = world.connection().await;
+            client.says(bytes).await;
+            origin.hears(bytes).await;
+            origin.says("answer").await;
+            client.hears("answer").await;
+            origin.ends().await;
+            client.hears_end().await;
+            client.says("still here").await;
+            client.ends().await;
+            origin.hears("still here").await;
+            origin.hears_end().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_http2_server_that_speaks_first_is_heard_once_the_client_has_spoken() {
+    story(async {
+        let world = World::new().await;
+        let (mut client, mut origin) = world.connection().await;
+        let settings = b"\0\0\0\x04\0\0\0\0\0";
+        origin.says(settings).await;
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        client.says(preface).await;
+        origin.hears(preface).await;
+        client.hears(settings).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_could_become_a_request_is_not_held_for_long() {
+    story(async {
+        let world = World::new().await;
+        let (mut client, mut origin) = world.connection().await;
+        client.says("HELLO").await;
+        origin.hears("HELLO").await;
+        origin.says("HI").await;
+        client.hears("HI").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reset_stays_a_reset() {
+    story(async {
+        let world = World::new().await;
+        let (mut client, mut origin) = world.connection().await;
+        client.says("\x16").await;
+        origin.hears("\x16").await;
+        origin.resets();
+        client.hears_reset().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_is_raw() {
+    story(async {
+        let world = World::new().await;
+        let _alice = world.alice().await;
+        let (mut client, mut origin) = world.connection().await;
+        let request = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        client.says(request).await;
+        origin.hears(request).await;
+        let switch = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x01\x05hello";
+        origin.says(switch).await;
+        client.hears(switch).await;
+        client.says("GET / HTTP/1.1\r\nX-Bridge: alice\r\n\r\n").await;
+        origin.hears("GET / HTTP/1.1\r\nX-Bridge: alice\r\n\r\n").await;
+        origin.says("\x01\x03bye").await;
+        client.hears("\x01\x03bye").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connect_that_succeeds_is_raw() {
+    story(async {
+        let world = World::new().await;
+        let (mut client, mut origin) = world.connection().await;
+        client.says("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        origin.hears("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        origin.says("HTTP/1.1 200 OK\r\n\r\n").await;
+        client.hears("HTTP/1.1 200 OK\r\n\r\n").await;
+        client.says("\x16\x03").await;
+        origin.hears("\x16\x03").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_origin_that_refuses_is_one_that_resets() {
+    story(async {
+        let world = World::without_origin().await;
+        world.client().await.hears_reset().await;
+    })
+    .await;
+}

@@ -1,0 +1,135 @@
+//! One end of a TCP connection, and servers that hand out such: what is said and heard is raw bytes.
+
+use std::net::SocketAddr;
+
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A client or a server's side of one connection.
+pub(crate) struct Peer {
+    stream: TcpStream,
+}
+
+impl Peer {
+    pub(crate) async fn connect(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("the port listens");
+        stream.set_nodelay(true).expect("a socket");
+        Self { stream }
+    }
+
+    pub(crate) async fn says(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).await.expect("the other end takes it");
+    }
+
+    /// The next bytes are these.
+    pub(crate) async fn hears(&mut self, expected: impl AsRef<[u8]>) {
+        let expected = expected.as_ref();
+        let mut heard = Vec::new();
+        while heard.len() < expected.len() {
+            let left = expected.len() - heard.len();
+            let mut part = vec![0; left.min(64 * 1024)];
+            match self.stream.read(&mut part).await {
+                Ok(0) => panic!("ended after {:?} in place of {:?}", text(&heard), text(expected)),
+                Ok(read) => heard.extend_from_slice(&part[..read]),
+                Err(error) => panic!("{error} after {:?} in place of {:?}", text(&heard), text(expected)),
+            }
+            assert!(
+                expected.starts_with(&heard),
+                "heard {:?} in place of {:?}",
+                text(&heard),
+                text(expected)
+            );
+        }
+    }
+
+    /// The next bytes up to an empty line.
+    pub(crate) async fn hears_head(&mut self) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match self.stream.read_u8().await {
+                Ok(byte) => head.push(byte),
+                Err(error) => panic!("{error} after {:?}", text(&head)),
+            }
+        }
+        text(&head)
+    }
+
+    /// An answer with Content-Length: its head and its body.
+    pub(crate) async fn hears_answer(&mut self) -> (String, String) {
+        let head = self.hears_head().await;
+        let length = head
+            .lines()
+            .find_map(|line| {
+                line.to_ascii_lowercase().strip_prefix("content-length:").map(|n| n.trim().to_owned())
+            })
+            .unwrap_or_else(|| panic!("no length in {head:?}"));
+        let mut body = vec![0; length.parse().expect("a number")];
+        self.stream.read_exact(&mut body).await.expect("the whole body");
+        (head, text(&body))
+    }
+
+    /// Everything up to the end, which is an orderly one.
+    pub(crate) async fn hears_rest(&mut self) -> String {
+        let mut rest = Vec::new();
+        self.stream.read_to_end(&mut rest).await.expect("an orderly end");
+        text(&rest)
+    }
+
+    /// The other end says nothing more and ends in order.
+    pub(crate) async fn hears_end(&mut self) {
+        assert_eq!(self.hears_rest().await, "");
+    }
+
+    /// The connection breaks; what came before that is returned.
+    pub(crate) async fn hears_reset(&mut self) -> String {
+        let mut rest = Vec::new();
+        let end = self.stream.read_to_end(&mut rest).await;
+        let error = end.expect_err("the connection should have been reset");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        text(&rest)
+    }
+
+    /// Half-closes.
+    pub(crate) async fn ends(&mut self) {
+        self.stream.shutdown().await.expect("a connected socket");
+    }
+
+    pub(crate) fn resets(self) {
+        SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)).expect("a socket");
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A server that does what the test says, connection by connection.
+pub(crate) struct Server {
+    listener: TcpListener,
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        Self { listener: TcpListener::bind("127.0.0.1:0").await.expect("a free port") }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address().port()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listener.local_addr().expect("a bound socket")
+    }
+
+    pub(crate) async fn accepts(&self) -> Peer {
+        let (stream, _) = self.listener.accept().await.expect("a connection");
+        stream.set_nodelay(true).expect("a socket");
+        Peer { stream }
+    }
+}
+
+/// A port on which nothing listens.
+pub(crate) async fn dead_port() -> u16 {
+    Server::start().await.port()
+}
