@@ -265,11 +265,12 @@ pub(crate) fn affinity(
         term["matchExpressions"] = Value::Array(own);
     }
 
+    // By name, which is not always the label kubernetes.io/hostname; a term holds one.
     let mut preferred = list(template, PREFERRED).to_vec();
-    if !preferred_nodes.is_empty() {
-        let nodes = json!({"key": "kubernetes.io/hostname", "operator": "In", "values": preferred_nodes});
-        preferred.push(json!({"weight": 100, "preference": {"matchExpressions": [nodes]}}));
-    }
+    preferred.extend(preferred_nodes.iter().map(|name| {
+        let node = json!({"key": "metadata.name", "operator": "In", "values": [name]});
+        json!({"weight": 100, "preference": {"matchFields": [node]}})
+    }));
 
     let mut affinity =
         json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}});

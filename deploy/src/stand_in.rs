@@ -44,7 +44,7 @@ pub struct StandIn {
     pub agent: AgentSource,
     /// See [`own_ports`].
     pub own_ports: OwnPorts,
-    /// Names of the nodes on which the origin runs, so that the image is there: values of `kubernetes.io/hostname`.
+    /// Names of the nodes on which the origin runs: the image is there already.
     pub preferred_nodes: Vec<String>,
     /// The namespace's users are assigned by OpenShift: none is set then.
     pub openshift: bool,

@@ -270,8 +270,8 @@ fn the_deployment() {
               preferredDuringSchedulingIgnoredDuringExecution:
               - weight: 100
                 preference:
-                  matchExpressions:
-                  - key: kubernetes.io/hostname
+                  matchFields:
+                  - key: metadata.name
                     operator: In
                     values:
                     - node-1
