@@ -44,11 +44,9 @@ impl std::fmt::Display for Right {
 #[must_use]
 pub fn rights() -> Vec<Right> {
     use Need::{Comfort, Connect};
-    const TABLE: [(Need, &str, &str, &[&str]); 18] = [
-        (Connect, "", "services", &["get", "watch", "create", "patch", "delete"]),
-        (Comfort, "", "services", &["list"]),
-        (Connect, "apps", "deployments", &["get", "watch", "create", "delete"]),
-        (Comfort, "apps", "deployments", &["list", "patch"]),
+    const TABLE: [(Need, &str, &str, &[&str]); 16] = [
+        (Connect, "", "services", &["get", "list", "watch", "create", "patch", "delete"]),
+        (Connect, "apps", "deployments", &["get", "list", "watch", "create", "delete"]),
         (Connect, "apps", "replicasets", &["get"]),
         (Comfort, "apps", "replicasets", &["list"]),
         (Comfort, "apps", "statefulsets", &["get", "list"]),

@@ -64,8 +64,8 @@ pub enum Obstacle {
     #[error("{mesh} routes its traffic ({sign}), past a stand-in: use a namespace without the mesh")]
     Mesh { mesh: Mesh, sign: String },
     #[error(
-        "NetworkPolicies name the labels of its pods, and would treat a stand-in otherwise: {}; have them allow pods with \
-         the label bridge.dev/service, or use a namespace without them",
+        "NetworkPolicies name the labels of its pods, which a stand-in does not have: {}; let them select all pods \
+         (`podSelector: {{}}`), let one allow pods by the label bridge.dev/service, or use a namespace without them",
         .0.join(", ")
     )]
     NetworkPolicies(Vec<String>),

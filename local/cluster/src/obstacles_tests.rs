@@ -232,7 +232,7 @@ fn policies_that_treat_the_origin_and_a_stand_in_alike_are_none_of_ours() {
             true,
         ),
         (subject(json!({"matchLabels": {"version": "v1"}})), true),
-        (subject(json!({"matchLabels": {"bridge.dev/service": "orders"}})), true),
+        (subject(json!({"matchLabels": {"bridge.dev/service": "orders"}})), false),
         (from(json!({"podSelector": labels("orders")})), true),
         (from(json!({"podSelector": labels("web")})), false),
         (from(json!({"podSelector": {}})), false),
@@ -250,6 +250,21 @@ fn policies_that_treat_the_origin_and_a_stand_in_alike_are_none_of_ours() {
         let expected = if named { vec![Obstacle::NetworkPolicies(vec!["p".into()])] } else { vec![] };
         assert_eq!(found(&[("/policies", policy)]), expected, "{spec}");
     }
+}
+
+#[test]
+fn policies_for_stand_ins_outweigh_those_for_the_origin() {
+    let labels = |key: &str| json!({"podSelector": {"matchLabels": {key: "orders"}}});
+    let policy = |name: &str, spec: Value| json!({"metadata": {"name": name}, "spec": spec});
+    let subjects = json!([policy("a", labels("app")), policy("b", labels("bridge.dev/service"))]);
+    assert_eq!(found(&[("/policies", subjects)]), []);
+    let other = json!([
+        policy("a", labels("app")),
+        policy("b", json!({"podSelector": {"matchLabels": {"bridge.dev/service": "x"}}}))
+    ]);
+    assert_eq!(found(&[("/policies", other)]), [Obstacle::NetworkPolicies(vec!["a".into()])]);
+    let peers = |from: Value| json!([policy("db", json!({"podSelector": {}, "ingress": [{"from": from}]}))]);
+    assert_eq!(found(&[("/policies", peers(json!([labels("app"), labels("bridge.dev/service")])))]), []);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! NetworkPolicies that tell the origin's pods from a stand-in's: by whom they are for, or by whom they let through.
-//! A policy that selects both or neither changes nothing.
+//! A policy that selects both or neither changes nothing. One that names a label of ours was written for stand-ins, by
+//! somebody who thought of what the others say.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +15,16 @@ use kube::{
 
 use crate::{snapshot::Snapshot, target::name_of, workload::Labels};
 
+const OUR_PREFIX: &str = "bridge.dev/";
+
 /// The names of the policies, in order.
 pub(super) fn naming_the_origin(snapshot: &Snapshot) -> Vec<String> {
     let world = World::of(snapshot);
+    let policies = || snapshot.policies.iter().flatten();
+    let subjects = || policies().filter_map(|policy| policy.spec.as_ref()?.pod_selector.as_ref());
+    let for_stand_ins = subjects().any(|selector| world.is_for_stand_ins(selector));
     let mut names: Vec<String> =
-        snapshot.policies.iter().flatten().filter(|policy| world.tells_apart(policy)).map(name_of).collect();
+        policies().filter(|policy| world.tells_apart(policy, for_stand_ins)).map(name_of).collect();
     names.sort_unstable();
     names
 }
@@ -49,26 +55,40 @@ impl World {
         }
     }
 
-    fn tells_apart(&self, policy: &NetworkPolicy) -> bool {
+    fn tells_apart(&self, policy: &NetworkPolicy, for_stand_ins: bool) -> bool {
         let Some(spec) = &policy.spec else { return false };
         let subject = spec.pod_selector.as_ref().is_some_and(|selector| self.differ(selector));
-        let sources = spec.ingress.iter().flatten().flat_map(|rule| rule.from.iter().flatten());
-        let destinations = spec.egress.iter().flatten().flat_map(|rule| rule.to.iter().flatten());
-        subject || sources.chain(destinations).any(|peer| self.peer_tells_apart(peer))
+        let sources = spec.ingress.iter().flatten().map(|rule| rule.from.as_deref().unwrap_or_default());
+        let destinations = spec.egress.iter().flatten().map(|rule| rule.to.as_deref().unwrap_or_default());
+        (subject && !for_stand_ins) || sources.chain(destinations).any(|peers| self.peers_tell_apart(peers))
     }
 
-    fn peer_tells_apart(&self, peer: &NetworkPolicyPeer) -> bool {
-        // Not known whether it is about this namespace: as if it were.
-        let about_us = match (&peer.namespace_selector, &self.namespace) {
+    /// The peers of one rule are alternatives.
+    fn peers_tell_apart(&self, peers: &[NetworkPolicyPeer]) -> bool {
+        let here = || {
+            peers.iter().filter(|peer| self.is_about_us(peer)).filter_map(|peer| peer.pod_selector.as_ref())
+        };
+        !here().any(|selector| self.is_for_stand_ins(selector))
+            && here().any(|selector| self.differ(selector))
+    }
+
+    /// Whether the peer's pods are of our namespace; where that is not known, as if they were.
+    fn is_about_us(&self, peer: &NetworkPolicyPeer) -> bool {
+        match (&peer.namespace_selector, &self.namespace) {
             (Some(selector), Some(labels)) => selects(selector, labels),
             _ => true,
-        };
-        about_us && peer.pod_selector.as_ref().is_some_and(|selector| self.differ(selector))
+        }
+    }
+
+    fn is_for_stand_ins(&self, selector: &LabelSelector) -> bool {
+        let labels = selector.match_labels.iter().flat_map(BTreeMap::keys);
+        let expressions = selector.match_expressions.iter().flatten().map(|expression| &expression.key);
+        labels.chain(expressions).any(|key| key.starts_with(OUR_PREFIX)) && selects(selector, &self.stand_in)
     }
 
     fn differ(&self, selector: &LabelSelector) -> bool {
         let stand_in = selects(selector, &self.stand_in);
-        self.origin.iter().any(|pod| selects(selector, pod) != stand_in)
+        !self.is_for_stand_ins(selector) && self.origin.iter().any(|pod| selects(selector, pod) != stand_in)
     }
 }
 

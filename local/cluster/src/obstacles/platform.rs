@@ -41,6 +41,9 @@ fn asked<'a>(template: &'a Value, label: &str) -> Option<Vec<&'a str>> {
 /// Runtimes whose pods have a network stack of their own.
 pub(super) fn sandbox(template: &Value) -> Option<Obstacle> {
     let class = template.pointer("/spec/runtimeClassName").and_then(Value::as_str)?;
-    let is = |name: &&str| class.to_ascii_lowercase().contains(*name);
-    ["gvisor", "runsc", "kata"].iter().any(|name| is(name)).then(|| Obstacle::Sandbox(class.to_owned()))
+    let named = class.to_ascii_lowercase();
+    ["gvisor", "runsc", "kata"]
+        .iter()
+        .any(|name| named.contains(name))
+        .then(|| Obstacle::Sandbox(class.to_owned()))
 }
