@@ -138,8 +138,10 @@ pub fn lasting_environment(
 pub struct Detached(());
 
 impl Detached {
-    /// Leaves the session of whoever started it, so that no signal of that terminal arrives.
+    /// Leaves the session of whoever started it, so that no signal of that terminal arrives. What the process creates
+    /// from now on (its socket above all) is the user's alone.
     pub fn new() -> Self {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         // It fails for the leader of a process group: started by hand from a shell, where the terminal is wanted.
         let _ = rustix::process::setsid();
         Detached(())
