@@ -3,4 +3,5 @@
 pub mod cli;
 mod config;
 pub mod daemon;
+pub mod installation;
 pub mod program;

@@ -17,8 +17,9 @@ use crate::{
     error::{Call, ClusterError},
     obstacles::{Obstacle, obstacles},
     snapshot::{Snapshot, is_serving, list, merged, of_pods},
+    state::{Attachment, Claim, ClaimedRoute, selector},
     target::{Kind, is_ours, name_of},
-    workload::{Labels, Owner, Workload},
+    workload::{Owner, Workload},
 };
 
 /// A Service of the namespace.
@@ -38,7 +39,7 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Session {
     pub user: String,
-    /// What is routed to them, for people.
+    /// What is routed to them, for people: "80: x-bridge: anna".
     pub matches: Vec<String>,
 }
 
@@ -91,9 +92,16 @@ async fn owners(cluster: &Cluster, kind: Kind) -> Result<Owners, ClusterError> {
     Ok(objects.into_iter().map(|object| ((kind, name_of(&object)), object)).collect())
 }
 
+fn session(claim: Claim) -> Session {
+    let text = |route: &ClaimedRoute| format!("{}: {}", route.port, route.match_text());
+    Session { matches: claim.routes.iter().map(text).collect(), user: claim.user }
+}
+
 impl World {
     fn entry(&self, service: Service, carried: Option<&str>) -> Entry {
-        let snapshot = self.snapshot(service);
+        // One that cannot be read names nobody.
+        let attachment = Attachment::of(&service).ok().flatten();
+        let snapshot = self.snapshot(service, attachment.as_ref());
         let ports = snapshot.service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
         let title = |port: &k8s_openapi::api::core::v1::ServicePort| match &port.name {
             Some(name) => format!("{} ({name})", port.port),
@@ -104,13 +112,13 @@ impl World {
             ports: ports.iter().map(title).collect(),
             workloads: snapshot.workloads.iter().map(Workload::title).collect(),
             obstacles: obstacles(&snapshot, carried),
-            sessions: Vec::new(),
+            sessions: attachment.into_iter().flat_map(|there| there.sessions).map(session).collect(),
         }
     }
 
-    fn snapshot(&self, service: Service) -> Snapshot {
-        let selector: Labels =
-            service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap_or_default();
+    fn snapshot(&self, service: Service, attachment: Option<&Attachment>) -> Snapshot {
+        let attached = attachment.filter(|there| there.is_in_place(&service));
+        let selector = attached.map_or_else(|| selector(&service), |there| there.original.clone());
         let selects = |pod: &&Pod| {
             let labels = pod.metadata.labels.as_ref();
             !selector.is_empty()
@@ -145,5 +153,80 @@ impl World {
                 None => workload.under(above),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The pods of Deployment orders, and those of a stand-in in front of it.
+    fn world() -> World {
+        let pod = |app: &str, owner: &str| -> Pod {
+            serde_json::from_value(json!({
+                "metadata": {"name": app, "labels": {"app": app}, "ownerReferences": [
+                    {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": "u", "controller": true}
+                ]},
+                "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+            }))
+            .unwrap()
+        };
+        let object = |kind: Kind, name: &str, owners: Value| {
+            let metadata = json!({"name": name, "ownerReferences": owners});
+            let template = json!({"spec": {"containers": [{"name": "main", "image": "x"}]}});
+            let json = json!({"metadata": metadata, "spec": {"template": template}});
+            ((kind, name.to_owned()), serde_json::from_value::<DynamicObject>(json).unwrap())
+        };
+        let of = |name: &str| json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "uid": "u", "controller": true}]);
+        World {
+            namespace: None,
+            pods: vec![pod("orders", "orders-x"), pod("orders-bridge-7f3a", "orders-bridge-7f3a-x")],
+            policies: None,
+            owners: BTreeMap::from([
+                object(Kind::ReplicaSet, "orders-x", of("orders")),
+                object(Kind::ReplicaSet, "orders-bridge-7f3a-x", of("orders-bridge-7f3a")),
+                object(Kind::Deployment, "orders", json!([])),
+                object(Kind::Deployment, "orders-bridge-7f3a", json!([])),
+            ]),
+        }
+    }
+
+    fn service(selected: &str, annotations: Value) -> Service {
+        serde_json::from_value(json!({
+            "metadata": {"name": "orders", "namespace": "shop", "uid": "u", "annotations": annotations},
+            "spec": {"selector": {"app": selected}, "ports": [{"name": "http", "port": 80}, {"port": 81}]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_service_is_told_with_its_workload_and_ports() {
+        let entry = world().entry(service("orders", json!({})), None);
+        assert_eq!(entry.ports, ["80 (http)", "81"]);
+        assert_eq!(entry.workloads, ["Deployment orders"]);
+        assert_eq!((entry.obstacles, entry.sessions), (vec![], vec![]));
+        let nobody = world().entry(service("nothing", json!({})), None);
+        assert!(matches!(nobody.obstacles.as_slice(), [Obstacle::NoPods { .. }]));
+    }
+
+    #[test]
+    fn an_attached_service_is_told_as_it_is_without_us_and_with_who_is_there() {
+        let attachment = json!({
+            "standIn": "7f3a",
+            "original": {"app": "orders"},
+            "attached": {"app": "orders-bridge-7f3a"},
+            "control": 7390,
+            "ports": {"80": 80},
+            "sessions": [{"id": "1", "user": "anna", "installation": "i", "since": 1, "routes": [
+                {"port": 80, "anyOf": ["x-bridge: anna", "baggage: bridge=anna"]}
+            ]}],
+        });
+        let annotations = json!({crate::state::ATTACHMENT: attachment.to_string()});
+        let entry = world().entry(service("orders-bridge-7f3a", annotations), None);
+        assert_eq!(entry.workloads, ["Deployment orders"]);
+        let matches = vec!["80: x-bridge: anna or baggage: bridge=anna".to_owned()];
+        assert_eq!(entry.sessions, [Session { user: "anna".into(), matches }]);
     }
 }

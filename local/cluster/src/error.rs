@@ -82,7 +82,7 @@ pub enum ClusterError {
     CredentialPlugin { reason: String },
     #[error("{} may not {call}", .user.as_deref().unwrap_or("you"))]
     Forbidden { call: Call, user: Option<String> },
-    #[error("there is no {} in {}", object(.call), place(.call.namespace.as_deref()))]
+    #[error("{} is not in {}", object(.call), place(.call.namespace.as_deref()))]
     NotFound { call: Call },
     #[error("{} in {} was changed by somebody else at the same time", object(.call), place(.call.namespace.as_deref()))]
     Conflict { call: Call },
@@ -194,7 +194,10 @@ impl ClusterError {
             Self::CredentialPlugin { .. } => Some("`kubectl auth whoami` runs the same plugin".into()),
             Self::Forbidden { call, .. } => Some(format!(
                 "ask for the Role in deploy/rbac-developer.yaml{}; `bridge doctor` lists all that is missing",
-                call.namespace.as_ref().map(|name| format!(" in namespace {name}")).unwrap_or_default()
+                call.namespace
+                    .as_ref()
+                    .map(|name| format!(" in namespace {name}, or name another one with -n"))
+                    .unwrap_or_default()
             )),
             Self::NoSuchTarget { nearest, elsewhere, name, .. } => {
                 match (nearest.as_slice(), elsewhere.as_slice()) {
@@ -370,7 +373,7 @@ mod tests {
                 "the API server https://k8s does not accept your credentials",
                 exit::RIGHTS,
             ),
-            (404, "NotFound", "there is no deployments \"x\" in namespace shop", exit::TARGET),
+            (404, "NotFound", "deployments \"x\" is not in namespace shop", exit::TARGET),
             (
                 409,
                 "Conflict",

@@ -3,16 +3,27 @@
 //! In the order of one connect: a client for the user's kubeconfig ([`client`]), the Service that is meant
 //! ([`target`]), what stands behind it ([`snapshot`], [`workload`]) and what speaks against a stand-in
 //! ([`obstacles`]), then attaching and, later, giving back. Beside that: what the user may do ([`access`]), what there is
-//! to connect ([`catalog`]), and what can go wrong ([`error`]).
+//! to connect ([`catalog`]), what the agents log ([`logs`]), which cluster it is ([`survey`]), and what can go wrong
+//! ([`error`]).
 
 pub mod access;
+pub mod attach;
 pub mod catalog;
+pub mod clean;
 pub mod client;
+pub mod detach;
 pub mod error;
+pub mod logs;
 mod nearest;
 pub mod obstacles;
+mod ownership;
+pub mod portforward;
 pub mod snapshot;
+pub mod standing;
+pub mod state;
+pub mod survey;
 pub mod target;
+pub mod watch;
 pub mod workload;
 
 pub use client::{Access, Cluster};

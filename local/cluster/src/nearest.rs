@@ -18,17 +18,22 @@ pub(crate) fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>)
     near.into_iter().take(MOST).map(|(_, name)| name.to_owned()).collect()
 }
 
-/// Levenshtein's: characters inserted, left out or replaced.
+/// Optimal string alignment: characters inserted, left out, replaced, or swapped with their neighbour.
 fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    let mut before = vec![0; other.len() + 1];
     let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in other.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
+    for i in 1..=one.len() {
+        let mut next = vec![i; other.len() + 1];
+        for j in 1..=other.len() {
+            let replaced = row[j - 1] + usize::from(one[i - 1] != other[j - 1]);
+            next[j] = replaced.min(row[j] + 1).min(next[j - 1] + 1);
+            let swapped = i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1];
+            if swapped {
+                next[j] = next[j].min(before[j - 2] + 1);
+            }
         }
+        before = std::mem::replace(&mut row, next);
     }
     row[other.len()]
 }
@@ -39,9 +44,14 @@ mod tests {
 
     #[test]
     fn distance_counts_edits() {
-        for (one, other, edits) in
-            [("", "", 0), ("a", "", 1), ("", "ab", 2), ("kitten", "sitting", 3), ("orders", "odrers", 2)]
-        {
+        for (one, other, edits) in [
+            ("", "", 0),
+            ("a", "", 1),
+            ("", "ab", 2),
+            ("kitten", "sitting", 3),
+            ("orders", "odrers", 1),
+            ("ca", "abc", 3),
+        ] {
             assert_eq!(distance(one, other), edits, "{one} {other}");
         }
     }
@@ -51,7 +61,7 @@ mod tests {
         let names = ["orders", "orders-db", "web", "prices"];
         assert_eq!(nearest("ordrs", names), ["orders"]);
         assert_eq!(nearest("order", names), ["orders", "orders-db"]);
-        assert_eq!(nearest("wbe", names), Vec::<String>::new());
+        assert_eq!(nearest("wbe", names), ["web"]);
         assert_eq!(nearest("zzz", names), Vec::<String>::new());
     }
 }

@@ -125,7 +125,10 @@ async fn pods_and_workloads(
 /// The workload at the top of a chain of owners.
 async fn workload(cluster: &Cluster, owner: Option<Owner>, pods: &[Pod]) -> Result<Workload, ClusterError> {
     let Some((kind, name)) = owner.as_ref().and_then(|owner| Some((owner.known()?, &owner.name))) else {
-        return Ok(of_pods(owner, pods));
+        let pod = example(owner.as_ref(), pods).map(|pod| pod.name_any()).unwrap_or_default();
+        let pod = get(cluster, Kind::Pod, &pod).await?;
+        let spec = pod.data.get("spec").cloned().unwrap_or_default();
+        return Ok(Workload::of_pod(&pod.metadata, spec, owner));
     };
     let object = get(cluster, kind, name).await?;
     let workload = Workload::of(kind, &object);
@@ -144,11 +147,16 @@ async fn get(cluster: &Cluster, kind: Kind, name: &str) -> Result<DynamicObject,
     cluster.call(Call::new("get", kind.resource(), &cluster.namespace, name), api.get(name)).await
 }
 
-/// The workload of pods whose owner cannot be read: the template of a ready one.
+/// The workload of pods whose owner cannot be read, as far as the pods tell.
 pub(crate) fn of_pods(owner: Option<Owner>, pods: &[Pod]) -> Workload {
-    let theirs = || pods.iter().filter(|pod| Owner::of(*pod) == owner);
-    let pod = theirs().find(|pod| is_ready(pod)).or_else(|| theirs().next());
-    Workload::of_pod(&pod.cloned().unwrap_or_default(), owner)
+    let pod = example(owner.as_ref(), pods).cloned().unwrap_or_default();
+    Workload::of_pod(&pod.metadata, serde_json::json!(pod.spec), owner)
+}
+
+/// One of the owner's pods, a ready one if there is any.
+fn example<'a>(owner: Option<&Owner>, pods: &'a [Pod]) -> Option<&'a Pod> {
+    let theirs = || pods.iter().filter(|pod| Owner::of(*pod).as_ref() == owner);
+    theirs().find(|pod| is_ready(pod)).or_else(|| theirs().next())
 }
 
 /// Several ReplicaSets of one Deployment are one workload.

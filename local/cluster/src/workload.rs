@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, api::DynamicObject};
 use serde_json::{Value, json};
 
@@ -79,23 +79,20 @@ impl Workload {
         Self { kind: owner.kind, name: owner.name, ..self }
     }
 
-    /// A pod without a controller, or with one that we do not know: its own template.
+    /// A pod without a controller, or with one that we do not know: its own template. `spec` as the API server returns
+    /// it.
     #[must_use]
-    pub fn of_pod(pod: &Pod, owner: Option<Owner>) -> Self {
-        let metadata = pod.metadata.clone();
-        let template = json!({
-            "metadata": {"labels": metadata.labels, "annotations": metadata.annotations},
-            "spec": pod.spec,
-        });
-        let (kind, name) =
-            owner.map_or_else(|| ("Pod".to_owned(), metadata.name.unwrap_or_default()), |o| (o.kind, o.name));
+    pub fn of_pod(metadata: &ObjectMeta, spec: Value, owner: Option<Owner>) -> Self {
+        let itself = || ("Pod".to_owned(), metadata.name.clone().unwrap_or_default());
+        let (kind, name) = owner.map_or_else(itself, |owner| (owner.kind, owner.name));
+        let (labels, annotations) = (metadata.labels.clone(), metadata.annotations.clone());
         Self {
             kind,
             name,
             replicas: None,
-            template,
-            labels: metadata.labels.unwrap_or_default(),
-            annotations: metadata.annotations.unwrap_or_default(),
+            template: json!({"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}),
+            labels: labels.unwrap_or_default(),
+            annotations: annotations.unwrap_or_default(),
             governing_service: None,
         }
     }

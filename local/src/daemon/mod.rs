@@ -1,23 +1,42 @@
-//! The daemon: serves the `bridge` command on a Unix socket and holds sessions.
+//! The daemon: one per user, holds the sessions and their tunnels, and serves the `bridge` command on a Unix socket.
 //!
-//! A stand-in for the real one: it greets, has no session, and stops.
+//! `service` takes what is asked, `connect` carries one connect out (with `routes`, `probe`), `session` keeps what came
+//! of it alive, `tunnel` and `inbound` carry the requests, `registry` ends sessions, `failure` says what went wrong.
 
-use std::{io, path::PathBuf, process, sync::Arc, time::Duration};
+mod connect;
+mod failure;
+mod inbound;
+mod probe;
+mod registry;
+mod routes;
+mod service;
+mod session;
+mod tunnel;
 
-use bridge_proto::{
-    v1::{self, daemon_server},
-    version,
-};
-use futures::{StreamExt, stream};
-use tokio::{net::UnixListener, sync::Notify};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_proto::v1::daemon_server::DaemonServer;
+use futures::StreamExt;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_stream::wrappers::UnixListenerStream;
-use tonic::{Request, Response, Status};
+
+use self::registry::Registry;
+
+/// How long ending may take when the user's machine shuts down: sessions are disconnected meanwhile.
+const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// How the daemon is run.
 pub struct DaemonOptions {
     /// Where it listens; the file does not exist. Removed at the end.
     pub socket: PathBuf,
     pub log_file: PathBuf,
+    /// What this laptop calls itself in claims: see [`crate::installation`].
+    pub installation: String,
     /// How long it stays without a session.
     pub idle: Duration,
     /// Called once, when it listens.
@@ -29,11 +48,17 @@ pub struct DaemonOptions {
 pub enum RunError {
     #[error("cannot listen on {}", path.display())]
     Listen { path: PathBuf, source: io::Error },
+    #[error("cannot wait for signals")]
+    Signals(#[source] io::Error),
     #[error("cannot serve")]
     Serve(#[from] tonic::transport::Error),
 }
 
-/// Serves until it is idle or told to stop.
+/// Serves until it is idle or told to stop. Told by SIGTERM or SIGINT, it disconnects its sessions first.
+///
+/// # Errors
+///
+/// [`RunError`], before it has served anything.
 pub async fn run(options: DaemonOptions) -> Result<(), RunError> {
     let listener = UnixListener::bind(&options.socket)
         .map_err(|source| RunError::Listen { path: options.socket.clone(), source })?;
@@ -41,55 +66,53 @@ pub async fn run(options: DaemonOptions) -> Result<(), RunError> {
         let ours = connection.as_ref().is_ok_and(|connection| bridge_os::peer::check(connection).is_ok());
         futures::future::ready(ours)
     });
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
     (options.ready)();
+
+    let registry = Registry::new();
     let stop = Arc::new(Notify::new());
-    let daemon = Daemon { stop: stop.clone(), log_file: options.log_file.display().to_string() };
+    let daemon = service::Daemon {
+        registry: registry.clone(),
+        installation: options.installation,
+        log_file: options.log_file,
+        stop: stop.clone(),
+        turn: Arc::default(),
+    };
     let served = tonic::transport::Server::builder()
-        .add_service(daemon_server::DaemonServer::new(daemon))
+        .add_service(DaemonServer::new(daemon))
         .serve_with_incoming_shutdown(connections, async {
-            tokio::select! { () = stop.notified() => {}, () = tokio::time::sleep(options.idle) => {} }
+            tokio::select! {
+                () = stop.notified() => {}
+                () = idle_for(&registry, options.idle) => tracing::info!("no session for a while: ending"),
+                _ = terminate.recv() => tracing::info!("told to end"),
+                _ = interrupt.recv() => tracing::info!("interrupted"),
+            }
         })
         .await;
     let _ = std::fs::remove_file(&options.socket);
+    let ending = futures::future::join_all(registry.all().into_iter().map(|session| {
+        let registry = registry.clone();
+        async move {
+            if let Err(failure) = registry.disconnect(&session).await {
+                tracing::warn!(service = %session.facts.service, %failure, "not disconnected");
+            }
+        }
+    }));
+    // What is not done by then, `bridge clean` does; meanwhile the agents send everything to the origin.
+    let _ = tokio::time::timeout(END_WITHIN, ending).await;
     Ok(served?)
 }
 
-struct Daemon {
-    stop: Arc<Notify>,
-    log_file: String,
-}
-
-type Events<T> = stream::Empty<Result<T, Status>>;
-
-#[tonic::async_trait]
-impl daemon_server::Daemon for Daemon {
-    async fn hello(&self, _: Request<v1::HelloRequest>) -> Result<Response<v1::HelloReply>, Status> {
-        let log_file = self.log_file.clone();
-        let reply =
-            v1::HelloReply { version: Some(version::ours()), pid: process::id(), sessions: 0, log_file };
-        Ok(Response::new(reply))
-    }
-
-    type ConnectStream = Events<v1::ConnectEvent>;
-    async fn connect(&self, _: Request<v1::ConnectRequest>) -> Result<Response<Self::ConnectStream>, Status> {
-        Err(Status::unimplemented("connect"))
-    }
-
-    type DisconnectStream = Events<v1::DisconnectEvent>;
-    async fn disconnect(
-        &self,
-        _: Request<v1::DisconnectRequest>,
-    ) -> Result<Response<Self::DisconnectStream>, Status> {
-        Err(Status::unimplemented("disconnect"))
-    }
-
-    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
-        let memory_bytes = bridge_os::machine::resident_bytes().unwrap_or_default();
-        Ok(Response::new(v1::StatusReply { sessions: Vec::new(), memory_bytes }))
-    }
-
-    async fn stop(&self, _: Request<v1::StopRequest>) -> Result<Response<v1::StopReply>, Status> {
-        self.stop.notify_one();
-        Ok(Response::new(v1::StopReply { stopping: true, sessions: 0 }))
+/// Resolves when there has been no session for so long.
+async fn idle_for(registry: &Registry, idle: Duration) {
+    let mut count = registry.count();
+    loop {
+        // The registry outlives this.
+        let _ = count.wait_for(|sessions| *sessions == 0).await;
+        tokio::select! {
+            () = tokio::time::sleep(idle) => return,
+            _ = count.wait_for(|sessions| *sessions > 0) => {}
+        }
     }
 }

@@ -1,0 +1,276 @@
+//! Taking over a Service, step by step: claim, create the stand-in, wait for it, switch the selector.
+//!
+//! Each step finds out what is there and does the rest, so a connect that was cut off half-way is finished by the next
+//! one, and two at once help each other. What is created is described by the crate `bridge-deploy`.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bridge_deploy::{SERVICE_LABEL, STAND_IN_LABEL, StandIn, names};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::client::Cluster;
+use crate::error::{Call, ClusterError};
+use crate::ownership::{self, MANAGER};
+use crate::state::{ATTACHMENT, Attachment, Claim, selector};
+use crate::watch::{self, Progress};
+
+/// A stand-in that is not ready after this long is given up.
+pub const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// A Service with our claim written at it.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    pub attachment: Attachment,
+    pub service: Service,
+}
+
+/// Writes a claim at the Service: into the attachment that is there, else into `fresh`, which the caller makes of the
+/// Service as it is and which names a stand-in that nobody has yet.
+///
+/// An attachment whose Service has meanwhile got a selector that is neither the original nor the attached one is
+/// replaced: its stand-in leads to the wrong pods.
+///
+/// # Errors
+///
+/// [`ClusterError::Held`] if somebody has the same match, and those of the calls.
+pub async fn claim(
+    cluster: &Cluster,
+    service: &str,
+    fresh: impl Fn(&Service) -> Attachment,
+    claim: &Claim,
+) -> Result<Claimed, ClusterError> {
+    loop {
+        let now = read(cluster, service).await?;
+        let there =
+            Attachment::of(&now)?.filter(|there| there.is_in_place(&now) || there.original == selector(&now));
+        let mut attachment = there.unwrap_or_else(|| fresh(&now));
+        attachment.claim(claim.clone()).map_err(|held| ClusterError::Held {
+            service: service.to_owned(),
+            holder: format!("{} ({})", held.by.user, held.what),
+        })?;
+        let change = json!({"metadata": {"annotations": {ATTACHMENT: attachment.to_annotation()}}});
+        match patch(cluster, &now, change).await {
+            Ok(service) => return Ok(Claimed { attachment, service }),
+            Err(ClusterError::Conflict { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What a fresh attachment says: the Service as it is now, and the stand-in that will come.
+#[must_use]
+pub fn fresh(service: &Service, stand_in: &StandIn, ports: BTreeMap<u16, u16>) -> Attachment {
+    let managed = serde_json::to_value(&service.metadata.managed_fields).unwrap_or(Value::Null);
+    let original = selector(service);
+    Attachment {
+        stand_in: stand_in.id.clone(),
+        attached: bridge_deploy::attached_selector(&original, &stand_in.names().stand_in),
+        original,
+        selector_owners: ownership::selector_owners(&managed),
+        control: stand_in.own_ports.control,
+        ports,
+        sessions: Vec::new(),
+    }
+}
+
+/// Creates what of the stand-in is not there yet, and returns its key.
+///
+/// # Errors
+///
+/// [`ClusterError::Refused`] by admission (Pod Security, quota …), and those of the calls.
+pub async fn create(cluster: &Cluster, stand_in: &StandIn) -> Result<Vec<u8>, ClusterError> {
+    let names = stand_in.names();
+    let secret = bridge_deploy::secret(stand_in, &rand::random::<[u8; 32]>())?;
+    let programs = bridge_deploy::program(stand_in)?;
+    let origin = bridge_deploy::origin_service(stand_in)?;
+    let programs = programs.iter().map(|program| create_or_read::<ConfigMap>(cluster, "configmaps", program));
+    let (secret, origin, _) = tokio::try_join!(
+        create_or_read::<Secret>(cluster, "secrets", &secret),
+        create_or_read::<Service>(cluster, "services", &origin),
+        futures::future::try_join_all(programs),
+    )?;
+    let deployment = bridge_deploy::deployment(stand_in, address(&origin, &names.origin)?)?;
+    create_or_read::<Deployment>(cluster, "deployments", &deployment).await?;
+    key(secret, &names.secret, cluster)
+}
+
+/// The key of a stand-in that is there.
+///
+/// # Errors
+///
+/// Those of the call.
+pub async fn read_key(cluster: &Cluster, secret_name: &str) -> Result<Vec<u8>, ClusterError> {
+    let api: Api<Secret> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let call = Call::new("get", "secrets", &cluster.namespace, secret_name);
+    let secret = cluster.call(call, api.get(secret_name)).await?;
+    key(secret, secret_name, cluster)
+}
+
+fn key(secret: Secret, name: &str, cluster: &Cluster) -> Result<Vec<u8>, ClusterError> {
+    let key = secret.data.and_then(|mut data| data.remove("key")).map(|bytes| bytes.0);
+    key.filter(|key| !key.is_empty()).ok_or_else(|| ClusterError::Refused {
+        call: Call::new("get", "secrets", &cluster.namespace, name),
+        reason: "it has no key in it".to_owned(),
+    })
+}
+
+/// Waits until all agents of the stand-in are ready; says on the way what it waits for.
+///
+/// # Errors
+///
+/// [`ClusterError::NotReady`] with the reason, at once where Kubernetes refuses the pods, else after [`READY_WITHIN`].
+pub async fn wait_ready(
+    cluster: &Cluster,
+    service: &str,
+    stand_in: &str,
+    mut progress: impl FnMut(&str),
+) -> Result<(), ClusterError> {
+    let deployment = &names(service, stand_in).stand_in;
+    let mut last = String::from("no pod of it was seen");
+    let waiting = async {
+        let mut states = std::pin::pin!(watch::stand_in(cluster, service, stand_in));
+        while let Some(state) = futures::StreamExt::next(&mut states).await {
+            match state? {
+                Progress::Ready => return Ok(()),
+                Progress::Refused(reason) => return Err(not_ready(deployment, reason)),
+                Progress::Waiting(reason) => {
+                    if reason != last {
+                        progress(&reason);
+                        last = reason;
+                    }
+                }
+            }
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(READY_WITHIN, waiting).await {
+        Ok(result) => result,
+        Err(_) => {
+            let events = watch::last_warning(cluster, deployment).await.unwrap_or_default();
+            let reason = if events.is_empty() { last } else { format!("{last}; {events}") };
+            Err(not_ready(deployment, format!("{reason} (after {} s)", READY_WITHIN.as_secs())))
+        }
+    }
+}
+
+fn not_ready(deployment: &str, reason: String) -> ClusterError {
+    ClusterError::NotReady { stand_in: deployment.to_owned(), reason }
+}
+
+/// Switches the Service's selector to the stand-in, in one patch, if it is still the original.
+///
+/// # Errors
+///
+/// [`ClusterError::SelectorChanged`] if it is neither, and those of the calls.
+pub async fn switch(cluster: &Cluster, service: &str, stand_in: &str) -> Result<(), ClusterError> {
+    let changed = || ClusterError::SelectorChanged { service: service.to_owned() };
+    loop {
+        let now = read(cluster, service).await?;
+        let attachment =
+            Attachment::of(&now)?.filter(|there| there.stand_in == stand_in).ok_or_else(changed)?;
+        if attachment.is_in_place(&now) {
+            return Ok(());
+        }
+        if attachment.original != selector(&now) {
+            return Err(changed());
+        }
+        match patch(cluster, &now, json!({"spec": {"selector": attachment.attached}})).await {
+            Ok(_) => return Ok(()),
+            Err(ClusterError::Conflict { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The Service as it is now.
+///
+/// # Errors
+///
+/// Those of the call.
+pub async fn read(cluster: &Cluster, service: &str) -> Result<Service, ClusterError> {
+    let api: Api<Service> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    cluster.call(Call::new("get", "services", &cluster.namespace, service), api.get(service)).await
+}
+
+/// Changes a Service that is still the version that was read; [`ClusterError::Conflict`] if it is not.
+pub(crate) async fn patch(
+    cluster: &Cluster,
+    read: &Service,
+    mut change: Value,
+) -> Result<Service, ClusterError> {
+    let name = read.metadata.name.as_deref().unwrap_or_default();
+    change["metadata"]["resourceVersion"] = json!(read.metadata.resource_version);
+    let api: Api<Service> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let call = Call::new("patch", "services", &cluster.namespace, name);
+    cluster.call(call, api.patch(name, &params, &Patch::Merge(change))).await
+}
+
+/// Creates an object; one of that name that is there already is ours, from a connect that was cut off or goes on beside
+/// this one.
+async fn create_or_read<K>(
+    cluster: &Cluster,
+    resource: &'static str,
+    object: &Value,
+) -> Result<K, ClusterError>
+where
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + Serialize,
+{
+    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let namespace = &cluster.namespace;
+    // The object goes as JSON: fields that our Kubernetes types do not know are not lost.
+    let api: Api<kube::core::DynamicObject> = {
+        let resource = kube::core::ApiResource::erase::<K>(&());
+        Api::namespaced_with(cluster.client.clone(), namespace, &resource)
+    };
+    let call = Call::new("create", resource, namespace, name);
+    let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+    let dynamic: kube::core::DynamicObject = parse(object.clone(), &call)?;
+    match cluster.call(call, api.create(&params, &dynamic)).await {
+        Ok(created) => {
+            let call = Call::new("create", resource, namespace, name);
+            parse(serde_json::to_value(created).unwrap_or(Value::Null), &call)
+        }
+        Err(ClusterError::Exists { .. }) => {
+            let typed: Api<K> = Api::namespaced(cluster.client.clone(), namespace);
+            cluster.call(Call::new("get", resource, namespace, name), typed.get(name)).await
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn parse<T: DeserializeOwned>(object: Value, call: &Call) -> Result<T, ClusterError> {
+    serde_json::from_value(object)
+        .map_err(|error| ClusterError::Refused { call: call.clone(), reason: error.to_string() })
+}
+
+fn address(origin: &Service, name: &str) -> Result<IpAddr, ClusterError> {
+    let address = origin.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref());
+    address.and_then(|text| text.parse().ok()).ok_or_else(|| ClusterError::Refused {
+        call: Call {
+            verb: "create",
+            resource: "services",
+            namespace: origin.metadata.namespace.clone(),
+            name: Some(name.to_owned()),
+        },
+        reason: format!("it was given no address, but {:?}", address.unwrap_or_default()),
+    })
+}
+
+/// The label selector of all objects of a stand-in. Both labels: the id is short, and another Service's stand-in may
+/// have the same.
+pub(crate) fn labelled(service: &str, stand_in: &str) -> String {
+    format!("{SERVICE_LABEL}={service},{STAND_IN_LABEL}={stand_in}")
+}

@@ -1,0 +1,61 @@
+//! What a Service's agents have logged.
+
+use bridge_deploy::SERVICE_LABEL;
+use futures::{AsyncBufReadExt, Stream, StreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{ListParams, LogParams},
+};
+
+use crate::{
+    client::Cluster,
+    error::{Call, ClusterError},
+    target::name_of,
+};
+
+/// How much of a log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Go on as more is logged, until the pod ends.
+    pub follow: bool,
+    /// Only so many of the last lines.
+    pub tail: Option<usize>,
+}
+
+/// The agent pods of a Service, by name; those of former stand-ins that still drain, too.
+///
+/// # Errors
+///
+/// Those of the call.
+pub async fn agents(cluster: &Cluster, service: &str) -> Result<Vec<String>, ClusterError> {
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let call = Call::all("list", "pods", &cluster.namespace);
+    let ours = ListParams::default().labels(&format!("{SERVICE_LABEL}={service}"));
+    let mut names: Vec<String> = cluster.call(call, pods.list(&ours)).await?.iter().map(name_of).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// The lines of one pod's log, as they come.
+///
+/// # Errors
+///
+/// Those of the call; an item, when the connection is lost.
+pub async fn lines(
+    cluster: &Cluster,
+    pod: &str,
+    part: Part,
+) -> Result<impl Stream<Item = Result<String, ClusterError>> + use<>, ClusterError> {
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let params = LogParams {
+        follow: part.follow,
+        tail_lines: part.tail.map(|lines| i64::try_from(lines).unwrap_or(i64::MAX)),
+        ..LogParams::default()
+    };
+    let call = Call::new("get", "pods/log", &cluster.namespace, pod);
+    let reader = cluster.call(call.clone(), pods.log_stream(pod, &params)).await?;
+    Ok(reader.lines().map(move |line| {
+        line.map_err(|error| ClusterError::Api { call: call.clone(), code: 0, reason: error.to_string() })
+    }))
+}

@@ -1,0 +1,210 @@
+//! Kubernetes' port-forward as one connection of bytes: full duplex, with back-pressure.
+//!
+//! The API server upgrades `GET …/pods/P/portforward?ports=N` to a WebSocket (`v4.channel.k8s.io` or `v5`): each binary
+//! message is a channel's number and bytes. For the first port, channel 0 carries data and channel 1 errors as text; the
+//! first message of each is only the port, two bytes, little endian. It knows no half-close: what runs over it must.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use futures::{Sink, Stream};
+use http::Request;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{self, Message};
+
+use crate::client::Cluster;
+use crate::error::{Call, ClusterError};
+
+const DATA: u8 = 0;
+const ERRORS: u8 = 1;
+/// Bytes of one message. Larger ones gain nothing on the way through API server and kubelet.
+const MESSAGE: usize = 32 * 1024;
+
+/// Opens a connection to a port on the loopback of a pod.
+///
+/// # Errors
+///
+/// [`ClusterError`] for what the API server refuses. That nothing listens in the pod shows later, at the first read.
+pub async fn open(
+    cluster: &Cluster,
+    pod: &str,
+    port: u16,
+) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, ClusterError> {
+    let namespace = &cluster.namespace;
+    let call = Call::new("get", "pods/portforward", namespace, pod);
+    let uri = format!("/api/v1/namespaces/{namespace}/pods/{pod}/portforward?ports={port}");
+    let connected = async {
+        let request = Request::get(uri).body(Vec::new()).map_err(kube::Error::HttpError)?;
+        cluster.client.connect(request).await
+    };
+    let connection = cluster.call(call, connected).await?;
+    Ok(PortForward::new(connection.into_stream()))
+}
+
+/// The data channel of one forwarded port.
+struct PortForward<Io> {
+    socket: WebSocketStream<Io>,
+    /// What of the last message is still to be read.
+    unread: Bytes,
+    /// The first message of the data channel, and of the error channel, is the port.
+    data_began: bool,
+    errors_began: bool,
+}
+
+impl<Io> PortForward<Io> {
+    fn new(socket: WebSocketStream<Io>) -> Self {
+        Self { socket, unread: Bytes::new(), data_began: false, errors_began: false }
+    }
+
+    /// One binary message. An error of the other side becomes the error of the connection.
+    fn receive(&mut self, mut message: Bytes) -> io::Result<()> {
+        let Some(channel) = message.first().copied() else {
+            return Err(protocol_error("an empty message"));
+        };
+        message.advance(1);
+        let began = match channel {
+            DATA => &mut self.data_began,
+            ERRORS => &mut self.errors_began,
+            other => return Err(protocol_error(&format!("channel {other}, which was not asked for"))),
+        };
+        if !std::mem::replace(began, true) {
+            return match message.len() {
+                2 => Ok(()),
+                other => Err(protocol_error(&format!("{other} bytes where the port was due"))),
+            };
+        }
+        if channel == ERRORS {
+            let text = String::from_utf8_lossy(&message).into_owned();
+            return Err(io::Error::new(io::ErrorKind::ConnectionReset, text));
+        }
+        self.unread = message;
+        Ok(())
+    }
+}
+
+fn protocol_error(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("port-forward: {what}"))
+}
+
+fn socket_error(error: tungstenite::Error) -> io::Error {
+    match error {
+        tungstenite::Error::Io(error) => error,
+        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
+            io::ErrorKind::BrokenPipe.into()
+        }
+        other => io::Error::other(other),
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for PortForward<Io> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.unread.is_empty() {
+            match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
+                Some(Ok(Message::Binary(message))) => self.receive(message)?,
+                // Tungstenite answers pings; a text message means nothing here.
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Text(_) | Message::Frame(_))) => {}
+                Some(Ok(Message::Close(_))) | None => return Poll::Ready(Ok(())),
+                Some(Err(error)) => return Poll::Ready(Err(socket_error(error))),
+            }
+        }
+        let len = buf.remaining().min(self.unread.len());
+        buf.put_slice(&self.unread.split_to(len));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PortForward<Io> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(Pin::new(&mut self.socket).poll_ready(cx)).map_err(socket_error)?;
+        let len = buf.len().min(MESSAGE);
+        let mut message = Vec::with_capacity(1 + len);
+        message.push(DATA);
+        message.extend_from_slice(&buf[..len]);
+        Pin::new(&mut self.socket).start_send(Message::binary(message)).map_err(socket_error)?;
+        Poll::Ready(Ok(len))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx).map_err(socket_error)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match ready!(Pin::new(&mut self.socket).poll_close(cx)) {
+            Ok(()) | Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => {
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => Poll::Ready(Err(socket_error(error))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{SinkExt, StreamExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+
+    async fn pair() -> (PortForward<DuplexStream>, WebSocketStream<DuplexStream>) {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let near = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+        let far = WebSocketStream::from_raw_socket(far, Role::Server, None).await;
+        (PortForward::new(near), far)
+    }
+
+    async fn say(far: &mut WebSocketStream<DuplexStream>, message: &[u8]) {
+        far.send(Message::binary(message.to_vec())).await.expect("room");
+    }
+
+    #[tokio::test]
+    async fn bytes_pass_both_ways_after_the_ports() {
+        let (mut near, mut far) = pair().await;
+        say(&mut far, &[DATA, 0x90, 0x1f]).await;
+        say(&mut far, &[ERRORS, 0x90, 0x1f]).await;
+        say(&mut far, b"\x00hello").await;
+        let mut hello = [0; 5];
+        near.read_exact(&mut hello).await.expect("bytes");
+        assert_eq!(&hello, b"hello");
+        near.write_all(b"world").await.expect("room");
+        near.flush().await.expect("room");
+        let message = far.next().await.expect("a message").expect("no error");
+        assert_eq!(message.into_data().as_ref(), b"\x00world");
+    }
+
+    #[tokio::test]
+    async fn what_the_kubelet_says_becomes_the_error() {
+        let (mut near, mut far) = pair().await;
+        say(&mut far, &[DATA, 0x90, 0x1f]).await;
+        say(&mut far, &[ERRORS, 0x90, 0x1f]).await;
+        say(&mut far, b"\x01connection refused").await;
+        let error = near.read_u8().await.expect_err("the error channel spoke");
+        assert_eq!(error.to_string(), "connection refused");
+    }
+
+    #[tokio::test]
+    async fn garbage_is_an_error_and_no_panic() {
+        for message in [&b""[..], b"\x07x", b"\x00abc"] {
+            let (mut near, mut far) = pair().await;
+            say(&mut far, message).await;
+            let error = near.read_u8().await.expect_err("not of the protocol");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{message:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_socket_is_the_end_of_the_stream() {
+        let (mut near, mut far) = pair().await;
+        say(&mut far, &[DATA, 0x90, 0x1f]).await;
+        far.close(None).await.expect("open");
+        let mut rest = Vec::new();
+        assert_eq!(near.read_to_end(&mut rest).await.expect("no error"), 0);
+    }
+}

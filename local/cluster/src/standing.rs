@@ -1,0 +1,97 @@
+//! Whether a Service still leads to a stand-in, and if not, who changed it. Pure.
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+
+use crate::state::Attachment;
+
+/// How a Service stands to a stand-in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It leads there.
+    InPlace,
+    /// It has another selector; the field manager that set it, if that is known.
+    Reset { by: Option<String> },
+    /// It is attached to another stand-in, or to none.
+    Removed,
+    /// There is no such Service any more.
+    Deleted,
+    /// The annotation cannot be read; why.
+    Unreadable(String),
+}
+
+/// How the Service, as it is now (`None`: deleted), stands to the stand-in with this id.
+#[must_use]
+pub fn standing(service: Option<&Service>, stand_in: &str) -> Standing {
+    let Some(service) = service else { return Standing::Deleted };
+    match Attachment::of(service) {
+        Err(error) => Standing::Unreadable(error.to_string()),
+        Ok(Some(attachment)) if attachment.stand_in == stand_in => {
+            if attachment.is_in_place(service) {
+                Standing::InPlace
+            } else {
+                Standing::Reset { by: last_to_select(service) }
+            }
+        }
+        Ok(_) => Standing::Removed,
+    }
+}
+
+/// The manager that was the last to set parts of the selector.
+fn last_to_select(service: &Service) -> Option<String> {
+    let selects = |entry: &&ManagedFieldsEntry| {
+        entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer("/f:spec/f:selector").is_some())
+    };
+    let entries = service.metadata.managed_fields.as_ref()?;
+    let newest = entries.iter().filter(selects).max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?;
+    newest.manager.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::state::ATTACHMENT;
+
+    fn service(selector: &str, managed: serde_json::Value) -> Service {
+        let attachment = Attachment {
+            stand_in: "7f3a".into(),
+            original: BTreeMap::from([("app".into(), "orders".into())]),
+            attached: BTreeMap::from([("app".into(), "orders-bridge-7f3a".into())]),
+            selector_owners: Vec::new(),
+            control: 7390,
+            ports: BTreeMap::new(),
+            sessions: Vec::new(),
+        };
+        let service = json!({
+            "metadata": {
+                "name": "orders",
+                "annotations": {ATTACHMENT: attachment.to_annotation()},
+                "managedFields": managed,
+            },
+            "spec": {"selector": {"app": selector}},
+        });
+        serde_json::from_value(service).expect("a Service")
+    }
+
+    #[test]
+    fn the_last_to_set_the_selector_is_named() {
+        let entry = |manager: &str, time: &str| {
+            json!({"manager": manager, "operation": "Update", "time": time,
+                   "fieldsV1": {"f:spec": {"f:selector": {"f:app": {}}}}})
+        };
+        let managed = json!([
+            entry("argocd", "2026-01-01T00:00:02Z"),
+            entry("kubectl", "2026-01-01T00:00:01Z"),
+            {"manager": "other", "operation": "Update", "time": "2026-01-01T00:00:03Z", "fieldsV1": {"f:spec": {}}},
+        ]);
+        let reset = service("orders", managed);
+        assert_eq!(standing(Some(&reset), "7f3a"), Standing::Reset { by: Some("argocd".into()) });
+        assert_eq!(standing(Some(&reset), "0000"), Standing::Removed);
+        assert_eq!(standing(Some(&service("orders-bridge-7f3a", json!([]))), "7f3a"), Standing::InPlace);
+        assert_eq!(standing(None, "7f3a"), Standing::Deleted);
+    }
+}

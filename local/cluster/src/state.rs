@@ -1,0 +1,221 @@
+//! What is written at a Service while somebody is connected to it: one annotation, changed only under the Service's
+//! resourceVersion, so that two who connect at once see each other.
+//!
+//! Pure: the annotation's JSON, and what a claim or a release makes of it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Service;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ClusterError;
+
+/// The annotation of the Service.
+pub const ATTACHMENT: &str = "bridge.dev/attachment";
+
+/// A stand-in in front of a Service, and the sessions that use it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attachment {
+    /// The stand-in's id: "7f3a".
+    pub stand_in: String,
+    /// The Service's own selector: what is put back.
+    pub original: BTreeMap<String, String>,
+    /// The Service's selector while the stand-in is in its place.
+    pub attached: BTreeMap<String, String>,
+    /// Who had set the selector, to be put back as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub selector_owners: Vec<FieldOwner>,
+    /// The agents' port for daemons.
+    pub control: u16,
+    /// The Service's TCP ports, and on which port the agents listen for each.
+    pub ports: BTreeMap<u16, u16>,
+    pub sessions: Vec<Claim>,
+}
+
+/// One entry of the Service's `metadata.managedFields` that owned parts of the selector.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldOwner {
+    pub manager: String,
+    pub operation: String,
+    /// Which parts: what stands at `fieldsV1`, `f:spec`, `f:selector`.
+    pub fields: serde_json::Value,
+}
+
+/// One developer's part of an attachment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Claim {
+    /// Of the session; new with each connect.
+    pub id: String,
+    pub user: String,
+    /// Of the laptop: random, the same each time.
+    pub installation: String,
+    /// In ms since the epoch.
+    pub since: u64,
+    pub routes: Vec<ClaimedRoute>,
+}
+
+/// What a session takes of one port of the Service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimedRoute {
+    /// The Service's port.
+    pub port: u16,
+    /// The alternatives of the match, each as its text ("x-bridge: alice"); none: everything.
+    pub any_of: Vec<String>,
+}
+
+impl ClaimedRoute {
+    fn collides(&self, other: &Self) -> bool {
+        let both_everything = self.any_of.is_empty() && other.any_of.is_empty();
+        self.port == other.port && (both_everything || self.any_of.iter().any(|a| other.any_of.contains(a)))
+    }
+
+    /// The match for people.
+    #[must_use]
+    pub fn match_text(&self) -> String {
+        if self.any_of.is_empty() { "everything".to_owned() } else { self.any_of.join(" or ") }
+    }
+}
+
+/// Somebody else has the same match.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    pub by: Claim,
+    /// The match in question.
+    pub what: String,
+}
+
+impl Attachment {
+    /// The attachment of a Service, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::Annotation`] if the annotation is there but cannot be read.
+    pub fn of(service: &Service) -> Result<Option<Self>, ClusterError> {
+        let Some(text) = service.metadata.annotations.as_ref().and_then(|all| all.get(ATTACHMENT)) else {
+            return Ok(None);
+        };
+        serde_json::from_str(text).map(Some).map_err(|error| ClusterError::Annotation {
+            service: service.metadata.name.clone().unwrap_or_default(),
+            annotation: ATTACHMENT,
+            reason: error.to_string(),
+        })
+    }
+
+    /// As the annotation holds it.
+    #[must_use]
+    pub fn to_annotation(&self) -> String {
+        serde_json::json!(self).to_string()
+    }
+
+    /// Adds a claim. The same user on the same installation takes its own over.
+    ///
+    /// # Errors
+    ///
+    /// [`Held`] if a session of somebody else has one of its matches.
+    pub fn claim(&mut self, claim: Claim) -> Result<(), Held> {
+        let ours = |other: &Claim| other.user == claim.user && other.installation == claim.installation;
+        for other in self.sessions.iter().filter(|other| !ours(other)) {
+            let collision =
+                claim.routes.iter().find(|route| other.routes.iter().any(|held| held.collides(route)));
+            if let Some(route) = collision {
+                return Err(Held { by: other.clone(), what: route.match_text() });
+            }
+        }
+        self.sessions.retain(|other| !ours(other));
+        self.sessions.push(claim);
+        Ok(())
+    }
+
+    /// Removes the claim of a session. Says whether it was there.
+    pub fn release(&mut self, session: &str) -> bool {
+        let before = self.sessions.len();
+        self.sessions.retain(|claim| claim.id != session);
+        self.sessions.len() < before
+    }
+
+    /// Whether the Service has the selector of this attachment just now.
+    #[must_use]
+    pub fn is_in_place(&self, service: &Service) -> bool {
+        selector(service) == self.attached
+    }
+}
+
+/// The selector of a Service; empty if it has none.
+#[must_use]
+pub fn selector(service: &Service) -> BTreeMap<String, String> {
+    service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(id: &str, user: &str, any_of: &[&str]) -> Claim {
+        let any_of = any_of.iter().map(ToString::to_string).collect();
+        Claim {
+            id: id.into(),
+            user: user.into(),
+            installation: format!("laptop-of-{user}"),
+            since: 1,
+            routes: vec![ClaimedRoute { port: 80, any_of }],
+        }
+    }
+
+    fn attachment(sessions: Vec<Claim>) -> Attachment {
+        let map = |value: &str| BTreeMap::from([("app".to_owned(), value.to_owned())]);
+        Attachment {
+            stand_in: "7f3a".into(),
+            original: map("orders"),
+            attached: map("orders-bridge-7f3a"),
+            selector_owners: Vec::new(),
+            control: 7390,
+            ports: BTreeMap::from([(80, 8080)]),
+            sessions,
+        }
+    }
+
+    #[test]
+    fn different_matches_share_a_stand_in() {
+        let mut attachment = attachment(vec![claim("1", "alice", &["x-bridge: alice"])]);
+        assert_eq!(attachment.claim(claim("2", "bob", &["x-bridge: bob"])), Ok(()));
+        assert_eq!(attachment.claim(claim("3", "carol", &[])), Ok(()), "everything that no other took");
+        assert_eq!(attachment.sessions.len(), 3);
+    }
+
+    #[test]
+    fn an_equal_match_is_refused_and_names_the_holder() {
+        let alice = claim("1", "alice", &["x-bridge: alice", "baggage: bridge=alice"]);
+        let mut shared = attachment(vec![alice.clone()]);
+        let held = shared.claim(claim("2", "bob", &["x-bridge: alice"])).expect_err("held");
+        assert_eq!(held, Held { by: alice.clone(), what: "x-bridge: alice".into() });
+        let mut other_laptop = alice;
+        other_laptop.installation = "another".into();
+        assert!(shared.claim(other_laptop).is_err(), "the same name on another laptop is somebody else");
+        let mut everything = attachment(vec![claim("1", "alice", &[])]);
+        assert!(everything.claim(claim("2", "bob", &[])).is_err(), "everything is exclusive");
+    }
+
+    #[test]
+    fn the_same_laptop_takes_its_own_claim_over() {
+        let mut attachment = attachment(vec![claim("1", "alice", &["x-bridge: alice"])]);
+        assert_eq!(attachment.claim(claim("2", "alice", &["x-bridge: alice"])), Ok(()));
+        assert_eq!(attachment.sessions, vec![claim("2", "alice", &["x-bridge: alice"])]);
+        assert!(!attachment.release("1"));
+        assert!(attachment.release("2"));
+        assert!(attachment.sessions.is_empty());
+    }
+
+    #[test]
+    fn the_annotation_reads_back_as_it_was_written() {
+        let attachment = attachment(vec![claim("1", "alice", &["x-bridge: alice"])]);
+        let mut service = Service::default();
+        service.metadata.annotations =
+            Some(BTreeMap::from([(ATTACHMENT.to_owned(), attachment.to_annotation())]));
+        assert_eq!(Attachment::of(&service).expect("valid"), Some(attachment));
+        service.metadata.annotations = Some(BTreeMap::from([(ATTACHMENT.to_owned(), "{".to_owned())]));
+        assert!(Attachment::of(&service).is_err(), "an annotation that cannot be read is not taken for none");
+    }
+}

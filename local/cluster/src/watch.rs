@@ -1,0 +1,246 @@
+//! Watching what we stand on: a stand-in on its way to being ready, its agents' pods, and the Service.
+
+use std::collections::BTreeMap;
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Event, Pod, Service};
+use kube::api::ListParams;
+use kube::runtime::watcher;
+use kube::{Api, ResourceExt};
+
+use crate::attach::labelled;
+use crate::client::Cluster;
+use crate::error::{Call, ClusterError};
+use crate::standing::{Standing, standing};
+
+/// How far a stand-in is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// All its agents are.
+    Ready,
+    /// Kubernetes refuses to make its pods, and says why.
+    Refused(String),
+    /// What it waits for.
+    Waiting(String),
+}
+
+/// One agent's pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentPod {
+    pub name: String,
+    pub uid: String,
+    pub ready: bool,
+    /// It was told to stop.
+    pub leaving: bool,
+}
+
+/// The progress of a stand-in: something at each change.
+pub fn stand_in(
+    cluster: &Cluster,
+    service: &str,
+    stand_in: &str,
+) -> impl Stream<Item = Result<Progress, ClusterError>> + Send + use<> {
+    let deployment = bridge_deploy::names(service, stand_in).stand_in;
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let by_name = watcher::Config::default().fields(&format!("metadata.name={deployment}"));
+    let deployments =
+        changes(cluster, "deployments", watcher(deployments, by_name)).map(|all| all.map(Seen::Deployments));
+    let pods = pod_changes(cluster, service, stand_in).map(|all| all.map(Seen::Pods));
+    let mut known = (Vec::new(), Vec::new());
+    futures::stream::select(deployments.boxed(), pods.boxed()).map(move |seen| {
+        match seen? {
+            Seen::Deployments(all) => known.0 = all,
+            Seen::Pods(all) => known.1 = all,
+        }
+        Ok(progress(known.0.first(), &known.1))
+    })
+}
+
+enum Seen {
+    Deployments(Vec<Deployment>),
+    Pods(Vec<Pod>),
+}
+
+fn progress(deployment: Option<&Deployment>, pods: &[Pod]) -> Progress {
+    let Some(deployment) = deployment else {
+        return Progress::Waiting("waiting for the stand-in".to_owned());
+    };
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let ready = pods.iter().filter(|pod| is_ready(pod) && !is_leaving(pod)).count();
+    if i32::try_from(ready).unwrap_or(i32::MAX) >= wanted {
+        return Progress::Ready;
+    }
+    let conditions = deployment.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let failure =
+        conditions.into_iter().flatten().find(|c| c.type_ == "ReplicaFailure" && c.status == "True");
+    if let Some(failure) = failure {
+        return Progress::Refused(failure.message.clone().unwrap_or_default());
+    }
+    let reasons: BTreeMap<_, _> = pods
+        .iter()
+        .filter(|pod| !is_ready(pod))
+        .filter_map(|pod| Some((waiting_for(pod)?, pod.name_any())))
+        .collect();
+    match reasons.into_iter().next() {
+        Some((reason, pod)) => {
+            Progress::Waiting(format!("{ready} of {wanted} agents ready; {pod}: {reason}"))
+        }
+        None => Progress::Waiting(format!("{ready} of {wanted} agents ready")),
+    }
+}
+
+/// What a pod that is not ready waits for, in Kubernetes' words.
+fn waiting_for(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let waiting = status.container_statuses.iter().flatten().find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let reason = waiting.reason.clone()?;
+        Some(waiting.message.as_ref().map_or(reason.clone(), |message| format!("{reason}: {message}")))
+    });
+    waiting.or_else(|| {
+        let unscheduled =
+            status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
+        unscheduled.message.clone()
+    })
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+fn is_leaving(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+}
+
+/// The agents' pods of a stand-in: all of them, at each change.
+pub fn agents(
+    cluster: &Cluster,
+    service: &str,
+    stand_in: &str,
+) -> impl Stream<Item = Result<Vec<AgentPod>, ClusterError>> + Send + use<> {
+    pod_changes(cluster, service, stand_in).map(|pods| Ok(pods?.iter().map(agent_pod).collect()))
+}
+
+fn agent_pod(pod: &Pod) -> AgentPod {
+    AgentPod {
+        name: pod.name_any(),
+        uid: pod.uid().unwrap_or_default(),
+        ready: is_ready(pod),
+        leaving: is_leaving(pod),
+    }
+}
+
+fn pod_changes(
+    cluster: &Cluster,
+    service: &str,
+    stand_in: &str,
+) -> impl Stream<Item = Result<Vec<Pod>, ClusterError>> + Send + use<> {
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    changes(cluster, "pods", watcher(pods, watcher::Config::default().labels(&labelled(service, stand_in))))
+}
+
+/// Waits until no pod of a stand-in is left.
+///
+/// # Errors
+///
+/// Those of the watch.
+pub async fn gone(cluster: &Cluster, service: &str, stand_in: &str) -> Result<(), ClusterError> {
+    let mut pods = std::pin::pin!(pod_changes(cluster, service, stand_in));
+    while let Some(pods) = pods.next().await {
+        if pods?.is_empty() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// How a Service stands to a stand-in: something at each change.
+pub fn service(
+    cluster: &Cluster,
+    name: &str,
+    stand_in: &str,
+) -> impl Stream<Item = Result<Standing, ClusterError>> + Send + use<> {
+    let services: Api<Service> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let by_name = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let stand_in = stand_in.to_owned();
+    changes(cluster, "services", watcher(services, by_name))
+        .map(move |all| Ok(standing(all?.first(), &stand_in)))
+}
+
+/// All objects of a watch, at each change. Errors do not end it: the watcher goes on with the next poll.
+fn changes<K, Events>(
+    cluster: &Cluster,
+    resource: &'static str,
+    events: Events,
+) -> impl Stream<Item = Result<Vec<K>, ClusterError>> + Send + use<K, Events>
+where
+    K: kube::Resource + Clone + Send,
+    Events: Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
+{
+    let (namespace, server) = (cluster.namespace.clone(), cluster.server.clone());
+    let mut all: BTreeMap<String, K> = BTreeMap::new();
+    let mut listing: BTreeMap<String, K> = BTreeMap::new();
+    events.filter_map(move |event| {
+        let key = |object: &K| object.meta().name.clone().unwrap_or_default();
+        let changed = match event {
+            Ok(watcher::Event::Init) => {
+                listing.clear();
+                false
+            }
+            Ok(watcher::Event::InitApply(object)) => {
+                listing.insert(key(&object), object);
+                false
+            }
+            Ok(watcher::Event::InitDone) => {
+                all = std::mem::take(&mut listing);
+                true
+            }
+            Ok(watcher::Event::Apply(object)) => {
+                all.insert(key(&object), object);
+                true
+            }
+            Ok(watcher::Event::Delete(object)) => {
+                all.remove(&key(&object));
+                true
+            }
+            Err(error) => {
+                let call = Call::all("watch", resource, &namespace);
+                return futures::future::ready(Some(Err(of_watcher(&error, call, &server))));
+            }
+        };
+        futures::future::ready(changed.then(|| Ok(all.values().cloned().collect())))
+    })
+}
+
+fn of_watcher(error: &watcher::Error, call: Call, server: &str) -> ClusterError {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => ClusterError::of(error, call, Some(server)),
+        watcher::Error::WatchError(status) => {
+            ClusterError::Api { call, code: status.code, reason: status.message.clone() }
+        }
+        watcher::Error::NoResourceVersion => ClusterError::Api { call, code: 0, reason: error.to_string() },
+    }
+}
+
+/// The newest warning about a stand-in or its pods, as `reason: message`; empty if there is none.
+pub(crate) async fn last_warning(cluster: &Cluster, deployment: &str) -> Result<String, ClusterError> {
+    let namespace = &cluster.namespace;
+    let events: Api<Event> = Api::namespaced(cluster.client.clone(), namespace);
+    let params = ListParams::default().fields("type=Warning").limit(500);
+    let call = Call::all("list", "events", namespace);
+    let events = cluster.call(call, events.list(&params)).await?;
+    let newest = events
+        .items
+        .into_iter()
+        .filter(|event| {
+            event.involved_object.name.as_deref().is_some_and(|name| name.starts_with(deployment))
+        })
+        .max_by_key(|event| event.last_timestamp.as_ref().map(|at| at.0));
+    Ok(newest.map_or_else(String::new, |event| {
+        format!("{}: {}", event.reason.unwrap_or_default(), event.message.unwrap_or_default())
+    }))
+}

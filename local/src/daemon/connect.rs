@@ -1,0 +1,226 @@
+//! One connect, from what was asked for to "connected", and its undoing when a step fails or the user gives up.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bridge_cluster::attach::{self, Claimed};
+use bridge_cluster::client::Cluster;
+use bridge_cluster::detach;
+use bridge_cluster::error::ClusterError;
+use bridge_cluster::snapshot::{self, Snapshot};
+use bridge_cluster::state::{Attachment, Claim};
+use bridge_cluster::{obstacles, target};
+use bridge_deploy::{AgentSource, Program};
+use bridge_proto::v1;
+use tokio::sync::mpsc;
+
+use super::failure::Failure;
+use super::probe;
+use super::routes::{self, PortProblem, PortRoute};
+use super::session::{Facts, Session};
+use crate::program;
+
+/// From a ready agent to a tunnel with the routes in force: a few round trips.
+const TUNNELS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Where a connect tells what it does.
+#[derive(Clone)]
+pub(crate) struct Teller {
+    events_tx: mpsc::Sender<v1::ConnectEvent>,
+}
+
+impl Teller {
+    pub(crate) fn new(events_tx: mpsc::Sender<v1::ConnectEvent>) -> Self {
+        Self { events_tx }
+    }
+
+    /// A step that begins now. [`Failure::GivenUp`] if nobody listens any more: the user pressed Ctrl-C.
+    async fn step(&self, text: impl Into<String>) -> Result<(), Failure> {
+        self.tell(v1::connect_event::Kind::Step(text.into())).await
+    }
+
+    async fn warn(&self, text: impl Into<String>) -> Result<(), Failure> {
+        self.tell(v1::connect_event::Kind::Warning(text.into())).await
+    }
+
+    pub(crate) async fn tell(&self, kind: v1::connect_event::Kind) -> Result<(), Failure> {
+        self.events_tx.send(v1::ConnectEvent { kind: Some(kind) }).await.map_err(|_| Failure::GivenUp)
+    }
+
+    /// Says a step if there is room; progress may be dropped.
+    fn hint(&self, text: &str) {
+        let kind = Some(v1::connect_event::Kind::Step(text.to_owned()));
+        // A full channel or a user who has gone: the next real step finds out.
+        let _ = self.events_tx.try_send(v1::ConnectEvent { kind });
+    }
+
+    /// Resolves when nobody listens any more.
+    async fn given_up(&self) -> Failure {
+        self.events_tx.closed().await;
+        Failure::GivenUp
+    }
+}
+
+/// The Service that is meant, as it stands.
+pub(crate) struct Found {
+    pub(crate) cluster: Cluster,
+    pub(crate) service: String,
+    snapshot: Snapshot,
+}
+
+/// Finds the target and reads what stands behind it. Changes nothing.
+pub(crate) async fn find(cluster: Cluster, wanted: &str) -> Result<Found, Failure> {
+    let service = target::resolve(&cluster, &wanted.parse()?).await?;
+    let now = attach::read(&cluster, &service).await?;
+    let original = Attachment::of(&now)?.map(|attachment| attachment.original);
+    let snapshot = snapshot::read(&cluster, &service, original.as_ref()).await?;
+    Ok(Found { cluster, service, snapshot })
+}
+
+/// Connects; on failure nothing of it stays in the cluster.
+pub(crate) async fn connect(
+    found: Found,
+    request: &v1::ConnectRequest,
+    installation: &str,
+    tell: &Teller,
+) -> Result<Session, Failure> {
+    let agent = agent_source(request)?;
+    let routes = plan(&found, request, &agent, tell).await?;
+    let claim = Claim {
+        id: format!("{:08x}", rand::random::<u32>()),
+        user: request.user.clone(),
+        installation: installation.to_owned(),
+        since: now_ms(),
+        routes: routes::claimed(&routes),
+    };
+    let (cluster, service, id) = (found.cluster.clone(), found.service.clone(), claim.id.clone());
+    match take_over(found, request, agent, claim, routes, tell).await {
+        Ok(session) => Ok(session),
+        Err(failure) => {
+            tracing::warn!(%service, session = %id, %failure, "connect failed; undoing it");
+            match detach::release(&cluster, &service, |claim| claim.id == id).await {
+                Ok(_) => Err(failure),
+                Err(error) => Err(failure.and_left_behind(&error)),
+            }
+        }
+    }
+}
+
+/// What can be said before anything is changed.
+async fn plan(
+    found: &Found,
+    request: &v1::ConnectRequest,
+    agent: &AgentSource,
+    tell: &Teller,
+) -> Result<Vec<PortRoute>, Failure> {
+    let carried = match agent {
+        AgentSource::Carried(program) => Some(program.architecture.as_str()),
+        AgentSource::Image(_) => None,
+    };
+    let obstacles = obstacles::obstacles(&found.snapshot, carried);
+    if !obstacles.is_empty() {
+        return Err(ClusterError::Obstacles { service: found.service.clone(), obstacles }.into());
+    }
+    for warning in obstacles::warnings(&found.snapshot) {
+        tell.warn(warning.to_string()).await?;
+    }
+    let routes = routes::routes(request, &found.snapshot.listen_ports()?).map_err(|problem| {
+        let service = found.service.clone();
+        match problem {
+            PortProblem::Ambiguous { ports } => ClusterError::AmbiguousPort { service, ports },
+            PortProblem::NoSuch { wanted, ports } => ClusterError::NoSuchPort { service, wanted, ports },
+        }
+    })?;
+    for route in &routes {
+        let port = route.route.local_port;
+        let local = u16::try_from(port).map_err(|_| Failure::BadPort(port))?;
+        if super::inbound::connect(local).await.is_err() {
+            tell.warn(format!(
+                "nothing listens on port {port} of this laptop yet: until then your requests are answered with 503"
+            ))
+            .await?;
+        }
+    }
+    Ok(routes)
+}
+
+fn agent_source(request: &v1::ConnectRequest) -> Result<AgentSource, Failure> {
+    if !request.agent_image.is_empty() {
+        return Ok(AgentSource::Image(request.agent_image.clone()));
+    }
+    let carried = program::carried().ok_or(Failure::NoProgram)?;
+    Ok(AgentSource::Carried(Program {
+        architecture: carried.architecture.to_owned(),
+        os: "linux".to_owned(),
+        loader: carried.loader.into(),
+        agent: carried.agent_zst.into(),
+    }))
+}
+
+async fn take_over(
+    found: Found,
+    request: &v1::ConnectRequest,
+    agent: AgentSource,
+    claim: Claim,
+    routes: Vec<PortRoute>,
+    tell: &Teller,
+) -> Result<Session, Failure> {
+    let Found { cluster, service, snapshot } = found;
+    let replicas = Some(request.replicas).filter(|replicas| *replicas > 0);
+    let id = format!("{:04x}", rand::random::<u16>());
+    let mut stand_in = snapshot.stand_in(&id, &request.user, replicas, agent)?;
+    let ports: std::collections::BTreeMap<u16, u16> =
+        snapshot.listen_ports()?.iter().map(|port| (port.service_port, port.listen)).collect();
+
+    let fresh = |now: &_| attach::fresh(now, &stand_in, ports.clone());
+    let Claimed { attachment, .. } = attach::claim(&cluster, &service, fresh, &claim).await?;
+    stand_in.id.clone_from(&attachment.stand_in);
+    let name = stand_in.names().stand_in;
+    tell.step(format!("putting agents in front of Service {service} (Deployment {name})")).await?;
+    let key = attach::create(&cluster, &stand_in).await?;
+    tokio::select! {
+        ready = attach::wait_ready(&cluster, &service, &stand_in.id, |text| tell.hint(text)) => ready?,
+        given_up = tell.given_up() => return Err(given_up),
+    }
+
+    tell.step("opening the tunnel").await?;
+    let session = Session::start(Facts {
+        id: claim.id.clone(),
+        user: claim.user.clone(),
+        cluster: cluster.clone(),
+        service: service.clone(),
+        stand_in: attachment.stand_in.clone(),
+        control_port: attachment.control,
+        key: Arc::from(key),
+        routes,
+        since_ms: claim.since,
+    });
+    tokio::select! {
+        attended = all_attended(&session) => attended?,
+        given_up = tell.given_up() => return Err(given_up),
+    }
+    tell.step(format!("switching Service {service} to the agents")).await?;
+    let arrivals = probe::listen(&session).await?;
+    attach::switch(&cluster, &service, &attachment.stand_in).await?;
+    probe::until_seen(&session, arrivals, probe::address(&snapshot, &service)?).await?;
+    Ok(session)
+}
+
+/// Waits until every agent that is ready has the routes in force.
+async fn all_attended(session: &Session) -> Result<(), Failure> {
+    let attended = session.until(|live| {
+        let mut ready = live.agents.values().filter(|agent| agent.ready && !agent.leaving).peekable();
+        ready.peek().is_some() && ready.all(|agent| agent.attended.as_ref().is_some_and(|a| a.routed > 0))
+    });
+    tokio::time::timeout(TUNNELS_WITHIN, attended).await.map_err(|_| {
+        let live = session.live();
+        let trouble = live.agents.iter().find(|(_, agent)| !agent.trouble.is_empty());
+        let reason = trouble.map(|(pod, agent)| format!("{pod}: {}", agent.trouble));
+        Failure::NoTunnel { reason: reason.or(live.blind).unwrap_or_else(|| "no agent answered".to_owned()) }
+    })
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

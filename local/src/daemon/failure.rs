@@ -1,0 +1,72 @@
+//! Why a connect or disconnect failed: what happened, to which object, what to do, and the exit code for it.
+
+use bridge_cluster::error::{ClusterError, exit};
+use bridge_proto::v1;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    #[error("this bridge command carries no agent for the cluster")]
+    NoProgram,
+    #[error("{0} is no port: ports are numbers from 1 to 65535")]
+    BadPort(u32),
+    #[error("the agents are ready, but no tunnel to them could be opened: {reason}")]
+    NoTunnel { reason: String },
+    #[error("Service {service} was switched, but no connection through it reached an agent for {seconds} s")]
+    NotSeen { service: String, seconds: u64 },
+    #[error("given up before it was connected")]
+    GivenUp,
+    #[error("no session with {wanted}")]
+    NoSession { wanted: String, sessions: Vec<String> },
+    #[error("{first}; and it could not be undone: {undo}")]
+    LeftBehind { first: Box<Failure>, undo: ClusterError },
+}
+
+impl Failure {
+    /// The same, and undoing it failed as well.
+    pub(crate) fn and_left_behind(self, undo: &ClusterError) -> Self {
+        Self::LeftBehind { first: Box::new(self), undo: undo.clone() }
+    }
+
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Cluster(error) => error.exit_code(),
+            Self::NoProgram | Self::BadPort(_) => exit::USAGE,
+            Self::NoTunnel { .. } | Self::NotSeen { .. } => exit::NOT_READY,
+            Self::GivenUp => 130,
+            Self::NoSession { .. } => exit::TARGET,
+            Self::LeftBehind { .. } => exit::LEFT_BEHIND,
+        }
+    }
+
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::Cluster(error) => error.advice(),
+            Self::NoProgram => Some(
+                "it was built by plain cargo: build it with `make build`, or name an image that has the agent with \
+                 --agent-image"
+                    .to_owned(),
+            ),
+            Self::NoTunnel { .. } => {
+                Some("`bridge logs` shows the daemon's side, `bridge doctor` checks rights and network".to_owned())
+            }
+            Self::NotSeen { .. } => {
+                Some("everything was put back; does kube-proxy (or what stands for it) follow Services?".to_owned())
+            }
+            Self::NoSession { sessions, .. } if sessions.is_empty() => None,
+            Self::NoSession { sessions, .. } => Some(format!("there is: {}", sessions.join(", "))),
+            Self::LeftBehind { .. } => Some("`bridge clean` tries again, from any laptop".to_owned()),
+            Self::BadPort(_) | Self::GivenUp => None,
+        }
+    }
+
+    /// As the command gets it.
+    pub(crate) fn to_message(&self) -> v1::Failure {
+        v1::Failure {
+            exit_code: self.exit_code().into(),
+            message: self.to_string(),
+            advice: self.advice().unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! An inbound stream, from the agent's offer to the local process and back.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bridge_proto::tunnel::{Offered, ResetBy, TunnelStream};
+use bridge_proto::v1::Cause;
+use tokio::io::copy_bidirectional_with_sizes;
+use tokio::net::TcpStream;
+
+/// Loopback answers at once; one that does not is full.
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+const COPY_BUFFER: usize = 32 * 1024;
+
+/// What was carried since the session began.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) streams: AtomicU64,
+    pub(crate) to_laptop: AtomicU64,
+    pub(crate) from_laptop: AtomicU64,
+    /// Under way now.
+    pub(crate) open: AtomicU64,
+}
+
+/// Serves one offered stream. `allowed`: the local ports of the session's routes; an agent gets no other.
+pub(crate) async fn serve(offered: Offered, allowed: &BTreeSet<u32>, counters: &Arc<Counters>) {
+    let port = offered.open.local_port;
+    let Some(port) = u16::try_from(port).ok().filter(|port| allowed.contains(&u32::from(*port))) else {
+        // A refusal that cannot be sent means that the tunnel is gone, and with it who would read it.
+        let _ =
+            offered.refuse(Cause::Forbidden, format!("no route of this session leads to port {port}")).await;
+        return;
+    };
+    match connect(port).await {
+        Ok(local) => {
+            counters.streams.fetch_add(1, Ordering::Relaxed);
+            let _open = Open::begin(counters);
+            if let Ok(stream) = offered.accept().await {
+                carry(local, stream, counters).await;
+            }
+        }
+        Err(error) => {
+            let cause = match error.kind() {
+                io::ErrorKind::ConnectionRefused => Cause::Refused,
+                io::ErrorKind::TimedOut => Cause::TimedOut,
+                _ => Cause::Unreachable,
+            };
+            let _ = offered.refuse(cause, error.to_string()).await;
+        }
+    }
+}
+
+struct Open<'a>(&'a Counters);
+
+impl<'a> Open<'a> {
+    fn begin(counters: &'a Counters) -> Self {
+        counters.open.fetch_add(1, Ordering::Relaxed);
+        Self(counters)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Connects to a port of this machine, IPv4 first: "localhost" means ::1 to some programs.
+pub(crate) async fn connect(port: u16) -> io::Result<TcpStream> {
+    let connect = async |address: IpAddr| {
+        let connected = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect((address, port))).await;
+        connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    };
+    let stream = match connect(Ipv4Addr::LOCALHOST.into()).await {
+        Ok(stream) => stream,
+        Err(error) => connect(Ipv6Addr::LOCALHOST.into()).await.map_err(|_| error)?,
+    };
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Carries bytes until both directions ended. A reset on one side becomes a reset on the other.
+async fn carry(mut local: TcpStream, mut stream: TunnelStream, counters: &Counters) {
+    let carried = copy_bidirectional_with_sizes(&mut local, &mut stream, COPY_BUFFER, COPY_BUFFER).await;
+    let (from_laptop, to_laptop) = stream.bytes();
+    counters.from_laptop.fetch_add(from_laptop, Ordering::Relaxed);
+    counters.to_laptop.fetch_add(to_laptop, Ordering::Relaxed);
+    if let Err(error) = carried {
+        let by_the_tunnel = error.get_ref().is_some_and(|source| source.is::<ResetBy>());
+        if by_the_tunnel {
+            // Without lingering, closing resets: the local process sees that the caller is gone, not an orderly end.
+            let _ = local.set_zero_linger();
+        } else {
+            stream.reset(Cause::Reset, error.to_string());
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Whether the Service leads to the agents: an agent opens connections to the Service, and we wait for one of them to
+//! arrive at an agent. Nothing is sent on them, so one that still reaches the origin disturbs nobody.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use bridge_cluster::snapshot::Snapshot;
+use bridge_proto::v1;
+use futures::StreamExt;
+use futures::stream::{SelectAll, select_all};
+use tonic::Streaming;
+
+use super::failure::Failure;
+use super::session::Session;
+use super::tunnel::Client;
+
+/// kube-proxy follows within its `minSyncPeriod` (1 s by default); slower ones are waited for as well.
+const SEEN_WITHIN: Duration = Duration::from_secs(15);
+const PROBE_EVERY: Duration = Duration::from_millis(20);
+
+/// The connections that arrive at the agents from now on.
+pub(crate) struct Arrivals {
+    streams: SelectAll<Streaming<v1::Arrival>>,
+    clients: Vec<Client>,
+}
+
+/// Begins to listen, at all agents that are reached.
+pub(crate) async fn listen(session: &Session) -> Result<Arrivals, Failure> {
+    let attended = session.live().agents.into_values().filter_map(|agent| agent.attended);
+    let clients: Vec<Client> = attended.map(|attended| attended.client).collect();
+    let mut streams = Vec::new();
+    for client in &clients {
+        let arrivals = client.clone().arrivals(v1::ArrivalsRequest {}).await;
+        streams.push(
+            arrivals
+                .map_err(|status| Failure::NoTunnel { reason: status.message().to_owned() })?
+                .into_inner(),
+        );
+    }
+    Ok(Arrivals { streams: select_all(streams), clients })
+}
+
+/// The address of the Service: its first TCP port.
+pub(crate) fn address(snapshot: &Snapshot, service: &str) -> Result<SocketAddr, Failure> {
+    let spec = snapshot.service.spec.as_ref();
+    let ip: Option<IpAddr> = spec.and_then(|spec| spec.cluster_ip.as_deref()?.parse().ok());
+    let port = snapshot.listen_ports()?.first().map(|port| port.service_port);
+    match (ip, port) {
+        (Some(ip), Some(port)) => Ok(SocketAddr::new(ip, port)),
+        _ => Err(Failure::NoTunnel { reason: format!("Service {service} has no address or no TCP port") }),
+    }
+}
+
+/// Probes until a probe arrives at an agent.
+///
+/// A node may translate the address of a connection from a pod to itself, so where there is one agent any arrival
+/// counts: before the switch nothing arrives at its ports.
+pub(crate) async fn until_seen(
+    session: &Session,
+    mut arrivals: Arrivals,
+    address: SocketAddr,
+) -> Result<(), Failure> {
+    let request = v1::ProbeRequest { address: address.to_string() };
+    let (mut probed, mut arrived) = (BTreeSet::new(), BTreeSet::new());
+    let alone = arrivals.clients.len() == 1;
+    let mut turn = arrivals.clients.iter().cycle();
+    let probing = async {
+        let mut every = tokio::time::interval(PROBE_EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                Some(arrival) = arrivals.streams.next() => {
+                    if let Ok(arrival) = arrival { arrived.insert(arrival.peer); }
+                }
+                _ = every.tick() => {
+                    let Some(client) = turn.next() else { return };
+                    if let Ok(reply) = client.clone().probe(request.clone()).await {
+                        probed.insert(reply.into_inner().from);
+                    }
+                }
+            }
+            if !probed.is_disjoint(&arrived) || (alone && !arrived.is_empty()) {
+                return;
+            }
+        }
+    };
+    let seen = tokio::time::timeout(SEEN_WITHIN, probing).await;
+    seen.map_err(|_| Failure::NotSeen {
+        service: session.facts.service.clone(),
+        seconds: SEEN_WITHIN.as_secs(),
+    })
+}

@@ -1,0 +1,91 @@
+//! The sessions of this daemon.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bridge_cluster::client::Cluster;
+use bridge_cluster::detach::{self, Released};
+use bridge_proto::v1;
+use tokio::sync::watch;
+
+use super::failure::Failure;
+use super::session::Session;
+
+/// How long a disconnect waits for the agents to take the routes away; one that is not reached has none.
+const UNROUTE_WITHIN: Duration = Duration::from_secs(1);
+/// How long requests that are under way may go on after a disconnect.
+const FINISH_WITHIN: Duration = Duration::from_secs(30);
+
+/// All sessions. A clone is a handle to the same ones.
+#[derive(Clone)]
+pub(crate) struct Registry {
+    sessions: Arc<Mutex<Vec<Arc<Session>>>>,
+    count_tx: Arc<watch::Sender<usize>>,
+}
+
+impl Registry {
+    pub(crate) fn new() -> Self {
+        Self { sessions: Arc::default(), count_tx: Arc::new(watch::Sender::new(0)) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Session>>> {
+        // Whoever holds the lock only adds or removes a handle.
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many there are, now and from now on.
+    pub(crate) fn count(&self) -> watch::Receiver<usize> {
+        self.count_tx.subscribe()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Session>> {
+        self.lock().clone()
+    }
+
+    /// The session with a Service, if there is one.
+    pub(crate) fn find(&self, cluster: &Cluster, service: &str) -> Option<Arc<Session>> {
+        let same = |session: &&Arc<Session>| {
+            let facts = &session.facts;
+            facts.service == service
+                && facts.cluster.namespace == cluster.namespace
+                && facts.cluster.server == cluster.server
+        };
+        self.lock().iter().find(same).cloned()
+    }
+
+    pub(crate) fn add(&self, session: Session) -> Arc<Session> {
+        let session = Arc::new(session);
+        let mut sessions = self.lock();
+        sessions.push(session.clone());
+        self.count_tx.send_replace(sessions.len());
+        session
+    }
+
+    /// Forgets a session; it ends with the last handle to it.
+    pub(crate) fn remove(&self, session: &Arc<Session>) {
+        let mut sessions = self.lock();
+        sessions.retain(|other| !Arc::ptr_eq(other, session));
+        self.count_tx.send_replace(sessions.len());
+    }
+
+    /// Ends a session: its routes first, then its claim, and with the last claim the Service is given back. Requests
+    /// that are under way at the laptop may finish, in the background.
+    pub(crate) async fn disconnect(&self, session: &Arc<Session>) -> Result<v1::Disconnected, Failure> {
+        // An agent that does not answer is not reached, and so routes nothing.
+        let _ = tokio::time::timeout(UNROUTE_WITHIN, session.unroute()).await;
+        let facts = &session.facts;
+        let released = detach::release(&facts.cluster, &facts.service, |claim| claim.id == facts.id).await?;
+        self.remove(session);
+        let finishing = session.clone();
+        tokio::spawn(async move {
+            // What is not finished by then is cut, and the agent answers 502.
+            let _ = tokio::time::timeout(FINISH_WITHIN, finishing.idle()).await;
+        });
+        Ok(v1::Disconnected {
+            target: facts.service.clone(),
+            namespace: facts.cluster.namespace.clone(),
+            context: facts.cluster.context.clone(),
+            restored: !matches!(released, Released::Shared(_)),
+        })
+    }
+}

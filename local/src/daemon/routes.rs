@@ -1,0 +1,192 @@
+//! From what was asked for to routes and claims: which requests to which port of the Service go to which local port.
+//! Pure.
+
+use bridge_cluster::state::ClaimedRoute;
+use bridge_deploy::ListenPort;
+use bridge_proto::v1::{self, condition};
+
+/// The header that says whose requests these are, unless another is chosen.
+const HEADER: &str = "x-bridge";
+/// The same as a member of W3C baggage, which instrumented services hand on.
+const BAGGAGE_KEY: &str = "bridge";
+
+/// One port of the Service that is routed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PortRoute {
+    pub(crate) service_port: u16,
+    /// The port by name, else by number.
+    pub(crate) name: String,
+    pub(crate) route: v1::Route,
+}
+
+/// Why the ports that were asked for cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PortProblem {
+    /// Several ports, and it was not said which.
+    Ambiguous {
+        ports: Vec<String>,
+    },
+    NoSuch {
+        wanted: String,
+        ports: Vec<String>,
+    },
+}
+
+/// The match that a request asks for: everything, the headers it names, or the user's default.
+pub(crate) fn match_of(request: &v1::ConnectRequest) -> v1::Match {
+    match &request.r#match {
+        _ if request.everything => v1::Match::default(),
+        Some(chosen) if !chosen.any_of.is_empty() => chosen.clone(),
+        _ => default_match(&request.user),
+    }
+}
+
+fn default_match(user: &str) -> v1::Match {
+    let header = v1::HeaderCondition { name: HEADER.to_owned(), value: user.to_owned() };
+    let baggage = v1::BaggageCondition { key: BAGGAGE_KEY.to_owned(), value: user.to_owned() };
+    let alternative = |kind| v1::Alternative { all_of: vec![v1::Condition { kind: Some(kind) }] };
+    v1::Match {
+        any_of: vec![
+            alternative(condition::Kind::Header(header)),
+            alternative(condition::Kind::Baggage(baggage)),
+        ],
+    }
+}
+
+/// Each alternative of a match as its text: "x-bridge: alice".
+pub(crate) fn alternatives(chosen: &v1::Match) -> Vec<String> {
+    let text = |condition: &v1::Condition| match &condition.kind {
+        Some(condition::Kind::Header(header)) => format!("{}: {}", header.name.to_lowercase(), header.value),
+        Some(condition::Kind::Baggage(member)) => format!("baggage: {}={}", member.key, member.value),
+        None => "a condition of a newer version".to_owned(),
+    };
+    let all_of = |alternative: &v1::Alternative| {
+        let mut all: Vec<String> = alternative.all_of.iter().map(text).collect();
+        all.sort();
+        all.join(" and ")
+    };
+    chosen.any_of.iter().map(all_of).collect()
+}
+
+/// The routes for a Service with these ports.
+pub(crate) fn routes(
+    request: &v1::ConnectRequest,
+    ports: &[ListenPort],
+) -> Result<Vec<PortRoute>, PortProblem> {
+    let only = || match ports {
+        [one] => Ok(one),
+        _ => Err(PortProblem::Ambiguous { ports: ports.iter().map(name).collect() }),
+    };
+    let chosen = if request.ports.is_empty() {
+        let port = only()?;
+        vec![(port, u32::from(port.listen))]
+    } else {
+        let find = |mapping: &v1::PortMapping| {
+            let port = if mapping.remote.is_empty() { only()? } else { by_name(&mapping.remote, ports)? };
+            Ok((port, mapping.local))
+        };
+        request.ports.iter().map(find).collect::<Result<Vec<_>, PortProblem>>()?
+    };
+    let chosen_match = match_of(request);
+    let route = |(port, local_port): (&ListenPort, u32)| PortRoute {
+        service_port: port.service_port,
+        name: port.name.clone().unwrap_or_else(|| port.service_port.to_string()),
+        route: v1::Route {
+            target_port: u32::from(port.listen),
+            local_port,
+            r#match: Some(chosen_match.clone()),
+            fallback: request.fallback,
+            keep_cache_headers: request.keep_cache_headers,
+        },
+    };
+    Ok(chosen.into_iter().map(route).collect())
+}
+
+fn by_name<'a>(wanted: &str, ports: &'a [ListenPort]) -> Result<&'a ListenPort, PortProblem> {
+    ports
+        .iter()
+        .find(|port| port.name.as_deref() == Some(wanted) || port.service_port.to_string() == wanted)
+        .ok_or_else(|| PortProblem::NoSuch {
+            wanted: wanted.to_owned(),
+            ports: ports.iter().map(name).collect(),
+        })
+}
+
+fn name(port: &ListenPort) -> String {
+    match &port.name {
+        Some(name) => format!("{name} ({})", port.service_port),
+        None => port.service_port.to_string(),
+    }
+}
+
+/// What the routes claim at the Service.
+pub(crate) fn claimed(routes: &[PortRoute]) -> Vec<ClaimedRoute> {
+    let any_of = |route: &PortRoute| route.route.r#match.as_ref().map(alternatives).unwrap_or_default();
+    routes.iter().map(|route| ClaimedRoute { port: route.service_port, any_of: any_of(route) }).collect()
+}
+
+/// The routes for people.
+pub(crate) fn status(routes: &[PortRoute]) -> Vec<v1::RouteStatus> {
+    routes
+        .iter()
+        .zip(claimed(routes))
+        .map(|(route, claimed)| v1::RouteStatus {
+            port: route.name.clone(),
+            local_port: route.route.local_port,
+            r#match: claimed.match_text(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> v1::ConnectRequest {
+        v1::ConnectRequest { user: "alice".into(), ..Default::default() }
+    }
+
+    fn port(service_port: u16, name: &str, listen: u16) -> ListenPort {
+        ListenPort { service_port, name: Some(name.to_owned()).filter(|n| !n.is_empty()), listen }
+    }
+
+    #[test]
+    fn the_only_port_leads_to_the_same_port_of_the_laptop() {
+        let routes = routes(&request(), &[port(80, "http", 8080)]).expect("one port");
+        assert_eq!(
+            (routes[0].service_port, routes[0].route.target_port, routes[0].route.local_port),
+            (80, 8080, 8080)
+        );
+        assert_eq!(status(&routes)[0].r#match, "x-bridge: alice or baggage: bridge=alice");
+    }
+
+    #[test]
+    fn one_of_several_ports_must_be_named() {
+        let ports = [port(80, "http", 8080), port(81, "", 9090)];
+        let all = vec!["http (80)".to_owned(), "81".to_owned()];
+        assert_eq!(routes(&request(), &ports), Err(PortProblem::Ambiguous { ports: all.clone() }));
+        let mapped = |remote: &str| {
+            let ports = vec![v1::PortMapping { local: 3000, remote: remote.into() }];
+            v1::ConnectRequest { ports, ..request() }
+        };
+        assert_eq!(routes(&mapped("81"), &ports).expect("by number")[0].service_port, 81);
+        assert_eq!(routes(&mapped("http"), &ports).expect("by name")[0].service_port, 80);
+        let wanted = "grpc".to_owned();
+        assert_eq!(routes(&mapped("grpc"), &ports), Err(PortProblem::NoSuch { wanted, ports: all }));
+    }
+
+    #[test]
+    fn the_text_of_a_match_does_not_depend_on_how_it_was_typed() {
+        let header = |name: &str, value: &str| v1::Condition {
+            kind: Some(condition::Kind::Header(v1::HeaderCondition {
+                name: name.into(),
+                value: value.into(),
+            })),
+        };
+        let one = |all_of| v1::Match { any_of: vec![v1::Alternative { all_of }] };
+        let typed = one(vec![header("X-B", "2"), header("x-a", "1")]);
+        let other = one(vec![header("X-A", "1"), header("X-b", "2")]);
+        assert_eq!(alternatives(&typed), alternatives(&other));
+        assert!(alternatives(&v1::Match::default()).is_empty(), "everything");
+    }
+}

@@ -1,0 +1,228 @@
+//! The daemon's service: what the `bridge` command may ask of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bridge_cluster::client::{Access, Cluster};
+use bridge_cluster::error::ClusterError;
+use bridge_cluster::target;
+use bridge_proto::v1::{self, connect_event, daemon_server, disconnect_event};
+use bridge_proto::version;
+use futures::StreamExt;
+use tokio::sync::{Mutex, Notify, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::connect::{self, Teller};
+use super::failure::Failure;
+use super::registry::Registry;
+use super::routes;
+use super::session::Session;
+
+/// Events that may wait for the command to read them.
+const EVENTS: usize = 64;
+
+pub(crate) struct Daemon {
+    pub(crate) registry: Registry,
+    pub(crate) installation: String,
+    pub(crate) log_file: PathBuf,
+    pub(crate) stop: Arc<Notify>,
+    /// Connects and disconnects of this user one after the other: each finds what the one before made.
+    pub(crate) turn: Arc<Mutex<()>>,
+}
+
+fn access(cluster: v1::Cluster) -> Access {
+    let given = |text: String| Some(text).filter(|text| !text.is_empty());
+    Access {
+        kubeconfig: cluster.kubeconfig.into_iter().map(PathBuf::from).collect(),
+        context: given(cluster.context),
+        namespace: given(cluster.namespace),
+        environment: cluster.environment.into_iter().collect(),
+    }
+}
+
+type Wrap<T> = fn(T) -> Result<T, Status>;
+type Events<T> = futures::stream::Map<ReceiverStream<T>, Wrap<T>>;
+
+/// One connect on behalf of a command.
+struct Connecting {
+    registry: Registry,
+    installation: String,
+    tell: Teller,
+    turn: Arc<Mutex<()>>,
+}
+
+impl Connecting {
+    async fn run(self, request: v1::ConnectRequest) {
+        let outcome = match self.connect(request).await {
+            Ok(session) => connect_event::Kind::Connected(session.status()),
+            Err(failure) => {
+                tracing::warn!(%failure, "not connected");
+                connect_event::Kind::Failed(failure.to_message())
+            }
+        };
+        // A command that has gone needs no outcome.
+        let _ = self.tell.tell(outcome).await;
+    }
+
+    async fn connect(&self, mut request: v1::ConnectRequest) -> Result<Arc<Session>, Failure> {
+        let cluster = Cluster::of(&access(request.cluster.take().unwrap_or_default())).await?;
+        let _turn = self.turn.lock().await;
+        let found = connect::find(cluster, &request.target).await?;
+        if let Some(there) = self.registry.find(&found.cluster, &found.service) {
+            if is_as_asked(&there, &request) {
+                return Ok(there);
+            }
+            // The new session takes the claim over; until its routes are in force, requests go to the origin.
+            self.registry.remove(&there);
+        }
+        let session = connect::connect(found, &request, &self.installation, &self.tell).await?;
+        tracing::info!(session = %session.facts.id, service = %session.facts.service, "connected");
+        Ok(self.registry.add(session))
+    }
+}
+
+/// Whether a session is what a connect asks for, and works.
+fn is_as_asked(session: &Session, request: &v1::ConnectRequest) -> bool {
+    let wanted = routes::match_of(request);
+    let same = |port: &routes::PortRoute| {
+        let mapped = |m: &v1::PortMapping| {
+            m.local == port.route.local_port
+                && (m.remote.is_empty() || m.remote == port.name || m.remote == port.service_port.to_string())
+        };
+        port.route.r#match.as_ref() == Some(&wanted)
+            && port.route.fallback == request.fallback
+            && port.route.keep_cache_headers == request.keep_cache_headers
+            && (request.ports.is_empty() || request.ports.iter().any(mapped))
+    };
+    session.status().state() == v1::State::Routing
+        && session.facts.user == request.user
+        && (request.ports.is_empty() || request.ports.len() == session.facts.routes.len())
+        && session.facts.routes.iter().all(same)
+}
+
+/// The sessions that a disconnect means.
+async fn meant(registry: &Registry, request: v1::DisconnectRequest) -> Result<Vec<Arc<Session>>, Failure> {
+    if request.all {
+        return Ok(registry.all());
+    }
+    let wanted: target::Target = request.target.parse()?;
+    // The names suffice where they are clear; so a session can be ended while its cluster is away.
+    let asked = request.cluster.unwrap_or_default();
+    let is_meant = |session: &Session| {
+        let facts = &session.facts;
+        facts.service == wanted.name
+            && (asked.namespace.is_empty() || asked.namespace == facts.cluster.namespace)
+            && (asked.context.is_empty() || asked.context == facts.cluster.context)
+    };
+    let by_name: Vec<_> = registry.all().into_iter().filter(|session| is_meant(session)).collect();
+    if by_name.len() == 1 {
+        return Ok(by_name);
+    }
+    let cluster = Cluster::of(&access(asked)).await?;
+    let service = match target::resolve(&cluster, &wanted).await {
+        Ok(service) => service,
+        // It may be gone while its session is not.
+        Err(ClusterError::NoSuchTarget { .. }) => wanted.name.clone(),
+        Err(error) => return Err(error.into()),
+    };
+    registry.find(&cluster, &service).map(|session| vec![session]).ok_or_else(|| {
+        let describe = |session: Arc<Session>| {
+            let facts = &session.facts;
+            format!("{} in namespace {} ({})", facts.service, facts.cluster.namespace, facts.cluster.context)
+        };
+        let wanted = format!("{service} in namespace {} ({})", cluster.namespace, cluster.context);
+        Failure::NoSession { wanted, sessions: registry.all().into_iter().map(describe).collect() }
+    })
+}
+
+async fn disconnect(
+    registry: Registry,
+    turn: Arc<Mutex<()>>,
+    request: v1::DisconnectRequest,
+    events_tx: mpsc::Sender<v1::DisconnectEvent>,
+) {
+    let _turn = turn.lock().await;
+    let say = async |kind| {
+        // A command that has gone: what it asked for is done all the same.
+        let _ = events_tx.send(v1::DisconnectEvent { kind: Some(kind) }).await;
+    };
+    let wait = request.wait;
+    let sessions = match meant(&registry, request).await {
+        Ok(sessions) => sessions,
+        Err(failure) => return say(disconnect_event::Kind::Failed(failure.to_message())).await,
+    };
+    for session in sessions {
+        let facts = &session.facts;
+        say(disconnect_event::Kind::Step(format!("giving Service {} back", facts.service))).await;
+        let outcome = match registry.disconnect(&session).await {
+            Ok(disconnected) if wait && disconnected.restored => {
+                say(disconnect_event::Kind::Step("waiting for the agents to drain".to_owned())).await;
+                let gone = bridge_cluster::watch::gone(&facts.cluster, &facts.service, &facts.stand_in).await;
+                gone.map(|()| disconnected).map_err(Failure::from)
+            }
+            other => other,
+        };
+        tracing::info!(session = %facts.id, service = %facts.service, ok = outcome.is_ok(), "disconnected");
+        say(match outcome {
+            Ok(disconnected) => disconnect_event::Kind::Disconnected(disconnected),
+            Err(failure) => disconnect_event::Kind::Failed(failure.to_message()),
+        })
+        .await;
+    }
+}
+
+#[tonic::async_trait]
+impl daemon_server::Daemon for Daemon {
+    async fn hello(&self, _: Request<v1::HelloRequest>) -> Result<Response<v1::HelloReply>, Status> {
+        Ok(Response::new(v1::HelloReply {
+            version: Some(version::ours()),
+            pid: std::process::id(),
+            sessions: u32::try_from(self.registry.all().len()).unwrap_or(u32::MAX),
+            log_file: self.log_file.display().to_string(),
+        }))
+    }
+
+    type ConnectStream = Events<v1::ConnectEvent>;
+    async fn connect(
+        &self,
+        request: Request<v1::ConnectRequest>,
+    ) -> Result<Response<Self::ConnectStream>, Status> {
+        let (events_tx, events_rx) = mpsc::channel(EVENTS);
+        let connecting = Connecting {
+            registry: self.registry.clone(),
+            installation: self.installation.clone(),
+            tell: Teller::new(events_tx),
+            turn: self.turn.clone(),
+        };
+        tokio::spawn(connecting.run(request.into_inner()));
+        Ok(Response::new(ReceiverStream::new(events_rx).map(Ok as Wrap<_>)))
+    }
+
+    type DisconnectStream = Events<v1::DisconnectEvent>;
+    async fn disconnect(
+        &self,
+        request: Request<v1::DisconnectRequest>,
+    ) -> Result<Response<Self::DisconnectStream>, Status> {
+        let (events_tx, events_rx) = mpsc::channel(EVENTS);
+        tokio::spawn(disconnect(self.registry.clone(), self.turn.clone(), request.into_inner(), events_tx));
+        Ok(Response::new(ReceiverStream::new(events_rx).map(Ok as Wrap<_>)))
+    }
+
+    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
+        let sessions = self.registry.all().iter().map(|session| session.status()).collect();
+        let memory_bytes = bridge_os::machine::resident_bytes().unwrap_or_default();
+        Ok(Response::new(v1::StatusReply { sessions, memory_bytes }))
+    }
+
+    async fn stop(&self, _: Request<v1::StopRequest>) -> Result<Response<v1::StopReply>, Status> {
+        // Not while a connect is under way: it would be cut off half-way.
+        let turn = self.turn.try_lock();
+        let sessions = u32::try_from(self.registry.all().len()).unwrap_or(u32::MAX);
+        let stopping = turn.is_ok() && sessions == 0;
+        if stopping {
+            self.stop.notify_one();
+        }
+        Ok(Response::new(v1::StopReply { stopping, sessions }))
+    }
+}

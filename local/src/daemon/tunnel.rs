@@ -1,0 +1,267 @@
+//! One tunnel to one agent: port-forward, version handshake, the control call, and the parked calls by which the agent
+//! opens inbound streams.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bridge_cluster::client::Cluster;
+use bridge_cluster::error::ClusterError;
+use bridge_cluster::portforward;
+use bridge_proto::tunnel::alive::{Listened, SAY_EVERY, SILENT_AFTER};
+use bridge_proto::tunnel::{
+    Budget, HTTP2_CONNECTION_WINDOW, HTTP2_STREAM_WINDOW, TUNNEL_BUDGET, TunnelStream, offered,
+};
+use bridge_proto::v1::agent_client::AgentClient;
+use bridge_proto::v1::{self, from_agent, from_daemon};
+use bridge_proto::version;
+use futures::StreamExt;
+use hyper_util::rt::TokioIo;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use super::inbound::{self, Counters};
+
+/// Accept calls that wait for the agent, at least; as many again as are in use when there are more.
+const PARKED: usize = 32;
+/// Where a session of one developer stops parking more.
+const MOST_PARKED: usize = 4096;
+
+/// What a tunnel is for.
+#[derive(Clone)]
+pub(crate) struct Purpose {
+    pub(crate) cluster: Cluster,
+    pub(crate) control_port: u16,
+    pub(crate) key: Arc<[u8]>,
+    pub(crate) session: v1::Session,
+    /// The routes in force; none while the session ends.
+    pub(crate) routes: watch::Receiver<v1::Routes>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// A tunnel as others see it.
+#[derive(Clone)]
+pub(crate) struct Attended {
+    pub(crate) client: Client,
+    /// The revision of the routes that the agent has in force.
+    pub(crate) routed: u64,
+    pub(crate) draining: bool,
+}
+
+pub(crate) type Client = AgentClient<InterceptedService<Channel, Token>>;
+
+/// Why a tunnel ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TunnelError {
+    #[error("{0}")]
+    Cluster(#[from] ClusterError),
+    #[error("cannot speak to the agent: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    #[error("the agent answered: {}", .0.message())]
+    Agent(#[from] Status),
+    #[error("{0}")]
+    Version(#[from] version::Mismatch),
+    #[error("the agent refused the routes: {0}")]
+    Routes(String),
+    #[error("the agent ended the session")]
+    Ended,
+    #[error("nothing was heard for {} s", SILENT_AFTER.as_secs())]
+    Silent,
+}
+
+/// Adds the session's token to each call.
+#[derive(Clone)]
+pub(crate) struct Token(MetadataValue<Ascii>);
+
+impl Interceptor for Token {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("x-bridge-token", self.0.clone());
+        Ok(request)
+    }
+}
+
+/// Runs a tunnel until it ends; `show` is told how far it is.
+pub(crate) async fn run(purpose: &Purpose, pod: &str, show: impl Fn(Attended)) -> TunnelError {
+    match attend(purpose, pod, show).await {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+async fn attend(purpose: &Purpose, pod: &str, show: impl Fn(Attended)) -> Result<Infallible, TunnelError> {
+    let io = Listened::new(portforward::open(&purpose.cluster, pod, purpose.control_port).await?);
+    let heard = io.heard();
+    tokio::select! {
+        ended = speak(purpose, io, show) => ended,
+        () = heard.silent_for(SILENT_AFTER) => Err(TunnelError::Silent),
+    }
+}
+
+async fn speak(
+    purpose: &Purpose,
+    io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+    show: impl Fn(Attended),
+) -> Result<Infallible, TunnelError> {
+    let client = open(purpose, channel(io).await?).await?;
+    let mut attended = Attended { client: client.clone(), routed: 0, draining: false };
+    let (say_tx, say_rx) = mpsc::channel(8);
+    let mut answers = client.clone().attend(ReceiverStream::new(say_rx)).await?.into_inner();
+    let mut routes = purpose.routes.clone();
+    routes.mark_changed();
+    let mut alive = tokio::time::interval(SAY_EVERY);
+    let mut parking = Parking::new(client.clone(), purpose);
+    loop {
+        tokio::select! {
+            changed = routes.changed() => {
+                if changed.is_err() { return Err(TunnelError::Ended); }
+                let now = routes.borrow_and_update().clone();
+                parking.allow(&now);
+                say(&say_tx, from_daemon::Kind::Routes(now)).await?;
+            }
+            _ = alive.tick() => say(&say_tx, from_daemon::Kind::Alive(v1::Alive {})).await?,
+            answer = answers.next() => {
+                let answer = answer.transpose()?.ok_or(TunnelError::Ended)?;
+                if heed(answer, &mut attended)? {
+                    show(attended.clone());
+                }
+            }
+            stepped = parking.step() => stepped?,
+        }
+    }
+}
+
+async fn say(say_tx: &mpsc::Sender<v1::FromDaemon>, kind: from_daemon::Kind) -> Result<(), TunnelError> {
+    say_tx.send(v1::FromDaemon { kind: Some(kind) }).await.map_err(|_| TunnelError::Ended)
+}
+
+/// Takes in what the agent said; whether anything changed by it.
+fn heed(answer: v1::FromAgent, attended: &mut Attended) -> Result<bool, TunnelError> {
+    match answer.kind {
+        Some(from_agent::Kind::Routed(routed)) if !routed.refused.is_empty() => {
+            Err(TunnelError::Routes(routed.refused))
+        }
+        Some(from_agent::Kind::Routed(routed)) => {
+            attended.routed = routed.revision;
+            Ok(true)
+        }
+        Some(from_agent::Kind::Draining(_)) => {
+            attended.draining = true;
+            Ok(true)
+        }
+        Some(from_agent::Kind::Alive(_)) | None => Ok(false),
+    }
+}
+
+/// HTTP/2 over the one connection there is; it is never made anew.
+async fn channel(
+    io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+) -> Result<Channel, TunnelError> {
+    let mut only = Some(io);
+    let connector = tower::service_fn(move |_| {
+        let io = only.take().map(TokioIo::new);
+        async move { io.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotConnected)) }
+    });
+    let endpoint = Endpoint::from_static("http://agent")
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW);
+    Ok(endpoint.connect_with_connector(connector).await?)
+}
+
+async fn open(purpose: &Purpose, channel: Channel) -> Result<Client, TunnelError> {
+    let request = v1::OpenRequest {
+        version: Some(version::ours()),
+        key: purpose.key.to_vec(),
+        session: Some(purpose.session.clone()),
+    };
+    let reply = AgentClient::new(channel.clone()).open(request).await?.into_inner();
+    version::agree("this bridge", "the agent", &reply.version.unwrap_or_default())?;
+    let token = reply.token.parse().map_err(|_| Status::internal("its token is no text"))?;
+    Ok(AgentClient::with_interceptor(channel, Token(token)))
+}
+
+/// The parked calls of a tunnel, and the streams that came of them.
+struct Parking {
+    client: Client,
+    budget: Budget,
+    allowed: Arc<BTreeSet<u32>>,
+    counters: Arc<Counters>,
+    calls: JoinSet<Result<(), Status>>,
+    parked: usize,
+    taken_tx: mpsc::Sender<()>,
+    taken_rx: mpsc::Receiver<()>,
+}
+
+impl Parking {
+    fn new(client: Client, purpose: &Purpose) -> Self {
+        let (taken_tx, taken_rx) = mpsc::channel(MOST_PARKED);
+        Self {
+            client,
+            budget: Budget::new(TUNNEL_BUDGET),
+            allowed: Arc::default(),
+            counters: purpose.counters.clone(),
+            calls: JoinSet::new(),
+            parked: 0,
+            taken_tx,
+            taken_rx,
+        }
+    }
+
+    fn allow(&mut self, routes: &v1::Routes) {
+        let ports: BTreeSet<u32> = routes.routes.iter().map(|route| route.local_port).collect();
+        if !ports.is_empty() {
+            self.allowed = Arc::new(ports);
+        }
+    }
+
+    /// Parks what is missing, then waits until that may have changed.
+    async fn step(&mut self) -> Result<(), Status> {
+        let in_use = self.calls.len().saturating_sub(self.parked);
+        while self.parked < PARKED.max(in_use).min(MOST_PARKED) {
+            self.parked += 1;
+            self.calls.spawn(park(
+                self.client.clone(),
+                self.budget.clone(),
+                self.allowed.clone(),
+                self.counters.clone(),
+                self.taken_tx.clone(),
+            ));
+        }
+        tokio::select! {
+            Some(()) = self.taken_rx.recv() => self.parked -= 1,
+            Some(ended) = self.calls.join_next() => match ended {
+                // A panic ended one stream only, and was logged where it happened.
+                Err(_) => {}
+                Ok(outcome) => outcome?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One call: parked until the agent opens a stream on it, then that stream's. Reports when it is no longer parked.
+async fn park(
+    mut client: Client,
+    budget: Budget,
+    allowed: Arc<BTreeSet<u32>>,
+    counters: Arc<Counters>,
+    taken_tx: mpsc::Sender<()>,
+) -> Result<(), Status> {
+    let (outgoing, say) = mpsc::channel::<Result<v1::Frame, Status>>(TunnelStream::QUEUE);
+    let say = ReceiverStream::new(say).filter_map(|frame| std::future::ready(frame.ok()));
+    let offer = match client.accept(say).await {
+        Ok(answers) => offered(answers.into_inner(), outgoing, &budget).await,
+        Err(status) => Err(status),
+    };
+    // The receiver lives as long as this task.
+    let _ = taken_tx.send(()).await;
+    if let Some(offer) = offer? {
+        inbound::serve(offer, &allowed, &counters).await;
+    }
+    Ok(())
+}
