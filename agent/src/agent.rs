@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use arc_swap::Guard;
 use bridge_proto::v1::Arrival;
@@ -76,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) room: Arc<Semaphore>,
     /// Short-lived tasks that end by themselves.
     pub(crate) tasks: TaskTracker,
+    /// Connections that a panic ended.
+    pub(crate) defects: AtomicU64,
     ports: Vec<Forward>,
 }
 
@@ -118,6 +121,7 @@ impl Agent {
             drain: Drain::new(),
             room: Arc::new(Semaphore::new(capacity)),
             tasks: TaskTracker::new(),
+            defects: AtomicU64::new(0),
             ports: forward,
         });
         let stop = CancellationToken::new();

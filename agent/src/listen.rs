@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bridge_proto::v1::Arrival;
@@ -49,7 +50,7 @@ pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>, port: usize,
         let accepted = tokio::select! {
             accepted = accept(&listener, &shared) => accepted,
             Some(ended) = connections.join_next() => {
-                note_end(&ended);
+                note_end(&shared, &ended);
                 continue;
             }
             () = stop.cancelled() => break,
@@ -67,14 +68,14 @@ pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>, port: usize,
                 tracing::warn!(%error, port = shared.port(port), "cannot accept; waiting until a connection ends");
                 let ended = tokio::time::timeout(OUT_OF_DESCRIPTORS, connections.join_next()).await;
                 if let Ok(Some(ended)) = ended {
-                    note_end(&ended);
+                    note_end(&shared, &ended);
                 }
             }
         }
     }
     drop(listener);
     while let Some(ended) = connections.join_next().await {
-        note_end(&ended);
+        note_end(&shared, &ended);
     }
 }
 
@@ -115,10 +116,11 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-fn note_end(ended: &Result<(), JoinError>) {
+fn note_end(shared: &Shared, ended: &Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        tracing::error!(%error, "a defect ended one connection");
+        let so_far = shared.defects.fetch_add(1, Ordering::Relaxed) + 1;
+        tracing::error!(%error, so_far, "a defect ended one connection");
     }
 }

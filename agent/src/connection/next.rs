@@ -104,7 +104,9 @@ impl Wait {
             }
         }
         match self.scan.advance(bytes) {
-            Ok(Scan::Partial) if conn.client.read.is_full() => Some(Next::Opaque),
+            Ok(Scan::Partial) if conn.client.read.is_full() || sniff(bytes) == Sniff::Opaque => {
+                Some(Next::Opaque)
+            }
             Ok(Scan::Partial) => None,
             Ok(Scan::Complete(len)) => {
                 conn.http1 = true;

@@ -216,16 +216,13 @@ async fn listen(
     draining_tx: watch::Sender<bool>,
 ) {
     while let Ok(Some(message)) = from_agent.message().await {
-        match message.kind {
-            Some(from_agent::Kind::Routed(routed)) => {
-                if routed_tx.send(routed).await.is_err() {
-                    return;
-                }
-            }
-            Some(from_agent::Kind::Draining(_)) => {
-                draining_tx.send_replace(true);
-            }
-            _ => {}
+        let heard = match message.kind {
+            Some(from_agent::Kind::Routed(routed)) => routed_tx.send(routed).await.is_ok(),
+            Some(from_agent::Kind::Draining(_)) => draining_tx.send(true).is_ok(),
+            Some(from_agent::Kind::Alive(_)) | None => true,
+        };
+        if !heard {
+            return;
         }
     }
 }
