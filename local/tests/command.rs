@@ -1,5 +1,6 @@
 //! The command as it is typed, without a cluster: help, what is wrong with a line or the config file, exit codes, the
 //! shapes of its output, and a daemon that starts, answers, and is found again.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Output};
 
@@ -226,6 +227,7 @@ fn the_daemon_answers_and_a_killed_one_is_no_obstacle() {
         assert_eq!(status["sessions"], serde_json::json!([]));
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&user.runtime()), 0o700);
+        assert_eq!(mode(&user.runtime().join("daemon.sock")) & 0o077, 0);
         assert!(stdout(&user.run(&["version"])).contains(&format!("daemon  {}", env!("CARGO_PKG_VERSION"))));
     }
     // killed: its socket file is still there
@@ -233,6 +235,32 @@ fn the_daemon_answers_and_a_killed_one_is_no_obstacle() {
     assert_eq!(stdout(&user.run(&["status"])), "nothing is connected\n");
     let _again = user.daemon();
     assert_eq!(user.run(&["status"]).status.code(), Some(0));
+}
+
+#[test]
+fn commands_that_need_the_daemon_at_once_start_one() {
+    let user = User::new();
+    // The agent is said to be in an image; that there is no cluster is the daemon's answer.
+    let line = ["connect", "orders", "--agent-image", "example.test/agent"];
+    let outputs: Vec<Output> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..4).map(|_| scope.spawn(|| user.run(&line))).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for output in outputs {
+        assert_fails(&output, 2, &["there is no kubeconfig", "→"]);
+    }
+    let status: serde_json::Value =
+        serde_json::from_slice(&user.run(&["status", "-o", "json"]).stdout).unwrap();
+    let pid = status["daemon"]["pid"].to_string();
+    let log = fs::read_to_string(user.runtime().join("daemon.log")).unwrap();
+    assert!(!user.runtime().join("daemon.old").exists(), "a second one began a second log: {log}");
+    // when: the terminal's user logs out, the daemon is told to end and takes its socket along
+    assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
+    assert!(
+        user.command(&["daemon", "--idle", "0"]).output().unwrap().status.success(),
+        "it waits for the former one"
+    );
+    assert!(!user.runtime().join("daemon.sock").exists());
 }
 
 #[test]
@@ -273,4 +301,38 @@ fn a_reader_that_has_seen_enough_is_no_error() {
         .output()
         .unwrap();
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+}
+
+#[test]
+fn without_a_kubeconfig_it_says_where_it_looked() {
+    let user = User::new();
+    let expected = user.home.path().join(".kube/config").display().to_string();
+    for line in [&["list"][..], &["doctor"], &["logs", "orders"]] {
+        let output = user.run(line);
+        assert_eq!(
+            output.status.code(),
+            Some(if line[0] == "doctor" { 1 } else { 2 }),
+            "{}",
+            stderr(&output)
+        );
+        let said = stdout(&output) + &stderr(&output);
+        assert!(said.contains(&expected) && said.contains("--kubeconfig"), "{said}");
+    }
+}
+
+#[test]
+fn an_unreachable_cluster_is_exit_code_5() {
+    let user = User::new();
+    fs::create_dir(user.home.path().join(".kube")).unwrap();
+    // Nobody listens on the port: it was free a moment ago, and loopback refuses at once.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let kubeconfig = serde_json::json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "dev",
+        "clusters": [{"name": "c", "cluster": {"server": format!("http://127.0.0.1:{port}")}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "dev", "context": {"cluster": "c", "user": "u"}}],
+    });
+    fs::write(user.home.path().join(".kube/config"), kubeconfig.to_string()).unwrap();
+    assert_fails(&user.run(&["list"]), 5, &["cannot be reached", "→"]);
+    assert_fails(&user.run(&["list", "--context", "de"]), 2, &["no context \"de\"", "dev"]);
 }

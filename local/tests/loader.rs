@@ -2,6 +2,7 @@
 //!
 //! It is a crate of its own that `make` builds: `make test-loader` runs these tests with BRIDGE_TEST_LOADER set.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::{
     ffi::OsStr,

@@ -72,7 +72,7 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Put back what sessions left behind whose daemon is gone
     ///
-    /// Works from what is written in the cluster alone, from any laptop, and leaves living sessions alone.
+    /// Works from what is written in the cluster alone, and leaves living sessions alone.
     Clean(CleanArgs),
     /// Check what bridge needs, and say what is missing
     Doctor(ListArgs),
@@ -222,9 +222,13 @@ pub(crate) struct ListArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CleanArgs {
-    /// Say what would be put back, and change nothing
+    /// Only this Service (default: all of the namespace)
+    pub(crate) service: Option<Target>,
+    /// End the sessions of other laptops, too
+    ///
+    /// Nobody can see from here whether those laptops are still there: ask first.
     #[arg(long)]
-    pub(crate) dry_run: bool,
+    pub(crate) others: bool,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
 }

@@ -104,11 +104,11 @@ pub(crate) async fn started(place: &Place) -> Result<Daemon, Failed> {
     }
     let _start = place.lock("start.lock").await?;
     // Another command may have been faster.
-    if let Some(mut daemon) = greet(place).await? {
-        if !replaceable(&daemon.hello) || !stop(&mut daemon).await? {
-            understood(&daemon.hello)?;
-            return Ok(daemon);
-        }
+    if let Some(mut daemon) = greet(place).await?
+        && (!replaceable(&daemon.hello) || !stop(&mut daemon).await?)
+    {
+        understood(&daemon.hello)?;
+        return Ok(daemon);
     }
     start(place).await?;
     greet(place).await?.ok_or_else(|| Failed::internal("the daemon ended as soon as it was ready"))
@@ -239,7 +239,8 @@ async fn serve(idle: Duration, ready: Box<dyn FnOnce() + Send>) -> Result<(), Fa
         }
         _ => {}
     }
-    crate::daemon::run(DaemonOptions { socket, log_file: place.log_file(), idle, ready })
+    let installation = crate::installation::name().map_err(|error| Failed::internal(chain(&error)))?;
+    crate::daemon::run(DaemonOptions { socket, log_file: place.log_file(), installation, idle, ready })
         .await
         .map_err(|error| Failed::internal(chain(&error)))
 }

@@ -1,5 +1,6 @@
 //! How a command ends when it does not end well: an exit code, what happened, and what to do next.
 
+use bridge_cluster::ClusterError;
 use bridge_proto::v1;
 
 /// The exit codes; `bridge --help` documents them, and the daemon sends them in its `Failure`s.
@@ -75,6 +76,13 @@ impl Failed {
             text.push_str(&format!("  → {line}\n"));
         }
         text
+    }
+}
+
+impl From<ClusterError> for Failed {
+    fn from(error: ClusterError) -> Self {
+        let exit = Exit::from_code(error.exit_code().into());
+        Failed::new(exit, chain(&error), error.advice().unwrap_or_default())
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{io, time::Duration};
 
+use bridge_cluster::{Cluster, logs};
+use futures::{StreamExt, TryStreamExt, stream};
 use tokio::{
     fs::File,
     io::{AsyncReadExt, AsyncSeekExt},
@@ -12,7 +14,8 @@ use super::{
     args::LogsArgs,
     daemon::Place,
     error::{Exit, Failed},
-    output,
+    matching::Target,
+    output, request,
 };
 
 /// A file tells nobody that it has grown.
@@ -21,7 +24,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(300);
 pub(crate) async fn run(args: LogsArgs) -> Result<(), Failed> {
     match &args.target {
         None => of_daemon(&args).await,
-        Some(_) => Err(Failed::internal("not in this version yet")),
+        Some(target) => of_agents(target, &args).await,
     }
 }
 
@@ -38,8 +41,11 @@ async fn of_daemon(args: &LogsArgs) -> Result<(), Failed> {
     file.read_to_string(&mut text).await.map_err(unreadable)?;
     output::print(args.tail.map_or(text.as_str(), |lines| last_lines(&text, lines)))?;
 
+    if !args.follow {
+        return Ok(());
+    }
     let mut ticks = interval(LOOK_AGAIN);
-    while args.follow {
+    loop {
         ticks.tick().await;
         let read = file.stream_position().await.map_err(unreadable)?;
         let size = tokio::fs::metadata(&path).await.map_or(read, |metadata| metadata.len());
@@ -50,6 +56,37 @@ async fn of_daemon(args: &LogsArgs) -> Result<(), Failed> {
         let mut more = String::new();
         file.read_to_string(&mut more).await.map_err(unreadable)?;
         output::print(&more)?;
+    }
+}
+
+async fn of_agents(target: &Target, args: &LogsArgs) -> Result<(), Failed> {
+    let cluster = Cluster::of(&request::access(&args.cluster, &request::config()?)?).await?;
+    let meant = target.to_string().parse().map_err(Failed::from)?;
+    let service = bridge_cluster::target::resolve(&cluster, &meant).await?;
+    let pods = logs::agents(&cluster, &service).await?;
+    if pods.is_empty() {
+        let message = format!("Service {service} in namespace {} has no agents", cluster.namespace);
+        return Err(Failed::new(
+            Exit::Target,
+            message,
+            format!("nobody is connected: bridge connect {service}"),
+        ));
+    }
+    let part = logs::Part { follow: args.follow, tail: args.tail };
+    let mut all = Vec::new();
+    for pod in &pods {
+        // With one pod there is nothing to tell apart.
+        let prefix = if pods.len() > 1 { format!("{pod}  ") } else { String::new() };
+        let lines = logs::lines(&cluster, pod, part).await?;
+        all.push(lines.map(move |line| line.map(|line| format!("{prefix}{line}\n"))).boxed());
+    }
+    // Those that follow come as they are said; the others pod after pod.
+    let mut lines = match args.follow {
+        true => stream::select_all(all).boxed(),
+        false => stream::iter(all).flatten().boxed(),
+    };
+    while let Some(line) = lines.try_next().await? {
+        output::print(&line)?;
     }
     Ok(())
 }

@@ -1,10 +1,13 @@
 //! The `bridge` command: reads what was typed, asks the daemon or the cluster, and prints the outcome.
 
 mod args;
+mod clean;
 mod connect;
 mod daemon;
 mod disconnect;
+mod doctor;
 mod error;
+mod list;
 mod logs;
 mod matching;
 mod output;
@@ -73,9 +76,9 @@ async fn run(command: Command) -> Result<(), Failed> {
         Command::Completion { shell } => completion(shell),
         Command::Version { short, output } => version::run(short, output.output).await,
         Command::Daemon { idle } => daemon::run(Duration::from_secs(idle)).await,
-        Command::List(_) | Command::Clean(_) | Command::Doctor(_) => {
-            Err(Failed::internal("not in this version yet"))
-        }
+        Command::List(args) => list::run(args).await,
+        Command::Clean(args) => clean::run(args).await,
+        Command::Doctor(args) => doctor::run(args).await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
+use bridge_cluster::Access;
 use bridge_proto::v1;
 
 use super::{
@@ -39,6 +40,18 @@ pub(crate) fn cluster(args: &ClusterArgs, config: &Config) -> Result<v1::Cluster
         environment: std::env::vars_os()
             .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
             .collect(),
+    })
+}
+
+/// The same, for a command that asks the cluster itself.
+pub(crate) fn access(args: &ClusterArgs, config: &Config) -> Result<Access, Failed> {
+    let v1::Cluster { kubeconfig, context, namespace, environment } = cluster(args, config)?;
+    let given = |text: String| (!text.is_empty()).then_some(text);
+    Ok(Access {
+        kubeconfig: kubeconfig.into_iter().map(PathBuf::from).collect(),
+        context: given(context),
+        namespace: given(namespace),
+        environment: environment.into_iter().collect(),
     })
 }
 

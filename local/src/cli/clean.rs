@@ -1,0 +1,77 @@
+//! `bridge clean`: puts back what sessions left behind whose daemon is gone.
+
+use bridge_cluster::{
+    Cluster,
+    clean::{self, Cleaned, Whose},
+};
+use bridge_proto::v1;
+
+use super::{
+    args::CleanArgs,
+    daemon::{self, Place},
+    error::{Failed, chain},
+    output::{self, GREEN, Progress, styled},
+    request,
+};
+use crate::installation;
+
+pub(crate) async fn run(args: CleanArgs) -> Result<(), Failed> {
+    let cluster = Cluster::of(&request::access(&args.cluster, &request::config()?)?).await?;
+    let installation = installation::name().map_err(|error| Failed::internal(chain(&error)))?;
+    // What this user's daemon holds is alive, whatever the cluster looks like.
+    let alive = match daemon::running(&Place::find()?).await? {
+        Some(mut daemon) => {
+            let reply =
+                daemon.client.status(v1::StatusRequest {}).await.map_err(|status| Failed::call(&status))?;
+            reply.into_inner().sessions.into_iter().map(|session| session.id).collect()
+        }
+        None => Default::default(),
+    };
+    let only = match &args.service {
+        Some(target) => {
+            let meant = target.to_string().parse().map_err(Failed::from)?;
+            Some(bridge_cluster::target::resolve(&cluster, &meant).await?)
+        }
+        None => None,
+    };
+    let progress = Progress::new();
+    progress.step(&format!("looking through namespace {}", cluster.namespace));
+    let whose = Whose { installation, alive, others: args.others };
+    let cleaned = clean::clean(&cluster, only.as_deref(), &whose).await?;
+    drop(progress);
+    output::print(&text(&cleaned, &cluster.namespace))
+}
+
+fn text(cleaned: &Cleaned, namespace: &str) -> String {
+    let mut text = String::new();
+    for done in &cleaned.done {
+        text.push_str(&format!("{} {done}\n", styled(GREEN, "✓")));
+    }
+    for (service, claim) in &cleaned.kept {
+        text.push_str(&format!(
+            "  kept: the session of {} ({}) on {service}\n",
+            claim.user, claim.installation
+        ));
+    }
+    if !cleaned.kept.is_empty() {
+        text.push_str("  → if those laptops are gone for good: bridge clean --others\n");
+    }
+    if text.is_empty() {
+        text = format!("nothing was left behind in namespace {namespace}\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_and_what_is_somebody_s() {
+        let done = vec!["Service orders has its own selector again".to_owned()];
+        let cleaned = Cleaned { done, ..Cleaned::default() };
+        let plain = |cleaned: &Cleaned| anstream::adapter::strip_str(&text(cleaned, "shop")).to_string();
+        assert_eq!(plain(&cleaned), "✓ Service orders has its own selector again\n");
+        assert_eq!(plain(&Cleaned::default()), "nothing was left behind in namespace shop\n");
+    }
+}

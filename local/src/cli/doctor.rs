@@ -1,0 +1,225 @@
+//! `bridge doctor`: what bridge needs, one check after another, each with what to do about it.
+
+use bridge_cluster::{
+    Cluster,
+    access::{self, Need, Right},
+    catalog::catalog,
+    survey::{self, ServerVersion},
+};
+use bridge_proto::v1;
+use serde::Serialize;
+
+use super::{
+    args::ListArgs,
+    daemon::{self, Place},
+    error::{Exit, Failed},
+    output::{self, GREEN, RED, YELLOW, styled},
+    request,
+};
+
+/// The oldest Kubernetes that bridge supports, 1.x.
+const OLDEST_MINOR: u32 = 33;
+
+/// What `doctor -o json` prints. The names of the fields are a promise.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    checks: Vec<Check>,
+    /// Of the first check that failed.
+    #[serde(skip)]
+    exit: Option<Exit>,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    result: Outcome,
+    detail: String,
+    advice: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Ok,
+    Warn,
+    Fail,
+}
+
+impl Report {
+    fn ok(&mut self, name: &'static str, detail: impl Into<String>) {
+        self.push(name, Outcome::Ok, detail.into(), String::new());
+    }
+
+    fn warn(&mut self, name: &'static str, detail: impl Into<String>, advice: impl Into<String>) {
+        self.push(name, Outcome::Warn, detail.into(), advice.into());
+    }
+
+    fn fail(&mut self, name: &'static str, failed: Failed) {
+        self.exit.get_or_insert(failed.exit);
+        self.push(name, Outcome::Fail, failed.message, failed.advice);
+    }
+
+    fn push(&mut self, name: &'static str, result: Outcome, detail: String, advice: String) {
+        self.checks.push(Check { name, result, detail, advice });
+    }
+}
+
+pub(crate) async fn run(args: ListArgs) -> Result<(), Failed> {
+    let mut report = Report::default();
+    this_machine(&mut report).await;
+    match the_cluster(&args, &mut report).await {
+        Ok(()) => {}
+        // What comes after it cannot be checked.
+        Err(failed) => report.fail("cluster", failed),
+    }
+    output::print_as(args.output.output, &report, || text(&report))?;
+    match report.exit {
+        None => Ok(()),
+        Some(exit) => {
+            let failed = report.checks.iter().filter(|check| check.result == Outcome::Fail).count();
+            Err(Failed::new(exit, format!("{failed} of {} checks failed", report.checks.len()), ""))
+        }
+    }
+}
+
+async fn this_machine(report: &mut Report) {
+    match crate::program::carried() {
+        Some(program) => {
+            report.ok("agent", format!("inside this command, for linux/{}", program.architecture))
+        }
+        None => report.fail(
+            "agent",
+            Failed::new(Exit::Internal, "this bridge was built without the agent", "make build"),
+        ),
+    }
+    let place = match Place::find() {
+        Ok(place) => place,
+        Err(failed) => return report.fail("runtime directory", failed),
+    };
+    report.ok("runtime directory", place.directory().display().to_string());
+    match daemon::running(&place).await {
+        Ok(None) => report.ok("daemon", "not running; connect starts it"),
+        Ok(Some(daemon)) => {
+            let v1::HelloReply { version, pid, sessions, .. } = daemon.hello;
+            let version = version.unwrap_or_default().program;
+            report.ok("daemon", format!("version {version}, process {pid}, {sessions} session(s)"));
+        }
+        Err(failed) => report.fail("daemon", failed),
+    }
+}
+
+async fn the_cluster(args: &ListArgs, report: &mut Report) -> Result<(), Failed> {
+    let config = request::config()?;
+    report.ok("config file", "can be used");
+    let cluster = Cluster::of(&request::access(&args.cluster, &config)?).await?;
+    let Cluster { context, namespace, server, .. } = &cluster;
+    report.ok("kubeconfig", format!("context {context}, namespace {namespace}, server {server}"));
+    version(&survey::server_version(&cluster).await?, report);
+    rights(&access::missing(&cluster, &access::rights()).await?, namespace, report);
+    match survey::pod_security(&cluster).await {
+        Ok(Some(level)) => {
+            report.ok("pod security", format!("namespace {namespace} enforces {level}; a stand-in meets it"));
+        }
+        Ok(None) => report.ok("pod security", format!("namespace {namespace} names no level")),
+        Err(error) => report.warn("pod security", Failed::from(error).message, ""),
+    }
+    let entries = catalog(&cluster, crate::program::carried().map(|program| program.architecture)).await?;
+    let connected = entries.iter().filter(|entry| !entry.sessions.is_empty());
+    let connected: Vec<String> = connected
+        .map(|entry| {
+            let users: Vec<&str> = entry.sessions.iter().map(|session| session.user.as_str()).collect();
+            format!("{} ({})", entry.service, users.join(", "))
+        })
+        .collect();
+    let possible = entries.iter().filter(|entry| entry.obstacles.is_empty()).count();
+    let sessions = if connected.is_empty() { "nobody".to_owned() } else { connected.join(", ") };
+    let detail = format!("{possible} of {} can be connected; connected: {sessions}", entries.len());
+    report.ok("services", detail);
+    Ok(())
+}
+
+fn version(version: &ServerVersion, report: &mut Report) {
+    let text = &version.text;
+    if (version.major, version.minor) >= (1, OLDEST_MINOR) {
+        report.ok("version", format!("Kubernetes {text}"));
+    } else {
+        let detail = format!("Kubernetes {text} is older than 1.{OLDEST_MINOR}, which bridge is made for");
+        report.warn("version", detail, "it may work; what does not is no defect of bridge");
+    }
+}
+
+fn rights(missing: &[Right], namespace: &str, report: &mut Report) {
+    let of = |need: Need| {
+        let rights = missing.iter().filter(move |right| right.need == need);
+        rights.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let (connect, comfort) = (of(Need::Connect), of(Need::Comfort));
+    let advice = format!("ask for the Role in deploy/rbac-developer.yaml in namespace {namespace}");
+    if !connect.is_empty() {
+        let message = format!("in namespace {namespace} you may not: {connect}");
+        report.fail("rights", Failed::new(Exit::Rights, message, advice.clone()));
+    }
+    if !comfort.is_empty() {
+        let detail = format!("without warnings, reasons or lists, as you may not: {comfort}");
+        report.warn("rights", detail, advice);
+    }
+    if missing.is_empty() {
+        report.ok("rights", format!("all that bridge uses in namespace {namespace}"));
+    }
+}
+
+fn text(report: &Report) -> String {
+    let mut text = String::new();
+    for Check { name, result, detail, advice } in &report.checks {
+        let sign = match result {
+            Outcome::Ok => styled(GREEN, "✓"),
+            Outcome::Warn => styled(YELLOW, "!"),
+            Outcome::Fail => styled(RED, "✗"),
+        };
+        text.push_str(&format!("{sign} {name}: {detail}\n"));
+        for line in advice.lines() {
+            text.push_str(&format!("  → {line}\n"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_check_says_what_to_do() {
+        let mut report = Report::default();
+        let kubernetes = |minor, text: &str| ServerVersion { major: 1, minor, text: text.to_owned() };
+        version(&kubernetes(36, "v1.36.3"), &mut report);
+        version(&kubernetes(29, "v1.29.0"), &mut report);
+        let right = |verb, resource, need| Right { verb, group: "", resource, need };
+        let missing = [
+            right("create", "secrets", Need::Connect),
+            right("get", "pods/portforward", Need::Connect),
+            right("list", "events", Need::Comfort),
+        ];
+        rights(&missing, "shop", &mut report);
+        rights(&[], "shop", &mut report);
+        insta::assert_snapshot!(anstream::adapter::strip_str(&text(&report)).to_string(), @r"
+        ✓ version: Kubernetes v1.36.3
+        ! version: Kubernetes v1.29.0 is older than 1.33, which bridge is made for
+          → it may work; what does not is no defect of bridge
+        ✗ rights: in namespace shop you may not: create secrets, get pods/portforward
+          → ask for the Role in deploy/rbac-developer.yaml in namespace shop
+        ! rights: without warnings, reasons or lists, as you may not: list events
+          → ask for the Role in deploy/rbac-developer.yaml in namespace shop
+        ✓ rights: all that bridge uses in namespace shop
+        ");
+        assert_eq!(report.exit, Some(Exit::Rights));
+        insta::assert_json_snapshot!(report.checks[0], @r#"
+        {
+          "name": "version",
+          "result": "ok",
+          "detail": "Kubernetes v1.36.3",
+          "advice": ""
+        }
+        "#);
+    }
+}

@@ -1,0 +1,155 @@
+//! `bridge list`: what can be connected in a namespace, and who is there.
+
+use bridge_cluster::{
+    Cluster,
+    catalog::{Entry, catalog},
+};
+use serde::Serialize;
+
+use super::{args::ListArgs, error::Failed, output, request};
+
+/// What `list -o json` prints. The names of the fields are a promise.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listing {
+    context: String,
+    namespace: String,
+    services: Vec<Service>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Service {
+    name: String,
+    ports: Vec<String>,
+    workloads: Vec<String>,
+    /// stand-in; None: it cannot be connected.
+    mode: Option<&'static str>,
+    obstacles: Vec<Obstacle>,
+    sessions: Vec<Session>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Obstacle {
+    short: &'static str,
+    /// With what to do.
+    detail: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Session {
+    user: String,
+    matches: Vec<String>,
+}
+
+impl From<Entry> for Service {
+    fn from(entry: Entry) -> Self {
+        let session = |session: bridge_cluster::catalog::Session| Session {
+            user: session.user,
+            matches: session.matches,
+        };
+        Service {
+            name: entry.service,
+            ports: entry.ports,
+            workloads: entry.workloads,
+            mode: entry.obstacles.is_empty().then_some("stand-in"),
+            obstacles: entry
+                .obstacles
+                .iter()
+                .map(|obstacle| Obstacle { short: obstacle.short(), detail: obstacle.to_string() })
+                .collect(),
+            sessions: entry.sessions.into_iter().map(session).collect(),
+        }
+    }
+}
+
+pub(crate) async fn run(args: ListArgs) -> Result<(), Failed> {
+    let cluster = Cluster::of(&request::access(&args.cluster, &request::config()?)?).await?;
+    let architecture = crate::program::carried().map(|program| program.architecture);
+    let entries = catalog(&cluster, architecture).await?;
+    let listing = Listing {
+        context: cluster.context,
+        namespace: cluster.namespace,
+        services: entries.into_iter().map(Service::from).collect(),
+    };
+    output::print_as(args.output.output, &listing, || text(&listing))
+}
+
+fn text(listing: &Listing) -> String {
+    if listing.services.is_empty() {
+        return format!("namespace {} (context {}) has no Services\n", listing.namespace, listing.context);
+    }
+    let head = ["SERVICE", "PORTS", "PODS OF", "MODE", "CONNECTED"].map(str::to_owned).to_vec();
+    let rows = listing.services.iter().map(|service| {
+        let obstacles: Vec<&str> = service.obstacles.iter().map(|obstacle| obstacle.short).collect();
+        let mode = match service.mode {
+            Some(mode) => mode.to_owned(),
+            None => format!("no: {}", obstacles.join(", ")),
+        };
+        let users: Vec<String> =
+            service.sessions.iter().map(|s| format!("{} ({})", s.user, s.matches.join("; "))).collect();
+        vec![
+            service.name.clone(),
+            service.ports.join(", "),
+            service.workloads.join(", "),
+            mode,
+            users.join(", "),
+        ]
+    });
+    output::table(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_cluster::{catalog, obstacles};
+
+    use super::*;
+
+    #[test]
+    fn who_is_where() {
+        let entry = |service: &str| Entry {
+            service: service.to_owned(),
+            ports: vec!["80 (http)".to_owned()],
+            workloads: vec![format!("Deployment {service}")],
+            obstacles: Vec::new(),
+            sessions: Vec::new(),
+        };
+        let matches = vec!["x-bridge: bob".to_owned()];
+        let orders =
+            Entry { sessions: vec![catalog::Session { user: "bob".to_owned(), matches }], ..entry("orders") };
+        let db = Entry { obstacles: vec![obstacles::Obstacle::Headless], ..entry("db") };
+        let listing = Listing {
+            context: "kind-dev".to_owned(),
+            namespace: "shop".to_owned(),
+            services: vec![db.into(), orders.into()],
+        };
+        insta::assert_snapshot!(text(&listing), @r"
+        SERVICE  PORTS      PODS OF            MODE          CONNECTED
+        db       80 (http)  Deployment db      no: headless
+        orders   80 (http)  Deployment orders  stand-in      bob (x-bridge: bob)
+        ");
+        insta::assert_json_snapshot!(listing.services[1], @r#"
+        {
+          "name": "orders",
+          "ports": [
+            "80 (http)"
+          ],
+          "workloads": [
+            "Deployment orders"
+          ],
+          "mode": "stand-in",
+          "obstacles": [],
+          "sessions": [
+            {
+              "user": "bob",
+              "matches": [
+                "x-bridge: bob"
+              ]
+            }
+          ]
+        }
+        "#);
+    }
+}
