@@ -35,7 +35,7 @@ Examples:
 Exit codes:
   0  done
   1  something inside bridge went wrong
-  2  the command line or the config file is wrong
+  2  the command line, the config file or the kubeconfig is wrong
   3  the target cannot be connected
   4  rights or credentials are missing
   5  the cluster cannot be reached
