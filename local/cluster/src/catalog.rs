@@ -38,6 +38,9 @@ pub struct Entry {
 /// Somebody who is connected.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Session {
+    /// Of the session and of the laptop, as in the claim.
+    pub id: String,
+    pub installation: String,
     pub user: String,
     /// What is routed to them, for people: "80: x-bridge: anna".
     pub matches: Vec<String>,
@@ -94,7 +97,8 @@ async fn owners(cluster: &Cluster, kind: Kind) -> Result<Owners, ClusterError> {
 
 fn session(claim: Claim) -> Session {
     let text = |route: &ClaimedRoute| format!("{}: {}", route.port, route.match_text());
-    Session { matches: claim.routes.iter().map(text).collect(), user: claim.user }
+    let matches = claim.routes.iter().map(text).collect();
+    Session { id: claim.id, installation: claim.installation, user: claim.user, matches }
 }
 
 impl World {
@@ -227,6 +231,7 @@ mod tests {
         let entry = world().entry(service("orders-bridge-7f3a", annotations), None);
         assert_eq!(entry.workloads, ["Deployment orders"]);
         let matches = vec!["80: x-bridge: anna or baggage: bridge=anna".to_owned()];
-        assert_eq!(entry.sessions, [Session { user: "anna".into(), matches }]);
+        let (id, installation, user) = ("1".to_owned(), "i".to_owned(), "anna".to_owned());
+        assert_eq!(entry.sessions, [Session { id, installation, user, matches }]);
     }
 }

@@ -1,9 +1,11 @@
 //! `bridge doctor`: what bridge needs, one check after another, each with what to do about it.
 
+use std::collections::BTreeSet;
+
 use bridge_cluster::{
     Cluster,
     access::{self, Need, Right},
-    catalog::catalog,
+    catalog::{Entry, Session, catalog},
     survey::{self, ServerVersion},
 };
 use bridge_proto::v1;
@@ -12,10 +14,11 @@ use serde::Serialize;
 use super::{
     args::ListArgs,
     daemon::{self, Place},
-    error::{Exit, Failed},
+    error::{Exit, Failed, chain},
     output::{self, GREEN, RED, YELLOW, styled},
     request,
 };
+use crate::installation;
 
 /// The oldest Kubernetes that bridge supports, 1.x.
 const OLDEST_MINOR: u32 = 33;
@@ -66,8 +69,8 @@ impl Report {
 
 pub(crate) async fn run(args: ListArgs) -> Result<(), Failed> {
     let mut report = Report::default();
-    this_machine(&mut report).await;
-    match the_cluster(&args, &mut report).await {
+    let held = this_machine(&mut report).await;
+    match the_cluster(&args, &held, &mut report).await {
         Ok(()) => {}
         // What comes after it cannot be checked.
         Err(failed) => report.fail("cluster", failed),
@@ -82,7 +85,8 @@ pub(crate) async fn run(args: ListArgs) -> Result<(), Failed> {
     }
 }
 
-async fn this_machine(report: &mut Report) {
+/// Returns the sessions that the daemon holds.
+async fn this_machine(report: &mut Report) -> BTreeSet<String> {
     match crate::program::carried() {
         Some(program) => {
             report.ok("agent", format!("inside this command, for linux/{}", program.architecture))
@@ -94,21 +98,34 @@ async fn this_machine(report: &mut Report) {
     }
     let place = match Place::find() {
         Ok(place) => place,
-        Err(failed) => return report.fail("runtime directory", failed),
+        Err(failed) => {
+            report.fail("runtime directory", failed);
+            return BTreeSet::new();
+        }
     };
     report.ok("runtime directory", place.directory().display().to_string());
-    match daemon::running(&place).await {
-        Ok(None) => report.ok("daemon", "not running; connect starts it"),
-        Ok(Some(daemon)) => {
-            let v1::HelloReply { version, pid, sessions, .. } = daemon.hello;
-            let version = version.unwrap_or_default().program;
-            report.ok("daemon", format!("version {version}, process {pid}, {sessions} session(s)"));
+    match held(&place, report).await {
+        Ok(held) => held,
+        Err(failed) => {
+            report.fail("daemon", failed);
+            BTreeSet::new()
         }
-        Err(failed) => report.fail("daemon", failed),
     }
 }
 
-async fn the_cluster(args: &ListArgs, report: &mut Report) -> Result<(), Failed> {
+async fn held(place: &Place, report: &mut Report) -> Result<BTreeSet<String>, Failed> {
+    let Some(mut daemon) = daemon::running(place).await? else {
+        report.ok("daemon", "not running; connect starts it");
+        return Ok(BTreeSet::new());
+    };
+    let v1::HelloReply { version, pid, sessions, .. } = daemon.hello;
+    let version = version.unwrap_or_default().program;
+    report.ok("daemon", format!("version {version}, process {pid}, {sessions} session(s)"));
+    let reply = daemon.client.status(v1::StatusRequest {}).await.map_err(|status| Failed::call(&status))?;
+    Ok(reply.into_inner().sessions.into_iter().map(|session| session.id).collect())
+}
+
+async fn the_cluster(args: &ListArgs, held: &BTreeSet<String>, report: &mut Report) -> Result<(), Failed> {
     let config = request::config()?;
     report.ok("config file", "can be used");
     let cluster = Cluster::of(&request::access(&args.cluster, &config)?).await?;
@@ -124,18 +141,34 @@ async fn the_cluster(args: &ListArgs, report: &mut Report) -> Result<(), Failed>
         Err(error) => report.warn("pod security", Failed::from(error).message, ""),
     }
     let entries = catalog(&cluster, crate::program::carried().map(|program| program.architecture)).await?;
-    let connected = entries.iter().filter(|entry| !entry.sessions.is_empty());
-    let connected: Vec<String> = connected
-        .map(|entry| {
-            let users: Vec<&str> = entry.sessions.iter().map(|session| session.user.as_str()).collect();
-            format!("{} ({})", entry.service, users.join(", "))
-        })
-        .collect();
+    services(&entries, report);
+    let installation = installation::name().map_err(|error| Failed::internal(chain(&error)))?;
+    left_behind(&entries, &installation, held, report);
+    Ok(())
+}
+
+fn services(entries: &[Entry], report: &mut Report) {
+    let users = |entry: &Entry| {
+        let users: Vec<&str> = entry.sessions.iter().map(|session| session.user.as_str()).collect();
+        (!users.is_empty()).then(|| format!("{} ({})", entry.service, users.join(", ")))
+    };
+    let connected: Vec<String> = entries.iter().filter_map(users).collect();
     let possible = entries.iter().filter(|entry| entry.obstacles.is_empty()).count();
     let sessions = if connected.is_empty() { "nobody".to_owned() } else { connected.join(", ") };
-    let detail = format!("{possible} of {} can be connected; connected: {sessions}", entries.len());
-    report.ok("services", detail);
-    Ok(())
+    report.ok("services", format!("{possible} of {} can be connected; connected: {sessions}", entries.len()));
+}
+
+/// This laptop's claims in the cluster that its daemon knows nothing of.
+fn left_behind(entries: &[Entry], installation: &str, held: &BTreeSet<String>, report: &mut Report) {
+    let is_left = |session: &Session| session.installation == installation && !held.contains(&session.id);
+    let services = entries.iter().filter(|entry| entry.sessions.iter().any(is_left));
+    let services: Vec<&str> = services.map(|entry| entry.service.as_str()).collect();
+    if services.is_empty() {
+        report.ok("left behind", "nothing from this machine");
+    } else {
+        let detail = format!("sessions of this machine without a daemon, on {}", services.join(", "));
+        report.warn("left behind", detail, "bridge clean");
+    }
 }
 
 fn version(version: &ServerVersion, report: &mut Report) {
@@ -187,6 +220,34 @@ fn text(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_this_laptop_s_sessions_without_a_daemon_are_left_behind() {
+        let session = |id: &str, installation: &str| Session {
+            id: id.to_owned(),
+            installation: installation.to_owned(),
+            user: "alice".to_owned(),
+            matches: Vec::new(),
+        };
+        let entry = |service: &str, sessions: Vec<Session>| Entry {
+            service: service.to_owned(),
+            ports: Vec::new(),
+            workloads: Vec::new(),
+            obstacles: Vec::new(),
+            sessions,
+        };
+        let entries =
+            [entry("orders", vec![session("s1", "here"), session("s2", "there")]), entry("web", Vec::new())];
+        let check = |held: &[&str]| {
+            let mut report = Report::default();
+            let held = held.iter().map(|&id| id.to_owned()).collect();
+            left_behind(&entries, "here", &held, &mut report);
+            (report.checks[0].result, report.checks[0].detail.clone())
+        };
+        assert_eq!(check(&["s1"]), (Outcome::Ok, "nothing from this machine".to_owned()));
+        let left = "sessions of this machine without a daemon, on orders".to_owned();
+        assert_eq!(check(&[]), (Outcome::Warn, left));
+    }
 
     #[test]
     fn each_check_says_what_to_do() {

@@ -117,8 +117,13 @@ mod tests {
             sessions: Vec::new(),
         };
         let matches = vec!["x-bridge: bob".to_owned()];
-        let orders =
-            Entry { sessions: vec![catalog::Session { user: "bob".to_owned(), matches }], ..entry("orders") };
+        let bob = catalog::Session {
+            id: "s2".to_owned(),
+            installation: "laptop".to_owned(),
+            user: "bob".to_owned(),
+            matches,
+        };
+        let orders = Entry { sessions: vec![bob], ..entry("orders") };
         let db = Entry { obstacles: vec![obstacles::Obstacle::Headless], ..entry("db") };
         let listing = Listing {
             context: "kind-dev".to_owned(),
