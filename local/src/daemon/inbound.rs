@@ -1,9 +1,7 @@
 //! An inbound stream, from the agent's offer to the local process and back.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -26,10 +24,10 @@ pub(crate) struct Counters {
     pub(crate) open: AtomicU64,
 }
 
-/// Serves one offered stream. `allowed`: the local ports of the session's routes; an agent gets no other.
-pub(crate) async fn serve(offered: Offered, allowed: &BTreeSet<u32>, counters: &Arc<Counters>) {
+/// Serves one offered stream. `allowed`: a route of the session leads to the local port; an agent gets no other.
+pub(crate) async fn serve(offered: Offered, allowed: bool, counters: &Counters) {
     let port = offered.open.local_port;
-    let Some(port) = u16::try_from(port).ok().filter(|port| allowed.contains(&u32::from(*port))) else {
+    let Some(port) = u16::try_from(port).ok().filter(|_| allowed) else {
         // A refusal that cannot be sent means that the tunnel is gone, and with it who would read it.
         let _ =
             offered.refuse(Cause::Forbidden, format!("no route of this session leads to port {port}")).await;

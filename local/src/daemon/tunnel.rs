@@ -1,7 +1,6 @@
 //! One tunnel to one agent: port-forward, version handshake, the control call, and the parked calls by which the agent
 //! opens inbound streams.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -121,7 +120,6 @@ async fn speak(
             changed = routes.changed() => {
                 if changed.is_err() { return Err(TunnelError::Ended); }
                 let now = routes.borrow_and_update().clone();
-                parking.allow(&now);
                 say(&say_tx, from_daemon::Kind::Routes(now)).await?;
             }
             _ = alive.tick() => say(&say_tx, from_daemon::Kind::Alive(v1::Alive {})).await?,
@@ -189,7 +187,7 @@ async fn open(purpose: &Purpose, channel: Channel) -> Result<Client, TunnelError
 struct Parking {
     client: Client,
     budget: Budget,
-    allowed: Arc<BTreeSet<u32>>,
+    routes: watch::Receiver<v1::Routes>,
     counters: Arc<Counters>,
     calls: JoinSet<Result<(), Status>>,
     parked: usize,
@@ -203,19 +201,12 @@ impl Parking {
         Self {
             client,
             budget: Budget::new(TUNNEL_BUDGET),
-            allowed: Arc::default(),
+            routes: purpose.routes.clone(),
             counters: purpose.counters.clone(),
             calls: JoinSet::new(),
             parked: 0,
             taken_tx,
             taken_rx,
-        }
-    }
-
-    fn allow(&mut self, routes: &v1::Routes) {
-        let ports: BTreeSet<u32> = routes.routes.iter().map(|route| route.local_port).collect();
-        if !ports.is_empty() {
-            self.allowed = Arc::new(ports);
         }
     }
 
@@ -227,7 +218,7 @@ impl Parking {
             self.calls.spawn(park(
                 self.client.clone(),
                 self.budget.clone(),
-                self.allowed.clone(),
+                self.routes.clone(),
                 self.counters.clone(),
                 self.taken_tx.clone(),
             ));
@@ -248,7 +239,7 @@ impl Parking {
 async fn park(
     mut client: Client,
     budget: Budget,
-    allowed: Arc<BTreeSet<u32>>,
+    routes: watch::Receiver<v1::Routes>,
     counters: Arc<Counters>,
     taken_tx: mpsc::Sender<()>,
 ) -> Result<(), Status> {
@@ -261,7 +252,9 @@ async fn park(
     // The receiver lives as long as this task.
     let _ = taken_tx.send(()).await;
     if let Some(offer) = offer? {
-        inbound::serve(offer, &allowed, &counters).await;
+        let port = offer.open.local_port;
+        let allowed = routes.borrow().routes.iter().any(|route| route.local_port == port);
+        inbound::serve(offer, allowed, &counters).await;
     }
     Ok(())
 }

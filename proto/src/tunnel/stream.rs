@@ -392,10 +392,10 @@ async fn carry(
             // Nothing else is left to do, so waiting for room holds up nobody; a call that is gone needs no reset.
             let message = v1::Reset { cause: reset.cause.into(), detail: reset.detail };
             let _ = outgoing.send(Ok(frame(Kind::Reset(message)))).await;
-            return;
+            return leave(outgoing, incoming).await;
         }
         if over {
-            return;
+            return leave(outgoing, incoming).await;
         }
         tokio::select! {
             next = incoming.next() => shared.lock().receive(next),
@@ -408,6 +408,13 @@ async fn carry(
             () = shared.due.notified() => {}
         }
     }
+}
+
+/// Ends a call in order: says that nothing follows, and waits for the other side to say so. A call that is dropped is
+/// cancelled, and what was said last on it may be lost.
+async fn leave(outgoing: FrameSender, mut incoming: impl Stream<Item = Result<Frame, Status>> + Unpin) {
+    drop(outgoing);
+    while let Some(Ok(_)) = incoming.next().await {}
 }
 
 impl State {
