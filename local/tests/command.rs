@@ -7,7 +7,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Output};
 use assert_cmd::Command;
 use tempfile::TempDir;
 
-/// A user of their own: home, configuration and runtime directory. The daemon ends when it is dropped.
+/// A user of their own: home, configuration and runtime directory. What daemon a command started ends with it.
 struct User {
     home: TempDir,
 }
@@ -53,6 +53,18 @@ impl User {
         self.command(line).output().unwrap()
     }
 
+    /// A kubeconfig with the context `dev`.
+    fn has_cluster(&self, address: std::net::SocketAddr) {
+        fs::create_dir(self.home.path().join(".kube")).unwrap();
+        let kubeconfig = serde_json::json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "dev",
+            "clusters": [{"name": "c", "cluster": {"server": format!("http://{address}")}}],
+            "users": [{"name": "u", "user": {}}],
+            "contexts": [{"name": "dev", "context": {"cluster": "c", "user": "u"}}],
+        });
+        fs::write(self.home.path().join(".kube/config"), kubeconfig.to_string()).unwrap();
+    }
+
     /// Starts the daemon as any command would that needs it.
     fn daemon(&self) -> DaemonProcess {
         let program = assert_cmd::cargo::cargo_bin("bridge");
@@ -68,6 +80,21 @@ impl User {
         assert_eq!(said, "ready\n");
         DaemonProcess { child }
     }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let status = self.run(&["status", "-o", "json"]).stdout;
+        let status: serde_json::Value = serde_json::from_slice(&status).unwrap_or_default();
+        if let Some(pid) = status["daemon"]["pid"].as_u64() {
+            let _ = kill("TERM", pid);
+        }
+    }
+}
+
+fn kill(signal: &str, pid: u64) -> bool {
+    let kill = std::process::Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status();
+    kill.is_ok_and(|status| status.success())
 }
 
 struct DaemonProcess {
@@ -251,11 +278,11 @@ fn commands_that_need_the_daemon_at_once_start_one() {
     }
     let status: serde_json::Value =
         serde_json::from_slice(&user.run(&["status", "-o", "json"]).stdout).unwrap();
-    let pid = status["daemon"]["pid"].to_string();
+    let pid = status["daemon"]["pid"].as_u64().unwrap();
     let log = fs::read_to_string(user.runtime().join("daemon.log")).unwrap();
     assert!(!user.runtime().join("daemon.old").exists(), "a second one began a second log: {log}");
     // when: the terminal's user logs out, the daemon is told to end and takes its socket along
-    assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
+    assert!(kill("TERM", pid));
     assert!(
         user.command(&["daemon", "--idle", "0"]).output().unwrap().status.success(),
         "it waits for the former one"
@@ -323,16 +350,32 @@ fn without_a_kubeconfig_it_says_where_it_looked() {
 #[test]
 fn an_unreachable_cluster_is_exit_code_5() {
     let user = User::new();
-    fs::create_dir(user.home.path().join(".kube")).unwrap();
     // Nobody listens on the port: it was free a moment ago, and loopback refuses at once.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let kubeconfig = serde_json::json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "dev",
-        "clusters": [{"name": "c", "cluster": {"server": format!("http://127.0.0.1:{port}")}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "dev", "context": {"cluster": "c", "user": "u"}}],
-    });
-    fs::write(user.home.path().join(".kube/config"), kubeconfig.to_string()).unwrap();
+    user.has_cluster(std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
     assert_fails(&user.run(&["list"]), 5, &["cannot be reached", "→"]);
     assert_fails(&user.run(&["list", "--context", "de"]), 2, &["no context \"de\"", "dev"]);
+}
+
+#[test]
+fn an_interrupted_connect_says_so() {
+    let user = User::new();
+    // given: an API server that takes the connection and says nothing
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    user.has_cluster(server.local_addr().unwrap());
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("bridge"));
+    command
+        .args(["connect", "orders", "--agent-image", "example.test/agent", "--me", "alice"])
+        .env("HOME", user.home.path())
+        .env("XDG_CONFIG_HOME", user.home.path().join("config"))
+        .env("XDG_RUNTIME_DIR", user.home.path().join("run"))
+        .env_remove("KUBECONFIG")
+        .stderr(std::process::Stdio::piped());
+    let child = command.spawn().unwrap();
+    // when: the daemon is in the middle of it, Ctrl-C
+    let _connection = server.accept().unwrap();
+    assert!(kill("INT", child.id().into()));
+    // then
+    let output = child.wait_with_output().unwrap();
+    assert_fails(&output, 130, &["error: interrupted: what was begun for orders is being undone"]);
+    assert_eq!(stdout(&user.run(&["status"])), "nothing is connected\n");
 }
