@@ -111,7 +111,8 @@ fn what_does_not_work_is_one_line() {
 
     let output = Command::new(loader()).arg("alone").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(text(&output.stderr), "bridge loader: usage: loader PART... TO -- ARG...");
+    let usage = text(&output.stderr);
+    assert!(usage.starts_with("bridge loader: usage: loader ") && !usage.contains('\n'), "{usage}");
 }
 
 #[test]
