@@ -108,7 +108,7 @@ impl Agent {
             listeners.push(listener);
         }
         let for_daemons = listening(config.control, listen::on_loopback)?;
-        let for_kubelet = listening(config.readiness, listen::on_all_addresses)?;
+        let for_kubelet = listening(config.readiness, listen::on_stdin_or_all_addresses)?;
         let ports: Vec<u16> = forward.iter().map(|port| port.listen).collect();
         let origins = forward.iter().map(|port| port.origin).collect();
         // Each listener holds a place while it waits.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,6 +25,27 @@ const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
 pub(crate) fn on_all_addresses(port: u16) -> io::Result<TcpListener> {
     bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))
         .or_else(|_| bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))))
+}
+
+/// The same, unless standard input is a socket that listens on this port already: the loader's doing, so that the kubelet
+/// is heard before the agent is unpacked.
+pub(crate) fn on_stdin_or_all_addresses(port: u16) -> io::Result<TcpListener> {
+    match inherited(port)? {
+        Some(listener) => TcpListener::from_std(listener),
+        None => on_all_addresses(port),
+    }
+}
+
+fn inherited(port: u16) -> io::Result<Option<std::net::TcpListener>> {
+    let stdin = std::io::stdin();
+    let socket = SockRef::from(&stdin);
+    let listens = socket.is_listener().unwrap_or(false);
+    if !listens || socket.local_addr()?.as_socket().map(|address| address.port()) != Some(port) {
+        return Ok(None);
+    }
+    let listener = std::net::TcpListener::from(stdin.as_fd().try_clone_to_owned()?);
+    listener.set_nonblocking(true)?;
+    Ok(Some(listener))
 }
 
 /// Listens on a port of loopback, where nobody comes from outside the pod.

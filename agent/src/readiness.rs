@@ -1,15 +1,16 @@
 //! Tells the kubelet whether this agent is ready: its listeners are up, and it has once reached the origin.
 //!
-//! Latched, so that a hiccup of the origin does not make all agents unready at once.
+//! Latched, so that a hiccup of the origin does not make all agents unready at once. Whoever asks a moment too early
+//! waits for the answer: the kubelet asks only once a second.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// How often the origin is tried until it is reached.
@@ -20,13 +21,24 @@ const ASK: Duration = Duration::from_secs(2);
 const MAX_ASKERS: usize = 64;
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long the answer "not ready" is put off; the kubelet waits for 1 s.
+const MOMENT: Duration = Duration::from_millis(800);
+
 /// Whether the origin was reached.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Ready(Arc<AtomicBool>);
+#[derive(Debug, Clone)]
+pub(crate) struct Ready(Arc<watch::Sender<bool>>);
+
+impl Default for Ready {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+}
 
 impl Ready {
-    fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// Waits a moment for it.
+    async fn is_ready(&self) -> bool {
+        let mut ready = self.0.subscribe();
+        tokio::time::timeout(MOMENT, ready.wait_for(|ready| *ready)).await.is_ok()
     }
 }
 
@@ -39,7 +51,7 @@ pub(crate) async fn find_origin(origins: Vec<SocketAddr>, ready: Ready) {
             retry.tick().await;
         }
         if let Ok(Ok(_)) = tokio::time::timeout(DIAL, TcpStream::connect(origin)).await {
-            ready.0.store(true, Ordering::Relaxed);
+            ready.0.send_replace(true);
             tracing::info!(%origin, "ready");
             return;
         }
@@ -70,7 +82,7 @@ async fn answer(mut stream: TcpStream, ready: &Ready) -> io::Result<()> {
             return Ok(());
         }
     }
-    let (status, words) = match ready.is_ready() {
+    let (status, words) = match ready.is_ready().await {
         true => ("200 OK", "ready\n"),
         false => ("503 Service Unavailable", "the origin has not been reached yet\n"),
     };

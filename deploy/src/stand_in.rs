@@ -294,7 +294,8 @@ impl Agent {
                 let run = mount("run", false, json!({"emptyDir": {"sizeLimit": "64Mi"}}));
                 let parts = program.maps();
                 let parts = parts.iter().flatten().filter(|part| part.file != LOADER_FILE);
-                let mut args: Vec<String> = parts.map(|part| format!("{files}/{}", part.key())).collect();
+                let mut args = vec!["--listen".to_owned(), stand_in.own_ports.readiness.to_string()];
+                args.extend(parts.map(|part| format!("{files}/{}", part.key())));
                 args.push(format!("{run}/agent"));
                 args.push("--".to_owned());
                 args.extend(agent_args);

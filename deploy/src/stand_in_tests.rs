@@ -304,6 +304,8 @@ fn the_deployment() {
             command:
             - /bridge.dev/program/loader
             args:
+            - "--listen"
+            - "7391"
             - /bridge.dev/program/agent.zst
             - /bridge.dev/run/agent
             - --
@@ -425,7 +427,7 @@ fn a_large_program_comes_in_parts() {
     assert_eq!(program(&stand_in).unwrap().len(), 2);
     let args = agent(&stand_in)["args"].take();
     assert_eq!(
-        args.as_array().unwrap()[..4],
+        args.as_array().unwrap()[2..6],
         ["/bridge.dev/program/agent.zst.0", "/bridge.dev/program/agent.zst.1", "/bridge.dev/run/agent", "--"]
     );
     let volume = pod_spec(&stand_in)["volumes"][2].take();
@@ -478,7 +480,7 @@ fn two_ports_of_the_service_may_lead_to_one() {
     ]))
     .unwrap();
     let args = agent(&stand_in)["args"].take();
-    assert_eq!(args.as_array().unwrap()[3..6], ["--forward", "8080=10.96.0.7:80", "--control"]);
+    assert_eq!(args.as_array().unwrap()[5..8], ["--forward", "8080=10.96.0.7:80", "--control"]);
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! Unpacks the agent in its pod and becomes it: `loader PART… TO -- ARG…`.
+//! Unpacks the agent in its pod and becomes it: `loader [--listen PORT] PART… TO -- ARG…`.
 //!
 //! In: the agent's program, compressed by zstd and cut into PARTs (ConfigMaps hold at most 1 MiB). Out: the program at
 //! TO, in a volume of the pod, executed with the ARGs and the environment. Where the pod may not write or execute
 //! there, it runs from memory (memfd); that is not the first choice, as security monitors take it for an attack.
+//! With `--listen`, the agent finds PORT listening as its standard input (see `listen`).
 //! What does not work is one line on stderr and exit code 1.
 #![no_std]
 #![no_main]
@@ -10,6 +11,7 @@
 extern crate alloc;
 
 mod entry;
+mod listen;
 mod memory;
 mod parts;
 mod process;
@@ -55,7 +57,13 @@ impl Failure<'_> {
 
 /// Comes back only when the agent cannot be started; returns the exit code.
 fn run(arguments: &Arguments) -> i32 {
-    let all: Vec<&CStr> = arguments.all().skip(1).collect();
+    let mut all: Vec<&CStr> = arguments.all().skip(1).collect();
+    if all.first().is_some_and(|argument| argument.to_bytes() == b"--listen") {
+        let Some(port) = all.get(1).and_then(|text| text.to_str().ok()?.parse().ok()) else { return usage() };
+        // The agent listens itself then, and says what is wrong with the port.
+        let _ = listen::on_stdin(port);
+        all.drain(..2);
+    }
     let split = all.iter().position(|argument| argument.to_bytes() == b"--");
     let Some((names, rest)) = split.map(|at| (&all[..at], &all[at + 1..])) else { return usage() };
     let Some((to, parts)) = names.split_last().filter(|(_, parts)| !parts.is_empty()) else { return usage() };
@@ -86,7 +94,7 @@ fn run(arguments: &Arguments) -> i32 {
 }
 
 fn usage() -> i32 {
-    say(&[Text::Str("bridge loader: usage: loader PART... TO -- ARG...\n")]);
+    say(&[Text::Str("bridge loader: usage: loader [--listen PORT] PART... TO -- ARG...\n")]);
     1
 }
 

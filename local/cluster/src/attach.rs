@@ -49,9 +49,7 @@ pub async fn claim(
 ) -> Result<Claimed, ClusterError> {
     loop {
         let now = read(cluster, service).await?;
-        let there =
-            Attachment::of(&now)?.filter(|there| there.is_in_place(&now) || there.original == selector(&now));
-        let mut attachment = there.unwrap_or_else(|| fresh(&now));
+        let mut attachment = Attachment::current(&now)?.unwrap_or_else(|| fresh(&now));
         attachment.claim(claim.clone()).map_err(|held| ClusterError::Held {
             service: service.to_owned(),
             holder: format!("{} ({})", held.by.user, held.what),

@@ -82,7 +82,7 @@ impl ClaimedRoute {
 /// Somebody else has the same match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    pub by: Claim,
+    pub by: Box<Claim>,
     /// The match in question.
     pub what: String,
 }
@@ -104,6 +104,17 @@ impl Attachment {
         })
     }
 
+    /// The attachment of a Service, unless its selector is neither the original nor the attached one: the stand-in leads to
+    /// the wrong pods then.
+    ///
+    /// # Errors
+    ///
+    /// As [`Attachment::of`].
+    pub fn current(service: &Service) -> Result<Option<Self>, ClusterError> {
+        let there = Self::of(service)?;
+        Ok(there.filter(|there| there.is_in_place(service) || there.original == selector(service)))
+    }
+
     /// As the annotation holds it.
     #[must_use]
     pub fn to_annotation(&self) -> String {
@@ -121,7 +132,7 @@ impl Attachment {
             let collision =
                 claim.routes.iter().find(|route| other.routes.iter().any(|held| held.collides(route)));
             if let Some(route) = collision {
-                return Err(Held { by: other.clone(), what: route.match_text() });
+                return Err(Held { by: Box::new(other.clone()), what: route.match_text() });
             }
         }
         self.sessions.retain(|other| !ours(other));
@@ -190,7 +201,7 @@ mod tests {
         let alice = claim("1", "alice", &["x-bridge: alice", "baggage: bridge=alice"]);
         let mut shared = attachment(vec![alice.clone()]);
         let held = shared.claim(claim("2", "bob", &["x-bridge: alice"])).expect_err("held");
-        assert_eq!(held, Held { by: alice.clone(), what: "x-bridge: alice".into() });
+        assert_eq!(held, Held { by: Box::new(alice.clone()), what: "x-bridge: alice".into() });
         let mut other_laptop = alice;
         other_laptop.installation = "another".into();
         assert!(shared.claim(other_laptop).is_err(), "the same name on another laptop is somebody else");

@@ -17,7 +17,7 @@ use crate::standing::{Standing, standing};
 /// How far a stand-in is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// All its agents are.
+    /// Enough of its agents are: half of them. The others are on their way, and get no traffic before they are.
     Ready,
     /// Kubernetes refuses to make its pods, and says why.
     Refused(String),
@@ -30,6 +30,8 @@ pub enum Progress {
 pub struct AgentPod {
     pub name: String,
     pub uid: String,
+    /// Its container runs: a tunnel can be opened, before there is traffic.
+    pub running: bool,
     pub ready: bool,
     /// It was told to stop.
     pub leaving: bool,
@@ -68,7 +70,7 @@ fn progress(deployment: Option<&Deployment>, pods: &[Pod]) -> Progress {
     };
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let ready = pods.iter().filter(|pod| is_ready(pod) && !is_leaving(pod)).count();
-    if i32::try_from(ready).unwrap_or(i32::MAX) >= wanted {
+    if ready > 0 && i32::try_from(2 * ready).unwrap_or(i32::MAX) >= wanted {
         return Progress::Ready;
     }
     let conditions = deployment.status.as_ref().and_then(|status| status.conditions.as_ref());
@@ -127,9 +129,18 @@ fn agent_pod(pod: &Pod) -> AgentPod {
     AgentPod {
         name: pod.name_any(),
         uid: pod.uid().unwrap_or_default(),
+        running: is_running(pod),
         ready: is_ready(pod),
         leaving: is_leaving(pod),
     }
+}
+
+fn is_running(pod: &Pod) -> bool {
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    statuses
+        .into_iter()
+        .flatten()
+        .any(|container| container.state.as_ref().is_some_and(|s| s.running.is_some()))
 }
 
 fn pod_changes(

@@ -72,7 +72,7 @@ pub(crate) struct Found {
 pub(crate) async fn find(cluster: Cluster, wanted: &str) -> Result<Found, Failure> {
     let service = target::resolve(&cluster, &wanted.parse()?).await?;
     let now = attach::read(&cluster, &service).await?;
-    let original = Attachment::of(&now)?.map(|attachment| attachment.original);
+    let original = Attachment::current(&now)?.map(|attachment| attachment.original);
     let snapshot = snapshot::read(&cluster, &service, original.as_ref()).await?;
     Ok(Found { cluster, service, snapshot })
 }

@@ -220,7 +220,7 @@ impl Supervisor {
         pause.wait().await;
     }
 
-    /// Keeps a tunnel to each pod that is ready, until the pod is gone.
+    /// Keeps a tunnel to each pod that runs, until the pod is gone.
     fn follow(
         &self,
         pods: &[AgentPod],
@@ -242,7 +242,7 @@ impl Supervisor {
             }
             there
         });
-        for pod in pods.iter().filter(|pod| pod.ready && !pod.leaving) {
+        for pod in pods.iter().filter(|pod| pod.running && !pod.leaving) {
             if !reached.contains_key(&pod.name) {
                 let kept = keep(self.purpose.clone(), pod.name.clone(), self.live.clone());
                 reached.insert(pod.name.clone(), tunnels.spawn(kept));
