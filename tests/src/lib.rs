@@ -1,1 +1,51 @@
-//! (room being built)
+//! The words in which the end-to-end stories of `tests/e2e` are told: a [`World`] is a namespace with the sample
+//! application in it, a [`Laptop`] a developer with a daemon of his own, a [`Load`] callers that forgive nothing.
+//!
+//! They run against the cluster of `tests/cluster`, or against the context that `BRIDGE_TEST_CONTEXT` names. A step
+//! that cannot be made ends the test with a panic that says why; whatever was begun is put back by `Drop`.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+pub mod laptop;
+pub mod load;
+pub mod objects;
+pub mod place;
+pub mod process;
+pub mod world;
+
+use std::time::{Duration, Instant};
+
+pub use laptop::{Laptop, Local};
+pub use load::{Load, Report};
+pub use objects::Objects;
+pub use process::{Done, Running};
+pub use world::World;
+
+/// Whether there is time for what takes longer than two minutes (`make soak`).
+#[must_use]
+pub fn soak() -> bool {
+    std::env::var_os("BRIDGE_TEST_SOAK").is_some_and(|value| !value.is_empty())
+}
+
+/// Looks again and again until there is something, and returns it. `what` says in the panic what was waited for.
+///
+/// # Panics
+///
+/// When there is nothing after `within`.
+pub fn eventually<T>(what: &str, within: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
+    let begun = Instant::now();
+    loop {
+        match look() {
+            Ok(seen) => return seen,
+            Err(instead) if begun.elapsed() > within => {
+                panic!("expected within {within:?}: {what}\ninstead: {instead}")
+            }
+            Err(_) => pause(Duration::from_millis(20)),
+        }
+    }
+}
+
+/// Between two looks at a condition, and where a moment of time is itself what is tested.
+#[allow(clippy::disallowed_methods, reason = "nothing tells when a condition of the cluster comes true")]
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
+}

@@ -1,0 +1,231 @@
+//! A developer's laptop: the command under test with a home of its own, the daemon that it starts, and what runs beside.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::place;
+use crate::process::{Done, Running, USUAL};
+
+/// How long a program of the laptop may take to be up.
+const UP: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub struct Laptop {
+    pub me: String,
+    home: TempDir,
+}
+
+impl Laptop {
+    pub(crate) fn new(me: &str, kubeconfig: Value) -> Self {
+        let home = tempfile::Builder::new().prefix("bridge-test-").tempdir().expect("a directory");
+        let laptop = Self { me: me.to_owned(), home };
+        for directory in ["run", "state", "config"] {
+            fs::create_dir(laptop.path(directory)).expect("a directory");
+            fs::set_permissions(laptop.path(directory), fs::Permissions::from_mode(0o700)).expect("0700");
+        }
+        laptop.write_kubeconfig(&kubeconfig);
+        for path in ["", "run", "state", "config"] {
+            laptop.give(&laptop.path(path));
+        }
+        laptop
+    }
+
+    /// A file of this laptop's home.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// Makes a file the developer's own.
+    fn give(&self, path: &Path) {
+        if place::context().is_none() {
+            let uid = Some(place::DEVELOPER_UID);
+            chown(path, uid, uid).expect("root may");
+        }
+    }
+
+    #[must_use]
+    pub fn kubeconfig(&self) -> Value {
+        let text = fs::read_to_string(self.path("kubeconfig")).expect("the kubeconfig");
+        serde_json::from_str(&text).expect("its JSON")
+    }
+
+    /// Puts another kubeconfig in the place of the laptop's.
+    pub fn write_kubeconfig(&self, kubeconfig: &Value) {
+        let path = self.path("kubeconfig");
+        fs::write(&path, kubeconfig.to_string()).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("0600");
+        self.give(&path);
+    }
+
+    /// A command of this laptop, for the program and its arguments to be added.
+    fn command(&self) -> Command {
+        let mut command = place::laptop();
+        for (name, path) in [
+            ("HOME", ""),
+            ("XDG_RUNTIME_DIR", "run"),
+            ("XDG_STATE_HOME", "state"),
+            ("XDG_CONFIG_HOME", "config"),
+        ] {
+            command.arg(format!("{name}={}", self.path(path).display()));
+        }
+        command.arg(format!("KUBECONFIG={}", self.path("kubeconfig").display()));
+        command.arg(format!("BRIDGE_ME={}", self.me));
+        command
+    }
+
+    /// Runs the command under test.
+    #[must_use]
+    pub fn bridge(&self, args: &[&str]) -> Done {
+        self.start_bridge(args).ends(USUAL)
+    }
+
+    /// The same, while the story goes on.
+    #[must_use]
+    pub fn start_bridge(&self, args: &[&str]) -> Running {
+        self.start(&place::bridge(), args)
+    }
+
+    /// Runs another program of the laptop.
+    #[must_use]
+    pub fn start(&self, program: &Path, args: &[&str]) -> Running {
+        let mut command = self.command();
+        command.arg(program).args(args);
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        Running::start(format!("{name} {}", args.join(" ")), command, "")
+    }
+
+    /// Starts a role of the sample application beside the command; it answers as [`Local::name`].
+    #[must_use]
+    pub fn runs(&self, role: &str) -> Local {
+        let name = format!("{}-at-the-laptop", self.me);
+        let mut command = self.command();
+        command.args(["PORT=0", &format!("SHOP_NAME={name}"), "SHOP_DRAIN=0s"]).arg(place::shop()).arg(role);
+        Local::start(command, name)
+    }
+
+    /// `bridge status`, as programs see it.
+    #[must_use]
+    pub fn status(&self) -> Value {
+        self.bridge(&["status", "-o", "json"]).succeeds().json()
+    }
+
+    /// The first session of the status.
+    #[must_use]
+    pub fn session(&self) -> Value {
+        self.status()["sessions"][0].clone()
+    }
+
+    /// The daemon that runs, if one does. It is looked for among the machine's processes: one that hangs must be found.
+    #[must_use]
+    pub fn daemon(&self) -> Option<Pid> {
+        let ours = format!("XDG_RUNTIME_DIR={}", self.path("run").display());
+        let is_ours = |process: &Path| {
+            let environment = fs::read(process.join("environ")).unwrap_or_default();
+            let arguments = fs::read(process.join("cmdline")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|variable| variable == ours.as_bytes())
+                && arguments.split(|byte| *byte == 0).nth(1) == Some(b"daemon")
+        };
+        let processes = fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());
+        let mut found = processes.filter(|process| is_ours(process));
+        let number = found.next()?.file_name()?.to_str()?.parse().ok()?;
+        Pid::from_raw(number)
+    }
+
+    /// Ends the daemon without a warning. Says whether there was one.
+    pub fn kill_daemon(&self) -> bool {
+        let Some(pid) = self.daemon() else { return false };
+        // It may just have ended.
+        let _ = kill_process(pid, Signal::KILL);
+        crate::eventually("the killed daemon is gone", UP, || {
+            (self.daemon() != Some(pid)).then_some(()).ok_or_else(|| format!("{pid:?} is there"))
+        });
+        true
+    }
+
+    /// The most memory that the daemon has held, in bytes.
+    ///
+    /// # Panics
+    ///
+    /// If there is no daemon.
+    #[must_use]
+    pub fn daemon_peak(&self) -> u64 {
+        let pid = self.daemon().expect("a daemon").as_raw_nonzero();
+        peak(&fs::read_to_string(format!("/proc/{pid}/status")).expect("its status")).expect("VmHWM")
+    }
+}
+
+impl Drop for Laptop {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.path("run/bridge/daemon.log")).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines[lines.len().saturating_sub(25)..].join("\n");
+            eprintln!("the end of the log of {}'s daemon:\n{last}", self.me);
+        }
+        while self.kill_daemon() {}
+    }
+}
+
+/// What `VmHWM` says in a process's status file, in bytes.
+#[must_use]
+pub fn peak(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+/// A program that serves on the laptop. Dropped, it ends.
+#[derive(Debug)]
+pub struct Local {
+    child: Child,
+    pub name: String,
+    pub port: u16,
+}
+
+impl Local {
+    fn start(mut command: Command, name: String) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the local program starts");
+        let (port_tx, port_rx) = mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        // To the end: a full pipe would stop the program.
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let port = line.contains("listens on").then(|| line.rsplit_once(':')).flatten();
+                if let Some(port) = port.and_then(|(_, port)| port.trim().parse().ok()) {
+                    // Nobody waits any more: the test is over.
+                    let _ = port_tx.send(port);
+                }
+            }
+        });
+        let port = port_rx.recv_timeout(UP).expect("the local program says which port it listens on");
+        Self { child, name, port }
+    }
+
+    /// For `--port`: this program for that port of the Service.
+    #[must_use]
+    pub fn for_port(&self, remote: &str) -> String {
+        format!("{}:{remote}", self.port)
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

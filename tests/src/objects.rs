@@ -1,0 +1,109 @@
+//! All objects of a namespace, field by field, for "everything is as it was".
+//!
+//! Left out is what the cluster changes by itself or at every write: status, resourceVersion, generation, the times in
+//! managedFields, the order of endpoints; Events, which are there to stay; and the pods of a test's own callers.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use crate::place::kubectl;
+
+/// Of the namespace, by "Kind/name".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Objects(BTreeMap<String, Value>);
+
+impl Objects {
+    pub(crate) fn of(namespace: &str) -> Self {
+        let listed = kubectl(&["get", resources(), &format!("--namespace={namespace}"), "-o", "json"])
+            .succeeds()
+            .json();
+        let items = listed["items"].as_array().cloned().unwrap_or_default();
+        let loads = |object: &Value| object["metadata"]["labels"]["app"] == "load";
+        let named = |mut object: Value| {
+            let text = |pointer: &str| {
+                object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+            };
+            let name = format!("{}/{}", text("/kind"), text("/metadata/name"));
+            normalise(&mut object);
+            (name, object)
+        };
+        Self(items.into_iter().filter(|object| !loads(object)).map(named).collect())
+    }
+
+    /// What is different now, one line for each field.
+    #[must_use]
+    pub fn compare(&self, now: &Self) -> Vec<String> {
+        let mut differences = Vec::new();
+        for (name, before) in &self.0 {
+            match now.0.get(name) {
+                Some(now) => compare(name, before, now, &mut differences),
+                None => differences.push(format!("{name} is gone")),
+            }
+        }
+        let new = now.0.keys().filter(|name| !self.0.contains_key(*name));
+        differences.extend(new.map(|name| format!("{name} is new")));
+        differences
+    }
+}
+
+/// All kinds that can be listed, as kubectl wants them.
+fn resources() -> &'static str {
+    static RESOURCES: OnceLock<String> = OnceLock::new();
+    RESOURCES.get_or_init(|| {
+        let known =
+            kubectl(&["api-resources", "--namespaced", "--verbs=list", "--output=name"]).succeeds().stdout;
+        // Endpoints are a copy of EndpointSlices, and every request for them warns that they are deprecated.
+        let left_out = |name: &str| {
+            name.split('.').next() == Some("events")
+                || name == "endpoints"
+                || name.ends_with("metrics.k8s.io")
+        };
+        known.lines().filter(|name| !left_out(name)).collect::<Vec<_>>().join(",")
+    })
+}
+
+fn normalise(object: &mut Value) {
+    if let Some(object) = object.as_object_mut() {
+        object.remove("status");
+    }
+    let metadata = &mut object["metadata"];
+    if let Some(metadata) = metadata.as_object_mut() {
+        metadata.remove("resourceVersion");
+        metadata.remove("generation");
+    }
+    if let Some(annotations) = metadata["annotations"].as_object_mut() {
+        annotations.remove("endpoints.kubernetes.io/last-change-trigger-time");
+    }
+    if let Some(managers) = metadata["managedFields"].as_array_mut() {
+        for manager in managers.iter_mut().filter_map(Value::as_object_mut) {
+            manager.remove("time");
+        }
+        // The server sorts them by time.
+        managers.sort_by_key(Value::to_string);
+    }
+    if let Some(endpoints) = object["endpoints"].as_array_mut() {
+        endpoints.sort_by_key(Value::to_string);
+    }
+}
+
+fn compare(path: &str, before: &Value, now: &Value, differences: &mut Vec<String>) {
+    match (before, now) {
+        (Value::Object(was), Value::Object(is)) => {
+            for (key, before) in was {
+                compare(&format!("{path}.{key}"), before, is.get(key).unwrap_or(&Value::Null), differences);
+            }
+            for (key, now) in is.iter().filter(|(key, _)| !was.contains_key(*key)) {
+                compare(&format!("{path}.{key}"), &Value::Null, now, differences);
+            }
+        }
+        (Value::Array(was), Value::Array(is)) if was.len() == is.len() => {
+            for (index, (before, now)) in was.iter().zip(is).enumerate() {
+                compare(&format!("{path}[{index}]"), before, now, differences);
+            }
+        }
+        _ if before == now => {}
+        _ => differences.push(format!("{path} was {before}, is {now}")),
+    }
+}

@@ -1,0 +1,97 @@
+//! Where commands run: on the machine as the cluster's admin, in the laptop's network, inside the node.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::{Done, Running, USUAL};
+
+/// The user of this machine who is the developer, where the cluster is ours: bridge needs no privileges.
+pub const DEVELOPER_UID: u32 = 65_501;
+
+/// The context of another cluster; None: that of `tests/cluster`.
+#[must_use]
+pub fn context() -> Option<String> {
+    std::env::var("BRIDGE_TEST_CONTEXT").ok().filter(|context| !context.is_empty())
+}
+
+/// A file of the repository.
+#[must_use]
+pub fn file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository").join(path)
+}
+
+/// The command under test.
+#[must_use]
+pub fn bridge() -> PathBuf {
+    std::env::var_os("BRIDGE_BIN").map_or_else(|| file("target/release/bridge"), PathBuf::from)
+}
+
+/// The sample application, as a program of the laptop.
+#[must_use]
+pub fn shop() -> PathBuf {
+    file("deploy/shop/bin/shop")
+}
+
+/// The sample application, as the cluster has it.
+#[must_use]
+pub fn shop_image() -> String {
+    std::env::var("SHOP_IMAGE")
+        .ok()
+        .filter(|image| !image.is_empty())
+        .unwrap_or_else(|| "shop:dev".to_owned())
+}
+
+/// kubectl as the cluster's admin, for arguments to be added.
+#[must_use]
+pub fn admin() -> Command {
+    match context() {
+        None => {
+            let mut command = Command::new(file("tests/cluster/admin"));
+            command.arg("kubectl");
+            command
+        }
+        Some(context) => {
+            let mut command = Command::new("kubectl");
+            command.args(["--context", &context]);
+            command
+        }
+    }
+}
+
+/// Runs kubectl as the cluster's admin.
+#[must_use]
+pub fn kubectl(args: &[&str]) -> Done {
+    kubectl_with(args, "")
+}
+
+/// The same, with standard input.
+#[must_use]
+pub fn kubectl_with(args: &[&str], input: &str) -> Done {
+    let mut command = admin();
+    command.args(args);
+    Running::start(format!("kubectl {}", args.join(" ")), command, input).ends(USUAL)
+}
+
+/// The start of a command line of the laptop: in its network, as a user without privileges.
+#[must_use]
+pub fn laptop() -> Command {
+    match context() {
+        None => {
+            let mut command = Command::new(file("tests/cluster/laptop"));
+            command.args(["--uid", &DEVELOPER_UID.to_string(), "env"]);
+            command
+        }
+        Some(_) => Command::new("env"),
+    }
+}
+
+/// Runs a script inside the node, as root. None: the node is not ours to enter.
+#[must_use]
+pub fn in_node(script: &str) -> Option<Done> {
+    if context().is_some() {
+        return None;
+    }
+    let mut command = Command::new(file("tests/cluster/node"));
+    command.args(["sh", "-c", script]);
+    Some(Running::start(format!("node sh -c {script:?}"), command, "").ends(USUAL))
+}

@@ -1,0 +1,219 @@
+//! A namespace of its own for a test: Pod Security `restricted`, the sample application (or parts of it), and developers
+//! with the Role of `deploy/rbac-developer.yaml` and nothing else.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::laptop::Laptop;
+use crate::load::Load;
+use crate::objects::Objects;
+use crate::place::{file, kubectl, kubectl_with, shop_image};
+use crate::process::{Done, Running, USUAL};
+
+/// Marks the namespaces of the suite, so that `tests/run` finds what a killed one has left.
+pub const LABEL: &str = "bridge.dev/end-to-end";
+
+/// The manifests of the sample application that a world can have, each named after its Deployment.
+const PARTS: [(&str, &str); 5] = [
+    ("stock", "deploy/shop/10-stock.yaml"),
+    ("prices", "deploy/shop/20-prices.yaml"),
+    ("orders", "deploy/shop/30-orders.yaml"),
+    ("web", "deploy/shop/40-web.yaml"),
+    ("client", "deploy/shop/50-client.yaml"),
+];
+
+#[derive(Debug)]
+pub struct World {
+    pub namespace: String,
+    kubeconfig: Value,
+}
+
+impl World {
+    /// A namespace with `orders` and a pod to send requests from.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self::with(name, &["orders", "client"])
+    }
+
+    /// A namespace with these Deployments of the sample application, all of them ready.
+    ///
+    /// # Panics
+    ///
+    /// If they are not within a minute.
+    #[must_use]
+    pub fn with(name: &str, parts: &[&str]) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let unique = format!("{:x}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let namespace = format!("bridge-test-{name}-{unique}");
+        let namespaced = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace,
+            "labels": {LABEL: "yes", "pod-security.kubernetes.io/enforce": "restricted"}}});
+        let _ = kubectl_with(&["create", "-f", "-"], &namespaced.to_string()).succeeds();
+        let world = Self { kubeconfig: kubeconfig(&namespace), namespace };
+
+        let manifests: Vec<String> = parts.iter().map(|part| world.manifest(part)).collect();
+        let role = std::fs::read_to_string(file("deploy/rbac-developer.yaml")).expect("the developer's Role");
+        let applied = [vec![role, world.account("developer", Some("bridge-developer"))], manifests].concat();
+        let _ = world.apply(&applied.join("\n---\n"));
+        for part in parts {
+            let _ =
+                world.kubectl(&["rollout", "status", &format!("deploy/{part}"), "--timeout=50s"]).succeeds();
+        }
+        world
+    }
+
+    /// A part's manifest, as it was applied in this namespace.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such part.
+    #[must_use]
+    pub fn manifest(&self, part: &str) -> String {
+        let (_, path) = PARTS.iter().find(|(name, _)| *name == part).expect("a part of shop");
+        std::fs::read_to_string(file(path))
+            .expect("a manifest")
+            .replace("namespace: shop\n", &format!("namespace: {}\n", self.namespace))
+            .replace("image: shop:dev\n", &format!("image: {}\n", shop_image()))
+    }
+
+    /// Applies YAML, as an admin does.
+    pub fn apply(&self, yaml: &str) -> Done {
+        let namespace = format!("--namespace={}", self.namespace);
+        kubectl_with(&["apply", &namespace, "-f", "-"], yaml).succeeds()
+    }
+
+    /// Runs kubectl in this namespace, as the admin.
+    #[must_use]
+    pub fn kubectl(&self, args: &[&str]) -> Done {
+        kubectl(&[&[format!("--namespace={}", self.namespace).as_str()], args].concat())
+    }
+
+    /// A ServiceAccount, and the Role that it is given.
+    fn account(&self, name: &str, role: Option<&str>) -> String {
+        let metadata = json!({"name": name, "namespace": self.namespace});
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata,
+            "automountServiceAccountToken": false});
+        let binding = role.map(|role| {
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role},
+                "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": self.namespace}]})
+        });
+        binding.map_or_else(|| account.to_string(), |binding| format!("{account}\n---\n{binding}"))
+    }
+
+    /// A developer's laptop, with a daemon, a home and an installation of its own.
+    #[must_use]
+    pub fn laptop(&self, me: &str) -> Laptop {
+        Laptop::new(me, self.kubeconfig_of("developer"))
+    }
+
+    /// The laptop of somebody who has this Role of the namespace, or none at all.
+    #[must_use]
+    pub fn laptop_with_role(&self, me: &str, role: Option<&str>) -> Laptop {
+        let _ = self.apply(&self.account(me, role));
+        Laptop::new(me, self.kubeconfig_of(me))
+    }
+
+    fn kubeconfig_of(&self, account: &str) -> Value {
+        let token = self.kubectl(&["create", "token", account, "--duration=2h"]).succeeds().stdout;
+        let mut kubeconfig = self.kubeconfig.clone();
+        kubeconfig["users"][0]["user"] = json!({"token": token.trim()});
+        kubeconfig
+    }
+
+    /// One request from the pod `client`: `shop client …`.
+    #[must_use]
+    pub fn client(&self, args: &[&str]) -> Done {
+        self.start_client(args).ends(USUAL)
+    }
+
+    /// The same, while the story goes on.
+    #[must_use]
+    pub fn start_client(&self, args: &[&str]) -> Running {
+        let mut command = crate::place::admin();
+        let namespace = format!("--namespace={}", self.namespace);
+        command.args([&namespace, "exec", "deploy/client", "--", "shop", "client"]).args(args);
+        Running::start(format!("shop client {}", args.join(" ")), command, "")
+    }
+
+    /// Who answers a request to orders with these headers ("x-bridge=alice").
+    #[track_caller]
+    #[must_use]
+    pub fn who_answers(&self, headers: &[&str]) -> String {
+        let headers = headers.iter().flat_map(|header| ["--header", header]);
+        let args: Vec<&str> = ["http", "http://orders/whoami"].into_iter().chain(headers).collect();
+        let answer = self.client(&args).succeeds().stdout;
+        answer.trim().strip_prefix("orders ").map(str::to_owned).expect("orders NAME")
+    }
+
+    /// Callers in a pod of their own: `shop load …`. Returns when they have had their first answers.
+    #[must_use]
+    pub fn load(&self, name: &str, args: &[&str]) -> Load {
+        Load::start(&self.namespace, name, args)
+    }
+
+    /// All objects of the namespace, but for Events.
+    #[must_use]
+    pub fn objects(&self) -> Objects {
+        Objects::of(&self.namespace)
+    }
+
+    /// Waits until all objects are as they were.
+    ///
+    /// # Panics
+    ///
+    /// With the fields that differ.
+    pub fn is_again(&self, before: &Objects, within: Duration) {
+        self.is_again_but_for(before, "nothing", within);
+    }
+
+    /// The same, but for fields that begin with this.
+    ///
+    /// # Panics
+    ///
+    /// With the other fields that differ.
+    pub fn is_again_but_for(&self, before: &Objects, exception: &str, within: Duration) {
+        crate::eventually("all objects of the namespace are what they were", within, || {
+            let mut differences = before.compare(&self.objects());
+            differences.retain(|field| !field.starts_with(exception));
+            differences.is_empty().then_some(()).ok_or_else(|| differences.join("\n"))
+        });
+    }
+
+    /// The Service as it is, normalised as [`Objects`] are.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Value {
+        self.kubectl(&["get", "service", name, "-o", "json"]).succeeds().json()
+    }
+
+    /// The names of the agents' pods that are there and not about to go.
+    #[must_use]
+    pub fn agents(&self) -> Vec<String> {
+        let pods =
+            self.kubectl(&["get", "pods", "-l", "bridge.dev/stand-in", "-o", "json"]).succeeds().json();
+        let staying = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_null();
+        let pods = pods["items"].as_array().into_iter().flatten().filter(staying);
+        pods.filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let seen = self.kubectl(&["get", "pods,services,deployments,configmaps,secrets", "-o", "wide"]);
+            eprintln!("at the end of {}:\n{}", self.namespace, seen.stdout);
+        }
+        // Agents drain for half a minute, which is nobody's gain here.
+        let _ = self.kubectl(&["delete", "pods", "--all", "--grace-period=1", "--wait=false"]);
+        let _ = kubectl(&["delete", "namespace", &self.namespace, "--wait=false"]);
+    }
+}
+
+/// The admin's kubeconfig with this namespace; the user is to be replaced.
+fn kubeconfig(namespace: &str) -> Value {
+    let mut kubeconfig =
+        kubectl(&["config", "view", "--raw", "--minify", "--flatten", "-o", "json"]).succeeds().json();
+    kubeconfig["contexts"][0]["context"]["namespace"] = json!(namespace);
+    kubeconfig
+}

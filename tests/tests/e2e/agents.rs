@@ -1,0 +1,63 @@
+//! Pods of agents come and go while a Service is connected.
+
+use std::time::Duration;
+
+use bridge_tests::{Laptop, World, eventually};
+
+#[test]
+#[ignore = "needs a cluster: make test"]
+fn when_an_agent_goes_the_next_one_takes_over() {
+    // Given callers, and orders connected.
+    let world = World::new("agents");
+    let alice = world.laptop("alice");
+    let orders = alice.runs("orders");
+    let before = world.objects();
+    let load = |mode: &str| {
+        let args = ["--mode", mode, "--rate", "80", "--workers", "4", "--expect", "^orders orders-", "--url"];
+        world.load(mode, &[&args[..], &["http://orders/whoami"]].concat())
+    };
+    let (new, kept) = (load("new"), load("keepalive"));
+    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+
+    // When an agent is told to go, as at a node's drain.
+    let leaving = world.agents().first().expect("an agent").clone();
+    let _ = world.kubectl(&["delete", "pod", &leaving, "--wait=false"]).succeeds();
+    attended_by_others(&world, &alice, &leaving);
+
+    // Then no request has failed, and Alice's are routed.
+    assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "routed by the agents that are left");
+    new.goes_on(100);
+    kept.goes_on(100);
+    new.ends().none_failed("callers with new connections");
+    kept.ends().none_failed("callers with kept connections");
+
+    // When one dies at once, as any pod may.
+    let dying = world.agents().first().expect("an agent").clone();
+    let _ = world.kubectl(&["delete", "pod", &dying, "--grace-period=0", "--force"]).succeeds();
+
+    // Then routing comes back, and nothing is left behind at the end.
+    attended_by_others(&world, &alice, &dying);
+    eventually("Alice's requests are routed again", Duration::from_secs(10), || {
+        let answer =
+            world.client(&["http", "http://orders/whoami", "--header", "x-bridge=alice", "--timeout", "2s"]);
+        answer.stdout.contains(&orders.name).then_some(()).ok_or_else(|| answer.to_string())
+    });
+    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
+    world.is_again(&before, Duration::from_secs(60));
+}
+
+/// Waits until all agents that are to stay have a tunnel, and the one that goes is not counted on.
+fn attended_by_others(world: &World, alice: &Laptop, gone: &str) {
+    eventually("tunnels to all agents that stay", Duration::from_secs(20), || {
+        let staying = world.agents();
+        let session = alice.session();
+        let attended = |pod: &String| {
+            let agents = session["agents"].as_array().into_iter().flatten();
+            agents.into_iter().any(|agent| agent["pod"] == pod.as_str() && agent["attended"] == true)
+        };
+        let enough = staying.len() >= 2 && !staying.iter().any(|pod| pod == gone);
+        (enough && staying.iter().all(attended))
+            .then_some(())
+            .ok_or_else(|| format!("{staying:?}: {session}"))
+    });
+}

@@ -1,0 +1,92 @@
+//! Large bodies, up and down, through requests and through opaque connections: nothing is lost, and memory has a bound.
+
+use bridge_tests::laptop::peak;
+use bridge_tests::place::in_node;
+use bridge_tests::{World, soak};
+
+/// What no agent or daemon may ever hold.
+const BOUND: u64 = 128 << 20;
+
+#[test]
+#[ignore = "needs a cluster: make test"]
+fn bulk_arrives_whole_and_memory_is_bounded() {
+    let bytes = if soak() { "1073741824" } else { "67108864" };
+    let patience = "240s";
+    let world = World::with("bulk", &["stock", "orders", "client"]);
+    let alice = world.laptop("alice");
+    let orders = alice.runs("orders");
+    let stock = alice.runs("stock");
+
+    // Given the hash of what a pod sends, without anybody connected.
+    let url = format!("http://orders/bytes?n={bytes}&seed=7");
+    let hash = world.client(&["http", &url, "--sha", "--timeout", patience]).succeeds().stdout;
+    let (hash, _) = hash.trim().split_once(' ').expect("HASH BYTES");
+
+    // When the same goes down and up through a routed request, it is the same.
+    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+    let hers = ["--header", "x-bridge=alice", "--timeout", patience];
+    let down = world.client(&[&["http", &url, "--sha"][..], &hers].concat()).succeeds();
+    assert_eq!(down.stdout.trim(), format!("{hash} {bytes}"), "down through a routed request");
+    let send = format!("{bytes},7");
+    let sink = ["http", "http://orders/sink", "--method", "PUT", "--send", &send];
+    let up = world.client(&[&sink[..], &hers].concat()).succeeds();
+    assert_eq!(up.json()["sha256"], hash, "up through a routed request: {up}");
+    assert_eq!(up.json()["answered_by"], orders.name.as_str(), "it was the laptop's");
+    // And so it is for everybody else, past the laptop.
+    let others = world.client(&[&sink[..], &["--timeout", patience]].concat()).succeeds();
+    assert_eq!(others.json()["sha256"], hash, "up to the pods, through an agent: {others}");
+
+    // When it goes through an opaque connection, to the pods and to the laptop, it is the same.
+    let opaque = |place: &str, name: &str| {
+        let transfer = |command: &str| {
+            let args = ["stock", "stock:7070", command, bytes, "7", "--timeout", patience];
+            world.client(&args).succeeds()
+        };
+        let (down, up) = (transfer("SEND"), transfer("SINK"));
+        assert_eq!(
+            down.stdout.trim(),
+            format!("{hash} {bytes}"),
+            "down through an opaque connection, {place}"
+        );
+        assert!(
+            up.stdout.starts_with(&format!("{hash} {bytes} {name}")),
+            "up through an opaque connection, {place}: {up}"
+        );
+        (down.took, up.took)
+    };
+    let port = stock.port.to_string();
+    let _ = alice.bridge(&["connect", "stock", "--port", &port]).succeeds();
+    let to_pods = opaque("to the pods", "stock-");
+    let _ = alice.bridge(&["connect", "stock", "--everything", "--port", &port]).succeeds();
+    let to_laptop = opaque("to the laptop", &stock.name);
+
+    // Then agents and daemon have never held more than their bound.
+    let daemon = alice.daemon_peak();
+    let agents = world.agents();
+    let peaks: Vec<u64> = agents.iter().filter_map(|pod| agent_peak(&world, pod)).collect();
+    let mebibytes = |bytes: &u64| format!("{:.1} MiB", *bytes as f64 / f64::from(1 << 20));
+    println!(
+        "{bytes} bytes; down, up (with kubectl exec and its hash): routed {:.2?}, {:.2?}; opaque to pods {:.2?}, {:.2?}; opaque to the laptop {:.2?}, {:.2?}",
+        down.took, up.took, to_pods.0, to_pods.1, to_laptop.0, to_laptop.1
+    );
+    println!(
+        "most memory: daemon {}, agents {:?}",
+        mebibytes(&daemon),
+        peaks.iter().map(mebibytes).collect::<Vec<_>>()
+    );
+    assert!(daemon <= BOUND, "the daemon held {daemon} bytes");
+    assert!(peaks.iter().all(|peak| *peak <= BOUND), "the agents held {peaks:?} bytes");
+    assert!(peaks.len() == agents.len() || bridge_tests::place::context().is_some(), "{agents:?}: {peaks:?}");
+    let _ = alice.bridge(&["disconnect", "--all"]).succeeds();
+}
+
+/// The most memory that an agent has held. None where its node cannot be entered.
+fn agent_peak(world: &World, pod: &str) -> Option<u64> {
+    let uid = world.kubectl(&["get", "pod", pod, "-o", "jsonpath={.metadata.uid}"]).succeeds().stdout;
+    // The pause container of the pod is not its agent.
+    let script = format!(
+        "for c in $(grep -l 'pod{}' /proc/[0-9]*/cgroup); do s=${{c%cgroup}}status; grep -q '^Name:.pause' $s || cat $s; done",
+        uid.trim()
+    );
+    peak(&in_node(&script)?.succeeds().stdout)
+}

@@ -1,0 +1,65 @@
+//! Several developers at one Service, and a laptop on which nothing listens.
+
+use std::time::Duration;
+
+use bridge_tests::World;
+
+#[test]
+#[ignore = "needs a cluster: make test"]
+fn two_developers_share_a_service_and_none_takes_what_is_another_s() {
+    let world = World::new("two");
+    let before = world.objects();
+    let (alice, bob) = (world.laptop("alice"), world.laptop("bob"));
+    let (hers, his) = (alice.runs("orders"), bob.runs("orders"));
+
+    // When both connect with their own headers, both are served, by one stand-in.
+    let _ = alice.bridge(&["connect", "orders", "--port", &hers.for_port("http")]).succeeds();
+    let _ = bob.bridge(&["connect", "orders", "--port", &his.for_port("http")]).succeeds();
+    assert_eq!(world.who_answers(&["x-bridge=alice"]), hers.name);
+    assert_eq!(world.who_answers(&["x-bridge=bob"]), his.name);
+    assert_eq!(world.who_answers(&["x-bridge=alice", "x-bridge=bob"]), hers.name, "the oldest session first");
+    assert!(world.who_answers(&["x-bridge=carol"]).starts_with("orders-"));
+    assert_eq!(alice.session()["standIn"], bob.session()["standIn"], "one stand-in");
+    let listed = bob.bridge(&["list"]).succeeds();
+    assert!(listed.stdout.contains("alice") && listed.stdout.contains("bob"), "{listed}");
+
+    // When Carol wants what is Alice's, she is told whose it is, and nothing changes.
+    let carol = world.laptop("carol");
+    let asked =
+        carol.bridge(&["connect", "orders", "--header", "x-bridge=alice", "--port", &his.for_port("http")]);
+    asked.fails(6, "alice");
+    assert_eq!(world.who_answers(&["x-bridge=alice"]), hers.name);
+
+    // When Alice goes, Bob's session goes on; when he goes too, everything is as before.
+    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
+    assert!(world.who_answers(&["x-bridge=alice"]).starts_with("orders-"));
+    assert_eq!(world.who_answers(&["x-bridge=bob"]), his.name, "Bob's session goes on");
+    let _ = bob.bridge(&["disconnect", "orders"]).succeeds();
+    world.is_again(&before, Duration::from_secs(60));
+}
+
+#[test]
+#[ignore = "needs a cluster: make test"]
+fn where_nothing_listens_the_developer_is_told_or_the_origin_answers() {
+    let world = World::new("deaf");
+    let alice = world.laptop("alice");
+    let orders = alice.runs("orders");
+    let port = orders.for_port("http");
+    let (number, name) = (orders.port.to_string(), orders.name.clone());
+    drop(orders);
+
+    // When nothing listens on the local port, connect warns and works …
+    let warned = alice.bridge(&["connect", "orders", "--port", &port]).succeeds();
+    assert!(warned.stderr.contains(&number) && warned.stderr.contains("503"), "expected a warning: {warned}");
+    // … and Alice's requests are answered with a sentence that names session, port and what to do.
+    let told = world.client(&["http", "http://orders/whoami", "--header", "x-bridge=alice"]);
+    told.fails(1, "503");
+    assert!(told.stderr.contains(&number) && told.stderr.contains("alice"), "expected who and where: {told}");
+    assert!(world.who_answers(&[]).starts_with("orders-"), "others notice nothing");
+
+    // When she prefers the origin then, it answers.
+    let _ = alice.bridge(&["connect", "orders", "--port", &port, "--fallback", "origin"]).succeeds();
+    let answerer = world.who_answers(&["x-bridge=alice"]);
+    assert!(answerer.starts_with("orders-"), "expected the origin in place of {name}: {answerer}");
+    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
+}

@@ -1,0 +1,111 @@
+//! The daemon is killed: others notice nothing, and what is half done is mended.
+
+use std::time::{Duration, Instant};
+
+use bridge_tests::{Laptop, Load, Local, World, eventually, pause, soak};
+
+#[test]
+#[ignore = "needs a cluster: make test"]
+fn a_killed_daemon_costs_nobody_a_request_and_the_next_connect_works_at_once() {
+    // Given callers, and orders connected.
+    let world = World::new("killed");
+    let alice = world.laptop("alice");
+    let orders = alice.runs("orders");
+    let before = world.objects();
+    let (new, kept) = (others(&world, "new"), others(&world, "keepalive"));
+    let connect = ["connect", "orders", "--port", &orders.for_port("http")];
+    let _ = alice.bridge(&connect).succeeds();
+    let args =
+        ["--mode", "new", "--rate", "20", "--header", "x-bridge=alice", "--url", "http://orders/whoami"];
+    let hers = world.load("hers", &args);
+    assert!(hers.so_far().answered_by(&orders.name) > 0, "expected the laptop to answer: {}", hers.so_far());
+
+    // When the daemon is killed.
+    assert!(alice.kill_daemon(), "expected a daemon");
+    hers.goes_on(40);
+
+    // Then Alice's requests are the origin's within a second.
+    let report = hers.ends();
+    println!(
+        "after SIGKILL: {} of her requests failed within {:.2} s, the slowest answer took {:.0} ms",
+        report.failed(),
+        report.trouble_s(),
+        report.slowest_ms()
+    );
+    assert!(report.trouble_s() <= 1.0, "expected at most 1 s of trouble: {report}");
+    assert!(report.slowest_ms() <= 1000.0, "expected each answer within 1 s: {report}");
+    assert!(world.who_answers(&["x-bridge=alice"]).starts_with("orders-"), "the origin answers");
+
+    // And the next connect works at once, on the stand-in that is there.
+    let again = alice.bridge(&connect).succeeds();
+    println!("connecting after SIGKILL took {:.2} s", again.took.as_secs_f64());
+    assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "connected again");
+
+    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
+    new.ends().none_failed("callers with new connections");
+    kept.ends().none_failed("callers with kept connections");
+    world.is_again(&before, Duration::from_secs(60));
+}
+
+#[test]
+#[ignore = "needs a cluster: make test"]
+fn what_a_kill_leaves_half_done_is_mended_by_clean_or_the_next_connect() {
+    let world = World::new("halfway");
+    let alice = world.laptop("alice");
+    let orders = alice.runs("orders");
+    let before = world.objects();
+    let (new, kept) = (others(&world, "new"), others(&world, "keepalive"));
+
+    // When the daemon is killed at any moment of a connect or a disconnect,
+    // then clean, from the annotation alone, or the next connect puts things right.
+    let moments: &[u64] =
+        if soak() { &[0, 50, 100, 200, 300, 500, 700, 900, 1200, 1600] } else { &[100, 500, 900] };
+    for (turn, moment) in moments.iter().map(|ms| Duration::from_millis(*ms)).enumerate() {
+        killed_while_connecting(&alice, &orders, moment);
+        mend(&world, &alice, &orders, turn % 2 == 0);
+        killed_while_disconnecting(&alice, &orders, moment / 4);
+        mend(&world, &alice, &orders, turn % 2 == 1);
+    }
+
+    new.ends().none_failed("callers with new connections");
+    kept.ends().none_failed("callers with kept connections");
+    world.is_again(&before, Duration::from_secs(60));
+}
+
+fn killed_while_connecting(alice: &Laptop, orders: &Local, moment: Duration) {
+    let connecting = alice.start_bridge(&["connect", "orders", "--port", &orders.for_port("http")]);
+    let begun = Instant::now();
+    eventually("the command starts a daemon", Duration::from_secs(5), || {
+        alice.daemon().map(drop).ok_or("there is none".to_owned())
+    });
+    pause(moment.saturating_sub(begun.elapsed()));
+    alice.kill_daemon();
+    // It was done before, or says that the daemon is gone.
+    let _ = connecting.ends(Duration::from_secs(20));
+}
+
+fn killed_while_disconnecting(alice: &Laptop, orders: &Local, moment: Duration) {
+    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+    let disconnecting = alice.start_bridge(&["disconnect", "orders"]);
+    pause(moment);
+    alice.kill_daemon();
+    let _ = disconnecting.ends(Duration::from_secs(20));
+}
+
+fn mend(world: &World, alice: &Laptop, orders: &Local, by_clean: bool) {
+    if by_clean {
+        let _ = alice.bridge(&["clean"]).succeeds();
+    } else {
+        let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+        assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "the next connect works");
+        let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
+    }
+    let service = world.service("orders");
+    assert_eq!(service["spec"]["selector"]["app"], "orders", "mended, the Service has its own selector");
+    assert!(world.who_answers(&["x-bridge=alice"]).starts_with("orders-"), "mended, the origin answers");
+}
+
+fn others(world: &World, mode: &str) -> Load {
+    let args = ["--mode", mode, "--rate", "80", "--workers", "4", "--expect", "^orders orders-", "--url"];
+    world.load(mode, &[&args[..], &["http://orders/whoami"]].concat())
+}

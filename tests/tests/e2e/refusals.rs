@@ -1,0 +1,165 @@
+//! What cannot be connected: one sentence that says what to do, an exit code, and a cluster that is as it was.
+
+use std::time::Duration;
+
+use bridge_tests::{Laptop, World};
+use serde_json::json;
+
+#[test]
+#[ignore = "needs a cluster: make test"]
+fn what_cannot_be_connected_is_refused_with_a_reason_and_nothing_changes() {
+    let world = World::with("refused", &["orders"]);
+    let _ = world.apply(SERVICES);
+    let alice = world.laptop("alice");
+    let before = world.objects();
+    let refused = |args: &[&str], code: i32, reasons: &[&str]| {
+        let done = alice.bridge(&[&["connect"], args].concat());
+        for reason in reasons {
+            done.fails(code, reason);
+        }
+    };
+
+    refused(&["order"], 3, &["\"order\"", "did you mean orders"]);
+    refused(&["orders", "-n", "shoq-of-nobody"], 4, &["shoq-of-nobody"]);
+    refused(&["outside"], 3, &["example.com"]);
+    refused(&["headless"], 3, &["headless", "cluster address"]);
+    refused(&["unselected"], 3, &["no selector"]);
+    refused(&["sticky"], 3, &["ClientIP"]);
+    refused(&["local"], 3, &["internalTrafficPolicy: Local"]);
+    refused(&["datagrams"], 3, &["53/UDP", "not TCP"]);
+    refused(&["empty"], 3, &["no pod", "app=nobody"]);
+    refused(&["several"], 3, &["80 (http)", "81 (more)", "--port LOCAL:REMOTE"]);
+    refused(&["orders", "--port", "3000:grpc"], 3, &["\"grpc\"", "80"]);
+    refused(&["deploy/nothing"], 3, &["Deployment", "\"nothing\""]);
+    refused(&["orders", "--port", "99999"], 2, &["99999"]);
+
+    // In the list, the reasons stand beside the names.
+    let listed = alice.bridge(&["list"]).succeeds();
+    for reason in ["external name", "headless", "no selector", "ClientIP", "not TCP", "no pods"] {
+        assert!(listed.stdout.contains(reason), "expected {reason:?}: {listed}");
+    }
+    assert_eq!(before.compare(&world.objects()), [""; 0], "expected that nothing has changed");
+}
+
+#[test]
+#[ignore = "needs a cluster: make test"]
+fn what_the_cluster_refuses_half_way_is_undone() {
+    let world = World::with("undone", &["orders"]);
+    let alice = world.laptop("alice");
+
+    // A policy that names the origin's labels would not apply to the stand-in.
+    let _ = world.apply(&json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "only-orders"},
+        "spec": {"podSelector": {"matchLabels": {"app": "orders"}}, "policyTypes": ["Ingress"], "ingress": [{}]}}).to_string());
+    let before = world.objects();
+    alice.bridge(&["connect", "orders"]).fails(3, "only-orders");
+    assert_eq!(before.compare(&world.objects()), [""; 0], "expected that nothing has changed");
+    let _ = world.kubectl(&["delete", "networkpolicy", "only-orders"]).succeeds();
+
+    // A quota that leaves no room for the stand-in's pods: known only once it is tried.
+    let _ = world.apply(
+        &json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "tight"},
+        "spec": {"hard": {"pods": "2"}}})
+        .to_string(),
+    );
+    let before = world.objects();
+    let refused = alice.bridge(&["connect", "orders"]);
+    refused.fails(7, "exceeded quota");
+    println!("refused by the quota after {:.1} s", refused.took.as_secs_f64());
+    world.is_again(&before, Duration::from_secs(10));
+    let _ = world.kubectl(&["delete", "resourcequota", "tight"]).succeeds();
+
+    // Without the right to make the Deployment, what was made before is taken away again.
+    rights_are_named(&world);
+    the_api_server_is_named(&world, &alice);
+}
+
+fn rights_are_named(world: &World) {
+    let nobody = world.laptop_with_role("nobody", None);
+    let almost = almost_a_developer(world);
+    let before = world.objects();
+    let refused = nobody.bridge(&["connect", "orders"]);
+    refused.fails(4, "services");
+    refused.fails(4, "get");
+    refused.fails(4, "rbac-developer.yaml");
+
+    let refused = almost.bridge(&["connect", "orders"]);
+    refused.fails(4, "create");
+    refused.fails(4, "deployments");
+    world.is_again(&before, Duration::from_secs(10));
+    let doctor = almost.bridge(&["doctor"]);
+    assert!(format!("{doctor}").contains("create deployments"), "expected what is missing: {doctor}");
+}
+
+/// Somebody with all of the developer's rights but one.
+fn almost_a_developer(world: &World) -> Laptop {
+    let mut role = world.kubectl(&["get", "role", "bridge-developer", "-o", "json"]).succeeds().json();
+    role["metadata"] = json!({"name": "almost"});
+    for rule in role["rules"].as_array_mut().into_iter().flatten() {
+        if rule["resources"][0] == "deployments" {
+            rule["verbs"].as_array_mut().expect("verbs").retain(|verb| verb != "create");
+        }
+    }
+    let _ = world.apply(&role.to_string());
+    world.laptop_with_role("almost", Some("almost"))
+}
+
+fn the_api_server_is_named(world: &World, alice: &Laptop) {
+    let before = world.objects();
+    let right = alice.kubeconfig();
+    let mut nowhere = right.clone();
+    nowhere["clusters"][0]["cluster"]["server"] = json!("https://127.0.0.1:1");
+    alice.write_kubeconfig(&nowhere);
+    alice.bridge(&["connect", "orders"]).fails(5, "https://127.0.0.1:1");
+
+    let mut expired = right.clone();
+    expired["users"][0]["user"] = json!({"token": "expired"});
+    alice.write_kubeconfig(&expired);
+    alice.bridge(&["connect", "orders"]).fails(4, "does not accept your credentials");
+    alice.write_kubeconfig(&right);
+    assert_eq!(before.compare(&world.objects()), [""; 0], "expected that nothing has changed");
+}
+
+const SERVICES: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: outside}
+spec: {type: ExternalName, externalName: example.com}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: headless}
+spec: {clusterIP: None, selector: {app: orders}, ports: [{port: 80, targetPort: http}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: unselected}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: sticky}
+spec: {sessionAffinity: ClientIP, selector: {app: orders}, ports: [{port: 80, targetPort: http}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: local}
+spec: {internalTrafficPolicy: Local, selector: {app: orders}, ports: [{port: 80, targetPort: http}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: datagrams}
+spec: {selector: {app: orders}, ports: [{port: 53, protocol: UDP}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: empty}
+spec: {selector: {app: nobody}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: several}
+spec:
+  selector: {app: orders}
+  ports: [{name: http, port: 80, targetPort: http}, {name: more, port: 81, targetPort: http}]
+";
