@@ -304,7 +304,7 @@ fn the_deployment() {
             command:
             - /bridge.dev/program/loader
             args:
-            - "--listen"
+            - --listen
             - "7391"
             - /bridge.dev/program/agent.zst
             - /bridge.dev/run/agent
