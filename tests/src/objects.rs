@@ -14,6 +14,14 @@ use crate::place::kubectl;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Objects(BTreeMap<String, Value>);
 
+/// Which differences are left out of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum But {
+    Nothing,
+    /// What is on its way out with a stand-in that drains: its pods, and what was handed over to them.
+    Draining,
+}
+
 impl Objects {
     pub(crate) fn of(namespace: &str) -> Self {
         let listed = kubectl(&["get", resources(), &format!("--namespace={namespace}"), "-o", "json"])
@@ -34,7 +42,7 @@ impl Objects {
 
     /// What is different now, one line for each field.
     #[must_use]
-    pub fn compare(&self, now: &Self) -> Vec<String> {
+    pub fn compare(&self, now: &Self, but: But) -> Vec<String> {
         let mut differences = Vec::new();
         for (name, before) in &self.0 {
             match now.0.get(name) {
@@ -42,9 +50,33 @@ impl Objects {
                 None => differences.push(format!("{name} is gone")),
             }
         }
-        let new = now.0.keys().filter(|name| !self.0.contains_key(*name));
-        differences.extend(new.map(|name| format!("{name} is new")));
+        let new = now.0.iter().filter(|(name, _)| !self.0.contains_key(*name));
+        let new = new.filter(|(_, object)| but == But::Nothing || !drains(object));
+        differences.extend(new.map(|(name, _)| format!("{name} is new")));
         differences
+    }
+
+    /// One of them.
+    ///
+    /// # Panics
+    ///
+    /// If it is not there.
+    #[must_use]
+    pub fn only(&self, name: &str) -> Self {
+        let object = self.0.get(name).unwrap_or_else(|| panic!("no {name}")).clone();
+        Self(BTreeMap::from([(name.to_owned(), object)]))
+    }
+
+    /// All but one.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Self {
+        Self(
+            self.0
+                .iter()
+                .filter(|(key, _)| *key != name)
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+        )
     }
 }
 
@@ -62,6 +94,17 @@ fn resources() -> &'static str {
         };
         known.lines().filter(|name| !left_out(name)).collect::<Vec<_>>().join(",")
     })
+}
+
+/// Whether an object goes by itself when the last pod of a stand-in has gone.
+fn drains(object: &Value) -> bool {
+    let metadata = &object["metadata"];
+    let labels = &metadata["labels"];
+    let origin = labels["kubernetes.io/service-name"].as_str().is_some_and(|name| name.ends_with("-origin"));
+    let owners = metadata["ownerReferences"].as_array();
+    let handed_over = owners.is_some_and(|owners| owners.iter().any(|owner| owner["kind"] == "Pod"));
+    let ours = !labels["bridge.dev/stand-in"].is_null();
+    origin || (ours && (handed_over || !metadata["deletionTimestamp"].is_null()))
 }
 
 fn normalise(object: &mut Value) {

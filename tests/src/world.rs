@@ -1,6 +1,7 @@
 //! A namespace of its own for a test: Pod Security `restricted`, the sample application (or parts of it), and developers
 //! with the Role of `deploy/rbac-developer.yaml` and nothing else.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::laptop::Laptop;
 use crate::load::Load;
-use crate::objects::Objects;
+use crate::objects::{But, Objects};
 use crate::place::{file, kubectl, kubectl_with, shop_image};
 use crate::process::{Done, Running, USUAL};
 
@@ -165,20 +166,43 @@ impl World {
     ///
     /// With the fields that differ.
     pub fn is_again(&self, before: &Objects, within: Duration) {
-        self.is_again_but_for(before, "nothing", within);
+        self.is_again_but(before, But::Nothing, within);
     }
 
-    /// The same, but for fields that begin with this.
+    /// The same, when a Service was given back. A stand-in drains for half a minute at least, so only `make soak` waits
+    /// for the last of it everywhere.
     ///
     /// # Panics
     ///
-    /// With the other fields that differ.
-    pub fn is_again_but_for(&self, before: &Objects, exception: &str, within: Duration) {
+    /// With the fields that differ.
+    pub fn is_given_back(&self, before: &Objects) {
+        match crate::soak() {
+            true => self.is_again(before, Duration::from_secs(60)),
+            false => self.is_again_but(before, But::Draining, Duration::from_secs(10)),
+        }
+    }
+
+    fn is_again_but(&self, before: &Objects, but: But, within: Duration) {
         crate::eventually("all objects of the namespace are what they were", within, || {
-            let mut differences = before.compare(&self.objects());
-            differences.retain(|field| !field.starts_with(exception));
-            differences.is_empty().then_some(()).ok_or_else(|| differences.join("\n"))
+            let differences = before.compare(&self.objects(), but);
+            if differences.is_empty() {
+                return Ok(());
+            }
+            // A look at all objects is work for the cluster.
+            crate::pause(Duration::from_millis(500));
+            Err(differences.join("\n"))
         });
+    }
+
+    /// Goes on only if nothing has changed.
+    ///
+    /// # Panics
+    ///
+    /// With the fields that differ.
+    #[track_caller]
+    pub fn is_unchanged(&self, before: &Objects) {
+        let differences = before.compare(&self.objects(), But::Nothing);
+        assert!(differences.is_empty(), "expected that nothing has changed:\n{}", differences.join("\n"));
     }
 
     /// The Service as it is, normalised as [`Objects`] are.
@@ -212,8 +236,9 @@ impl Drop for World {
 
 /// The admin's kubeconfig with this namespace; the user is to be replaced.
 fn kubeconfig(namespace: &str) -> Value {
-    let mut kubeconfig =
-        kubectl(&["config", "view", "--raw", "--minify", "--flatten", "-o", "json"]).succeeds().json();
+    static ADMIN: OnceLock<Value> = OnceLock::new();
+    let view = ["config", "view", "--raw", "--minify", "--flatten", "-o", "json"];
+    let mut kubeconfig = ADMIN.get_or_init(|| kubectl(&view).succeeds().json()).clone();
     kubeconfig["contexts"][0]["context"]["namespace"] = json!(namespace);
     kubeconfig
 }

@@ -43,7 +43,7 @@ fn when_an_agent_goes_the_next_one_takes_over() {
         answer.stdout.contains(&orders.name).then_some(()).ok_or_else(|| answer.to_string())
     });
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
-    world.is_again(&before, Duration::from_secs(60));
+    world.is_given_back(&before);
 }
 
 /// Waits until all agents that are to stay have a tunnel, and the one that goes is not counted on.

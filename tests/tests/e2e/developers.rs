@@ -1,7 +1,5 @@
 //! Several developers at one Service, and a laptop on which nothing listens.
 
-use std::time::Duration;
-
 use bridge_tests::World;
 
 #[test]
@@ -35,7 +33,7 @@ fn two_developers_share_a_service_and_none_takes_what_is_another_s() {
     assert!(world.who_answers(&["x-bridge=alice"]).starts_with("orders-"));
     assert_eq!(world.who_answers(&["x-bridge=bob"]), his.name, "Bob's session goes on");
     let _ = bob.bridge(&["disconnect", "orders"]).succeeds();
-    world.is_again(&before, Duration::from_secs(60));
+    world.is_given_back(&before);
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn a_killed_daemon_costs_nobody_a_request_and_the_next_connect_works_at_once() {
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
     new.ends().none_failed("callers with new connections");
     kept.ends().none_failed("callers with kept connections");
-    world.is_again(&before, Duration::from_secs(60));
+    world.is_given_back(&before);
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn what_a_kill_leaves_half_done_is_mended_by_clean_or_the_next_connect() {
 
     new.ends().none_failed("callers with new connections");
     kept.ends().none_failed("callers with kept connections");
-    world.is_again(&before, Duration::from_secs(60));
+    world.is_given_back(&before);
 }
 
 fn killed_while_connecting(alice: &Laptop, orders: &Local, moment: Duration) {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use bridge_tests::objects::But;
 use bridge_tests::place::kubectl_with;
-use bridge_tests::{Laptop, Local, World, eventually};
+use bridge_tests::{Laptop, Load, Local, World, eventually};
 
 #[test]
 #[ignore = "needs a cluster: make test"]
@@ -13,45 +14,61 @@ fn applying_the_original_manifest_gives_the_traffic_to_the_origin_and_status_say
     let alice = world.laptop("alice");
     let orders = alice.runs("orders");
     let before = world.objects();
-    let load = |name: &str, mode: &str| {
-        let args = ["--mode", mode, "--rate", "80", "--workers", "4", "--expect", "^orders orders-", "--url"];
-        world.load(name, &[&args[..], &["http://orders/whoami"]].concat())
-    };
-    let (new, kept) = (load("new", "new"), load("kept", "keepalive"));
+    let (new, kept) = (others(&world, "new"), others(&world, "keepalive"));
     let connect = ["connect", "orders", "--port", &orders.for_port("http")];
-
-    // When somebody applies the Service's original manifest as kubectl does by default.
     let _ = alice.bridge(&connect).succeeds();
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
-    let _ = world.apply(&world.manifest("orders"));
 
-    // Then all traffic is the origin's, and status says what happened.
+    // When somebody applies the Service's original manifest as kubectl does by default,
+    // then all traffic is the origin's, and status says what happened.
+    let _ = world.apply(&manifest(&world));
     let detail = the_origin_has_it_all(&world, &alice);
     assert!(detail.contains("kubectl"), "expected who did it in: {detail}");
 
-    // When Alice connects again, it is hers once more; and when a GitOps tool forces its own, it is the origin's again.
+    // When Alice connects again, it is hers once more; given back, the Service is what it was.
     let _ = alice.bridge(&connect).succeeds();
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "connecting again takes it over again");
+    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
+    world.is_given_back(&before);
+
+    // When a GitOps tool, whose Service it is now, forces its own while Alice is connected, it is the same.
+    apply_server_side(&world);
+    let its = world.objects().only("Service/orders");
+    let _ = alice.bridge(&connect).succeeds();
+    assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
     apply_server_side(&world);
     let detail = the_origin_has_it_all(&world, &alice);
     assert!(detail.contains("gitops"), "expected who did it in: {detail}");
-
-    // Then disconnecting leaves the manifest's Service, and no request has failed.
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
+
+    // Then the Service is as that tool had left it, nothing else has changed, and no request has failed.
+    let after = world.objects();
+    let differences = its.compare(&after.only("Service/orders"), But::Nothing);
+    assert!(differences.is_empty(), "expected the tool's Service:\n{}", differences.join("\n"));
+    let differences =
+        before.without("Service/orders").compare(&after.without("Service/orders"), But::Draining);
+    assert!(differences.is_empty(), "expected that nothing else has changed:\n{}", differences.join("\n"));
     new.goes_on(50);
     new.ends().none_failed("callers with new connections");
     kept.ends().none_failed("callers with kept connections");
-    // Who owns which field is what the appliers have made it; all else is what it was.
-    world.is_again_but_for(&before, "Service/orders.metadata", Duration::from_secs(60));
-    let annotations = world.service("orders")["metadata"]["annotations"].clone();
-    assert!(!annotations.to_string().contains("bridge.dev"), "expected no annotation of ours: {annotations}");
+}
+
+fn others(world: &World, mode: &str) -> Load {
+    let args = ["--mode", mode, "--rate", "80", "--workers", "4", "--expect", "^orders orders-", "--url"];
+    world.load(mode, &[&args[..], &["http://orders/whoami"]].concat())
+}
+
+/// The Service alone.
+fn manifest(world: &World) -> String {
+    let all = world.manifest("orders");
+    all.split("---\n").find(|document| document.contains("kind: Service\n")).expect("a Service").to_owned()
 }
 
 fn apply_server_side(world: &World) {
     let namespace = format!("--namespace={}", world.namespace);
     let forced =
         ["apply", &namespace, "--server-side", "--force-conflicts", "--field-manager=gitops", "-f", "-"];
-    let _ = kubectl_with(&forced, &world.manifest("orders")).succeeds();
+    let _ = kubectl_with(&forced, &manifest(world)).succeeds();
 }
 
 /// Waits for what has happened to arrive, and returns what status says of it.
@@ -94,7 +111,7 @@ fn rolling_the_origin_out_fails_no_request_and_stays_routed() {
     assert_eq!(session["state"], "routing", "{session}");
 }
 
-fn the_developer_s_load(world: &World, orders: &Local) -> bridge_tests::Load {
+fn the_developer_s_load(world: &World, orders: &Local) -> Load {
     let answered = format!("^orders {}", orders.name);
     let args =
         ["--mode", "new", "--rate", "20", "--header", "x-bridge=alice", "--expect", &answered, "--url"];
