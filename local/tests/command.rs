@@ -176,7 +176,6 @@ fn a_wrong_line_is_a_usage_error() {
         (&["connect", "x", "--me", "root"], "says nothing about who you are"),
         (&["connect", "x", "--replicas", "0"], "1..=100"),
         (&["disconnect", "x", "--all"], "cannot be used with"),
-        (&["disconnect", "--wait", "--now"], "cannot be used with"),
         (&["status", "-o", "xml"], "possible values"),
         (&["logs"], "required"),
         (&["conect"], "connect"),

@@ -29,7 +29,8 @@ pub const READY_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct Claimed {
     pub attachment: Attachment,
-    pub service: Service,
+    /// A stand-in that this one replaces, as it did not fit the Service any more: to be retired.
+    pub stale: Option<String>,
 }
 
 /// Writes a claim at the Service: into the attachment that is there, else into `fresh`, which the caller makes of the
@@ -56,7 +57,11 @@ pub async fn claim(
         })?;
         let change = json!({"metadata": {"annotations": {ATTACHMENT: attachment.to_annotation()}}});
         match patch(cluster, &now, change).await {
-            Ok(service) => return Ok(Claimed { attachment, service }),
+            Ok(_) => {
+                let before = Attachment::of(&now)?.map(|before| before.stand_in);
+                let stale = before.filter(|stand_in| *stand_in != attachment.stand_in);
+                return Ok(Claimed { attachment, stale });
+            }
             Err(ClusterError::Conflict { .. }) => {}
             Err(error) => return Err(error),
         }

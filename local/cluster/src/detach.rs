@@ -64,6 +64,23 @@ pub async fn release(
     }
 }
 
+/// Gives the selector back and nothing else: for a Service that has got ports which the stand-in does not know.
+///
+/// # Errors
+///
+/// Those of the calls.
+pub async fn lead_back(cluster: &Cluster, service: &str, stand_in: &str) -> Result<(), ClusterError> {
+    loop {
+        let now = read(cluster, service).await?;
+        let in_place = Attachment::of(&now)?.filter(|a| a.stand_in == stand_in && a.is_in_place(&now));
+        let Some(attachment) = in_place else { return Ok(()) };
+        match patch(cluster, &now, json!({"spec": {"selector": attachment.original}})).await {
+            Err(ClusterError::Conflict { .. }) => {}
+            done => return done.map(drop),
+        }
+    }
+}
+
 /// The change that puts the Service back: the annotation goes; the selector too, if it is still exactly ours.
 fn given_back(now: &Service, attachment: &Attachment) -> Value {
     let mut change = json!({"metadata": {"annotations": {ATTACHMENT: null}}});

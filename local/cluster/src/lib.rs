@@ -13,6 +13,7 @@ pub mod clean;
 pub mod client;
 pub mod detach;
 pub mod error;
+pub mod events;
 pub mod logs;
 mod nearest;
 pub mod obstacles;

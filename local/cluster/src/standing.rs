@@ -12,6 +12,8 @@ pub enum Standing {
     InPlace,
     /// It has another selector; the field manager that set it, if that is known.
     Reset { by: Option<String> },
+    /// It has ports for which no agent listens; it may lead there all the same.
+    OtherPorts,
     /// It is attached to another stand-in, or to none.
     Removed,
     /// There is no such Service any more.
@@ -27,10 +29,10 @@ pub fn standing(service: Option<&Service>, stand_in: &str) -> Standing {
     match Attachment::of(service) {
         Err(error) => Standing::Unreadable(error.to_string()),
         Ok(Some(attachment)) if attachment.stand_in == stand_in => {
-            if attachment.is_in_place(service) {
-                Standing::InPlace
-            } else {
-                Standing::Reset { by: last_to_select(service) }
+            match (attachment.is_in_place(service), attachment.has_ports_of(service)) {
+                (_, false) => Standing::OtherPorts,
+                (true, true) => Standing::InPlace,
+                (false, true) => Standing::Reset { by: last_to_select(service) },
             }
         }
         Ok(_) => Standing::Removed,

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ClusterError;
@@ -104,15 +105,32 @@ impl Attachment {
         })
     }
 
-    /// The attachment of a Service, unless its selector is neither the original nor the attached one: the stand-in leads to
-    /// the wrong pods then.
+    /// The attachment of a Service, unless the stand-in does not fit it any more: its selector is neither the original nor
+    /// the attached one, or it has other ports.
     ///
     /// # Errors
     ///
     /// As [`Attachment::of`].
     pub fn current(service: &Service) -> Result<Option<Self>, ClusterError> {
         let there = Self::of(service)?;
-        Ok(there.filter(|there| there.is_in_place(service) || there.original == selector(service)))
+        Ok(there.filter(|there| {
+            (there.is_in_place(service) || there.original == selector(service)) && there.has_ports_of(service)
+        }))
+    }
+
+    /// Whether the agents listen for all TCP ports that the Service has now. A port that is named in the pods counts as
+    /// unchanged: where it leads is the stand-in's template's business.
+    #[must_use]
+    pub fn has_ports_of(&self, service: &Service) -> bool {
+        let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+        let mut tcp = ports.filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
+        tcp.all(|port| {
+            let listen = u16::try_from(port.port).ok().and_then(|number| self.ports.get(&number));
+            listen.is_some_and(|listen| match &port.target_port {
+                Some(IntOrString::Int(number)) => i32::from(*listen) == *number,
+                Some(IntOrString::String(_)) | None => true,
+            })
+        })
     }
 
     /// As the annotation holds it.
@@ -217,6 +235,22 @@ mod tests {
         assert!(!attachment.release("1"));
         assert!(attachment.release("2"));
         assert!(attachment.sessions.is_empty());
+    }
+
+    #[test]
+    fn a_stand_in_does_not_fit_other_ports() {
+        let attachment = attachment(Vec::new());
+        let service = |ports: serde_json::Value| -> Service {
+            serde_json::from_value(serde_json::json!({"spec": {"ports": ports}})).expect("a Service")
+        };
+        for (ports, fits) in [
+            (serde_json::json!([{"port": 80, "targetPort": 8080}, {"port": 53, "protocol": "UDP"}]), true),
+            (serde_json::json!([{"port": 80, "targetPort": "http"}]), true),
+            (serde_json::json!([{"port": 80, "targetPort": 9090}]), false),
+            (serde_json::json!([{"port": 80, "targetPort": 8080}, {"port": 81}]), false),
+        ] {
+            assert_eq!(attachment.has_ports_of(&service(ports.clone())), fits, "{ports}");
+        }
     }
 
     #[test]

@@ -199,11 +199,8 @@ pub(crate) struct DisconnectArgs {
     #[arg(long)]
     pub(crate) all: bool,
     /// Wait until the last connection through the stand-in has ended
-    #[arg(long, conflicts_with = "now")]
-    pub(crate) wait: bool,
-    /// Cut the connections that still run through the stand-in
     #[arg(long)]
-    pub(crate) now: bool,
+    pub(crate) wait: bool,
     /// Only in this namespace
     #[arg(short, long, value_name = "NS")]
     pub(crate) namespace: Option<String>,

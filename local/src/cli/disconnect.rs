@@ -31,7 +31,6 @@ pub(crate) async fn run(args: DisconnectArgs) -> Result<(), Failed> {
             target: session.target.clone(),
             cluster: Some(cluster),
             wait: args.wait,
-            now: args.now,
         };
         if let Err(failure) = disconnect(&mut daemon, request).await
             && let Some(earlier) = failed.replace(failure)

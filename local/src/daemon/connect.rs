@@ -7,6 +7,7 @@ use bridge_cluster::attach::{self, Claimed};
 use bridge_cluster::client::Cluster;
 use bridge_cluster::detach;
 use bridge_cluster::error::ClusterError;
+use bridge_cluster::events;
 use bridge_cluster::snapshot::{self, Snapshot};
 use bridge_cluster::state::{Attachment, Claim};
 use bridge_cluster::{obstacles, target};
@@ -173,7 +174,7 @@ async fn take_over(
         snapshot.listen_ports()?.iter().map(|port| (port.service_port, port.listen)).collect();
 
     let fresh = |now: &_| attach::fresh(now, &stand_in, ports.clone());
-    let Claimed { attachment, .. } = attach::claim(&cluster, &service, fresh, &claim).await?;
+    let Claimed { attachment, stale } = attach::claim(&cluster, &service, fresh, &claim).await?;
     stand_in.id.clone_from(&attachment.stand_in);
     let name = stand_in.names().stand_in;
     tell.step(format!("putting agents in front of Service {service} (Deployment {name})")).await?;
@@ -203,7 +204,23 @@ async fn take_over(
     let arrivals = probe::listen(&session).await?;
     attach::switch(&cluster, &service, &attachment.stand_in).await?;
     probe::until_seen(&session, arrivals, probe::address(&snapshot, &service)?).await?;
+    if let Some(stale) = stale {
+        detach::retire(&cluster, &service, &stale).await?;
+    }
+    events::record(&cluster, &service, "BridgeConnected", &told(&session)).await;
     Ok(session)
+}
+
+/// What the Service's Events say of a session.
+fn told(session: &Session) -> String {
+    let routes = routes::status(&session.facts.routes);
+    let routes: Vec<_> =
+        routes.iter().map(|route| format!("port {}: {}", route.port, route.r#match)).collect();
+    format!(
+        "requests of {} go to a laptop ({}); all others to the pods",
+        session.facts.user,
+        routes.join(", ")
+    )
 }
 
 /// Waits until every agent that is ready has the routes in force.

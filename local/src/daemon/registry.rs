@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bridge_cluster::client::Cluster;
 use bridge_cluster::detach::{self, Released};
+use bridge_cluster::events;
 use bridge_proto::v1;
 use tokio::sync::watch;
 
@@ -76,6 +77,8 @@ impl Registry {
         let facts = &session.facts;
         let released = detach::release(&facts.cluster, &facts.service, |claim| claim.id == facts.id).await?;
         self.remove(session);
+        let told = format!("{} has disconnected", facts.user);
+        events::record(&facts.cluster, &facts.service, "BridgeDisconnected", &told).await;
         let finishing = session.clone();
         tokio::spawn(async move {
             // What is not finished by then is cut, and the agent answers 502.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bridge_cluster::client::Cluster;
+use bridge_cluster::detach;
 use bridge_cluster::standing::Standing;
 use bridge_cluster::watch::{self as cluster_watch, AgentPod};
 use bridge_proto::v1;
@@ -204,7 +205,12 @@ impl Supervisor {
                     Err(error) => self.blind(error.to_string(), &mut pause).await,
                 },
                 Some(seen) = services.next() => match seen {
-                    Ok(standing) => self.note(&standing),
+                    Ok(standing) => {
+                        self.note(&standing);
+                        if standing == Standing::OtherPorts {
+                            self.lead_back().await;
+                        }
+                    }
                     Err(error) => self.blind(error.to_string(), &mut pause).await,
                 },
                 Some(_) = tunnels.join_next() => {}
@@ -250,6 +256,14 @@ impl Supervisor {
         }
     }
 
+    /// No agent listens on the Service's new ports, so its requests must not come to them.
+    async fn lead_back(&self) {
+        let Facts { cluster, service, stand_in, .. } = &self.facts;
+        if let Err(error) = detach::lead_back(cluster, service, stand_in).await {
+            tracing::error!(%service, %error, "cannot lead the Service back to the origin");
+        }
+    }
+
     /// Notes whether the Service still leads to the stand-in.
     fn note(&self, standing: &Standing) {
         let reset = reset_text(standing, &self.facts.service);
@@ -278,6 +292,9 @@ fn reset_text(standing: &Standing, name: &str) -> Option<String> {
         Standing::Reset { by } => {
             let by = by.as_deref().unwrap_or("somebody");
             Some(format!("{by} has set the selector of Service {name}: {to_origin}; {again}"))
+        }
+        Standing::OtherPorts => {
+            Some(format!("the ports of Service {name} were changed: {to_origin}; {again}"))
         }
         Standing::Removed => {
             Some(format!("the stand-in of Service {name} was removed: {to_origin}; {again}"))
