@@ -33,13 +33,17 @@ pub fn soak() -> bool {
 /// When there is nothing after `within`.
 pub fn eventually<T>(what: &str, within: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
     let begun = Instant::now();
+    let mut next = Duration::from_millis(10);
     loop {
         match look() {
             Ok(seen) => return seen,
             Err(instead) if begun.elapsed() > within => {
                 panic!("expected within {within:?}: {what}\ninstead: {instead}")
             }
-            Err(_) => pause(Duration::from_millis(20)),
+            Err(_) => {
+                pause(next);
+                next = (next * 2).min(Duration::from_millis(300));
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::place::{admin, kubectl, kubectl_with, shop_image};
 
-/// What a load has counted so far, or at its end: the JSON of `shop load`.
+/// What callers have counted so far, or at their end: the JSON of `shop load`.
 #[derive(Debug, Clone, Default)]
 pub struct Report(Value);
 
@@ -37,28 +37,12 @@ impl Report {
         self.0["by_answerer"][name].as_u64().unwrap_or_default()
     }
 
-    /// From the begin of the first request that failed to the end of the last one, in seconds.
+    /// From the begin of the first request that failed to the begin of the last one, in seconds.
     #[must_use]
     pub fn trouble_s(&self) -> f64 {
         let failures = self.0["failures"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let number = |failure: &Value, field: &str| failure[field].as_f64().unwrap_or_default();
-        match (failures.first(), failures.last()) {
-            (Some(first), Some(last)) => {
-                number(last, "at_s") + number(last, "took_ms") / 1000.0 - number(first, "at_s")
-            }
-            _ => 0.0,
-        }
-    }
-
-    /// Goes on only if no request has failed.
-    ///
-    /// # Panics
-    ///
-    /// With the failures.
-    #[track_caller]
-    pub fn none_failed(&self, who: &str) {
-        assert!(self.requests() > 0, "{who}: expected requests, and there was none");
-        assert!(self.failed() == 0, "{who}: expected no failed request: {self}");
+        let begun = |failure: Option<&Value>| failure.and_then(|failure| failure["at_s"].as_f64());
+        begun(failures.last()).zip(begun(failures.first())).map_or(0.0, |(last, first)| last - first)
     }
 }
 
@@ -68,19 +52,34 @@ impl std::fmt::Display for Report {
     }
 }
 
+/// Callers of one kind: a container of the pod.
+#[derive(Debug)]
+struct Callers {
+    name: String,
+    latest: Arc<Mutex<Report>>,
+    follower: Child,
+    reader: JoinHandle<()>,
+}
+
 /// A load under way.
 #[derive(Debug)]
 pub struct Load {
     namespace: String,
     pod: String,
-    latest: Arc<Mutex<Report>>,
-    follower: Option<(Child, JoinHandle<()>)>,
+    callers: Vec<Callers>,
 }
 
 impl Load {
-    pub(crate) fn start(namespace: &str, name: &str, args: &[&str]) -> Self {
+    /// Starts a pod with callers of several kinds, each with its arguments, and returns when all have had answers.
+    pub(crate) fn start(namespace: &str, name: &str, kinds: &[(&str, Vec<String>)]) -> Self {
         let pod = format!("load-{name}");
-        let args: Vec<&str> = [&["load", "--progress", "100ms"], args].concat();
+        let containers = kinds.iter().map(|(name, args)| {
+            let args =
+                [vec!["load".to_owned(), "--progress".to_owned(), "500ms".to_owned()], args.clone()].concat();
+            json!({"name": name, "image": shop_image(), "imagePullPolicy": "IfNotPresent", "args": args,
+                "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
+                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}})
+        });
         let manifest = json!({"apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": pod, "namespace": namespace, "labels": {"app": "load"}},
         "spec": {
@@ -89,102 +88,118 @@ impl Load {
             "automountServiceAccountToken": false,
             "securityContext": {"runAsNonRoot": true, "runAsUser": 10001, "runAsGroup": 10001,
                 "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [{"name": "load", "image": shop_image(), "imagePullPolicy": "IfNotPresent", "args": args,
-                "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
-                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}],
+            "containers": containers.collect::<Vec<_>>(),
         }});
         let _ = kubectl_with(&["create", "-f", "-"], &manifest.to_string()).succeeds();
-        let mut load = Self { namespace: namespace.to_owned(), pod, latest: Arc::default(), follower: None };
-        let namespaced = format!("--namespace={namespace}");
-        let pod = format!("pod/{}", load.pod);
-        let _ = kubectl(&["wait", &namespaced, &pod, "--for=condition=Ready", "--timeout=40s"]).succeeds();
-        load.follower = Some(load.follow());
+        let mut load = Self { namespace: namespace.to_owned(), pod, callers: Vec::new() };
+        let in_namespace = format!("--namespace={namespace}");
+        let ready = ["wait", &in_namespace, "pod", &load.pod, "--for=condition=Ready", "--timeout=40s"];
+        let _ = kubectl(&ready).succeeds();
+        load.callers = kinds.iter().map(|(name, _)| load.follow(name)).collect();
         load.goes_on(10);
         load
     }
 
     /// Takes in each line of JSON; the last one is the final report.
-    fn follow(&self) -> (Child, JoinHandle<()>) {
+    fn follow(&self, name: &str) -> Callers {
         let mut follower = admin()
-            .args([&format!("--namespace={}", self.namespace), "logs", "--follow", &self.pod])
+            .args([&format!("--namespace={}", self.namespace), "logs", "--follow", &self.pod, "-c", name])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("kubectl starts");
         let lines = BufReader::new(follower.stdout.take().expect("piped")).lines();
-        let latest = self.latest.clone();
-        let reader = std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                if let Ok(report) = serde_json::from_str(&line) {
-                    *latest.lock().unwrap_or_else(PoisonError::into_inner) = Report(report);
+        let latest = Arc::<Mutex<Report>>::default();
+        let reader = std::thread::spawn({
+            let latest = latest.clone();
+            move || {
+                for line in lines.map_while(Result::ok) {
+                    if let Ok(report) = serde_json::from_str(&line) {
+                        *latest.lock().unwrap_or_else(PoisonError::into_inner) = Report(report);
+                    }
                 }
             }
         });
-        (follower, reader)
+        Callers { name: name.to_owned(), latest, follower, reader }
     }
 
-    /// What was counted until a moment ago.
+    /// What the callers of each kind have counted until a moment ago.
     #[must_use]
-    pub fn so_far(&self) -> Report {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn so_far(&self) -> Vec<(&str, Report)> {
+        let report =
+            |callers: &Callers| callers.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.callers.iter().map(|callers| (callers.name.as_str(), report(callers))).collect()
     }
 
-    /// Waits until so many more requests have been made.
+    /// Waits until callers of each kind have made so many more requests.
     ///
     /// # Panics
     ///
     /// If they have not after half a minute.
     pub fn goes_on(&self, requests: u64) {
-        let before = self.so_far().requests();
-        crate::eventually(
-            &format!("{requests} more requests of {}", self.pod),
-            Duration::from_secs(30),
-            || {
-                let now = self.so_far();
-                (now.requests() >= before + requests).then_some(()).ok_or_else(|| now.to_string())
-            },
-        );
+        let before: Vec<u64> = self.so_far().iter().map(|(_, report)| report.requests()).collect();
+        let what = format!("{requests} more requests of {} of each kind", self.pod);
+        crate::eventually(&what, Duration::from_secs(30), || {
+            let now = self.so_far();
+            let enough =
+                now.iter().zip(&before).all(|((_, now), before)| now.requests() >= before + requests);
+            enough.then_some(()).ok_or_else(|| format!("{now:?}"))
+        });
     }
 
-    /// Ends the load and returns what it has counted.
+    /// Ends the load and returns what the callers of the first kind have counted.
     ///
     /// # Panics
     ///
-    /// If its report does not come.
+    /// If the reports do not come.
     #[must_use]
     pub fn ends(mut self) -> Report {
+        self.end();
+        self.so_far().swap_remove(0).1
+    }
+
+    /// Ends the load, and goes on only if no request has failed.
+    ///
+    /// # Panics
+    ///
+    /// With the failures.
+    #[track_caller]
+    pub fn has_lost_nothing(mut self) {
+        self.end();
+        for (name, report) in self.so_far() {
+            println!("{} {name}: {} requests, {} failed", self.pod, report.requests(), report.failed());
+            assert!(report.requests() > 0, "{name}: expected requests, and there was none");
+            assert!(report.failed() == 0, "{name}: expected no failed request: {report}");
+        }
+    }
+
+    fn end(&mut self) {
         self.delete();
-        let (follower, reader) = self.follower.as_mut().expect("taken only at the end");
         crate::eventually("the load ends", Duration::from_secs(30), || {
-            reader.is_finished().then_some(()).ok_or("its log goes on".to_owned())
+            let ended = self.callers.iter().all(|callers| callers.reader.is_finished());
+            ended.then_some(()).ok_or("its log goes on".to_owned())
         });
-        // It has ended; this reaps it.
-        let _ = follower.wait();
-        self.follower = None;
-        self.so_far()
     }
 
     fn delete(&self) {
-        let _ = kubectl(&[
-            &format!("--namespace={}", self.namespace),
-            "delete",
-            "pod",
-            &self.pod,
-            "--wait=false",
-        ]);
+        let in_namespace = format!("--namespace={}", self.namespace);
+        let _ = kubectl(&[&in_namespace, "delete", "pod", &self.pod, "--wait=false", "--ignore-not-found"]);
     }
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
-        if let Some((mut follower, _)) = self.follower.take() {
-            if std::thread::panicking() {
-                eprintln!("{} had counted: {}", self.pod, self.so_far());
-            }
-            // Its end is not waited for: the namespace goes.
-            let _ = follower.kill();
-            let _ = follower.wait();
+        if std::thread::panicking() {
+            eprintln!("{} had counted: {:?}", self.pod, self.so_far());
+        }
+        let under_way = self.callers.iter().any(|callers| !callers.reader.is_finished());
+        for callers in &mut self.callers {
+            // Its end is not waited for: it may have come, or the namespace goes.
+            let _ = callers.follower.kill();
+            let _ = callers.follower.wait();
+        }
+        if under_way {
             self.delete();
         }
     }

@@ -5,10 +5,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// How long a command may take if nothing else is said: longer than any of bridge's own limits.
-pub const USUAL: Duration = Duration::from_secs(60);
+pub const USUAL: Duration = Duration::from_secs(90);
 
 /// A command that has ended.
 #[derive(Debug, Clone)]
@@ -89,6 +90,17 @@ impl Running {
         let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
         let output = (all(child.stdout.take().expect("piped")), all(child.stderr.take().expect("piped")));
         Self { line, begun, child, output: Some(output) }
+    }
+
+    /// Presses Ctrl-C.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended already.
+    pub fn interrupt(&self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process");
+        kill_process(pid, Signal::INT)
+            .unwrap_or_else(|error| panic!("cannot interrupt `{}`: {error}", self.line));
     }
 
     /// Waits for the end.

@@ -57,10 +57,9 @@ impl World {
         let role = std::fs::read_to_string(file("deploy/rbac-developer.yaml")).expect("the developer's Role");
         let applied = [vec![role, world.account("developer", Some("bridge-developer"))], manifests].concat();
         let _ = world.apply(&applied.join("\n---\n"));
-        for part in parts {
-            let _ =
-                world.kubectl(&["rollout", "status", &format!("deploy/{part}"), "--timeout=50s"]).succeeds();
-        }
+        let _ = world
+            .kubectl(&["wait", "deployments", "--all", "--for=condition=Available", "--timeout=50s"])
+            .succeeds();
         world
     }
 
@@ -148,10 +147,46 @@ impl World {
         answer.trim().strip_prefix("orders ").map(str::to_owned).expect("orders NAME")
     }
 
-    /// Callers in a pod of their own: `shop load …`. Returns when they have had their first answers.
+    /// Everybody else: constant callers of orders, with new connections, with kept ones, by WebSockets. What is not
+    /// answered by a pod counts as failed.
     #[must_use]
-    pub fn load(&self, name: &str, args: &[&str]) -> Load {
-        Load::start(&self.namespace, name, args)
+    pub fn others(&self) -> Load {
+        self.others_by("others", &["new", "keepalive", "ws"])
+    }
+
+    /// The same by these modes only, in another pod: kept connections are made now.
+    #[must_use]
+    pub fn others_by(&self, name: &str, modes: &[&str]) -> Load {
+        let rate = if crate::soak() { "100" } else { "40" };
+        let callers = |mode: &str| {
+            let (url, expected) = match mode {
+                "ws" => ("ws://orders/ws", "^orders-"),
+                _ => ("http://orders/whoami", "^orders orders-"),
+            };
+            let args = ["--mode", mode, "--url", url, "--rate", rate, "--workers", "4", "--expect", expected];
+            args.map(str::to_owned).to_vec()
+        };
+        let kinds: Vec<_> = modes.iter().map(|mode| (*mode, callers(mode))).collect();
+        Load::start(&self.namespace, name, &kinds)
+    }
+
+    /// The requests of one developer: 20 new connections per second. What does not match `expected` counts as failed.
+    #[must_use]
+    pub fn requests_of(&self, me: &str, expected: &str) -> Load {
+        let header = format!("x-bridge={me}");
+        let args = [
+            "--mode",
+            "new",
+            "--url",
+            "http://orders/whoami",
+            "--rate",
+            "20",
+            "--header",
+            &header,
+            "--expect",
+            expected,
+        ];
+        Load::start(&self.namespace, me, &[("requests", args.map(str::to_owned).to_vec())])
     }
 
     /// All objects of the namespace, but for Events.
@@ -183,12 +218,17 @@ impl World {
     }
 
     fn is_again_but(&self, before: &Objects, but: But, within: Duration) {
+        if but == But::Nothing {
+            // Event-driven, where a look at all objects is work for the cluster.
+            let timeout = format!("--timeout={}s", within.as_secs());
+            let gone = ["wait", "pods", "-l", "bridge.dev/stand-in", "--for=delete", &timeout];
+            let _ = self.kubectl(&gone).succeeds();
+        }
         crate::eventually("all objects of the namespace are what they were", within, || {
             let differences = before.compare(&self.objects(), but);
             if differences.is_empty() {
                 return Ok(());
             }
-            // A look at all objects is work for the cluster.
             crate::pause(Duration::from_millis(500));
             Err(differences.join("\n"))
         });

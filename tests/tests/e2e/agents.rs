@@ -12,11 +12,7 @@ fn when_an_agent_goes_the_next_one_takes_over() {
     let alice = world.laptop("alice");
     let orders = alice.runs("orders");
     let before = world.objects();
-    let load = |mode: &str| {
-        let args = ["--mode", mode, "--rate", "80", "--workers", "4", "--expect", "^orders orders-", "--url"];
-        world.load(mode, &[&args[..], &["http://orders/whoami"]].concat())
-    };
-    let (new, kept) = (load("new"), load("keepalive"));
+    let others = world.others();
     let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
 
     // When an agent is told to go, as at a node's drain.
@@ -26,10 +22,8 @@ fn when_an_agent_goes_the_next_one_takes_over() {
 
     // Then no request has failed, and Alice's are routed.
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "routed by the agents that are left");
-    new.goes_on(100);
-    kept.goes_on(100);
-    new.ends().none_failed("callers with new connections");
-    kept.ends().none_failed("callers with kept connections");
+    others.goes_on(100);
+    others.has_lost_nothing();
 
     // When one dies at once, as any pod may.
     let dying = world.agents().first().expect("an agent").clone();

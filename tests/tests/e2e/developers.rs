@@ -4,9 +4,16 @@ use bridge_tests::World;
 
 #[test]
 #[ignore = "needs a cluster: make test"]
-fn two_developers_share_a_service_and_none_takes_what_is_another_s() {
-    let world = World::new("two");
+fn developers_share_a_service_and_are_told_when_nothing_listens() {
+    let world = World::new("developers");
     let before = world.objects();
+    two_share_a_service_and_none_takes_what_is_another_s(&world);
+    world.is_given_back(&before);
+    where_nothing_listens_the_developer_is_told_or_the_origin_answers(&world);
+    world.is_given_back(&before);
+}
+
+fn two_share_a_service_and_none_takes_what_is_another_s(world: &World) {
     let (alice, bob) = (world.laptop("alice"), world.laptop("bob"));
     let (hers, his) = (alice.runs("orders"), bob.runs("orders"));
 
@@ -28,18 +35,14 @@ fn two_developers_share_a_service_and_none_takes_what_is_another_s() {
     asked.fails(6, "alice");
     assert_eq!(world.who_answers(&["x-bridge=alice"]), hers.name);
 
-    // When Alice goes, Bob's session goes on; when he goes too, everything is as before.
+    // When Alice goes, Bob's session goes on; when he goes too, nobody is connected.
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
     assert!(world.who_answers(&["x-bridge=alice"]).starts_with("orders-"));
     assert_eq!(world.who_answers(&["x-bridge=bob"]), his.name, "Bob's session goes on");
     let _ = bob.bridge(&["disconnect", "orders"]).succeeds();
-    world.is_given_back(&before);
 }
 
-#[test]
-#[ignore = "needs a cluster: make test"]
-fn where_nothing_listens_the_developer_is_told_or_the_origin_answers() {
-    let world = World::new("deaf");
+fn where_nothing_listens_the_developer_is_told_or_the_origin_answers(world: &World) {
     let alice = world.laptop("alice");
     let orders = alice.runs("orders");
     let port = orders.for_port("http");

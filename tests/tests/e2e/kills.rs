@@ -2,23 +2,31 @@
 
 use std::time::{Duration, Instant};
 
-use bridge_tests::{Laptop, Load, Local, World, eventually, pause, soak};
+use bridge_tests::{Laptop, Local, World, eventually, pause, soak};
 
 #[test]
 #[ignore = "needs a cluster: make test"]
-fn a_killed_daemon_costs_nobody_a_request_and_the_next_connect_works_at_once() {
-    // Given callers, and orders connected.
-    let world = World::new("killed");
+fn whatever_is_killed_costs_nobody_a_request_and_is_mended() {
+    let world = World::new("kills");
     let alice = world.laptop("alice");
     let orders = alice.runs("orders");
     let before = world.objects();
-    let (new, kept) = (others(&world, "new"), others(&world, "keepalive"));
+    let others = world.others();
+    a_killed_daemon_leaves_all_to_the_origin(&world, &alice, &orders);
+    what_a_kill_leaves_half_done_is_mended(&world, &alice, &orders);
+    world.is_given_back(&before);
+    an_interrupted_connect_is_undone(&world, &alice);
+    world.is_given_back(&before);
+    others.has_lost_nothing();
+}
+
+fn a_killed_daemon_leaves_all_to_the_origin(world: &World, alice: &Laptop, orders: &Local) {
+    // Given orders connected.
     let connect = ["connect", "orders", "--port", &orders.for_port("http")];
     let _ = alice.bridge(&connect).succeeds();
-    let args =
-        ["--mode", "new", "--rate", "20", "--header", "x-bridge=alice", "--url", "http://orders/whoami"];
-    let hers = world.load("hers", &args);
-    assert!(hers.so_far().answered_by(&orders.name) > 0, "expected the laptop to answer: {}", hers.so_far());
+    let hers = world.requests_of("alice", "");
+    let (_, routed) = hers.so_far().swap_remove(0);
+    assert!(routed.answered_by(&orders.name) > 0, "expected the laptop to answer: {routed}");
 
     // When the daemon is killed.
     assert!(alice.kill_daemon(), "expected a daemon");
@@ -42,34 +50,32 @@ fn a_killed_daemon_costs_nobody_a_request_and_the_next_connect_works_at_once() {
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "connected again");
 
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
-    new.ends().none_failed("callers with new connections");
-    kept.ends().none_failed("callers with kept connections");
-    world.is_given_back(&before);
 }
 
-#[test]
-#[ignore = "needs a cluster: make test"]
-fn what_a_kill_leaves_half_done_is_mended_by_clean_or_the_next_connect() {
-    let world = World::new("halfway");
-    let alice = world.laptop("alice");
-    let orders = alice.runs("orders");
-    let before = world.objects();
-    let (new, kept) = (others(&world, "new"), others(&world, "keepalive"));
-
+fn what_a_kill_leaves_half_done_is_mended(world: &World, alice: &Laptop, orders: &Local) {
     // When the daemon is killed at any moment of a connect or a disconnect,
     // then clean, from the annotation alone, or the next connect puts things right.
     let moments: &[u64] =
-        if soak() { &[0, 50, 100, 200, 300, 500, 700, 900, 1200, 1600] } else { &[100, 500, 900] };
+        if soak() { &[0, 50, 100, 200, 300, 500, 700, 900, 1200, 1600] } else { &[300, 800] };
     for (turn, moment) in moments.iter().map(|ms| Duration::from_millis(*ms)).enumerate() {
-        killed_while_connecting(&alice, &orders, moment);
-        mend(&world, &alice, &orders, turn % 2 == 0);
-        killed_while_disconnecting(&alice, &orders, moment / 4);
-        mend(&world, &alice, &orders, turn % 2 == 1);
+        killed_while_connecting(alice, orders, moment);
+        mend(world, alice, orders, turn % 2 == 0);
+        killed_while_disconnecting(alice, orders, moment / 4);
+        mend(world, alice, orders, turn % 2 == 1);
     }
+}
 
-    new.ends().none_failed("callers with new connections");
-    kept.ends().none_failed("callers with kept connections");
-    world.is_given_back(&before);
+fn an_interrupted_connect_is_undone(world: &World, alice: &Laptop) {
+    // Given a connect that waits for an image that does not come.
+    let connecting = alice.start_bridge(&["connect", "orders", "--agent-image", "registry.invalid/agent:1"]);
+    eventually("the stand-in is being made", Duration::from_secs(10), || {
+        let agents = world.agents();
+        (!agents.is_empty()).then_some(()).ok_or("it has no pods".to_owned())
+    });
+
+    // When Alice presses Ctrl-C, she is told that it is being undone, and it is.
+    connecting.interrupt();
+    connecting.ends(Duration::from_secs(10)).fails(130, "undone");
 }
 
 fn killed_while_connecting(alice: &Laptop, orders: &Local, moment: Duration) {
@@ -103,9 +109,4 @@ fn mend(world: &World, alice: &Laptop, orders: &Local, by_clean: bool) {
     let service = world.service("orders");
     assert_eq!(service["spec"]["selector"]["app"], "orders", "mended, the Service has its own selector");
     assert!(world.who_answers(&["x-bridge=alice"]).starts_with("orders-"), "mended, the origin answers");
-}
-
-fn others(world: &World, mode: &str) -> Load {
-    let args = ["--mode", mode, "--rate", "80", "--workers", "4", "--expect", "^orders orders-", "--url"];
-    world.load(mode, &[&args[..], &["http://orders/whoami"]].concat())
 }

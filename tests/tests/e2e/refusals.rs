@@ -8,9 +8,17 @@ use serde_json::json;
 #[test]
 #[ignore = "needs a cluster: make test"]
 fn what_cannot_be_connected_is_refused_with_a_reason_and_nothing_changes() {
-    let world = World::with("refused", &["orders"]);
+    let world = World::with("refusals", &["orders"]);
     let _ = world.apply(SERVICES);
     let alice = world.laptop("alice");
+    what_is_no_target_is_refused(&world, &alice);
+    a_policy_for_the_origin_s_labels_is_named(&world, &alice);
+    what_the_quota_refuses_half_way_is_undone(&world, &alice);
+    missing_rights_are_named(&world);
+    the_api_server_is_named(&world, &alice);
+}
+
+fn what_is_no_target_is_refused(world: &World, alice: &Laptop) {
     let before = world.objects();
     let refused = |args: &[&str], code: i32, reasons: &[&str]| {
         let done = alice.bridge(&[&["connect"], args].concat());
@@ -41,40 +49,33 @@ fn what_cannot_be_connected_is_refused_with_a_reason_and_nothing_changes() {
     world.is_unchanged(&before);
 }
 
-#[test]
-#[ignore = "needs a cluster: make test"]
-fn what_the_cluster_refuses_half_way_is_undone() {
-    let world = World::with("undone", &["orders"]);
-    let alice = world.laptop("alice");
-
-    // A policy that names the origin's labels would not apply to the stand-in.
-    let _ = world.apply(&json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+/// It would not apply to the stand-in.
+fn a_policy_for_the_origin_s_labels_is_named(world: &World, alice: &Laptop) {
+    let policy = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
         "metadata": {"name": "only-orders"},
-        "spec": {"podSelector": {"matchLabels": {"app": "orders"}}, "policyTypes": ["Ingress"], "ingress": [{}]}}).to_string());
+        "spec": {"podSelector": {"matchLabels": {"app": "orders"}}, "policyTypes": ["Ingress"], "ingress": [{}]}});
+    let _ = world.apply(&policy.to_string());
     let before = world.objects();
     alice.bridge(&["connect", "orders"]).fails(3, "only-orders");
     world.is_unchanged(&before);
     let _ = world.kubectl(&["delete", "networkpolicy", "only-orders"]).succeeds();
+}
 
-    // A quota that leaves no room for the stand-in's pods: known only once it is tried.
-    let _ = world.apply(
-        &json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "tight"},
-        "spec": {"hard": {"pods": "2"}}})
-        .to_string(),
-    );
+/// It leaves no room for the stand-in's pods, which is known only once they are tried.
+fn what_the_quota_refuses_half_way_is_undone(world: &World, alice: &Laptop) {
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "tight"},
+        "spec": {"hard": {"pods": "2"}}});
+    let _ = world.apply(&quota.to_string());
     let before = world.objects();
     let refused = alice.bridge(&["connect", "orders"]);
     refused.fails(7, "exceeded quota");
-    println!("refused by the quota after {:.1} s", refused.took.as_secs_f64());
+    println!("refused by the quota after {:.1?}", refused.took);
     world.is_again(&before, Duration::from_secs(10));
     let _ = world.kubectl(&["delete", "resourcequota", "tight"]).succeeds();
-
-    // Without the right to make the Deployment, what was made before is taken away again.
-    rights_are_named(&world);
-    the_api_server_is_named(&world, &alice);
 }
 
-fn rights_are_named(world: &World) {
+/// Without the right to make the Deployment, what was made before is taken away again.
+fn missing_rights_are_named(world: &World) {
     let nobody = world.laptop_with_role("nobody", None);
     let almost = almost_a_developer(world);
     let before = world.objects();

@@ -4,25 +4,36 @@ use std::time::Duration;
 
 use bridge_tests::objects::But;
 use bridge_tests::place::kubectl_with;
-use bridge_tests::{Laptop, Load, Local, World, eventually};
+use bridge_tests::{Laptop, Local, World, eventually};
 
 #[test]
 #[ignore = "needs a cluster: make test"]
-fn applying_the_original_manifest_gives_the_traffic_to_the_origin_and_status_says_so() {
-    // Given callers, and orders connected.
+fn who_resets_or_rolls_out_what_is_connected_fails_no_request() {
     let world = World::new("resets");
     let alice = world.laptop("alice");
     let orders = alice.runs("orders");
+    let others = world.others();
+    applying_the_original_manifest_gives_the_traffic_to_the_origin(&world, &alice, &orders);
+    others.goes_on(50);
+    others.has_lost_nothing();
+    rolling_the_origin_out_keeps_it_routed(&world, &alice, &orders);
+}
+
+fn applying_the_original_manifest_gives_the_traffic_to_the_origin(
+    world: &World,
+    alice: &Laptop,
+    orders: &Local,
+) {
+    // Given orders connected.
     let before = world.objects();
-    let (new, kept) = (others(&world, "new"), others(&world, "keepalive"));
     let connect = ["connect", "orders", "--port", &orders.for_port("http")];
     let _ = alice.bridge(&connect).succeeds();
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
 
     // When somebody applies the Service's original manifest as kubectl does by default,
     // then all traffic is the origin's, and status says what happened.
-    let _ = world.apply(&manifest(&world));
-    let detail = the_origin_has_it_all(&world, &alice);
+    let _ = world.apply(&manifest(world));
+    let detail = the_origin_has_it_all(world, alice);
     assert!(detail.contains("kubectl"), "expected who did it in: {detail}");
 
     // When Alice connects again, it is hers once more; given back, the Service is what it was.
@@ -32,12 +43,12 @@ fn applying_the_original_manifest_gives_the_traffic_to_the_origin_and_status_say
     world.is_given_back(&before);
 
     // When a GitOps tool, whose Service it is now, forces its own while Alice is connected, it is the same.
-    apply_server_side(&world);
+    apply_server_side(world);
     let its = world.objects().only("Service/orders");
     let _ = alice.bridge(&connect).succeeds();
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
-    apply_server_side(&world);
-    let detail = the_origin_has_it_all(&world, &alice);
+    apply_server_side(world);
+    let detail = the_origin_has_it_all(world, alice);
     assert!(detail.contains("gitops"), "expected who did it in: {detail}");
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
 
@@ -48,14 +59,6 @@ fn applying_the_original_manifest_gives_the_traffic_to_the_origin_and_status_say
     let differences =
         before.without("Service/orders").compare(&after.without("Service/orders"), But::Draining);
     assert!(differences.is_empty(), "expected that nothing else has changed:\n{}", differences.join("\n"));
-    new.goes_on(50);
-    new.ends().none_failed("callers with new connections");
-    kept.ends().none_failed("callers with kept connections");
-}
-
-fn others(world: &World, mode: &str) -> Load {
-    let args = ["--mode", mode, "--rate", "80", "--workers", "4", "--expect", "^orders orders-", "--url"];
-    world.load(mode, &[&args[..], &["http://orders/whoami"]].concat())
 }
 
 /// The Service alone.
@@ -85,35 +88,21 @@ fn the_origin_has_it_all(world: &World, alice: &Laptop) -> String {
     detail
 }
 
-#[test]
-#[ignore = "needs a cluster: make test"]
-fn rolling_the_origin_out_fails_no_request_and_stays_routed() {
-    // Given callers, and orders connected.
-    let world = World::new("rollout");
-    let alice = world.laptop("alice");
-    let orders = alice.runs("orders");
-    let new = world
-        .load("new", &["--mode", "new", "--rate", "80", "--workers", "4", "--url", "http://orders/whoami"]);
-    let kept = world.load("kept", &["--rate", "80", "--workers", "4", "--url", "http://orders/whoami"]);
+fn rolling_the_origin_out_keeps_it_routed(world: &World, alice: &Laptop, orders: &Local) {
+    // Given callers through the agents (WebSockets end with the pod that they are at, as they would without us).
     let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
-    let hers = the_developer_s_load(&world, &orders);
+    let late = world.others_by("late", &["new", "keepalive"]);
+    let hers = world.requests_of("alice", &format!("^orders {}", orders.name));
 
     // When the origin is rolled out.
     let _ = world.kubectl(&["rollout", "restart", "deploy/orders"]).succeeds();
     let _ = world.kubectl(&["rollout", "status", "deploy/orders", "--timeout=55s"]).succeeds();
-    new.goes_on(50);
+    late.goes_on(50);
 
     // Then no request has failed, and hers were all answered by the laptop.
-    new.ends().none_failed("callers with new connections");
-    kept.ends().none_failed("callers with kept connections");
-    hers.ends().none_failed("Alice's requests");
+    late.has_lost_nothing();
+    hers.has_lost_nothing();
     let session = alice.session();
     assert_eq!(session["state"], "routing", "{session}");
-}
-
-fn the_developer_s_load(world: &World, orders: &Local) -> Load {
-    let answered = format!("^orders {}", orders.name);
-    let args =
-        ["--mode", "new", "--rate", "20", "--header", "x-bridge=alice", "--expect", &answered, "--url"];
-    world.load("hers", &[&args[..], &["http://orders/whoami"]].concat())
+    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
 }
