@@ -176,11 +176,12 @@ impl Drop for Laptop {
     }
 }
 
-/// What `VmHWM` says in a process's status file, in bytes.
+/// The largest that `VmHWM` says in the status files of some processes, in bytes.
 #[must_use]
-pub fn peak(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+pub fn peak(statuses: &str) -> Option<u64> {
+    let lines = statuses.lines().filter_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = lines.filter_map(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kibibytes.max().map(|kibibytes| kibibytes * 1024)
 }
 
 /// A program that serves on the laptop. Dropped, it ends.

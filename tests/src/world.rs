@@ -268,9 +268,9 @@ impl Drop for World {
             let seen = self.kubectl(&["get", "pods,services,deployments,configmaps,secrets", "-o", "wide"]);
             eprintln!("at the end of {}:\n{}", self.namespace, seen.stdout);
         }
+        let _ = kubectl(&["delete", "namespace", &self.namespace, "--wait=false"]);
         // Agents drain for half a minute, which is nobody's gain here.
         let _ = self.kubectl(&["delete", "pods", "--all", "--grace-period=1", "--wait=false"]);
-        let _ = kubectl(&["delete", "namespace", &self.namespace, "--wait=false"]);
     }
 }
 

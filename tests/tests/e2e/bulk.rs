@@ -1,5 +1,7 @@
 //! Large bodies, up and down, through requests and through opaque connections: nothing is lost, and memory has a bound.
 
+use std::time::Duration;
+
 use bridge_tests::laptop::peak;
 use bridge_tests::place::in_node;
 use bridge_tests::{World, soak};
@@ -11,36 +13,38 @@ const BOUND: u64 = 128 << 20;
 #[ignore = "needs a cluster: make test"]
 fn bulk_arrives_whole_and_memory_is_bounded() {
     let bytes = if soak() { "1073741824" } else { "67108864" };
-    let patience = "240s";
+    let patience = "280s";
     let world = World::with("bulk", &["stock", "orders", "client"]);
+    // A gigabyte takes its time on a busy machine.
+    let client = |args: &[&str]| world.start_client(args).ends(Duration::from_secs(300)).succeeds();
     let alice = world.laptop("alice");
     let orders = alice.runs("orders");
     let stock = alice.runs("stock");
 
     // Given the hash of what a pod sends, without anybody connected.
     let url = format!("http://orders/bytes?n={bytes}&seed=7");
-    let hash = world.client(&["http", &url, "--sha", "--timeout", patience]).succeeds().stdout;
+    let hash = client(&["http", &url, "--sha", "--timeout", patience]).stdout;
     let (hash, _) = hash.trim().split_once(' ').expect("HASH BYTES");
 
     // When the same goes down and up through a routed request, it is the same.
     let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
     let hers = ["--header", "x-bridge=alice", "--timeout", patience];
-    let down = world.client(&[&["http", &url, "--sha"][..], &hers].concat()).succeeds();
+    let down = client(&[&["http", &url, "--sha"][..], &hers].concat());
     assert_eq!(down.stdout.trim(), format!("{hash} {bytes}"), "down through a routed request");
     let send = format!("{bytes},7");
     let sink = ["http", "http://orders/sink", "--method", "PUT", "--send", &send];
-    let up = world.client(&[&sink[..], &hers].concat()).succeeds();
+    let up = client(&[&sink[..], &hers].concat());
     assert_eq!(up.json()["sha256"], hash, "up through a routed request: {up}");
     assert_eq!(up.json()["answered_by"], orders.name.as_str(), "it was the laptop's");
     // And so it is for everybody else, past the laptop.
-    let others = world.client(&[&sink[..], &["--timeout", patience]].concat()).succeeds();
+    let others = client(&[&sink[..], &["--timeout", patience]].concat());
     assert_eq!(others.json()["sha256"], hash, "up to the pods, through an agent: {others}");
 
     // When it goes through an opaque connection, to the pods and to the laptop, it is the same.
     let opaque = |place: &str, name: &str| {
         let transfer = |command: &str| {
             let args = ["stock", "stock:7070", command, bytes, "7", "--timeout", patience];
-            world.client(&args).succeeds()
+            client(&args)
         };
         let (down, up) = (transfer("SEND"), transfer("SINK"));
         assert_eq!(
