@@ -86,8 +86,9 @@ fn killed_while_connecting(alice: &Laptop, orders: &Local, moment: Duration) {
     });
     pause(moment.saturating_sub(begun.elapsed()));
     alice.kill_daemon();
-    // It was done before, or says that the daemon is gone.
+    // It was done before, or says that the daemon is gone, or had not yet spoken to it and has started another.
     let _ = connecting.ends(Duration::from_secs(20));
+    alice.kill_daemon();
 }
 
 fn killed_while_disconnecting(alice: &Laptop, orders: &Local, moment: Duration) {
