@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use bridge_agent::{Agent, DrainTimes, args::Args, log};
 use clap::Parser as _;
+use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -25,6 +26,8 @@ fn main() -> anyhow::Result<()> {
 async fn run(config: bridge_agent::Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    // The loader holds SIGTERM back until somebody listens; one that came meanwhile is delivered now.
+    SigSet::from(Signal::SIGTERM).thread_unblock().context("cannot unblock SIGTERM")?;
     let agent = Agent::start(config).await?;
     let drained = async {
         terminate.recv().await;

@@ -57,6 +57,7 @@ impl Failure<'_> {
 
 /// Comes back only when the agent cannot be started; returns the exit code.
 fn run(arguments: &Arguments) -> i32 {
+    process::hold_sigterm();
     let mut all: Vec<&CStr> = arguments.all().skip(1).collect();
     if all.first().is_some_and(|argument| argument.to_bytes() == b"--listen") {
         let Some(port) = all.get(1).and_then(|text| text.to_str().ok()?.parse().ok()) else { return usage() };

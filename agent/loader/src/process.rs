@@ -1,4 +1,4 @@
-//! The system calls that no safe crate offers: becoming another program, and ending.
+//! The system calls that no safe crate offers: becoming another program, holding a signal back, and ending.
 
 use core::{arch::asm, ffi::CStr};
 
@@ -12,12 +12,14 @@ mod number {
     pub(super) const EXECVE: usize = 59;
     pub(super) const EXECVEAT: usize = 322;
     pub(super) const EXIT_GROUP: usize = 231;
+    pub(super) const RT_SIGPROCMASK: usize = 14;
 }
 #[cfg(target_arch = "aarch64")]
 mod number {
     pub(super) const EXECVE: usize = 221;
     pub(super) const EXECVEAT: usize = 281;
     pub(super) const EXIT_GROUP: usize = 94;
+    pub(super) const RT_SIGPROCMASK: usize = 135;
 }
 
 const AT_EMPTY_PATH: usize = 0x1000;
@@ -46,6 +48,17 @@ pub(crate) unsafe fn fexecve(
         let arguments = [file, c"".as_ptr().addr(), argv.addr(), environment.addr(), AT_EMPTY_PATH];
         syscall(number::EXECVEAT, arguments)
     })
+}
+
+/// Holds SIGTERM back until the agent is there to heed it: the kernel drops what the first process of a container has no
+/// handler for, and Kubernetes would wait out the grace period. A blocked signal stays pending, also across execve.
+pub(crate) fn hold_sigterm() {
+    const SIG_BLOCK: usize = 0;
+    const SIGTERM: u64 = 15;
+    let set: u64 = 1 << (SIGTERM - 1);
+    let size = size_of_val(&set);
+    // SAFETY: rt_sigprocmask(2) reads `size` bytes of `set`, which lives, and writes nothing without an old set.
+    unsafe { syscall(number::RT_SIGPROCMASK, [SIG_BLOCK, (&raw const set).addr(), 0, size, 0]) };
 }
 
 pub(crate) fn exit(code: i32) -> ! {

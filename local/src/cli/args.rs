@@ -173,7 +173,7 @@ pub(crate) struct ConnectArgs {
     /// What a request gets when nothing listens on the local port (default: answer)
     #[arg(long, value_enum, env = "BRIDGE_FALLBACK", value_name = "WHAT")]
     pub(crate) fallback: Option<Fallback>,
-    /// How many agents stand in (default: as many as the target has pods, at least two)
+    /// How many agents stand in (default: as many as the target has pods)
     #[arg(long, env = "BRIDGE_REPLICAS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) replicas: Option<u32>,
     /// An image with the agent, instead of the target's own image

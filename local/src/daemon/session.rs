@@ -269,8 +269,8 @@ impl Supervisor {
         let reset = reset_text(standing, &self.facts.service);
         self.live.send_if_modified(|live| {
             live.was_in_place |= *standing == Standing::InPlace;
-            // A session begins before its Service is switched.
-            if !live.was_in_place || live.reset == reset {
+            // A session begins before its Service is switched, and ends after it is given back.
+            if !live.was_in_place || live.disconnecting || live.reset == reset {
                 return false;
             }
             if let Some(reset) = &reset {
