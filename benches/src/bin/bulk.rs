@@ -38,6 +38,8 @@ async fn main() -> anyhow::Result<()> {
     let local = receiver.local_addr()?;
     let relays = relay(relay(local).await?).await?;
     let (tunnel, _session) = tunnel(local).await?;
+    // The agent's own knock, by which it knows that the origin is there.
+    receiver.accept().await?;
 
     let mut rows = Vec::new();
     for (to_laptop, what) in [(true, "to the laptop"), (false, "from the laptop")] {
