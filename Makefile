@@ -45,7 +45,7 @@ test: ## All tests: units, then the command against a real cluster (BRIDGE_TEST_
 
 # A container starts the loader, so that is how it is tested; `cargo test` alone does not build it.
 test-loader: loader
-	BRIDGE_TEST_LOADER=$(LOADER) cargo test -p bridge --test loader -- --ignored
+	BRIDGE_TEST_LOADER=$(LOADER) cargo test --workspace --test loader -- --ignored
 
 soak: build ## The tests that take longer than two minutes
 	tests/soak
