@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::drain::{Drain, DrainTimes, Drained};
 use crate::readiness::{self, Ready};
+use crate::requests::Requests;
 use crate::routes::Table;
 use crate::sessions::Registry;
 use crate::{control, limits, listen};
@@ -71,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) key_file: PathBuf,
     pub(crate) registry: Registry,
+    pub(crate) requests: Arc<Requests>,
     pub(crate) arrivals: broadcast::Sender<Arrival>,
     pub(crate) drain: Drain,
     /// Room for callers' connections.
@@ -117,6 +119,7 @@ impl Agent {
             name: config.name,
             key_file: config.key_file,
             registry: Registry::new(ports.clone()),
+            requests: Arc::default(),
             arrivals: broadcast::Sender::new(ARRIVALS),
             drain: Drain::new(),
             room: Arc::new(Semaphore::new(capacity)),

@@ -2,6 +2,7 @@
 //!
 //! `listen` accepts connections on the target's ports; `connection` learns what each one speaks and relays it;
 //! `http1` parses and frames, and takes one request at a time to the origin or to a laptop; `routes` decides which.
+//! `requests` keeps what went where, and why.
 //! `control` is the gRPC service that daemons use, `sessions` what they hold here, `inbound` the streams to them.
 //! `drain` is the way out, `readiness` what the kubelet asks. Nothing here knows Kubernetes.
 
@@ -17,6 +18,7 @@ mod inbound;
 mod limits;
 mod listen;
 mod readiness;
+mod requests;
 mod routes;
 mod sessions;
 

@@ -1,16 +1,20 @@
-//! Which route a request matches. Pure: routes and headers in, an entry out.
+//! Where a request belongs, and why. Pure: routes and a request's head in, a decision out.
+//!
+//! `head` is what a request is decided by, `matching` which requests a route takes.
+
+pub(crate) mod head;
+mod matching;
 
 use std::sync::Arc;
 
-use bridge_proto::v1::{self, Fallback, condition};
-use httparse::Header;
+use bridge_proto::v1::{self, Fallback};
 
+use self::head::RequestHead;
+pub(crate) use self::matching::{Matching, Miss};
 use crate::sessions::Session;
 
 /// Bounds of what one session may ask for.
 const MAX_ROUTES: usize = 256;
-const MAX_ALTERNATIVES: usize = 64;
-const MAX_CONDITIONS: usize = 64;
 
 /// All routes in force, by the index of the port.
 #[derive(Debug, Default)]
@@ -30,26 +34,13 @@ pub(crate) struct Entry {
     pub(crate) keep_cache_headers: bool,
 }
 
-/// Which requests.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Matching {
-    /// What no other session took, opaque connections too.
-    Everything,
-    /// Those for which every condition of any of these holds.
-    AnyOf(Vec<Vec<Condition>>),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Condition {
-    /// The name is in lower case.
-    Header {
-        name: String,
-        value: String,
-    },
-    Baggage {
-        key: String,
-        value: String,
-    },
+/// Where a request belongs, and why.
+#[derive(Debug)]
+pub(crate) enum Decision<'a> {
+    /// To the laptop, because this alternative of the route's match holds (by index).
+    Laptop(Arc<Entry>, usize),
+    /// To the origin. `None`: the port has no route; else what kept it from the route that it came closest to.
+    Origin(Option<Miss<'a>>),
 }
 
 /// Why routes are not taken.
@@ -95,9 +86,19 @@ impl Table {
         table
     }
 
-    /// The first route that takes a request with these headers.
-    pub(crate) fn find(&self, port: usize, headers: &[Header<'_>]) -> Option<Arc<Entry>> {
-        self.of(port).iter().find(|entry| entry.matching.takes(headers)).cloned()
+    /// Asks the routes of a port (by index), the first that takes the request has it.
+    pub(crate) fn decide<'a>(&'a self, port: usize, head: &'a impl RequestHead) -> Decision<'a> {
+        let mut closest: Option<Miss<'a>> = None;
+        for entry in self.of(port) {
+            match entry.matching.judge(head) {
+                Ok(rule) => return Decision::Laptop(entry.clone(), rule),
+                Err(miss) if closest.is_none_or(|other| miss.is_near() && !other.is_near()) => {
+                    closest = Some(miss);
+                }
+                Err(_) => {}
+            }
+        }
+        Decision::Origin(closest)
     }
 
     /// Whether there is a route on the port at all.
@@ -149,177 +150,58 @@ pub(crate) fn read(
     routes.iter().map(|route| Entry::read(session, ports, route).map(Arc::new)).collect()
 }
 
-impl Matching {
-    fn read(port: u32, wanted: &v1::Match) -> Result<Self, Refusal> {
-        if wanted.any_of.is_empty() {
-            return Ok(Matching::Everything);
-        }
-        if wanted.any_of.len() > MAX_ALTERNATIVES {
-            return Err(Refusal::TooMany(MAX_ALTERNATIVES, "alternatives"));
-        }
-        let any_of = wanted.any_of.iter().map(|alternative| match alternative.all_of.len() {
-            0 => Err(Refusal::NoConditions(port)),
-            1..=MAX_CONDITIONS => alternative.all_of.iter().map(|all| Condition::read(port, all)).collect(),
-            _ => Err(Refusal::TooMany(MAX_CONDITIONS, "conditions")),
-        });
-        Ok(Matching::AnyOf(any_of.collect::<Result<_, _>>()?))
-    }
-
-    fn takes(&self, headers: &[Header<'_>]) -> bool {
-        match self {
-            Matching::Everything => true,
-            Matching::AnyOf(any_of) => {
-                any_of.iter().any(|all_of| all_of.iter().all(|condition| condition.holds(headers)))
-            }
-        }
-    }
-}
-
-impl Condition {
-    fn read(port: u32, condition: &v1::Condition) -> Result<Self, Refusal> {
-        match condition.kind.clone() {
-            Some(condition::Kind::Header(header)) => {
-                Ok(Condition::Header { name: header.name.to_ascii_lowercase(), value: header.value })
-            }
-            Some(condition::Kind::Baggage(member)) => {
-                Ok(Condition::Baggage { key: member.key, value: member.value })
-            }
-            None => Err(Refusal::UnknownCondition(port)),
-        }
-    }
-
-    /// Any value of a repeated header can make it hold.
-    fn holds(&self, headers: &[Header<'_>]) -> bool {
-        match self {
-            Condition::Header { name, value } => {
-                headers.iter().any(|header| is_named(header, name) && header.value == value.as_bytes())
-            }
-            Condition::Baggage { key, value } => headers
-                .iter()
-                .filter(|header| is_named(header, "baggage"))
-                .any(|header| has_member(header.value, key.as_bytes(), value.as_bytes())),
-        }
-    }
-}
-
-fn is_named(header: &Header<'_>, name: &str) -> bool {
-    header.name.eq_ignore_ascii_case(name)
-}
-
-/// Whether W3C baggage (<https://www.w3.org/TR/baggage/>) has this member with this value. Properties do not matter.
-fn has_member(baggage: &[u8], key: &[u8], value: &[u8]) -> bool {
-    baggage.split(|&byte| byte == b',').any(|member| {
-        let member = member.split(|&byte| byte == b';').next().unwrap_or_default();
-        let mut parts = member.splitn(2, |&byte| byte == b'=');
-        let (theirs, encoded) = (parts.next().unwrap_or_default(), parts.next());
-        theirs.trim_ascii() == key
-            && encoded.is_some_and(|encoded| decoded(encoded.trim_ascii()).eq(value.iter().copied()))
-    })
-}
-
-/// Percent-decodes; what is not an escape stands for itself.
-fn decoded(mut bytes: &[u8]) -> impl Iterator<Item = u8> {
-    std::iter::from_fn(move || {
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        let (byte, rest) = match *bytes {
-            [] => return None,
-            [b'%', high, low, ref rest @ ..] => match (digit(high), digit(low)) {
-                (Some(high), Some(low)) => (high * 16 + low, rest),
-                _ => (b'%', &bytes[1..]),
-            },
-            [byte, ref rest @ ..] => (byte, rest),
-        };
-        bytes = rest;
-        Some(byte)
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use bridge_proto::v1::condition;
+    use httparse::Header;
+
+    use super::head::Http1Head;
     use super::*;
 
-    fn header(name: &str, value: &str) -> v1::Condition {
-        let kind = condition::Kind::Header(v1::HeaderCondition { name: name.into(), value: value.into() });
-        v1::Condition { kind: Some(kind) }
+    fn entry(id: &str, since_ms: u64, any_of: &[(&str, &str)]) -> Arc<Entry> {
+        let alternative = |&(name, value): &(&str, &str)| {
+            let kind =
+                condition::Kind::Header(v1::HeaderCondition { name: name.into(), value: value.into() });
+            v1::Alternative { all_of: vec![v1::Condition { kind: Some(kind) }] }
+        };
+        let session = Arc::new(Session::new(id, id, since_ms, String::new()));
+        let route = v1::Route {
+            target_port: 80,
+            local_port: 3000,
+            r#match: Some(v1::Match { any_of: any_of.iter().map(alternative).collect() }),
+            ..v1::Route::default()
+        };
+        Arc::new(Entry::read(&session, &[80], &route).expect("a good route"))
     }
 
-    fn baggage(key: &str, value: &str) -> v1::Condition {
-        let kind = condition::Kind::Baggage(v1::BaggageCondition { key: key.into(), value: value.into() });
-        v1::Condition { kind: Some(kind) }
-    }
-
-    fn matching(any_of: &[&[v1::Condition]]) -> v1::Match {
-        v1::Match {
-            any_of: any_of.iter().map(|all_of| v1::Alternative { all_of: all_of.to_vec() }).collect(),
+    fn found(table: &Table, headers: &[Header<'_>]) -> Result<String, Option<String>> {
+        let head = Http1Head { method: "GET", target: "/", headers };
+        match table.decide(0, &head) {
+            Decision::Laptop(entry, _) => Ok(entry.session.id.clone()),
+            Decision::Origin(miss) => {
+                Err(miss.and_then(|miss| miss.saw).map(|saw| String::from_utf8_lossy(saw).into_owned()))
+            }
         }
-    }
-
-    fn takes(wanted: &v1::Match, headers: &[(&'static str, &'static str)]) -> bool {
-        let headers: Vec<Header<'_>> =
-            headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() }).collect();
-        Matching::read(80, wanted).expect("a good match").takes(&headers)
-    }
-
-    #[test]
-    fn the_default_route_of_a_session() {
-        let alice = matching(&[&[header("X-Bridge", "alice")], &[baggage("bridge", "alice")]]);
-        for (headers, taken) in [
-            (&[("x-bridge", "alice")][..], true),
-            (&[("X-BRIDGE", "alice")], true),
-            (&[("x-bridge", "Alice")], false),
-            (&[("x-bridge", "alice2")], false),
-            (&[("x-bridge", "bob"), ("x-bridge", "alice")], true),
-            (&[("baggage", "a=b,bridge=alice;p=1 ,c=d")], true),
-            (&[("baggage", "a=b"), ("Baggage", " bridge = alice ")], true),
-            (&[("baggage", "bridge=al%69ce")], true),
-            (&[("baggage", "bridge=al%6")], false),
-            (&[("baggage", "Bridge=alice")], false),
-            (&[("baggage", "a=bridge=alice")], false),
-            (&[("baggage", "bridge")], false),
-            (&[("bridge", "alice")], false),
-            (&[], false),
-        ] {
-            assert_eq!(takes(&alice, headers), taken, "{headers:?}");
-        }
-    }
-
-    #[test]
-    fn all_conditions_of_an_alternative_must_hold() {
-        let both = matching(&[&[header("a", "1"), header("b", "2")]]);
-        assert!(takes(&both, &[("b", "2"), ("a", "1")]));
-        assert!(!takes(&both, &[("a", "1")]));
-    }
-
-    #[test]
-    fn what_is_not_understood_is_refused() {
-        let unknown = matching(&[&[v1::Condition { kind: None }]]);
-        let refusal = Matching::read(80, &unknown).expect_err("an unknown kind");
-        assert!(refusal.to_string().contains("does not know"), "{refusal}");
-        assert_eq!(Matching::read(80, &matching(&[&[]])), Err(Refusal::NoConditions(80)));
     }
 
     #[test]
     fn the_oldest_session_is_asked_first_and_everything_last() {
-        let entry = |id: &str, since_ms: u64, wanted: &v1::Match| {
-            let session = Arc::new(Session::new(id, id, since_ms, String::new()));
-            let route = v1::Route {
-                target_port: 80,
-                local_port: 3000,
-                r#match: Some(wanted.clone()),
-                ..v1::Route::default()
-            };
-            Arc::new(Entry::read(&session, &[80], &route).expect("a good route"))
-        };
-        let by_a = matching(&[&[header("a", "1")]]);
-        let by_b = matching(&[&[header("b", "1")]]);
         let entries =
-            [entry("all", 1, &v1::Match::default()), entry("young", 9, &by_a), entry("old", 5, &by_b)];
+            [entry("all", 1, &[]), entry("young", 9, &[("a", "1")]), entry("old", 5, &[("b", "1")])];
         let table = Table::new(1, entries.into_iter());
-        let found = |headers: &[Header<'_>]| table.find(0, headers).map(|entry| entry.session.id.clone());
         let (a, b) = (Header { name: "A", value: b"1" }, Header { name: "B", value: b"1" });
-        assert_eq!(found(&[a, b]).as_deref(), Some("old"));
-        assert_eq!(found(&[a]).as_deref(), Some("young"));
-        assert_eq!(found(&[]).as_deref(), Some("all"));
+        assert_eq!(found(&table, &[a, b]).as_deref(), Ok("old"));
+        assert_eq!(found(&table, &[a]).as_deref(), Ok("young"));
+        assert_eq!(found(&table, &[]).as_deref(), Ok("all"));
         assert!(table.everything(0).is_some() && table.any(0) && !table.any(1));
+    }
+
+    #[test]
+    fn what_no_route_takes_says_what_came_closest() {
+        let entries = [entry("old", 1, &[("a", "1")]), entry("young", 2, &[("b", "1")])];
+        let table = Table::new(1, entries.into_iter());
+        assert_eq!(found(&table, &[]), Err(None));
+        assert_eq!(found(&table, &[Header { name: "b", value: b"2" }]), Err(Some("2".to_owned())));
+        assert_eq!(found(&Table::new(1, std::iter::empty()), &[]), Err(None));
     }
 }

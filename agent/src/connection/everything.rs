@@ -14,6 +14,7 @@ use super::end::{End, Side as _};
 use super::sniff::{Sniff, sniff};
 use super::{Connection, opaque};
 use crate::inbound::{self, Unreached};
+use crate::requests::Opaque;
 use crate::routes::Entry;
 
 /// How long bytes are held before it is known that they are HTTP/1.
@@ -34,7 +35,7 @@ pub(super) enum Begun {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shown {
     Http1,
-    Opaque,
+    Opaque(Opaque),
     LaptopLost,
     ClientGone,
 }
@@ -71,13 +72,16 @@ pub(super) async fn begin(conn: &mut Connection, route: &Arc<Entry>) -> Begun {
             laptop.side.abort();
             Begun::Abort
         }
-        Shown::Opaque => match opaque::relay(&mut conn.client, &mut laptop).await {
-            Ok(()) => Begun::Over,
-            Err(_) => {
-                laptop.side.abort();
-                Begun::Abort
+        Shown::Opaque(why) => {
+            conn.shared.requests.opaque(conn.port, why, Some(route));
+            match opaque::relay(&mut conn.client, &mut laptop).await {
+                Ok(()) => Begun::Over,
+                Err(_) => {
+                    laptop.side.abort();
+                    Begun::Abort
+                }
             }
-        },
+        }
     }
 }
 
@@ -90,27 +94,31 @@ fn poll_shown(
     loop {
         match sniff(conn.client.read.filled()) {
             Sniff::Http1 => return Poll::Ready(Shown::Http1),
-            Sniff::Http2 | Sniff::Opaque => return Poll::Ready(Shown::Opaque),
-            Sniff::Undecided if conn.client.read.is_full() => return Poll::Ready(Shown::Opaque),
+            Sniff::Http2 | Sniff::Opaque => {
+                return Poll::Ready(Shown::Opaque(Opaque::of(conn.client.read.filled())));
+            }
+            Sniff::Undecided if conn.client.read.is_full() => {
+                return Poll::Ready(Shown::Opaque(Opaque::NotHttp));
+            }
             Sniff::Undecided => {}
         }
         match conn.client.poll_fill(cx) {
             Poll::Pending => break,
             Poll::Ready(Err(_)) => return Poll::Ready(Shown::ClientGone),
-            Poll::Ready(Ok(0)) => return Poll::Ready(Shown::Opaque),
+            Poll::Ready(Ok(0)) => return Poll::Ready(Shown::Opaque(Opaque::NotHttp)),
             Poll::Ready(Ok(_)) => {}
         }
     }
     match laptop.poll_fill(cx) {
         Poll::Pending => {}
-        Poll::Ready(Ok(_)) => return Poll::Ready(Shown::Opaque),
+        Poll::Ready(Ok(_)) => return Poll::Ready(Shown::Opaque(Opaque::ServerSpokeFirst)),
         Poll::Ready(Err(_)) => return Poll::Ready(Shown::LaptopLost),
     }
     if conn.client.read.is_empty() {
         return Poll::Pending;
     }
     let deadline = deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(SNIFF)));
-    deadline.as_mut().poll(cx).map(|()| Shown::Opaque)
+    deadline.as_mut().poll(cx).map(|()| Shown::Opaque(Opaque::NotHttp))
 }
 
 /// Relays between the client and a stream that is open already.

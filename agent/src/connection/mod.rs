@@ -25,6 +25,7 @@ use self::origin::Origin;
 use crate::agent::Shared;
 use crate::http1;
 use crate::http1::head::Request;
+use crate::requests::Record;
 use crate::routes::Entry;
 
 /// A client's connection and what belongs to it.
@@ -78,9 +79,21 @@ pub(crate) async fn serve(mut conn: Connection) {
         },
     };
     loop {
+        // Ends with the exchange, or with the connection if that goes on unread from there.
+        let mut record = None;
         let after = match next::next(&mut conn).await {
-            Next::Request(request, route) => conn.exchange(&request, route, opened.take()).await,
-            Next::Http2 | Next::Opaque => After::Opaque,
+            Next::Request(request, route, begun) => {
+                let record = record.insert(begun);
+                conn.exchange(&request, route, opened.take(), record).await
+            }
+            Next::Opaque(why) => {
+                if let Some(why) = why {
+                    let laptop = opened.as_ref().map(|(route, _)| &**route);
+                    conn.shared.requests.opaque(conn.port, why, laptop);
+                }
+                After::Opaque
+            }
+            Next::Http2 => After::Opaque,
             Next::Close => After::Close,
             Next::Abort => After::Abort,
         };
@@ -106,11 +119,12 @@ impl Connection {
         request: &Request,
         route: Option<Arc<Entry>>,
         opened: Option<Opened>,
+        record: &mut Record,
     ) -> After {
         if let Some(route) = route {
             let opened = opened.filter(|(theirs, _)| Arc::ptr_eq(&theirs.session, &route.session));
             let opened = opened.map(|(_, end)| end);
-            let after = Box::pin(http1::laptop::exchange(self, request, &route, opened)).await;
+            let after = Box::pin(http1::laptop::exchange(self, request, &route, opened, record)).await;
             if after != After::ToOrigin {
                 return after;
             }
@@ -118,7 +132,7 @@ impl Connection {
         if std::mem::take(&mut self.served_by_laptop) {
             self.origin.drop_if_stale();
         }
-        http1::origin::exchange(self, request).await
+        http1::origin::exchange(self, request, record).await
     }
 
     /// Goes on without reading what passes.

@@ -13,8 +13,10 @@ use tokio::time::Sleep;
 use super::Connection;
 use super::origin::Unasked;
 use super::sniff::{Sniff, begins_settings, sniff};
-use crate::http1::head::{self, HeadScan, Request, Scan};
-use crate::routes::Entry;
+use crate::http1::head::{self, Flaw, HeadScan, Request, Scan};
+use crate::requests::{Opaque, Protocol, Record};
+use crate::routes::head::Http1Head;
+use crate::routes::{Decision, Entry};
 
 /// How long bytes are held before it is known that they are HTTP/1.
 const SNIFF: Duration = Duration::from_secs(1);
@@ -26,12 +28,12 @@ const IDLE: Duration = Duration::from_secs(600);
 /// What a client wants.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// A request, and the route that it matches. It is at the front of the client's buffer.
-    Request(Request, Option<Arc<Entry>>),
+    /// A request, the route that it matches, and the record of it. It is at the front of the client's buffer.
+    Request(Request, Option<Arc<Entry>>, Record),
     /// HTTP/2: opaque for now.
     Http2,
-    /// Not to be read by us, from here on.
-    Opaque,
+    /// Not to be read by us, from here on. `None`: an end, with nothing before it that would have been read.
+    Opaque(Option<Opaque>),
     /// Nothing is left to do.
     Close,
     /// To be ended as the origin ended: with a reset.
@@ -77,7 +79,10 @@ impl Wait {
                 Poll::Ready(Ok(0)) if conn.client.read.is_empty() && conn.origin.is_absent() => {
                     return Poll::Ready(Next::Close);
                 }
-                Poll::Ready(Ok(0)) => return Poll::Ready(Next::Opaque),
+                Poll::Ready(Ok(0)) => {
+                    let why = (!conn.client.read.is_empty()).then_some(Opaque::NotHttp);
+                    return Poll::Ready(Next::Opaque(why));
+                }
                 Poll::Ready(Ok(_)) => {}
             }
         }
@@ -95,34 +100,31 @@ impl Wait {
         }
         if !self.http1 {
             match sniff(bytes) {
-                Sniff::Undecided if conn.client.read.is_full() => return Some(Next::Opaque),
+                Sniff::Undecided if conn.client.read.is_full() => {
+                    return Some(Next::Opaque(Some(Opaque::NotHttp)));
+                }
                 Sniff::Undecided => return None,
-                Sniff::Http1 if self.settings => return Some(Next::Opaque),
+                Sniff::Http1 if self.settings => {
+                    return Some(Next::Opaque(Some(Opaque::ServerSpokeFirst)));
+                }
                 Sniff::Http1 => self.http1 = true,
                 Sniff::Http2 => return Some(Next::Http2),
-                Sniff::Opaque => return Some(Next::Opaque),
+                Sniff::Opaque => return Some(Next::Opaque(Some(Opaque::of(bytes)))),
             }
         }
         match self.scan.advance(bytes) {
             Ok(Scan::Partial) if conn.client.read.is_full() || sniff(bytes) == Sniff::Opaque => {
-                Some(Next::Opaque)
+                Some(Next::Opaque(Some(Opaque::Ambiguous)))
             }
             Ok(Scan::Partial) => None,
             Ok(Scan::Complete(len)) => {
                 conn.http1 = true;
-                let (routes, port) = (conn.shared.routes(), conn.port);
-                match head::parse_request(&bytes[..len], |headers| routes.find(port, headers)) {
-                    Ok((request, route)) => Some(Next::Request(request, route)),
-                    Err(flaw) => {
-                        tracing::debug!(%flaw, "a request that is not for us to read");
-                        Some(Next::Opaque)
-                    }
+                match head::parse_request(&bytes[..len], |head| decide(conn, head)) {
+                    Ok((request, (route, record))) => Some(Next::Request(request, route, record)),
+                    Err(flaw) => Some(unread(flaw)),
                 }
             }
-            Err(flaw) => {
-                tracing::debug!(%flaw, "a request that is not for us to read");
-                Some(Next::Opaque)
-            }
+            Err(flaw) => Some(unread(flaw)),
         }
     }
 
@@ -141,12 +143,15 @@ impl Wait {
                 // A matched request can still be answered.
                 Unasked::Failed if conn.shared.routes().any(conn.port) => self.refused = true,
                 Unasked::Failed | Unasked::Broke => return Some(Next::Abort),
-                Unasked::Ended => return Some(Next::Opaque),
+                Unasked::Ended => return Some(Next::Opaque(None)),
                 Unasked::Spoke => {
                     let end = conn.origin.up()?;
                     match (!conn.http1).then(|| begins_settings(end.read.filled())).flatten() {
                         Some(true) => self.settings = true,
-                        _ => return Some(Next::Opaque),
+                        _ => {
+                            let why = (!conn.http1).then_some(Opaque::ServerSpokeFirst);
+                            return Some(Next::Opaque(why));
+                        }
                     }
                 }
             }
@@ -173,9 +178,28 @@ impl Wait {
         let due = self.deadline.as_mut().is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_ready());
         match due {
             false => Poll::Pending,
-            true if awaited != Awaited::Bytes => Poll::Ready(Next::Opaque),
+            true if awaited != Awaited::Bytes => {
+                let why = if held { Opaque::NotHttp } else { Opaque::ServerSpokeFirst };
+                Poll::Ready(Next::Opaque(Some(why)))
+            }
             true if self.refused => Poll::Ready(Next::Abort),
             true => Poll::Ready(Next::Close),
         }
     }
+}
+
+/// Where a request belongs; from here on it is recorded.
+fn decide(conn: &Connection, head: &Http1Head<'_>) -> (Option<Arc<Entry>>, Record) {
+    let routes = conn.shared.routes();
+    let decision = routes.decide(conn.port, head);
+    let record = conn.shared.requests.begin(conn.port, Protocol::Http1, head, &decision);
+    match decision {
+        Decision::Laptop(route, _) => (Some(route), record),
+        Decision::Origin(_) => (None, record),
+    }
+}
+
+fn unread(flaw: Flaw) -> Next {
+    tracing::debug!(%flaw, "a request that is not for us to read");
+    Next::Opaque(Some(Opaque::Ambiguous))
 }

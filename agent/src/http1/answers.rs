@@ -30,12 +30,16 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    fn status(&self) -> &'static str {
+    fn status_line(&self) -> (u16, &'static str) {
         match self {
-            Failure::Refused { .. } => "503 Service Unavailable",
-            Failure::Lost { .. } | Failure::Ended { .. } | Failure::Malformed { .. } => "502 Bad Gateway",
-            Failure::BadRequest { .. } => "400 Bad Request",
+            Failure::Refused { .. } => (503, "Service Unavailable"),
+            Failure::Lost { .. } | Failure::Ended { .. } | Failure::Malformed { .. } => (502, "Bad Gateway"),
+            Failure::BadRequest { .. } => (400, "Bad Request"),
         }
+    }
+
+    pub(crate) fn status(&self) -> u16 {
+        self.status_line().0
     }
 
     fn user(&self) -> &str {
@@ -52,10 +56,10 @@ impl Failure {
     pub(crate) fn answer(&self, method: Method, closes: bool) -> Vec<u8> {
         let sentence = format!("bridge: {self}\n");
         let connection = if closes { "connection: close\r\n" } else { "" };
+        let (status, reason) = self.status_line();
         let mut answer = format!(
-            "HTTP/1.1 {}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\
+            "HTTP/1.1 {status} {reason}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\
              cache-control: no-store\r\n{SERVED_BY}: {}\r\n{connection}\r\n",
-            self.status(),
             sentence.len(),
             self.user(),
         );

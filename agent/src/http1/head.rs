@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use httparse::Header;
 
 use super::framing::{Framing, Lengths};
+use crate::routes::head::Http1Head;
 
 /// Headers of one message.
 const MAX_HEADERS: usize = 256;
@@ -111,22 +112,25 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) head_len: usize,
+    pub(crate) status: u16,
     pub(crate) kind: Kind,
     /// No answer follows on this connection.
     pub(crate) closes: bool,
 }
 
-/// Parses a whole request head; `look` sees its headers.
+/// Parses a whole request head; `look` sees what it says.
 pub(crate) fn parse_request<T>(
     head: &[u8],
-    look: impl FnOnce(&[Header<'_>]) -> T,
+    look: impl FnOnce(&Http1Head<'_>) -> T,
 ) -> Result<(Request, T), Flaw> {
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut []);
     let head_len = complete(parsed.parse_with_uninit_headers(head, &mut headers))?;
-    let (Some(method), Some(minor)) = (parsed.method, parsed.version) else { return Err(Flaw::Grammar) };
+    let (Some(name), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
+        return Err(Flaw::Grammar);
+    };
     let noted = Noted::of(parsed.headers)?;
-    let method = match method {
+    let method = match name {
         "HEAD" => Method::Head,
         "CONNECT" => Method::Connect,
         _ => Method::Other,
@@ -142,7 +146,7 @@ pub(crate) fn parse_request<T>(
         upgrades: noted.upgrade_header && noted.upgrade_option,
         expects: noted.expects,
     };
-    Ok((request, look(parsed.headers)))
+    Ok((request, look(&Http1Head { method: name, target, headers: parsed.headers })))
 }
 
 /// Parses a whole answer head, of an answer to a request with `method`.
@@ -167,7 +171,7 @@ pub(crate) fn parse_answer(head: &[u8], method: Method) -> Result<Answer, Flaw> 
         _ => return Err(Flaw::Grammar),
     };
     let closes = noted.closes(minor) || kind == Kind::Final(Framing::UntilClose);
-    Ok(Answer { head_len, kind, closes })
+    Ok(Answer { head_len, status, kind, closes })
 }
 
 fn complete(status: httparse::Result<usize>) -> Result<usize, Flaw> {

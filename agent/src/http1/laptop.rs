@@ -20,6 +20,7 @@ use super::rewrite::{self, Marks};
 use crate::connection::end::{End, Side as _};
 use crate::connection::{After, Connection, opaque};
 use crate::inbound::{self, Unreached};
+use crate::requests::{FellBack, Record};
 use crate::routes::Entry;
 
 /// Interim answers to one request at most.
@@ -41,6 +42,7 @@ pub(crate) async fn exchange(
     request: &Request,
     route: &Arc<Entry>,
     opened: Option<End<TunnelStream>>,
+    record: &mut Record,
 ) -> After {
     let user = || route.session.user.clone();
     let Ok(mut passage) = Passage::begin(conn.client.read.filled(), request.head_len, request.framing) else {
@@ -49,16 +51,22 @@ pub(crate) async fn exchange(
     let mut laptop = match reach(conn, request, route, opened).await {
         Reached::Yes(laptop) => laptop,
         Reached::ClientGone => return After::Abort,
-        Reached::No(Unreached::Laptop, _) => return After::ToOrigin,
-        Reached::No(Unreached::Port, _) if route.fallback == Fallback::Origin => return After::ToOrigin,
+        Reached::No(Unreached::Laptop, _) => {
+            record.fell_back(FellBack::LaptopAway);
+            return After::ToOrigin;
+        }
+        Reached::No(Unreached::Port, _) if route.fallback == Fallback::Origin => {
+            record.fell_back(FellBack::NothingListens);
+            return After::ToOrigin;
+        }
         Reached::No(Unreached::Port, detail) => {
             conn.client.read.consume(request.head_len);
             let failure = Failure::Refused { user: user(), port: route.local_port, detail };
             let closes = request.closes || request.framing != Framing::None || request.expects;
-            return give(conn, request, &failure, closes).await;
+            return give(conn, request, &failure, closes, record).await;
         }
         Reached::No(Unreached::Unknown, _) => {
-            return give(conn, request, &Failure::Lost { user: user() }, true).await;
+            return give(conn, request, &Failure::Lost { user: user() }, true, record).await;
         }
     };
     conn.client.read.consume(request.head_len);
@@ -67,6 +75,7 @@ pub(crate) async fn exchange(
     let mut exchange = Exchange {
         request,
         route,
+        record,
         up: Up::Passing(passage),
         down: Down::Head(HeadScan::default()),
         interim: 0,
@@ -120,7 +129,14 @@ fn words(refused: Refused) -> String {
 }
 
 /// Gives an answer of our own.
-async fn give(conn: &mut Connection, request: &Request, failure: &Failure, closes: bool) -> After {
+async fn give(
+    conn: &mut Connection,
+    request: &Request,
+    failure: &Failure,
+    closes: bool,
+    record: &mut Record,
+) -> After {
+    record.answered(failure.status());
     tracing::debug!(%failure, "answered in place of a laptop");
     let answer = failure.answer(request.method, closes);
     match conn.client.side.write_all(&answer).await {
@@ -134,6 +150,7 @@ async fn give(conn: &mut Connection, request: &Request, failure: &Failure, close
 struct Exchange<'a> {
     request: &'a Request,
     route: &'a Entry,
+    record: &'a mut Record,
     up: Up,
     down: Down,
     interim: u32,
@@ -282,6 +299,7 @@ impl Exchange<'_> {
             Kind::Final(framing) => framing,
         };
         let raw = answer.kind == Kind::Raw;
+        self.record.answered(answer.status);
         let mut passage = Passage::begin(bytes, len, framing)?;
         if !raw && passage.surplus(bytes).is_some_and(|surplus| surplus > 0) {
             return Err(Flaw::Body);
@@ -344,13 +362,16 @@ impl Exchange<'_> {
                 conn.shared.tasks.spawn(inbound::farewell(laptop));
                 if matches!(ended, Ended::Answered) { After::Next } else { After::Close }
             }
-            Ended::Raw => match opaque::relay(&mut conn.client, &mut laptop).await {
-                Ok(()) => After::Close,
-                Err(_) => {
-                    laptop.side.abort();
-                    After::Abort
+            Ended::Raw => {
+                self.record.end();
+                match opaque::relay(&mut conn.client, &mut laptop).await {
+                    Ok(()) => After::Close,
+                    Err(_) => {
+                        laptop.side.abort();
+                        After::Abort
+                    }
                 }
-            },
+            }
             Ended::ClientGone => {
                 laptop.side.abort();
                 After::Abort
@@ -361,7 +382,7 @@ impl Exchange<'_> {
                     tracing::debug!(%failure, "a laptop's answer was cut");
                     return After::Abort;
                 }
-                give(conn, self.request, &failure, true).await
+                give(conn, self.request, &failure, true, self.record).await
             }
         }
     }

@@ -11,12 +11,14 @@ use super::passage::{Broken, Passage, Passed};
 use super::rewrite;
 use crate::connection::end::End;
 use crate::connection::{After, Connection};
+use crate::requests::Record;
 use tokio::net::TcpStream;
 
 /// One request's way there and its answer's way back.
 #[derive(Debug)]
 struct Exchange<'r> {
     request: &'r Request,
+    record: &'r mut Record,
     up: Up,
     down: Down,
     /// The agent is being stopped, and has told the client that no answer follows.
@@ -40,12 +42,12 @@ enum Down {
 }
 
 /// Takes the request at the front of the client's buffer to the origin, and the answer back.
-pub(crate) async fn exchange(conn: &mut Connection, request: &Request) -> After {
+pub(crate) async fn exchange(conn: &mut Connection, request: &Request, record: &mut Record) -> After {
     let Ok(passage) = Passage::begin(conn.client.read.filled(), request.head_len, request.framing) else {
         return After::Opaque;
     };
     let down = Down::Head(HeadScan::default());
-    let mut exchange = Exchange { request, up: Up::Passing(passage), down, last: false };
+    let mut exchange = Exchange { request, record, up: Up::Passing(passage), down, last: false };
     std::future::poll_fn(|cx| exchange.poll(cx, conn)).await
 }
 
@@ -134,9 +136,14 @@ impl Exchange<'_> {
             Kind::Interim => {
                 return Some(Down::Interim(Passage::begin(origin.read.filled(), len, Framing::None).ok()?));
             }
-            Kind::Raw => return None,
+            Kind::Raw => {
+                self.record.answered(answer.status);
+                self.record.end();
+                return None;
+            }
             Kind::Final(framing) => framing,
         };
+        self.record.answered(answer.status);
         // Whether a body follows after all, only client and origin know.
         let early = matches!(self.up, Up::Passing(_)) && self.request.expects;
         if answer.closes || self.request.closes || early {

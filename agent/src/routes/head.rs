@@ -1,0 +1,116 @@
+//! What a request is decided by, whichever version of HTTP it came in.
+
+use http::HeaderMap;
+use http::request::Parts;
+use httparse::Header;
+
+/// A request's head, as far as routes look at it.
+pub(crate) trait RequestHead {
+    fn method(&self) -> &str;
+
+    /// The path as it was sent, without the query: escapes and dots are left alone, as proxies leave them. Empty if the
+    /// request has none (CONNECT).
+    fn path(&self) -> &str;
+
+    /// All values of the header `name`, which is in lower case.
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]>;
+}
+
+/// A head that httparse has read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Http1Head<'a> {
+    pub(crate) method: &'a str,
+    /// The request target (RFC 9112 section 3.2), in any of its forms.
+    pub(crate) target: &'a str,
+    pub(crate) headers: &'a [Header<'a>],
+}
+
+impl RequestHead for Http1Head<'_> {
+    fn method(&self) -> &str {
+        self.method
+    }
+
+    fn path(&self) -> &str {
+        path_of(self.target)
+    }
+
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let named = move |header: &&Header<'_>| header.name.eq_ignore_ascii_case(name);
+        self.headers.iter().filter(named).map(|header| header.value)
+    }
+}
+
+/// A head of HTTP/2.
+impl RequestHead for Parts {
+    fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
+    fn path(&self) -> &str {
+        // A CONNECT has an authority alone; http's `path` would say "/" for one with a scheme.
+        self.uri.path_and_query().map_or("", |path| path.path())
+    }
+
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let headers: &HeaderMap = &self.headers;
+        headers.get_all(name).into_iter().map(|value| value.as_bytes())
+    }
+}
+
+/// The path of a request target: of `/a?b` and `http://host/a?b` it is `/a`, of `host:80` nothing, and `*` is itself.
+fn path_of(target: &str) -> &str {
+    let path = if target.starts_with('/') || target == "*" {
+        target
+    } else if let Some((_, rest)) = target.split_once("://") {
+        match rest.find(['/', '?']) {
+            Some(at) if rest.as_bytes()[at] == b'/' => &rest[at..],
+            // Without a path the root is meant (RFC 9110 section 4.2.3).
+            _ => "/",
+        }
+    } else {
+        ""
+    };
+    let end = memchr::memchr2(b'?', b'#', path.as_bytes()).unwrap_or(path.len());
+    &path[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_is_without_the_query() {
+        for (target, path) in [
+            ("/", "/"),
+            ("/v1/orders?secret=1", "/v1/orders"),
+            ("/a//b/../c%2Fd", "/a//b/../c%2Fd"),
+            ("http://orders/v1?x=/y", "/v1"),
+            ("http://orders", "/"),
+            ("http://orders?x=/y", "/"),
+            ("*", "*"),
+            ("orders:80", ""),
+            ("/a#b?c", "/a"),
+        ] {
+            assert_eq!(path_of(target), path, "{target}");
+        }
+    }
+
+    #[test]
+    fn both_versions_of_http_show_the_same() {
+        let headers =
+            [("X-Tenant", "1"), ("b", "x"), ("x-tenant", "2")].map(|(name, value)| (name, value.as_bytes()));
+        let old = headers.map(|(name, value)| Header { name, value });
+        let old = Http1Head { method: "GET", target: "/v1?x=1", headers: &old };
+        let mut new = http::Request::get("http://orders/v1?x=1");
+        for (name, value) in headers {
+            new = new.header(name, value);
+        }
+        let (new, ()) = new.body(()).expect("a good request").into_parts();
+        for (of_old, of_new) in [(old.method(), new.method()), (old.path(), new.path())] {
+            assert_eq!(of_old, of_new);
+        }
+        assert_eq!(old.values("x-tenant").collect::<Vec<_>>(), [b"1", b"2"]);
+        assert!(old.values("x-tenant").eq(new.values("x-tenant")), "all values, in their order");
+        assert_eq!(new.values("absent").count(), 0);
+    }
+}
