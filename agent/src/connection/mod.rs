@@ -141,6 +141,10 @@ impl Connection {
             return everything::relay(self, &mut laptop).await;
         }
         if std::mem::take(&mut self.served_by_laptop) {
+            if self.client.ended && self.client.read.is_empty() {
+                // The origin has nothing to say to it.
+                return self.close().await;
+            }
             self.origin.drop_if_stale();
         }
         let up = std::future::poll_fn(|cx| self.origin.poll_up(cx).map(|up| up.map(drop))).await;

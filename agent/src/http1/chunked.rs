@@ -27,6 +27,9 @@ enum State {
     #[default]
     Size,
     Extension,
+    /// In a quoted value of an extension: some parsers look for its end before they look for the line's.
+    Quoted,
+    Escaped,
     SizeLf,
     Data,
     DataCr,
@@ -72,9 +75,14 @@ impl Chunked {
         Ok(match (self.state, byte) {
             (State::Size, _) => return self.size(byte),
             (State::Extension, b'\r') => State::SizeLf,
-            (State::Extension, _) if is_text(byte) => {
+            (State::Extension | State::Quoted | State::Escaped, _) if is_text(byte) => {
                 self.spend(MAX_EXTENSION)?;
-                State::Extension
+                match (self.state, byte) {
+                    (State::Extension, b'"') | (State::Escaped, _) => State::Quoted,
+                    (State::Quoted, b'\\') => State::Escaped,
+                    (State::Quoted, b'"') => State::Extension,
+                    (state, _) => state,
+                }
             }
             (State::SizeLf, b'\n') => {
                 self.spent = 0;
@@ -145,6 +153,7 @@ mod tests {
             ("0\r\n\r\nGET /", 5, true),
             ("5\r\nhello\r\n0\r\n\r\nnext", 15, true),
             ("00A;name=\"v\"\r\n0123456789\r\n0\r\n\r\n", 31, true),
+            ("1;a=\"\\\";\";b\r\nx\r\n0\r\n\r\n", 21, true),
             ("1\r\nx\r\n0\r\nServer-Timing: a\r\nX: y\r\n\r\nmore", 35, true),
             ("5\r\nhel", 6, false),
             ("", 0, false),
@@ -168,6 +177,8 @@ mod tests {
             "5\r\nhello\n",
             "5;a\nhello",
             "5;a\rhello",
+            "5;a=\"\r\nhello\r\n0\r\n\r\n\"\r\n",
+            "5;a=\"\\\"\r\nhello\r\n",
             "0\r\nX: a\r\n folded\r\n\r\n",
             "0\r\nX : a\r\n\r\n",
             "0\r\nX\r\n\r\n",

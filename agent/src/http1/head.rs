@@ -12,6 +12,8 @@ use crate::routes::head::Http1Head;
 
 /// Headers of one message.
 const MAX_HEADERS: usize = 256;
+/// What every answer begins with.
+const ANSWER: &[u8] = b"HTTP/1.";
 
 /// Why a message is not interpreted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -20,7 +22,7 @@ pub(crate) enum Flaw {
     LineEnd,
     #[error("more than {MAX_HEADERS} headers")]
     TooManyHeaders,
-    #[error("an empty line in place of a head")]
+    #[error("something else where \"HTTP/1.\" was due")]
     NoHead,
     #[error("a head that breaks the grammar")]
     Grammar,
@@ -30,8 +32,14 @@ pub(crate) enum Flaw {
     TransferEncoding,
     #[error("both Content-Length and Transfer-Encoding")]
     LengthAndTransferEncoding,
+    #[error("a Connection option that names the length")]
+    ConnectionOption,
     #[error("a body where there can be none")]
     Body,
+    #[error("more interim answers than are read")]
+    Interim,
+    #[error("a protocol that was not asked for")]
+    Switch,
     #[error("a bad chunk")]
     Chunk,
 }
@@ -53,6 +61,12 @@ pub(crate) struct HeadScan {
 }
 
 impl HeadScan {
+    /// The same for an answer, which is known by its first bytes: whatever else comes is not held.
+    pub(crate) fn advance_answer(&mut self, bytes: &[u8]) -> Result<Scan, Flaw> {
+        let known = bytes.len().min(ANSWER.len());
+        if bytes[..known] == ANSWER[..known] { self.advance(bytes) } else { Err(Flaw::NoHead) }
+    }
+
     /// `bytes` are all since the head's beginning, more at each call.
     pub(crate) fn advance(&mut self, bytes: &[u8]) -> Result<Scan, Flaw> {
         while let Some(at) = memchr::memchr(b'\n', &bytes[self.looked..]) {
@@ -91,6 +105,8 @@ pub(crate) struct Request {
     pub(crate) head_len: usize,
     pub(crate) method: Method,
     pub(crate) framing: Framing,
+    /// It is of HTTP/1.0, whose clients know neither chunks nor interim answers.
+    pub(crate) old: bool,
     /// No request follows on this connection.
     pub(crate) closes: bool,
     pub(crate) upgrades: bool,
@@ -116,6 +132,8 @@ pub(crate) struct Answer {
     pub(crate) kind: Kind,
     /// No answer follows on this connection.
     pub(crate) closes: bool,
+    /// And it says so.
+    pub(crate) says_close: bool,
 }
 
 /// Parses a whole request head; `look` sees what it says.
@@ -138,12 +156,17 @@ pub(crate) fn parse_request<T>(
     if minor == 0 && noted.lengths.is_chunked() {
         return Err(Flaw::TransferEncoding);
     }
+    let announced = noted.lengths.framing();
+    if method == Method::Connect && announced.is_some() {
+        return Err(Flaw::Body);
+    }
     let request = Request {
         head_len,
         method,
-        framing: noted.lengths.framing().unwrap_or(Framing::None),
+        framing: announced.unwrap_or(Framing::None),
+        old: minor == 0,
         closes: noted.closes(minor),
-        upgrades: noted.upgrade_header && noted.upgrade_option,
+        upgrades: noted.upgrade_header && noted.upgrade_option && minor > 0,
         expects: noted.expects,
     };
     Ok((request, look(&Http1Head { method: name, target, headers: parsed.headers })))
@@ -151,7 +174,7 @@ pub(crate) fn parse_request<T>(
 
 /// Parses a whole answer head, of an answer to a request with `method`.
 pub(crate) fn parse_answer(head: &[u8], method: Method) -> Result<Answer, Flaw> {
-    if head.first() != Some(&b'H') {
+    if !head.starts_with(ANSWER) {
         return Err(Flaw::NoHead);
     }
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
@@ -160,18 +183,21 @@ pub(crate) fn parse_answer(head: &[u8], method: Method) -> Result<Answer, Flaw> 
     let head_len = complete(config.parse_response_with_uninit_headers(&mut parsed, head, &mut headers))?;
     let (Some(status), Some(minor)) = (parsed.code, parsed.version) else { return Err(Flaw::Grammar) };
     let noted = Noted::of(parsed.headers)?;
+    if minor == 0 && noted.lengths.is_chunked() {
+        return Err(Flaw::TransferEncoding);
+    }
     let announced = noted.lengths.framing();
     let has_body = matches!(announced, Some(Framing::Chunked) | Some(Framing::Length(1..)));
     let kind = match (status, method) {
+        (100..=199 | 204, _) | (200..=299, Method::Connect) if has_body => return Err(Flaw::Body),
         (101, _) | (200..=299, Method::Connect) => Kind::Raw,
-        (100..=199 | 204, _) if has_body => return Err(Flaw::Body),
         (100..=199, _) => Kind::Interim,
         (204 | 304, _) | (_, Method::Head) => Kind::Final(Framing::None),
         (200..=999, _) => Kind::Final(announced.unwrap_or(Framing::UntilClose)),
         _ => return Err(Flaw::Grammar),
     };
     let closes = noted.closes(minor) || kind == Kind::Final(Framing::UntilClose);
-    Ok(Answer { head_len, status, kind, closes })
+    Ok(Answer { head_len, status, kind, closes, says_close: noted.close })
 }
 
 fn complete(status: httparse::Result<usize>) -> Result<usize, Flaw> {
@@ -192,6 +218,8 @@ struct Noted {
     upgrade_option: bool,
     upgrade_header: bool,
     expects: bool,
+    /// A proxy that honours it loses the length.
+    drops_length: bool,
 }
 
 impl Noted {
@@ -215,7 +243,7 @@ impl Noted {
             }
         }
         noted.lengths.agree()?;
-        Ok(noted)
+        if noted.drops_length { Err(Flaw::ConnectionOption) } else { Ok(noted) }
     }
 
     fn connection(&mut self, value: &[u8]) {
@@ -223,6 +251,8 @@ impl Noted {
             self.close |= option.eq_ignore_ascii_case(b"close");
             self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
             self.upgrade_option |= option.eq_ignore_ascii_case(b"upgrade");
+            self.drops_length |= option.eq_ignore_ascii_case(b"content-length")
+                || option.eq_ignore_ascii_case(b"transfer-encoding");
         }
     }
 

@@ -80,6 +80,7 @@ pub(crate) async fn exchange(
         down: Down::Head(HeadScan::default()),
         interim: 0,
         begun: false,
+        continued: false,
         closes: request.closes || conn.shared.drain.has_begun(),
     };
     let end = std::future::poll_fn(|cx| exchange.poll(cx, &mut conn.client, &mut laptop)).await;
@@ -156,6 +157,8 @@ struct Exchange<'a> {
     interim: u32,
     /// A part of the final answer may have reached the client.
     begun: bool,
+    /// The client was told to send the body.
+    continued: bool,
     /// The connection ends with this answer.
     closes: bool,
 }
@@ -244,7 +247,7 @@ impl Exchange<'_> {
     ) -> Poll<Ended> {
         loop {
             let passage = match &mut self.down {
-                Down::Head(scan) => match scan.advance(laptop.read.filled()) {
+                Down::Head(scan) => match scan.advance_answer(laptop.read.filled()) {
                     Ok(Scan::Complete(len)) => match self.read_head(len, laptop) {
                         Ok(down) => {
                             self.down = down;
@@ -283,17 +286,19 @@ impl Exchange<'_> {
         let bytes = laptop.read.filled();
         let answer = head::parse_answer(&bytes[..len], self.request.method)?;
         let framing = match answer.kind {
+            Kind::Interim if self.interim == MAX_INTERIM => return Err(Flaw::Interim),
             Kind::Interim => {
                 self.interim += 1;
-                let within = self.interim <= MAX_INTERIM;
-                return if within {
-                    Passage::begin(bytes, len, Framing::None).map(Down::Interim)
-                } else {
-                    Err(Flaw::Grammar)
-                };
+                self.continued |= answer.status == 100;
+                if self.request.old {
+                    laptop.read.consume(len);
+                    return Ok(Down::Head(HeadScan::default()));
+                }
+                return Passage::begin(bytes, len, Framing::None).map(Down::Interim);
             }
+            Kind::Final(Framing::Chunked) if self.request.old => return Err(Flaw::TransferEncoding),
             Kind::Raw if self.request.method != head::Method::Connect && !self.request.upgrades => {
-                return Err(Flaw::Grammar);
+                return Err(Flaw::Switch);
             }
             Kind::Raw => Framing::None,
             Kind::Final(framing) => framing,
@@ -304,8 +309,15 @@ impl Exchange<'_> {
         if !raw && passage.surplus(bytes).is_some_and(|surplus| surplus > 0) {
             return Err(Flaw::Body);
         }
-        let close =
-            !raw && (framing == Framing::UntilClose || self.closes) && !answer_says_close(&bytes[..len]);
+        // Whether the client still sends the body is its choice: what comes next could be another request.
+        let unsure = self.request.expects
+            && !self.continued
+            && matches!(&self.up, Up::Passing(passage) if passage.awaits_body());
+        if unsure {
+            self.up = Up::Stopped;
+            self.closes = true;
+        }
+        let close = !raw && (framing == Framing::UntilClose || self.closes) && !answer.says_close;
         self.closes |= answer.closes;
         let marks = Marks {
             served_by: &self.route.session.user,
@@ -378,7 +390,7 @@ impl Exchange<'_> {
             }
             Ended::Failed(failure) => {
                 laptop.side.reset(Cause::Cancelled, "the exchange failed");
-                if self.begun {
+                if self.begun || matches!(self.down, Down::Interim(_)) {
                     tracing::debug!(%failure, "a laptop's answer was cut");
                     return After::Abort;
                 }
@@ -386,17 +398,4 @@ impl Exchange<'_> {
             }
         }
     }
-}
-
-/// Whether the answer itself announces that the connection ends.
-fn answer_says_close(head: &[u8]) -> bool {
-    head.split(|&byte| byte == b'\n').any(|line| {
-        let mut parts = line.splitn(2, |&byte| byte == b':');
-        let name = parts.next().unwrap_or_default();
-        let value = parts.next().unwrap_or_default();
-        name.eq_ignore_ascii_case(b"connection")
-            && value
-                .split(|&byte| byte == b',')
-                .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
-    })
 }

@@ -102,7 +102,7 @@ impl Exchange<'_> {
     ) -> Poll<After> {
         loop {
             let passage = match &mut self.down {
-                Down::Head(scan) => match scan.advance(origin.read.filled()) {
+                Down::Head(scan) => match scan.advance_answer(origin.read.filled()) {
                     Ok(Scan::Complete(len)) => match self.read_head(len, origin, draining) {
                         Some(down) => {
                             self.down = down;

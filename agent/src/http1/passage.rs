@@ -12,6 +12,8 @@ use crate::connection::end::{End, Side};
 pub(super) struct Passage {
     passable: usize,
     body: Body,
+    /// A part of the body has come.
+    begun: bool,
 }
 
 /// How a passage came to its end.
@@ -35,7 +37,7 @@ impl Passage {
     pub(super) fn begin(bytes: &[u8], head_len: usize, framing: Framing) -> Result<Self, Flaw> {
         let mut body = Body::new(framing);
         let own = body.scan(&bytes[head_len..])?;
-        Ok(Self { passable: head_len + own, body })
+        Ok(Self { passable: head_len + own, body, begun: own > 0 })
     }
 
     /// The head was replaced by one of another length.
@@ -46,6 +48,11 @@ impl Passage {
     /// The head went its own way.
     pub(super) fn head_gone(&mut self, head_len: usize) {
         self.passable -= head_len;
+    }
+
+    /// Nothing of its body has come, although there is one.
+    pub(super) fn awaits_body(&self) -> bool {
+        !self.begun && !self.body.is_over()
     }
 
     /// Whether all of it is in the source's buffer; what is there beyond it is how many bytes long.
@@ -68,6 +75,7 @@ impl Passage {
                 return Poll::Ready(Ok(Passed::Whole));
             } else if !from.read.is_empty() {
                 self.passable = self.body.scan(from.read.filled()).map_err(Broken::Flawed)?;
+                self.begun = true;
             } else if ready!(from.poll_fill(cx)).map_err(Broken::Source)? == 0 {
                 let whole = self.body.lasts_until_close();
                 return Poll::Ready(Ok(if whole { Passed::Whole } else { Passed::Truncated }));

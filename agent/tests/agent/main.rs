@@ -11,4 +11,5 @@ mod opaque;
 mod origin;
 mod peer;
 mod sessions;
+mod torture;
 mod world;

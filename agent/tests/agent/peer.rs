@@ -22,6 +22,11 @@ impl Peer {
         self.stream.write_all(bytes.as_ref()).await.expect("the other end takes it");
     }
 
+    /// For what the other end may have ceased to take.
+    pub(crate) async fn tries_to_say(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        self.stream.write_all(bytes.as_ref()).await
+    }
+
     /// The next bytes are these.
     pub(crate) async fn hears(&mut self, expected: impl AsRef<[u8]>) {
         let expected = expected.as_ref();
@@ -45,14 +50,28 @@ impl Peer {
 
     /// The next bytes up to an empty line.
     pub(crate) async fn hears_head(&mut self) -> String {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
+        self.hears_up_to("\r\n\r\n").await
+    }
+
+    /// Everything up to and with these bytes.
+    pub(crate) async fn hears_up_to(&mut self, last: &str) -> String {
+        let mut heard = Vec::new();
+        while !heard.ends_with(last.as_bytes()) {
             match self.stream.read_u8().await {
-                Ok(byte) => head.push(byte),
-                Err(error) => panic!("{error} after {:?}", text(&head)),
+                Ok(byte) => heard.push(byte),
+                Err(error) => panic!("{error} after {:?} in place of {last:?}", text(&heard)),
             }
         }
-        text(&head)
+        text(&heard)
+    }
+
+    /// An answer with Content-Length: its head and its body, which one to HEAD does not have.
+    pub(crate) async fn hears_answer_to(&mut self, request: &str) -> (String, String) {
+        if request.starts_with("HEAD ") {
+            (self.hears_head().await, String::new())
+        } else {
+            self.hears_answer().await
+        }
     }
 
     /// An answer with Content-Length: its head and its body.

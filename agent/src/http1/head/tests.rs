@@ -75,6 +75,8 @@ fn what_two_parsers_could_read_differently_is_not_interpreted() {
             Flaw::TransferEncoding,
         ),
         ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Flaw::TransferEncoding),
+        ("POST / HTTP/1.1\r\nConnection: x, Content-Length\r\n\r\n", Flaw::ConnectionOption),
+        ("CONNECT a:1 HTTP/1.1\r\nContent-Length: 0\r\n\r\n", Flaw::Body),
     ];
     for (head, flaw) in cases {
         assert_eq!(request(head), Err(flaw), "{head:?}");
@@ -143,9 +145,14 @@ fn answers_that_are_not_interpreted() {
         ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", Flaw::Length),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", Flaw::TransferEncoding),
         ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", Flaw::Body),
+        ("HTTP/1.1 101 Switching\r\nContent-Length: 5\r\n\r\n", Flaw::Body),
+        (
+            "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Flaw::TransferEncoding,
+        ),
         ("\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Flaw::NoHead),
         ("HTTP/1.1 099 Odd\r\n\r\n", Flaw::Grammar),
-        ("HTTP/2 200 OK\r\n\r\n", Flaw::Grammar),
+        ("HTTP/2 200 OK\r\n\r\n", Flaw::NoHead),
         ("ICY 200 OK\r\n\r\n", Flaw::NoHead),
     ];
     for (head, flaw) in cases {
