@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bridge_proto::tunnel::{Refused, ResetBy, TunnelStream};
+use bridge_proto::tunnel::{ResetBy, TunnelStream};
 use bridge_proto::v1::{Cause, Fallback};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -16,6 +16,7 @@ use super::answers::Failure;
 use super::framing::Framing;
 use super::head::{self, Flaw, HeadScan, Kind, Request, Scan};
 use super::passage::{Broken, Passage, Passed};
+use super::reach::{Reached, reach};
 use super::rewrite::{self, Marks};
 use crate::connection::end::{End, Side as _};
 use crate::connection::{After, Connection, opaque};
@@ -25,14 +26,6 @@ use crate::routes::Entry;
 
 /// Interim answers to one request at most.
 const MAX_INTERIM: u32 = 32;
-
-/// How the attempt to reach the laptop went.
-enum Reached {
-    /// The head has been delivered.
-    Yes(End<TunnelStream>),
-    No(Unreached, String),
-    ClientGone,
-}
 
 /// Takes the request at the front of the client's buffer to the laptop, and the answer back.
 ///
@@ -85,48 +78,6 @@ pub(crate) async fn exchange(
     };
     let end = std::future::poll_fn(|cx| exchange.poll(cx, &mut conn.client, &mut laptop)).await;
     exchange.conclude(conn, laptop, end).await
-}
-
-/// Opens a stream, if there is none, and sends the head ahead.
-async fn reach(
-    conn: &mut Connection,
-    request: &Request,
-    route: &Entry,
-    opened: Option<End<TunnelStream>>,
-) -> Reached {
-    let (port, peer) = (conn.shared.port(conn.port), conn.peer);
-    let mut end = match opened {
-        Some(end) => end,
-        None => {
-            let stream = tokio::select! {
-                stream = inbound::open(route, port, peer) => stream,
-                _ = conn.client.failure() => return Reached::ClientGone,
-            };
-            match stream {
-                Some(stream) => End::new(stream),
-                None => return Reached::No(Unreached::Laptop, String::new()),
-            }
-        }
-    };
-    let head = conn.client.read.filled()[..request.head_len].to_vec();
-    let opening = async {
-        // If this fails, the answer to `Open` says why.
-        let written = end.side.write_all(&head).await;
-        end.side.opened().await.map(|()| written)
-    };
-    let answered = tokio::select! {
-        answered = opening => answered,
-        _ = conn.client.failure() => return Reached::ClientGone,
-    };
-    match answered {
-        Ok(Ok(())) => Reached::Yes(end),
-        Ok(Err(error)) => Reached::No(Unreached::Unknown, error.to_string()),
-        Err(refused) => Reached::No(Unreached::from(&refused), words(refused)),
-    }
-}
-
-fn words(refused: Refused) -> String {
-    if refused.detail.is_empty() { refused.to_string() } else { refused.detail }
 }
 
 /// Gives an answer of our own.

@@ -1,8 +1,8 @@
 //! HTTP/1: heads are parsed to decide and to frame; the bytes that go on are the bytes that came.
 //!
 //! `head` reads heads, `chunked` and `framing` find where a message ends, `passage` moves one message, `origin` and
-//! `laptop` take a request to either side and its answer back, `answers` are those that we give ourselves, `rewrite`
-//! the few changes that are made to an answer's head.
+//! `laptop` take a request to either side and its answer back, `reach` opens the way to a laptop, `answers` are those that
+//! we give ourselves, `rewrite` the few changes that are made to an answer's head.
 
 pub(crate) mod answers;
 mod chunked;
@@ -11,4 +11,5 @@ pub(crate) mod head;
 pub(crate) mod laptop;
 pub(crate) mod origin;
 mod passage;
+mod reach;
 mod rewrite;

@@ -1,0 +1,60 @@
+//! The way of a request's head to a laptop: sent ahead while the stream opens, so that it costs no round trip.
+
+use bridge_proto::tunnel::{Refused, TunnelStream};
+use tokio::io::AsyncWriteExt as _;
+
+use super::head::Request;
+use crate::connection::Connection;
+use crate::connection::end::End;
+use crate::inbound::{self, Unreached};
+use crate::routes::Entry;
+
+/// How the attempt to reach the laptop went.
+pub(super) enum Reached {
+    /// The head has been delivered.
+    Yes(End<TunnelStream>),
+    No(Unreached, String),
+    ClientGone,
+}
+
+/// Opens a stream, if there is none, and sends the head ahead.
+pub(super) async fn reach(
+    conn: &mut Connection,
+    request: &Request,
+    route: &Entry,
+    opened: Option<End<TunnelStream>>,
+) -> Reached {
+    let (port, peer) = (conn.shared.port(conn.port), conn.peer);
+    let mut end = match opened {
+        Some(end) => end,
+        None => {
+            let stream = tokio::select! {
+                stream = inbound::open(route, port, peer) => stream,
+                _ = conn.client.failure() => return Reached::ClientGone,
+            };
+            match stream {
+                Some(stream) => End::new(stream),
+                None => return Reached::No(Unreached::Laptop, String::new()),
+            }
+        }
+    };
+    let head = conn.client.read.filled()[..request.head_len].to_vec();
+    let opening = async {
+        // If this fails, the answer to `Open` says why.
+        let written = end.side.write_all(&head).await;
+        end.side.opened().await.map(|()| written)
+    };
+    let answered = tokio::select! {
+        answered = opening => answered,
+        _ = conn.client.failure() => return Reached::ClientGone,
+    };
+    match answered {
+        Ok(Ok(())) => Reached::Yes(end),
+        Ok(Err(error)) => Reached::No(Unreached::Unknown, error.to_string()),
+        Err(refused) => Reached::No(Unreached::from(&refused), words(refused)),
+    }
+}
+
+fn words(refused: Refused) -> String {
+    if refused.detail.is_empty() { refused.to_string() } else { refused.detail }
+}
