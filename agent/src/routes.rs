@@ -1,12 +1,14 @@
 //! Where a request belongs, and why. Pure: routes and a request's head in, a decision out.
 //!
-//! `head` is what a request is decided by, `matching` which requests a route takes.
+//! `head` is what a request is decided by, `matching` which requests a route takes, `baggage` reads W3C baggage.
 
+mod baggage;
 pub(crate) mod head;
 mod matching;
 
 use std::sync::Arc;
 
+use bridge_proto::pattern::PatternError;
 use bridge_proto::v1::{self, Fallback};
 
 use self::head::RequestHead;
@@ -15,6 +17,7 @@ use crate::sessions::Session;
 
 /// Bounds of what one session may ask for.
 const MAX_ROUTES: usize = 256;
+const MAX_PATTERNS: usize = 64;
 
 /// All routes in force, by the index of the port.
 #[derive(Debug, Default)]
@@ -62,6 +65,8 @@ pub(crate) enum Refusal {
         version = env!("CARGO_PKG_VERSION")
     )]
     UnknownCondition(u32),
+    #[error("the route for port {0} has a bad pattern: {1}")]
+    BadPattern(u32, PatternError),
     #[error("{holder} already takes these requests of port {port}")]
     Taken { holder: String, port: u16 },
     #[error("this agent is being stopped")]
@@ -92,10 +97,7 @@ impl Table {
         for entry in self.of(port) {
             match entry.matching.judge(head) {
                 Ok(rule) => return Decision::Laptop(entry.clone(), rule),
-                Err(miss) if closest.is_none_or(|other| miss.is_near() && !other.is_near()) => {
-                    closest = Some(miss);
-                }
-                Err(_) => {}
+                Err(miss) => closest = Some(closest.map_or(miss, |other| other.or_closer(miss))),
             }
         }
         Decision::Origin(closest)
@@ -147,7 +149,17 @@ pub(crate) fn read(
     if routes.len() > MAX_ROUTES {
         return Err(Refusal::TooMany(MAX_ROUTES, "routes"));
     }
-    routes.iter().map(|route| Entry::read(session, ports, route).map(Arc::new)).collect()
+    let mut patterns = 0;
+    let read = routes.iter().map(|route| {
+        let entry = Entry::read(session, ports, route)?;
+        patterns += entry.matching.patterns();
+        if patterns > MAX_PATTERNS {
+            Err(Refusal::TooMany(MAX_PATTERNS, "patterns"))
+        } else {
+            Ok(Arc::new(entry))
+        }
+    });
+    read.collect()
 }
 
 #[cfg(test)]

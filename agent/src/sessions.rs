@@ -185,7 +185,8 @@ impl Registry {
         }
         let others = inner.held.iter().filter(|held| !Arc::ptr_eq(&held.session, session));
         for other in others.flat_map(|held| &held.routes) {
-            let same = |entry: &&Arc<Entry>| entry.port == other.port && entry.matching == other.matching;
+            let same =
+                |entry: &&Arc<Entry>| entry.port == other.port && entry.matching.collides(&other.matching);
             if let Some(entry) = entries.iter().find(same) {
                 return Err(Refusal::Taken {
                     holder: other.session.user.clone(),

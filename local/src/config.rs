@@ -5,6 +5,7 @@
 //! namespace = "shop"
 //! context = "kind-dev"
 //! header = ["x-tenant=7"]     # or one string
+//! compat = "bridge-to-kubernetes"
 //! fallback = "origin"
 //! replicas = 2
 //! agent_image = "registry.example/bridge-agent:0.1.0"
@@ -22,7 +23,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::cli::{Fallback, HeaderMatch, PortMap, UserName};
+use crate::cli::{Compat, Fallback, HeaderMatch, PortMap, UserName};
 
 /// The defaults; all of them may be missing.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
@@ -34,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) context: Option<String>,
     #[serde(deserialize_with = "one_or_more")]
     pub(crate) header: Vec<HeaderMatch>,
+    pub(crate) compat: Option<Compat>,
     pub(crate) fallback: Option<Fallback>,
     pub(crate) replicas: Option<u32>,
     pub(crate) agent_image: Option<String>,

@@ -1,9 +1,12 @@
 //! Which requests a route takes, and what comes closest in one that it does not take. Pure.
 
-use bridge_proto::v1::{self, condition};
+use std::fmt;
 
-use super::Refusal;
+use bridge_proto::pattern::Pattern;
+use bridge_proto::v1::{self, condition, test};
+
 use super::head::RequestHead;
+use super::{Refusal, baggage};
 
 /// Bounds of what one session may ask for.
 const MAX_ALTERNATIVES: usize = 64;
@@ -14,21 +17,31 @@ const MAX_CONDITIONS: usize = 64;
 pub(crate) enum Matching {
     /// What no other session took, opaque connections too.
     Everything,
-    /// Those for which every condition of any of these holds.
+    /// Those for which every condition of any of these holds. The conditions are sorted.
     AnyOf(Vec<Vec<Condition>>),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Condition {
     /// The name is in lower case.
     Header {
         name: String,
-        value: String,
+        test: Test,
     },
     Baggage {
         key: String,
         value: String,
     },
+    Path(Test),
+    Method(String),
+}
+
+/// What a value must be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Test {
+    Exact(String),
+    Prefix(String),
+    Pattern(Pattern),
 }
 
 /// What a condition says of a request.
@@ -59,10 +72,42 @@ impl Matching {
         }
         let any_of = wanted.any_of.iter().map(|alternative| match alternative.all_of.len() {
             0 => Err(Refusal::NoConditions(port)),
-            1..=MAX_CONDITIONS => alternative.all_of.iter().map(|all| Condition::read(port, all)).collect(),
+            1..=MAX_CONDITIONS => all_of(port, &alternative.all_of),
             _ => Err(Refusal::TooMany(MAX_CONDITIONS, "conditions")),
         });
         Ok(Matching::AnyOf(any_of.collect::<Result<_, _>>()?))
+    }
+
+    /// Whether two sessions cannot both have theirs: both take everything, or they have an alternative in common.
+    pub(crate) fn collides(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Matching::AnyOf(ours), Matching::AnyOf(theirs)) => ours.iter().any(|one| theirs.contains(one)),
+            (ours, theirs) => ours == theirs,
+        }
+    }
+
+    /// How many patterns it has.
+    pub(super) fn patterns(&self) -> usize {
+        let Matching::AnyOf(any_of) = self else { return 0 };
+        let is_pattern = |condition: &&Condition| {
+            matches!(
+                condition,
+                Condition::Header { test: Test::Pattern(_), .. } | Condition::Path(Test::Pattern(_))
+            )
+        };
+        any_of.iter().flatten().filter(is_pattern).count()
+    }
+
+    /// An alternative for people; empty if there is none with this index.
+    #[allow(dead_code, reason = "for `bridge requests`")]
+    pub(crate) fn rule(&self, index: usize) -> String {
+        match self {
+            Matching::Everything => "everything".to_owned(),
+            Matching::AnyOf(any_of) => {
+                let all_of = any_of.get(index).map_or(&[][..], Vec::as_slice);
+                all_of.iter().map(Condition::to_string).collect::<Vec<_>>().join(" and ")
+            }
+        }
     }
 
     /// Whether it takes the request: the index of the alternative that holds, or what comes closest.
@@ -72,10 +117,7 @@ impl Matching {
         for (index, all_of) in any_of.iter().enumerate() {
             match first_miss(all_of, head) {
                 None => return Ok(index),
-                Some(miss) if closest.is_none_or(|other| miss.is_near() && !other.is_near()) => {
-                    closest = Some(miss);
-                }
-                Some(_) => {}
+                Some(miss) => closest = Some(closest.map_or(miss, |other| other.or_closer(miss))),
             }
         }
         // `read` lets no match without alternatives in.
@@ -83,35 +125,64 @@ impl Matching {
     }
 }
 
-/// The condition that keeps a request from this alternative: a value that differs before one that is not there.
+/// In an order that does not depend on how it was typed.
+fn all_of(port: u32, conditions: &[v1::Condition]) -> Result<Vec<Condition>, Refusal> {
+    let mut all: Vec<Condition> =
+        conditions.iter().map(|condition| Condition::read(port, condition)).collect::<Result<_, _>>()?;
+    all.sort();
+    all.dedup();
+    Ok(all)
+}
+
+/// The condition that keeps a request from this alternative. Of several, the one that explains most.
 fn first_miss<'a>(all_of: &'a [Condition], head: &'a impl RequestHead) -> Option<Miss<'a>> {
     let mut first: Option<Miss<'a>> = None;
     for condition in all_of {
+        // Spares the patterns of paths while the header is not there: paths come last.
+        if first.is_some_and(|first| first.weight() >= condition.most_weight()) {
+            break;
+        }
         let saw = match condition.judge(head) {
             Verdict::Holds => continue,
             Verdict::Absent => None,
             Verdict::Differs(saw) => Some(saw),
         };
-        if first.is_none_or(|first| first.saw.is_none() && saw.is_some()) {
-            first = Some(Miss { condition, saw });
-        }
+        let miss = Miss { condition, saw };
+        first = Some(first.map_or(miss, |other| if miss.weight() > other.weight() { miss } else { other }));
     }
     first
 }
 
-impl Miss<'_> {
-    /// The request names what the route asks for, with another value: somebody may wonder.
+impl<'a> Miss<'a> {
+    /// The request has what the route asks for, or most of it, with another value: somebody may wonder.
     pub(crate) fn is_near(&self) -> bool {
         self.saw.is_some()
+    }
+
+    /// The first of two that come equally close.
+    pub(super) fn or_closer(self, other: Miss<'a>) -> Miss<'a> {
+        if other.is_near() && !self.is_near() { other } else { self }
+    }
+
+    /// How much it explains, within one alternative.
+    fn weight(&self) -> u8 {
+        if self.saw.is_some() { self.condition.most_weight() } else { 1 }
     }
 }
 
 impl Condition {
     fn read(port: u32, condition: &v1::Condition) -> Result<Self, Refusal> {
         match condition.kind.clone() {
-            Some(condition::Kind::Header(header)) => {
-                Ok(Condition::Header { name: header.name.to_ascii_lowercase(), value: header.value })
-            }
+            Some(condition::Kind::Header(header)) => Ok(Condition::Header {
+                name: header.name.to_ascii_lowercase(),
+                test: Test::Exact(header.value),
+            }),
+            Some(condition::Kind::HeaderTest(header)) => Ok(Condition::Header {
+                name: header.name.to_ascii_lowercase(),
+                test: Test::read(port, header.test.unwrap_or_default())?,
+            }),
+            Some(condition::Kind::Path(test)) => Test::read(port, test).map(Condition::Path),
+            Some(condition::Kind::Method(method)) => Ok(Condition::Method(method)),
             Some(condition::Kind::Baggage(member)) => {
                 Ok(Condition::Baggage { key: member.key, value: member.value })
             }
@@ -123,52 +194,97 @@ impl Condition {
     fn judge<'a>(&'a self, head: &'a impl RequestHead) -> Verdict<'a> {
         let mut verdict = Verdict::Absent;
         match self {
-            Condition::Header { name, value } => {
+            Condition::Header { name, test } => {
                 for theirs in head.values(name) {
-                    if theirs == value.as_bytes() {
+                    if test.passes(theirs) {
                         return Verdict::Holds;
                     }
                     verdict = Verdict::Differs(theirs);
                 }
             }
             Condition::Baggage { key, value } => {
-                for theirs in head.values("baggage").flat_map(|baggage| members(baggage, key.as_bytes())) {
-                    if decoded(theirs).eq(value.bytes()) {
+                let all = head.values("baggage").flat_map(|header| baggage::members(header, key.as_bytes()));
+                for theirs in all {
+                    if baggage::decoded(theirs).eq(value.bytes()) {
                         return Verdict::Holds;
                     }
                     verdict = Verdict::Differs(theirs);
                 }
             }
+            Condition::Path(test) => return Verdict::of(test.passes(head.path().as_bytes()), head.path()),
+            Condition::Method(method) => return Verdict::of(method == head.method(), head.method()),
         }
         verdict
     }
+
+    /// How much it explains if it does not hold: a wrong value of a header more than an absent one (1), and that more than
+    /// the path, which every request has.
+    fn most_weight(&self) -> u8 {
+        if matches!(self, Condition::Path(_) | Condition::Method(_)) { 0 } else { 2 }
+    }
+
+    /// What it looks at: "x-bridge", "baggage bridge", "path", "method".
+    #[allow(dead_code, reason = "for `bridge requests`")]
+    pub(crate) fn subject(&self) -> String {
+        match self {
+            Condition::Header { name, .. } => name.clone(),
+            Condition::Baggage { key, .. } => format!("baggage {key}"),
+            Condition::Path(_) => "path".to_owned(),
+            Condition::Method(_) => "method".to_owned(),
+        }
+    }
 }
 
-/// The values of a member of W3C baggage (<https://www.w3.org/TR/baggage/>), still encoded. Properties do not matter.
-fn members<'a>(baggage: &'a [u8], key: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    baggage.split(|&byte| byte == b',').filter_map(move |member| {
-        let member = member.split(|&byte| byte == b';').next().unwrap_or_default();
-        let mut parts = member.splitn(2, |&byte| byte == b'=');
-        let (theirs, encoded) = (parts.next().unwrap_or_default(), parts.next());
-        encoded.filter(|_| theirs.trim_ascii() == key).map(<[u8]>::trim_ascii)
-    })
+impl<'a> Verdict<'a> {
+    fn of(holds: bool, saw: &'a str) -> Self {
+        if holds { Verdict::Holds } else { Verdict::Differs(saw.as_bytes()) }
+    }
 }
 
-/// Percent-decodes; what is not an escape stands for itself.
-fn decoded(mut bytes: &[u8]) -> impl Iterator<Item = u8> {
-    std::iter::from_fn(move || {
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        let (byte, rest) = match *bytes {
-            [] => return None,
-            [b'%', high, low, ref rest @ ..] => match (digit(high), digit(low)) {
-                (Some(high), Some(low)) => (high * 16 + low, rest),
-                _ => (b'%', &bytes[1..]),
+/// As in a match that is shown on the laptop: `x-bridge: alice`, `x-tenant^=a`, `path ^=/v1/`.
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Condition::Header { name, test: Test::Exact(value) } => write!(f, "{name}: {value}"),
+            Condition::Header { name, test } => write!(f, "{name}{test}"),
+            Condition::Baggage { key, value } => write!(f, "baggage: {key}={value}"),
+            Condition::Path(Test::Exact(path)) => write!(f, "path {path}"),
+            Condition::Path(test) => write!(f, "path {test}"),
+            Condition::Method(method) => write!(f, "method {method}"),
+        }
+    }
+}
+
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Test::Exact(value) => write!(f, "={value}"),
+            Test::Prefix(prefix) => write!(f, "^={prefix}"),
+            Test::Pattern(pattern) => write!(f, "~={}", pattern.as_str()),
+        }
+    }
+}
+
+impl Test {
+    fn read(port: u32, test: v1::Test) -> Result<Self, Refusal> {
+        match test.kind {
+            Some(test::Kind::Exact(value)) => Ok(Test::Exact(value)),
+            Some(test::Kind::Prefix(prefix)) => Ok(Test::Prefix(prefix)),
+            Some(test::Kind::Pattern(pattern)) => match Pattern::new(&pattern) {
+                Ok(pattern) => Ok(Test::Pattern(pattern)),
+                Err(error) => Err(Refusal::BadPattern(port, error)),
             },
-            [byte, ref rest @ ..] => (byte, rest),
-        };
-        bytes = rest;
-        Some(byte)
-    })
+            None => Err(Refusal::UnknownCondition(port)),
+        }
+    }
+
+    fn passes(&self, value: &[u8]) -> bool {
+        match self {
+            Test::Exact(wanted) => value == wanted.as_bytes(),
+            Test::Prefix(prefix) => value.starts_with(prefix.as_bytes()),
+            Test::Pattern(pattern) => pattern.is_in(value),
+        }
+    }
 }
 
 #[cfg(test)]

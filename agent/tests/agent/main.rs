@@ -7,6 +7,7 @@ mod drain;
 mod everything;
 mod laptop;
 mod laptop_failures;
+mod matches;
 mod opaque;
 mod origin;
 mod peer;

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::matching::{HeaderMatch, PortMap, Target, UserName};
+use super::matching::{HeaderMatch, MethodMatch, PathMatch};
+use super::names::{PortMap, Target, UserName};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -28,6 +29,7 @@ const AFTER_LONG_HELP: &str = "\
 Examples:
   bridge connect orders                      requests with `x-bridge: $USER` come to this machine
   bridge connect orders --header x-tenant=7  requests with this header, instead
+  bridge connect orders --path ^=/v1/        of your requests, those whose path begins so
   bridge connect orders --port 3000:http     the Service's port `http` leads to localhost:3000
   bridge status                              what is connected, and whether it works
   bridge disconnect orders                   give it back
@@ -45,8 +47,8 @@ Exit codes:
   130  interrupted; what was begun is undone
 
 Files:
-  $XDG_CONFIG_HOME/bridge/config.toml  defaults: me, namespace, context, header, fallback, replicas, agent_image,
-                                       and for each target its ports. A flag comes before a variable (BRIDGE_ME,
+  $XDG_CONFIG_HOME/bridge/config.toml  defaults: me, namespace, context, header, compat, fallback, replicas,
+                                       agent_image, and for each target its ports. A flag comes before a variable (BRIDGE_ME,
                                        BRIDGE_NAMESPACE, ...), and that before the file.
   $XDG_RUNTIME_DIR/bridge/             the daemon's socket and log";
 
@@ -107,6 +109,7 @@ Examples:
   bridge connect orders
   bridge connect orders -n shop --port 3000:http --port 9090:metrics
   bridge connect deploy/orders --header x-tenant=7 --header x-canary=yes    both must be there
+  bridge connect orders --header user-agent~=Firefox --path ^=/v1/ --method GET
   bridge connect orders --everything                                        in a namespace of your own";
 
 /// Which cluster, and where in it.
@@ -149,16 +152,36 @@ pub(crate) enum Fallback {
     Origin,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Compat {
+    /// The header `kubernetes-route-as: ME`, beside the default
+    BridgeToKubernetes,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
     /// A Service, or a workload that one Service selects: orders, deploy/orders, sts/orders, rs/x, pod/x
     pub(crate) target: Target,
     /// Take the requests with this header; more than once: with all of them
     ///
-    /// Replaces the default, which is the header `x-bridge: ME` or the member `bridge=ME` of the W3C header `baggage`
-    /// (applications with OpenTelemetry hand `baggage` on from service to service).
+    /// NAME=VALUE is the whole value, NAME^=BEGINNING how it begins, NAME~=PATTERN a regular expression that is found in
+    /// it. Replaces the default, which is the header `x-bridge: ME` or the member `bridge=ME` of the W3C header
+    /// `baggage` (applications with OpenTelemetry hand `baggage` on from service to service).
     #[arg(long = "header", value_name = "NAME=VALUE", conflicts_with = "everything")]
     pub(crate) headers: Vec<HeaderMatch>,
+    /// Of these, take only the requests to this path; more than once: all must fit
+    ///
+    /// /PATH is the whole path, ^=/BEGINNING how it begins, ~=PATTERN a regular expression that is found in it. The query
+    /// is not looked at.
+    #[arg(long = "path", value_name = "PATH", conflicts_with = "everything")]
+    pub(crate) paths: Vec<PathMatch>,
+    /// Of these, take only the requests with this method
+    #[arg(long, value_name = "METHOD", conflicts_with = "everything")]
+    pub(crate) method: Option<MethodMatch>,
+    /// Take the requests that are marked as another tool marks them, too
+    #[arg(long, value_enum, value_name = "TOOL", conflicts_with_all = ["everything", "headers"])]
+    pub(crate) compat: Option<Compat>,
     /// Take everything that no other session takes; refused while another session does so
     #[arg(long)]
     pub(crate) everything: bool,

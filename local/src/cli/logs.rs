@@ -14,7 +14,7 @@ use super::{
     args::LogsArgs,
     daemon::Place,
     error::{Exit, Failed},
-    matching::Target,
+    names::Target,
     output, request,
 };
 

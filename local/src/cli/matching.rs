@@ -1,241 +1,231 @@
-//! What a user types for a target, a header, a port and a name: the grammar, and what is wrong with what does not
-//! follow it.
+//! What a user types for which requests: headers, paths, a method: the grammar, and what is wrong with what does not follow
+//! it.
 
 use std::str::FromStr;
 
-use bridge_proto::v1;
+use bridge_proto::pattern::Pattern;
+use bridge_proto::v1::{self, condition, test};
 
-/// A target, as `KIND/NAME` or the name of a Service.
+/// Bytes of a value that is compared.
+const MAX_VALUE: usize = 4096;
+
+/// What a value must be: `=WHOLE`, `^=BEGINNING` or `~=PATTERN`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
-    kind: Kind,
-    name: String,
+enum Test {
+    Exact(String),
+    Prefix(String),
+    Pattern(Pattern),
 }
 
+/// The sign of a test, as it is typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Service,
-    Workload(&'static str),
+enum Sign {
+    Exact,
+    Prefix,
+    Pattern,
 }
 
-impl Target {
-    /// The name without the kind.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
+/// What comes before the first `=`, the sign, and what comes after it.
+fn split(text: &str) -> Option<(&str, Sign, &str)> {
+    let (before, value) = text.split_once('=')?;
+    Some(if let Some(before) = before.strip_suffix('^') {
+        (before, Sign::Prefix, value)
+    } else if let Some(before) = before.strip_suffix('~') {
+        (before, Sign::Pattern, value)
+    } else {
+        (before, Sign::Exact, value)
+    })
 }
 
-impl std::fmt::Display for Target {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.kind {
-            Kind::Service => f.write_str(&self.name),
-            Kind::Workload(kind) => write!(f, "{kind}/{}", self.name),
-        }
-    }
-}
-
-impl FromStr for Target {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (kind, name) = match text.split_once('/') {
-            None => (Kind::Service, text),
-            Some((kind, name)) => {
-                let kind = match kind.to_ascii_lowercase().as_str() {
-                    "svc" | "service" | "services" => Kind::Service,
-                    "deploy" | "deployment" | "deployments" => Kind::Workload("deploy"),
-                    "sts" | "statefulset" | "statefulsets" => Kind::Workload("sts"),
-                    "rs" | "replicaset" | "replicasets" => Kind::Workload("rs"),
-                    "po" | "pod" | "pods" => Kind::Workload("pod"),
-                    _ => return Err(format!("{kind}/ is none of svc/, deploy/, sts/, rs/, pod/")),
-                };
-                (kind, name)
+impl Test {
+    fn read(sign: Sign, value: &str) -> Result<Self, String> {
+        let plain = || match value {
+            "" => Err("the value is empty".to_owned()),
+            value if value.len() > MAX_VALUE || !value.chars().all(|c| c.is_ascii_graphic() || c == ' ') => {
+                Err(format!("the value must be printable ASCII, {MAX_VALUE} characters at most"))
             }
+            value => Ok(value.to_owned()),
         };
-        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
-        let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-        if name.len() > 253
-            || !name.chars().all(allowed)
-            || !ends(name.chars().next())
-            || !ends(name.chars().last())
-        {
-            return Err("names in Kubernetes are lower-case letters, digits, - and .".to_owned());
+        match sign {
+            Sign::Exact => plain().map(Test::Exact),
+            Sign::Prefix => plain().map(Test::Prefix),
+            Sign::Pattern if value.is_empty() => Err("the pattern is empty".to_owned()),
+            Sign::Pattern => Pattern::new(value).map(Test::Pattern).map_err(|error| error.to_string()),
         }
-        Ok(Target { kind, name: name.to_owned() })
+    }
+
+    fn to_message(&self) -> v1::Test {
+        let kind = match self {
+            Test::Exact(value) => test::Kind::Exact(value.clone()),
+            Test::Prefix(prefix) => test::Kind::Prefix(prefix.clone()),
+            Test::Pattern(pattern) => test::Kind::Pattern(pattern.as_str().to_owned()),
+        };
+        v1::Test { kind: Some(kind) }
     }
 }
 
-/// A header that a request must carry, its value exactly this one.
+/// A header that a request must carry: `NAME=VALUE`, `NAME^=BEGINNING`, `NAME~=PATTERN`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HeaderMatch {
     name: String,
-    value: String,
+    test: Test,
+}
+
+impl HeaderMatch {
+    fn to_message(&self) -> v1::Condition {
+        let name = self.name.clone();
+        condition(match &self.test {
+            // The kind that agents have always known.
+            Test::Exact(value) => condition::Kind::Header(v1::HeaderCondition { name, value: value.clone() }),
+            test => {
+                let test = Some(test.to_message());
+                condition::Kind::HeaderTest(v1::HeaderTest { name, test })
+            }
+        })
+    }
 }
 
 impl FromStr for HeaderMatch {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, value) = text.split_once('=').ok_or("NAME=VALUE is what is understood")?;
-        for (sign, later) in [('^', "a prefix match (NAME^=VALUE)"), ('~', "a pattern match (NAME~=REGEX)")] {
-            if name.ends_with(sign) {
-                return Err(format!("{later} is not in this version: use NAME=VALUE"));
-            }
-        }
+        let shape = "NAME=VALUE, NAME^=BEGINNING or NAME~=PATTERN is what is understood";
+        let (name, sign, value) = split(text).ok_or(shape)?;
         http::HeaderName::from_str(name).map_err(|_| format!("{name:?} is no header name"))?;
         // As it will be compared: a header's value has no white space around it.
-        let value = value.trim();
-        if value.is_empty() {
-            return Err("the value is empty".to_owned());
-        }
-        if value.len() > 4096 || !value.chars().all(|c| c.is_ascii_graphic() || c == ' ') {
-            return Err("the value must be printable ASCII, 4096 characters at most".to_owned());
-        }
-        Ok(HeaderMatch { name: name.to_ascii_lowercase(), value: value.to_owned() })
+        let value = match sign {
+            Sign::Exact => value.trim(),
+            Sign::Prefix => value.trim_start(),
+            Sign::Pattern => value,
+        };
+        Ok(HeaderMatch { name: name.to_ascii_lowercase(), test: Test::read(sign, value)? })
     }
+}
+
+/// The path that a request must have: `/WHOLE` or `=/WHOLE`, `^=/BEGINNING`, `~=PATTERN`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PathMatch(Test);
+
+impl PathMatch {
+    fn to_message(&self) -> v1::Condition {
+        condition(condition::Kind::Path(self.0.to_message()))
+    }
+
+    /// The first of two whole paths that differ: no request has both.
+    pub(crate) fn contradiction(paths: &[PathMatch]) -> Option<&str> {
+        let mut whole = paths.iter().filter_map(|path| match &path.0 {
+            Test::Exact(path) => Some(path.as_str()),
+            Test::Prefix(_) | Test::Pattern(_) => None,
+        });
+        let first = whole.next()?;
+        whole.find(|other| *other != first)
+    }
+}
+
+impl FromStr for PathMatch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (sign, value) = match split(text) {
+            _ if text.starts_with('/') => (Sign::Exact, text),
+            Some(("", sign, value)) => (sign, value),
+            _ => return Err("/PATH, ^=/BEGINNING or ~=PATTERN is what is understood".to_owned()),
+        };
+        let test = Test::read(sign, value)?;
+        if sign != Sign::Pattern {
+            if !value.starts_with('/') {
+                return Err("a path begins with /".to_owned());
+            }
+            if value.contains(['?', '#', ' ']) {
+                return Err("a path is compared without its query, and has no space in it".to_owned());
+            }
+        }
+        Ok(PathMatch(test))
+    }
+}
+
+/// The method that a request must have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MethodMatch(String);
+
+impl MethodMatch {
+    fn to_message(&self) -> v1::Condition {
+        condition(condition::Kind::Method(self.0.clone()))
+    }
+}
+
+impl FromStr for MethodMatch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // A method's case matters, but nobody means another one by `get`.
+        const USUAL: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT"];
+        let upper = text.to_ascii_uppercase();
+        let name = if USUAL.contains(&upper.as_str()) { &upper } else { text };
+        http::Method::from_str(name).map_err(|_| "a method is one word, like GET".to_owned())?;
+        Ok(MethodMatch(name.to_owned()))
+    }
+}
+
+fn condition(kind: condition::Kind) -> v1::Condition {
+    v1::Condition { kind: Some(kind) }
 }
 
 /// All of the headers; none of them: the daemon's default for the user.
 pub(crate) fn match_of(headers: &[HeaderMatch]) -> Option<v1::Match> {
-    let all_of: Vec<_> = headers
-        .iter()
-        .map(|header| v1::HeaderCondition { name: header.name.clone(), value: header.value.clone() })
-        .map(|header| v1::Condition { kind: Some(v1::condition::Kind::Header(header)) })
-        .collect();
+    let all_of: Vec<_> = headers.iter().map(HeaderMatch::to_message).collect();
     (!all_of.is_empty()).then(|| v1::Match { any_of: vec![v1::Alternative { all_of }] })
 }
 
-/// A local port, and the Service's port that leads to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PortMap {
-    local: u16,
-    remote: String,
-}
-
-impl PortMap {
-    pub(crate) fn to_message(&self) -> v1::PortMapping {
-        v1::PortMapping { local: self.local.into(), remote: self.remote.clone() }
-    }
-
-    /// The first of two maps that contradict each other: one Service port, two local ones.
-    pub(crate) fn contradiction(maps: &[PortMap]) -> Option<&PortMap> {
-        maps.iter()
-            .enumerate()
-            .find(|(index, map)| maps[..*index].iter().any(|earlier| earlier.remote == map.remote))
-            .map(|(_, map)| map)
-    }
-}
-
-impl std::fmt::Display for PortMap {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.local)?;
-        if self.remote.is_empty() { Ok(()) } else { write!(f, ":{}", self.remote) }
-    }
-}
-
-impl FromStr for PortMap {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (local, remote) = match text.split_once(':') {
-            Some((_, "")) => return Err("the Service's port is missing after the colon".to_owned()),
-            Some((local, remote)) => (local, remote),
-            None => (text, ""),
-        };
-        let local =
-            port(local).ok_or_else(|| format!("{local:?} is no port of this machine (1 to 65535)"))?;
-        // RFC 6335 names are what Kubernetes accepts; "0x50" or "-http" are typing errors.
-        let is_name = remote.len() <= 15
-            && remote.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && remote.bytes().any(|b| b.is_ascii_lowercase())
-            && !remote.starts_with('-')
-            && !remote.ends_with('-');
-        if !remote.is_empty() && !is_name && port(remote).is_none() {
-            return Err(format!("{remote:?} is neither the number nor the name of a port"));
-        }
-        Ok(PortMap { local, remote: remote.to_owned() })
-    }
-}
-
-fn port(text: &str) -> Option<u16> {
-    text.parse().ok().filter(|port| *port != 0 && text.bytes().all(|b| b.is_ascii_digit()))
-}
-
-/// A developer's name: goes into headers, `baggage` and annotations, so it is what a Kubernetes label may be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct UserName(String);
-
-impl UserName {
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The nearest that would do.
-    pub(crate) fn suggestion(text: &str) -> Option<String> {
-        let mut name: String = text
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
-            .collect();
-        name.truncate(63);
-        let name = name.trim_matches('-');
-        (!name.is_empty() && name != "root").then(|| name.to_owned())
-    }
-}
-
-impl FromStr for UserName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let ends = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        if text == "root" {
-            return Err("\"root\" says nothing about who you are".to_owned());
-        }
-        if text.len() > 63
-            || !text.bytes().all(allowed)
-            || !ends(text.bytes().next())
-            || !ends(text.bytes().last())
-        {
-            return Err(
-                "a name is letters, digits, - _ and . (not at its ends), 63 characters at most".to_owned()
-            );
-        }
-        Ok(UserName(text.to_owned()))
-    }
+/// What narrows the match: paths, all of them, and a method.
+pub(crate) fn narrowed_by(paths: &[PathMatch], method: Option<&MethodMatch>) -> Vec<v1::Condition> {
+    paths.iter().map(PathMatch::to_message).chain(method.map(MethodMatch::to_message)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn targets() {
-        for (text, expected) in [
-            ("orders", "orders"),
-            ("svc/orders", "orders"),
-            ("deployment/orders", "deploy/orders"),
-            ("StatefulSet/db", "sts/db"),
-            ("pod/orders-5d4f.x", "pod/orders-5d4f.x"),
-        ] {
-            assert_eq!(Target::from_str(text).map(|target| target.to_string()), Ok(expected.to_owned()));
-        }
-        for text in ["", "Orders", "job/x", "orders/", "-x", "a b", "x.", "a/b/c"] {
-            assert!(Target::from_str(text).is_err(), "{text}");
-        }
+    fn exact(value: &str) -> Test {
+        Test::Exact(value.to_owned())
+    }
+
+    fn prefix(value: &str) -> Test {
+        Test::Prefix(value.to_owned())
+    }
+
+    fn pattern(value: &str) -> Test {
+        Test::Pattern(Pattern::new(value).unwrap())
     }
 
     #[test]
     fn headers() {
-        let header = HeaderMatch::from_str("X-Tenant=a=b").unwrap();
-        assert_eq!((header.name.as_str(), header.value.as_str()), ("x-tenant", "a=b"));
+        for (text, name, test) in [
+            ("X-Tenant=a=b", "x-tenant", exact("a=b")),
+            ("x-tenant= a ", "x-tenant", exact("a")),
+            ("x-tenant=^a", "x-tenant", exact("^a")),
+            ("x-tenant^=a", "x-tenant", prefix("a")),
+            ("x-tenant~=^a|b$", "x-tenant", pattern("^a|b$")),
+            ("x-tenant~= a", "x-tenant", pattern(" a")),
+        ] {
+            assert_eq!(
+                HeaderMatch::from_str(text),
+                Ok(HeaderMatch { name: name.to_owned(), test }),
+                "{text}"
+            );
+        }
         for (text, part) in [
             ("x-tenant", "NAME=VALUE"),
-            ("x-tenant=", "empty"),
+            ("x-tenant=", "the value is empty"),
+            ("x-tenant^=", "the value is empty"),
+            ("x-tenant~=", "the pattern is empty"),
             ("x tenant=a", "no header name"),
             ("=a", "no header name"),
-            ("x-tenant^=a", "(NAME^=VALUE) is not in this version"),
-            ("x-tenant~=a", "(NAME~=REGEX) is not in this version"),
+            ("^=a", "no header name"),
             ("x=a\nb", "printable"),
+            ("x~=a(b", "unclosed group"),
+            (&format!("x~={}", "a".repeat(2000)), "longer than 1024"),
+            ("x~=(a{99}){99}", "too large"),
         ] {
             let message = HeaderMatch::from_str(text).unwrap_err();
             assert!(message.contains(part), "{text}: {message}");
@@ -243,42 +233,62 @@ mod tests {
     }
 
     #[test]
-    fn several_headers_must_all_be_there() {
-        let headers = ["a=1", "b=2"].map(|text| HeaderMatch::from_str(text).unwrap());
+    fn paths() {
+        for (text, test) in [
+            ("/v1/orders", exact("/v1/orders")),
+            ("=/v1/orders", exact("/v1/orders")),
+            ("/a=b", exact("/a=b")),
+            ("/a^=b", exact("/a^=b")),
+            ("^=/v1/", prefix("/v1/")),
+            ("~=^/v[12]/", pattern("^/v[12]/")),
+        ] {
+            assert_eq!(PathMatch::from_str(text), Ok(PathMatch(test)), "{text}");
+        }
+        for (text, part) in [
+            ("v1", "/PATH, ^=/BEGINNING or ~=PATTERN"),
+            ("", "/PATH"),
+            ("path^=/v1", "/PATH"),
+            ("^=v1", "begins with /"),
+            ("=", "empty"),
+            ("/v1?x=1", "without its query"),
+            ("~=(", "unclosed group"),
+        ] {
+            let message = PathMatch::from_str(text).unwrap_err();
+            assert!(message.contains(part), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn two_whole_paths_contradict_each_other() {
+        let paths = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
+        assert_eq!(PathMatch::contradiction(&paths(&["/a", "^=/b", "=/a"])), None);
+        assert_eq!(PathMatch::contradiction(&paths(&["/a", "/b"])), Some("/b"));
+    }
+
+    #[test]
+    fn methods() {
+        for (text, name) in [("GET", "GET"), ("delete", "DELETE"), ("PURGE", "PURGE"), ("purge", "purge")] {
+            assert_eq!(MethodMatch::from_str(text), Ok(MethodMatch(name.to_owned())));
+        }
+        for text in ["", "GET,POST", "G T"] {
+            assert!(MethodMatch::from_str(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn all_that_is_typed_must_hold() {
+        let headers = ["a=1", "b^=2"].map(|text| HeaderMatch::from_str(text).unwrap());
         let matching = match_of(&headers).unwrap();
         assert_eq!(matching.any_of.len(), 1);
         assert_eq!(matching.any_of[0].all_of.len(), 2);
         assert_eq!(match_of(&[]), None);
+        let paths = ["/a", "~=a$"].map(|text| PathMatch::from_str(text).unwrap());
+        assert_eq!(narrowed_by(&paths, Some(&"GET".parse().unwrap())).len(), 3);
     }
 
     #[test]
-    fn ports() {
-        for (text, local, remote) in [("3000", 3000, ""), ("3000:80", 3000, "80"), ("1:http-2", 1, "http-2")]
-        {
-            let map = PortMap::from_str(text).unwrap();
-            assert_eq!((map.local, map.remote.as_str(), map.to_string().as_str()), (local, remote, text));
-        }
-        for text in ["", "0", "65536", "+1", "http", "80:", "80:-x", "80:70000", "80:1:2", ":80"] {
-            assert!(PortMap::from_str(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn two_local_ports_for_one_of_the_service_contradict_each_other() {
-        let maps = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<PortMap>>();
-        assert_eq!(PortMap::contradiction(&maps(&["1:http", "2:grpc"])), None);
-        assert_eq!(PortMap::contradiction(&maps(&["1:http", "2:http"])), Some(&maps(&["2:http"])[0]));
-    }
-
-    #[test]
-    fn names() {
-        for name in ["alice", "Alice.Smith", "a_b-1"] {
-            assert_eq!(UserName::from_str(name).unwrap().as_str(), name);
-        }
-        for name in ["root", "", "-a", "a b", "äh", &"a".repeat(64)] {
-            assert!(UserName::from_str(name).is_err(), "{name}");
-        }
-        assert_eq!(UserName::suggestion("DOMAIN\\Alice"), Some("domain-alice".to_owned()));
-        assert_eq!(UserName::suggestion("root"), None);
+    fn an_exact_header_is_what_every_agent_understands() {
+        let header = HeaderMatch::from_str("a=1").unwrap().to_message();
+        assert!(matches!(header.kind, Some(condition::Kind::Header(_))), "{header:?}");
     }
 }

@@ -10,6 +10,7 @@ mod error;
 mod list;
 mod logs;
 mod matching;
+mod names;
 mod output;
 mod request;
 mod sessions;
@@ -23,9 +24,10 @@ use clap::{CommandFactory, FromArgMatches};
 use self::args::{Cli, Command};
 pub use self::error::Exit;
 pub(crate) use self::{
-    args::Fallback,
+    args::{Compat, Fallback},
     error::Failed,
-    matching::{HeaderMatch, PortMap, UserName},
+    matching::HeaderMatch,
+    names::{PortMap, UserName},
 };
 
 /// Runs the command of this process's arguments.

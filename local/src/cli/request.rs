@@ -6,9 +6,10 @@ use bridge_cluster::Access;
 use bridge_proto::v1;
 
 use super::{
-    args::{ClusterArgs, ConnectArgs, Fallback},
+    args::{ClusterArgs, Compat, ConnectArgs, Fallback},
     error::{Exit, Failed, chain},
-    matching::{HeaderMatch, PortMap, UserName, match_of},
+    matching::{HeaderMatch, PathMatch, match_of, narrowed_by},
+    names::{PortMap, UserName},
 };
 use crate::config::{self, Config, ConfigError};
 
@@ -103,6 +104,11 @@ pub(crate) fn connect(
         let message = format!("--port {map} contradicts another --port for the same port of the Service");
         return Err(Failed::new(Exit::Usage, message, "name the Service's port: --port LOCAL:REMOTE"));
     }
+    if let Some(path) = PathMatch::contradiction(&args.paths) {
+        let message = format!("--path {path} contradicts another --path: no request has both");
+        return Err(Failed::new(Exit::Usage, message, "one pattern fits several: --path '~=^/(a|b)$'"));
+    }
+    let compat = if args.everything { None } else { args.compat.or(config.compat) };
     let fallback = match args.fallback.or(config.fallback).unwrap_or(Fallback::Answer) {
         Fallback::Answer => v1::Fallback::Answer,
         Fallback::Origin => v1::Fallback::Origin,
@@ -118,6 +124,9 @@ pub(crate) fn connect(
         replicas: args.replicas.or(config.replicas).unwrap_or_default(),
         agent_image: args.agent_image.clone().or_else(|| config.agent_image.clone()).unwrap_or_default(),
         keep_cache_headers: args.keep_cache_headers,
+        narrowed_by: narrowed_by(&args.paths, args.method.as_ref()),
+        // With headers of one's own there is no default route for it to be beside.
+        kubernetes_route_as: headers.is_empty() && compat == Some(Compat::BridgeToKubernetes),
     })
 }
 
@@ -206,6 +215,29 @@ mod tests {
 
         let request = connect(&args("bridge connect orders --everything"), &config, &alice()).unwrap();
         assert!(request.everything && request.r#match.is_none());
+    }
+
+    #[test]
+    fn path_and_method_narrow_the_default_or_the_headers() {
+        let line = "bridge connect orders --path ^=/v1/ --method get";
+        let request = connect(&args(line), &Config::default(), &alice()).unwrap();
+        assert_eq!(request.r#match, None, "the daemon's default");
+        let paths = ["^=/v1/".parse().unwrap()];
+        assert_eq!(request.narrowed_by, narrowed_by(&paths, Some(&"GET".parse().unwrap())));
+        let contradiction = args("bridge connect orders --path /a --path /b");
+        let failed = connect(&contradiction, &Config::default(), &alice()).unwrap_err();
+        assert_eq!((failed.exit, failed.message.contains("--path /b")), (Exit::Usage, true), "{failed:?}");
+    }
+
+    #[test]
+    fn another_tool_s_header_comes_beside_the_default_and_never_beside_a_header_of_one_s_own() {
+        let config: Config = toml::from_str("compat = 'bridge-to-kubernetes'").unwrap();
+        let wanted = |line: &str, config: &Config| connect(&args(line), config, &alice()).unwrap();
+        let typed = wanted("bridge connect orders --compat bridge-to-kubernetes", &Config::default());
+        assert!(typed.kubernetes_route_as);
+        assert!(wanted("bridge connect orders", &config).kubernetes_route_as);
+        assert!(!wanted("bridge connect orders --header a=1", &config).kubernetes_route_as);
+        assert!(!wanted("bridge connect orders --everything", &config).kubernetes_route_as);
     }
 
     #[test]

@@ -3,12 +3,14 @@
 
 use bridge_cluster::state::ClaimedRoute;
 use bridge_deploy::ListenPort;
-use bridge_proto::v1::{self, condition};
+use bridge_proto::v1::{self, condition, test};
 
 /// The header that says whose requests these are, unless another is chosen.
 const HEADER: &str = "x-bridge";
 /// The same as a member of W3C baggage, which instrumented services hand on.
 const BAGGAGE_KEY: &str = "bridge";
+/// What Bridge to Kubernetes has callers send.
+const KUBERNETES_ROUTE_AS: &str = "kubernetes-route-as";
 
 /// One port of the Service that is routed.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,40 +34,71 @@ pub(crate) enum PortProblem {
     },
 }
 
-/// The match that a request asks for: everything, the headers it names, or the user's default.
+/// The match that a request asks for: everything, the headers it names, or the user's default; the latter two narrowed
+/// by path and method.
 pub(crate) fn match_of(request: &v1::ConnectRequest) -> v1::Match {
-    match &request.r#match {
-        _ if request.everything => v1::Match::default(),
+    let mut chosen = match &request.r#match {
+        _ if request.everything => return v1::Match::default(),
         Some(chosen) if !chosen.any_of.is_empty() => chosen.clone(),
-        _ => default_match(&request.user),
-    }
-}
-
-fn default_match(user: &str) -> v1::Match {
-    let header = v1::HeaderCondition { name: HEADER.to_owned(), value: user.to_owned() };
-    let baggage = v1::BaggageCondition { key: BAGGAGE_KEY.to_owned(), value: user.to_owned() };
-    let alternative = |kind| v1::Alternative { all_of: vec![v1::Condition { kind: Some(kind) }] };
-    v1::Match {
-        any_of: vec![
-            alternative(condition::Kind::Header(header)),
-            alternative(condition::Kind::Baggage(baggage)),
-        ],
-    }
-}
-
-/// Each alternative of a match as its text: "x-bridge: alice".
-pub(crate) fn alternatives(chosen: &v1::Match) -> Vec<String> {
-    let text = |condition: &v1::Condition| match &condition.kind {
-        Some(condition::Kind::Header(header)) => format!("{}: {}", header.name.to_lowercase(), header.value),
-        Some(condition::Kind::Baggage(member)) => format!("baggage: {}={}", member.key, member.value),
-        None => "a condition of a newer version".to_owned(),
+        _ => default_match(&request.user, request.kubernetes_route_as),
     };
+    for alternative in &mut chosen.any_of {
+        alternative.all_of.extend_from_slice(&request.narrowed_by);
+    }
+    chosen
+}
+
+fn default_match(user: &str, kubernetes_route_as: bool) -> v1::Match {
+    let header = |name: &str| {
+        condition::Kind::Header(v1::HeaderCondition { name: name.to_owned(), value: user.to_owned() })
+    };
+    let baggage = v1::BaggageCondition { key: BAGGAGE_KEY.to_owned(), value: user.to_owned() };
+    let compat = kubernetes_route_as.then(|| header(KUBERNETES_ROUTE_AS));
+    let kinds = [header(HEADER), condition::Kind::Baggage(baggage)].into_iter().chain(compat);
+    let alternative = |kind| v1::Alternative { all_of: vec![v1::Condition { kind: Some(kind) }] };
+    v1::Match { any_of: kinds.map(alternative).collect() }
+}
+
+/// Each alternative of a match as its text: "x-bridge: alice". Equal ones have equal texts, however they were typed.
+pub(crate) fn alternatives(chosen: &v1::Match) -> Vec<String> {
     let all_of = |alternative: &v1::Alternative| {
-        let mut all: Vec<String> = alternative.all_of.iter().map(text).collect();
-        all.sort();
-        all.join(" and ")
+        let mut all: Vec<&v1::Condition> = alternative.all_of.iter().collect();
+        // Headers first, as they are what people look for.
+        all.sort_by_key(|condition| (is_narrowing(condition), text(condition)));
+        all.dedup_by_key(|condition| text(condition));
+        all.into_iter().map(text).collect::<Vec<_>>().join(" and ")
     };
     chosen.any_of.iter().map(all_of).collect()
+}
+
+fn is_narrowing(condition: &v1::Condition) -> bool {
+    matches!(&condition.kind, Some(condition::Kind::Path(_) | condition::Kind::Method(_)))
+}
+
+/// As it is typed, but for exact headers, which look as they do in a request.
+fn text(condition: &v1::Condition) -> String {
+    match &condition.kind {
+        Some(condition::Kind::Header(header)) => format!("{}: {}", header.name.to_lowercase(), header.value),
+        Some(condition::Kind::HeaderTest(header)) => {
+            format!("{}{}", header.name.to_lowercase(), test_text(header.test.as_ref()))
+        }
+        Some(condition::Kind::Baggage(member)) => format!("baggage: {}={}", member.key, member.value),
+        Some(condition::Kind::Path(v1::Test { kind: Some(test::Kind::Exact(path)) })) => {
+            format!("path {path}")
+        }
+        Some(condition::Kind::Path(test)) => format!("path {}", test_text(Some(test))),
+        Some(condition::Kind::Method(method)) => format!("method {method}"),
+        None => "a condition of a newer version".to_owned(),
+    }
+}
+
+fn test_text(test: Option<&v1::Test>) -> String {
+    match test.and_then(|test| test.kind.as_ref()) {
+        Some(test::Kind::Exact(value)) => format!("={value}"),
+        Some(test::Kind::Prefix(prefix)) => format!("^={prefix}"),
+        Some(test::Kind::Pattern(pattern)) => format!("~={pattern}"),
+        None => " a test of a newer version".to_owned(),
+    }
 }
 
 /// The routes for a Service with these ports.
@@ -173,6 +206,57 @@ mod tests {
         assert_eq!(routes(&mapped("http"), &ports).expect("by name")[0].service_port, 80);
         let wanted = "grpc".to_owned();
         assert_eq!(routes(&mapped("grpc"), &ports), Err(PortProblem::NoSuch { wanted, ports: all }));
+    }
+
+    fn condition(kind: condition::Kind) -> v1::Condition {
+        v1::Condition { kind: Some(kind) }
+    }
+
+    fn path(kind: test::Kind) -> v1::Condition {
+        condition(condition::Kind::Path(v1::Test { kind: Some(kind) }))
+    }
+
+    #[test]
+    fn path_and_method_narrow_what_comes() {
+        let get = condition(condition::Kind::Method("GET".into()));
+        let narrowed = v1::ConnectRequest {
+            narrowed_by: vec![get, path(test::Kind::Prefix("/v1/".into()))],
+            ..request()
+        };
+        let expected = [
+            "x-bridge: alice and method GET and path ^=/v1/",
+            "baggage: bridge=alice and method GET and path ^=/v1/",
+        ];
+        assert_eq!(alternatives(&match_of(&narrowed)), expected);
+        let everything = v1::ConnectRequest { everything: true, ..narrowed };
+        assert!(match_of(&everything).any_of.is_empty());
+    }
+
+    #[test]
+    fn callers_of_bridge_to_kubernetes_are_understood_on_request() {
+        let compatible = v1::ConnectRequest { kubernetes_route_as: true, ..request() };
+        let expected = ["x-bridge: alice", "baggage: bridge=alice", "kubernetes-route-as: alice"];
+        assert_eq!(alternatives(&match_of(&compatible)), expected);
+    }
+
+    #[test]
+    fn different_conditions_have_different_texts() {
+        let header = |test| {
+            let test = Some(v1::Test { kind: Some(test) });
+            condition(condition::Kind::HeaderTest(v1::HeaderTest { name: "Path".into(), test }))
+        };
+        let exact = |value: &str| test::Kind::Exact(value.into());
+        let prefix = |value: &str| test::Kind::Prefix(value.into());
+        let pattern = |value: &str| test::Kind::Pattern(value.into());
+        for (condition, expected) in [
+            (header(prefix("/a")), "path^=/a"),
+            (header(pattern("/a")), "path~=/a"),
+            (path(exact("/a")), "path /a"),
+            (path(prefix("/a")), "path ^=/a"),
+            (path(pattern("^/a$")), "path ~=^/a$"),
+        ] {
+            assert_eq!(text(&condition), expected);
+        }
     }
 
     #[test]

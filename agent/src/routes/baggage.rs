@@ -1,0 +1,97 @@
+//! Members of the W3C header `baggage` (<https://www.w3.org/TR/baggage/>). Pure.
+
+/// The values of the members with this key, in one value of the header, as they stand there: percent-encoded.
+///
+/// Several members may have the same key, and one may have properties after a semicolon, which do not matter here. Keys are
+/// compared as they stand; only values are encoded.
+pub(super) fn members<'a>(header: &'a [u8], key: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    header.split(|&byte| byte == b',').filter_map(move |member| {
+        let member = member.split(|&byte| byte == b';').next().unwrap_or_default();
+        let equals = memchr::memchr(b'=', member)?;
+        (trimmed(&member[..equals]) == key).then(|| trimmed(&member[equals + 1..]))
+    })
+}
+
+/// Without optional white space, which is space and tab alone (RFC 9110 section 5.6.3).
+fn trimmed(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// A member's value without its percent-encoding; what is no escape stands for itself.
+pub(super) fn decoded(mut bytes: &[u8]) -> impl Iterator<Item = u8> {
+    std::iter::from_fn(move || {
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let (byte, rest) = match *bytes {
+            [] => return None,
+            [b'%', high, low, ref rest @ ..] => match (digit(high), digit(low)) {
+                (Some(high), Some(low)) => (high * 16 + low, rest),
+                _ => (b'%', &bytes[1..]),
+            },
+            [byte, ref rest @ ..] => (byte, rest),
+        };
+        bytes = rest;
+        Some(byte)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn values(header: &str, key: &str) -> Vec<String> {
+        let values = members(header.as_bytes(), key.as_bytes()).map(|value| decoded(value).collect());
+        values.map(|value| String::from_utf8_lossy(&Vec::<u8>::clone(&value)).into_owned()).collect()
+    }
+
+    #[test]
+    fn members_are_read_as_the_recommendation_says() {
+        for (header, expected) in [
+            ("bridge=alice", &["alice"][..]),
+            ("a=1,bridge=alice,b=2", &["alice"]),
+            ("a=1 \t,\t bridge \t= alice\t ,b=2", &["alice"]),
+            ("bridge=alice;p;q=1 ; r = 2", &["alice"]),
+            ("bridge=alice ; p", &["alice"]),
+            ("a=1;bridge=bob", &[]),
+            ("bridge=bob,bridge=alice", &["bob", "alice"]),
+            ("bridge=al%69ce", &["alice"]),
+            ("bridge=al%C3%A9a", &["al\u{e9}a"]),
+            ("bridge=a%2Cb%3Bc%3Dd%25", &["a,b;c=d%"]),
+            ("bridge=%FFa", &["\u{fffd}a"]),
+            ("bridge=100%,x=%4", &["100%"]),
+            ("bridge=a+b", &["a+b"]),
+            ("bridge=a=b==", &["a=b=="]),
+            ("bridge=", &[""]),
+            ("bridge", &[]),
+            ("Bridge=alice", &[]),
+            ("bridg%65=alice", &[]),
+            ("xbridge=alice, bridgex=alice", &[]),
+            ("", &[]),
+            (",,;=,", &[]),
+        ] {
+            assert_eq!(values(header, "bridge"), expected, "{header}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_that_is_encoded_is_read_back(value in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let encoded: String = value.iter().map(|byte| format!("%{byte:02X}")).collect();
+            let header = format!("a=1, bridge = {encoded} ;p, c=2");
+            let read: Vec<Vec<u8>> =
+                members(header.as_bytes(), b"bridge").map(|value| decoded(value).collect()).collect();
+            prop_assert_eq!(read, vec![value]);
+        }
+
+        #[test]
+        fn nothing_that_arrives_is_too_strange(header in proptest::collection::vec(any::<u8>(), 0..80)) {
+            for value in members(&header, b"b") {
+                prop_assert!(decoded(value).count() <= value.len());
+            }
+        }
+    }
+}

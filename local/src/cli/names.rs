@@ -1,0 +1,216 @@
+//! What a user types for a target, a port and a name: the grammar, and what is wrong with what does not follow it.
+
+use std::str::FromStr;
+
+use bridge_proto::v1;
+
+/// A target, as `KIND/NAME` or the name of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    kind: Kind,
+    name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Service,
+    Workload(&'static str),
+}
+
+impl Target {
+    /// The name without the kind.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.kind {
+            Kind::Service => f.write_str(&self.name),
+            Kind::Workload(kind) => write!(f, "{kind}/{}", self.name),
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, name) = match text.split_once('/') {
+            None => (Kind::Service, text),
+            Some((kind, name)) => {
+                let kind = match kind.to_ascii_lowercase().as_str() {
+                    "svc" | "service" | "services" => Kind::Service,
+                    "deploy" | "deployment" | "deployments" => Kind::Workload("deploy"),
+                    "sts" | "statefulset" | "statefulsets" => Kind::Workload("sts"),
+                    "rs" | "replicaset" | "replicasets" => Kind::Workload("rs"),
+                    "po" | "pod" | "pods" => Kind::Workload("pod"),
+                    _ => return Err(format!("{kind}/ is none of svc/, deploy/, sts/, rs/, pod/")),
+                };
+                (kind, name)
+            }
+        };
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+        let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        if name.len() > 253
+            || !name.chars().all(allowed)
+            || !ends(name.chars().next())
+            || !ends(name.chars().last())
+        {
+            return Err("names in Kubernetes are lower-case letters, digits, - and .".to_owned());
+        }
+        Ok(Target { kind, name: name.to_owned() })
+    }
+}
+
+/// A local port, and the Service's port that leads to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PortMap {
+    local: u16,
+    remote: String,
+}
+
+impl PortMap {
+    pub(crate) fn to_message(&self) -> v1::PortMapping {
+        v1::PortMapping { local: self.local.into(), remote: self.remote.clone() }
+    }
+
+    /// The first of two maps that contradict each other: one Service port, two local ones.
+    pub(crate) fn contradiction(maps: &[PortMap]) -> Option<&PortMap> {
+        maps.iter()
+            .enumerate()
+            .find(|(index, map)| maps[..*index].iter().any(|earlier| earlier.remote == map.remote))
+            .map(|(_, map)| map)
+    }
+}
+
+impl std::fmt::Display for PortMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.local)?;
+        if self.remote.is_empty() { Ok(()) } else { write!(f, ":{}", self.remote) }
+    }
+}
+
+impl FromStr for PortMap {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (local, remote) = match text.split_once(':') {
+            Some((_, "")) => return Err("the Service's port is missing after the colon".to_owned()),
+            Some((local, remote)) => (local, remote),
+            None => (text, ""),
+        };
+        let local =
+            port(local).ok_or_else(|| format!("{local:?} is no port of this machine (1 to 65535)"))?;
+        // RFC 6335 names are what Kubernetes accepts; "0x50" or "-http" are typing errors.
+        let is_name = remote.len() <= 15
+            && remote.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && remote.bytes().any(|b| b.is_ascii_lowercase())
+            && !remote.starts_with('-')
+            && !remote.ends_with('-');
+        if !remote.is_empty() && !is_name && port(remote).is_none() {
+            return Err(format!("{remote:?} is neither the number nor the name of a port"));
+        }
+        Ok(PortMap { local, remote: remote.to_owned() })
+    }
+}
+
+fn port(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|port| *port != 0 && text.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// A developer's name: goes into headers, `baggage` and annotations, so it is what a Kubernetes label may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UserName(String);
+
+impl UserName {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The nearest that would do.
+    pub(crate) fn suggestion(text: &str) -> Option<String> {
+        let mut name: String = text
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+            .collect();
+        name.truncate(63);
+        let name = name.trim_matches('-');
+        (!name.is_empty() && name != "root").then(|| name.to_owned())
+    }
+}
+
+impl FromStr for UserName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ends = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if text == "root" {
+            return Err("\"root\" says nothing about who you are".to_owned());
+        }
+        if text.len() > 63
+            || !text.bytes().all(allowed)
+            || !ends(text.bytes().next())
+            || !ends(text.bytes().last())
+        {
+            return Err(
+                "a name is letters, digits, - _ and . (not at its ends), 63 characters at most".to_owned()
+            );
+        }
+        Ok(UserName(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets() {
+        for (text, expected) in [
+            ("orders", "orders"),
+            ("svc/orders", "orders"),
+            ("deployment/orders", "deploy/orders"),
+            ("StatefulSet/db", "sts/db"),
+            ("pod/orders-5d4f.x", "pod/orders-5d4f.x"),
+        ] {
+            assert_eq!(Target::from_str(text).map(|target| target.to_string()), Ok(expected.to_owned()));
+        }
+        for text in ["", "Orders", "job/x", "orders/", "-x", "a b", "x.", "a/b/c"] {
+            assert!(Target::from_str(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ports() {
+        for (text, local, remote) in [("3000", 3000, ""), ("3000:80", 3000, "80"), ("1:http-2", 1, "http-2")]
+        {
+            let map = PortMap::from_str(text).unwrap();
+            assert_eq!((map.local, map.remote.as_str(), map.to_string().as_str()), (local, remote, text));
+        }
+        for text in ["", "0", "65536", "+1", "http", "80:", "80:-x", "80:70000", "80:1:2", ":80"] {
+            assert!(PortMap::from_str(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn two_local_ports_for_one_of_the_service_contradict_each_other() {
+        let maps = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<PortMap>>();
+        assert_eq!(PortMap::contradiction(&maps(&["1:http", "2:grpc"])), None);
+        assert_eq!(PortMap::contradiction(&maps(&["1:http", "2:http"])), Some(&maps(&["2:http"])[0]));
+    }
+
+    #[test]
+    fn names() {
+        for name in ["alice", "Alice.Smith", "a_b-1"] {
+            assert_eq!(UserName::from_str(name).unwrap().as_str(), name);
+        }
+        for name in ["root", "", "-a", "a b", "äh", &"a".repeat(64)] {
+            assert!(UserName::from_str(name).is_err(), "{name}");
+        }
+        assert_eq!(UserName::suggestion("DOMAIN\\Alice"), Some("domain-alice".to_owned()));
+        assert_eq!(UserName::suggestion("root"), None);
+    }
+}
