@@ -1,7 +1,8 @@
 //! The cluster side of bridge: stands in front of a Service and routes each request.
 //!
 //! `listen` accepts connections on the target's ports; `connection` learns what each one speaks and relays it;
-//! `http1` parses and frames, and takes one request at a time to the origin or to a laptop; `routes` decides which.
+//! `http1` parses and frames, and takes one request at a time to the origin or to a laptop, `http2` many at a time;
+//! `routes` decides which.
 //! `requests` keeps what went where, and why.
 //! `control` is the gRPC service that daemons use, `sessions` what they hold here, `inbound` the streams to them.
 //! `drain` is the way out, `readiness` what the kubelet asks. Nothing here knows Kubernetes.
@@ -14,6 +15,7 @@ mod connection;
 mod control;
 mod drain;
 mod http1;
+mod http2;
 mod inbound;
 mod limits;
 mod listen;

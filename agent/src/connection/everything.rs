@@ -11,18 +11,18 @@ use bridge_proto::v1::Fallback;
 use tokio::time::Sleep;
 
 use super::end::{End, Side as _};
-use super::sniff::{Sniff, sniff};
+use super::sniff::{Sniff, begins_settings, sniff};
 use super::{Connection, opaque};
 use crate::inbound::{self, Unreached};
 use crate::requests::Opaque;
 use crate::routes::Entry;
 
-/// How long bytes are held before it is known that they are HTTP/1.
+/// How long bytes are held before it is known what they are.
 const SNIFF: Duration = Duration::from_secs(1);
 
 /// How a connection has begun.
 pub(super) enum Begun {
-    /// The client speaks HTTP/1; the stream has carried nothing yet.
+    /// The client speaks HTTP; the stream has carried nothing yet, but perhaps HTTP/2's SETTINGS of the process.
     Laptop(End<TunnelStream>),
     /// As if the route did not exist.
     Origin,
@@ -34,7 +34,7 @@ pub(super) enum Begun {
 /// What the first moments show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shown {
-    Http1,
+    Http,
     Opaque(Opaque),
     LaptopLost,
     ClientGone,
@@ -66,7 +66,7 @@ pub(super) async fn begin(conn: &mut Connection, route: &Arc<Entry>) -> Begun {
     };
     let mut deadline = None;
     match std::future::poll_fn(|cx| poll_shown(cx, conn, &mut laptop, &mut deadline)).await {
-        Shown::Http1 => Begun::Laptop(laptop),
+        Shown::Http => Begun::Laptop(laptop),
         Shown::LaptopLost => Begun::Origin,
         Shown::ClientGone => {
             laptop.side.abort();
@@ -93,8 +93,8 @@ fn poll_shown(
 ) -> Poll<Shown> {
     loop {
         match sniff(conn.client.read.filled()) {
-            Sniff::Http1 => return Poll::Ready(Shown::Http1),
-            Sniff::Http2 | Sniff::Opaque => {
+            Sniff::Http1 | Sniff::Http2 => return Poll::Ready(Shown::Http),
+            Sniff::Opaque => {
                 return Poll::Ready(Shown::Opaque(Opaque::of(conn.client.read.filled())));
             }
             Sniff::Undecided if conn.client.read.is_full() => {
@@ -109,10 +109,13 @@ fn poll_shown(
             Poll::Ready(Ok(_)) => {}
         }
     }
-    match laptop.poll_fill(cx) {
-        Poll::Pending => {}
-        Poll::Ready(Ok(_)) => return Poll::Ready(Shown::Opaque(Opaque::ServerSpokeFirst)),
-        Poll::Ready(Err(_)) => return Poll::Ready(Shown::LaptopLost),
+    while laptop.read.is_empty() {
+        match laptop.poll_fill(cx) {
+            Poll::Pending => break,
+            Poll::Ready(Ok(read)) if read > 0 && begins_settings(laptop.read.filled()) == Some(true) => {}
+            Poll::Ready(Ok(_)) => return Poll::Ready(Shown::Opaque(Opaque::ServerSpokeFirst)),
+            Poll::Ready(Err(_)) => return Poll::Ready(Shown::LaptopLost),
+        }
     }
     if conn.client.read.is_empty() {
         return Poll::Pending;

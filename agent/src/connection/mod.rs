@@ -10,7 +10,7 @@ mod everything;
 mod next;
 pub(crate) mod opaque;
 pub(crate) mod origin;
-mod sniff;
+pub(crate) mod sniff;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ use self::origin::Origin;
 use crate::agent::Shared;
 use crate::http1;
 use crate::http1::head::Request;
+use crate::http2;
 use crate::requests::Record;
 use crate::routes::Entry;
 
@@ -58,7 +59,7 @@ pub(crate) enum After {
 }
 
 /// A stream to a laptop that is open already, and the route it is for.
-type Opened = (Arc<Entry>, End<TunnelStream>);
+pub(crate) type Opened = (Arc<Entry>, End<TunnelStream>);
 
 /// Serves a connection until its end.
 pub(crate) async fn serve(mut conn: Connection) {
@@ -93,7 +94,7 @@ pub(crate) async fn serve(mut conn: Connection) {
                 }
                 After::Opaque
             }
-            Next::Http2 => After::Opaque,
+            Next::Http2 => return Box::pin(http2::serve(conn, opened)).await,
             Next::Close => After::Close,
             Next::Abort => After::Abort,
         };

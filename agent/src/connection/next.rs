@@ -30,7 +30,7 @@ const IDLE: Duration = Duration::from_secs(600);
 pub(super) enum Next {
     /// A request, the route that it matches, and the record of it. It is at the front of the client's buffer.
     Request(Request, Option<Arc<Entry>>, Record),
-    /// HTTP/2: opaque for now.
+    /// The preface of HTTP/2.
     Http2,
     /// Not to be read by us, from here on. `None`: an end, with nothing before it that would have been read.
     Opaque(Option<Opaque>),

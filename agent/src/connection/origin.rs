@@ -111,6 +111,14 @@ impl Origin {
         }
     }
 
+    /// The connection, for good, if it is up.
+    pub(crate) fn into_up(self) -> Option<End<TcpStream>> {
+        match self.link {
+            Link::Up(end) => Some(end),
+            _ => None,
+        }
+    }
+
     /// Waits for the connection. Dials if there is none.
     pub(crate) fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&mut End<TcpStream>>> {
         self.dial();

@@ -24,6 +24,12 @@ pub(crate) enum Failure {
     /// 502: no strict reading of the answer is possible.
     #[error("the process on port {port} of {user}'s laptop gave an answer that breaks HTTP/1.1: {flaw}")]
     Malformed { user: String, port: u16, flaw: String },
+    /// 502: it does not speak HTTP/2, or breaks its rules.
+    #[error(
+        "the process on port {port} of {user}'s laptop does not speak HTTP/2 as this request does, \
+         or not correctly: {flaw}"
+    )]
+    NotHttp2 { user: String, port: u16, flaw: String },
     /// 400: the request's body turned out to be unreadable.
     #[error("the body of this request breaks HTTP/1.1: {flaw}")]
     BadRequest { user: String, flaw: String },
@@ -33,7 +39,10 @@ impl Failure {
     fn status_line(&self) -> (u16, &'static str) {
         match self {
             Failure::Refused { .. } => (503, "Service Unavailable"),
-            Failure::Lost { .. } | Failure::Ended { .. } | Failure::Malformed { .. } => (502, "Bad Gateway"),
+            Failure::Lost { .. }
+            | Failure::Ended { .. }
+            | Failure::Malformed { .. }
+            | Failure::NotHttp2 { .. } => (502, "Bad Gateway"),
             Failure::BadRequest { .. } => (400, "Bad Request"),
         }
     }
@@ -42,12 +51,13 @@ impl Failure {
         self.status_line().0
     }
 
-    fn user(&self) -> &str {
+    pub(crate) fn user(&self) -> &str {
         match self {
             Failure::Refused { user, .. }
             | Failure::Lost { user }
             | Failure::Ended { user, .. }
             | Failure::Malformed { user, .. }
+            | Failure::NotHttp2 { user, .. }
             | Failure::BadRequest { user, .. } => user,
         }
     }

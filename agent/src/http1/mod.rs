@@ -12,4 +12,4 @@ pub(crate) mod laptop;
 pub(crate) mod origin;
 mod passage;
 mod reach;
-mod rewrite;
+pub(crate) mod rewrite;

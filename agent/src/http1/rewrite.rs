@@ -12,7 +12,7 @@ pub(super) struct Marks<'a> {
 }
 
 /// The header that names whose laptop answered.
-pub(super) const SERVED_BY: &str = "x-bridge-served-by";
+pub(crate) const SERVED_BY: &str = "x-bridge-served-by";
 
 /// The same head with `Connection: close`: the only bytes that are ever added for an origin, and only while draining.
 pub(super) fn with_close(head: &[u8]) -> Vec<u8> {
@@ -23,7 +23,8 @@ pub(super) fn with_close(head: &[u8]) -> Vec<u8> {
 /// The same head, marked as a laptop's.
 pub(super) fn marked(head: &[u8], marks: Marks<'_>) -> Vec<u8> {
     let (status, headers) = head.split_at(status_line_len(head));
-    let private = marks.private && !lines(headers).any(|line| is_cache_control(line) && is_private(line));
+    let private =
+        marks.private && !lines(headers).any(|line| is_cache_control(line) && is_private(value_of(line)));
     let mut marked = Vec::with_capacity(head.len() + 128);
     marked.extend_from_slice(status);
     for (name, value, wanted) in [
@@ -62,8 +63,12 @@ fn is_cache_control(line: &[u8]) -> bool {
     is_named(line, "cache-control")
 }
 
-fn is_private(line: &[u8]) -> bool {
-    let value = line.splitn(2, |&byte| byte == b':').nth(1).unwrap_or_default();
+fn value_of(line: &[u8]) -> &[u8] {
+    line.splitn(2, |&byte| byte == b':').nth(1).unwrap_or_default()
+}
+
+/// Whether this value of `Cache-Control` keeps shared caches away.
+pub(crate) fn is_private(value: &[u8]) -> bool {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).any(|directive| {
         // `private="field"` restricts that field alone.
         directive.eq_ignore_ascii_case(b"private") || directive.eq_ignore_ascii_case(b"no-store")

@@ -5,6 +5,7 @@
 
 mod drain;
 mod everything;
+mod http2;
 mod laptop;
 mod laptop_failures;
 mod matches;

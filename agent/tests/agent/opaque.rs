@@ -20,13 +20,12 @@ async fn a_server_may_speak_first() {
 }
 
 #[tokio::test]
-async fn tls_http2_and_the_unknown_pass_at_once() {
+async fn tls_and_the_unknown_pass_at_once() {
     story(async {
         let world = World::new().await;
         let _alice = world.alice().await;
-        let first_bytes: [&[u8]; 5] = [
+        let first_bytes: [&[u8]; 4] = [
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
             b"*1\r\n$4\r\nPING\r\n",
             b"\0\0\0\x08\x04\xd2\x16\x2f",
             b"hello there\n",
@@ -44,21 +43,6 @@ async fn tls_http2_and_the_unknown_pass_at_once() {
             origin.hears("still here").await;
             origin.hears_end().await;
         }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn an_http2_server_that_speaks_first_is_heard_once_the_client_has_spoken() {
-    story(async {
-        let world = World::new().await;
-        let (mut client, mut origin) = world.connection().await;
-        let settings = b"\0\0\0\x04\0\0\0\0\0";
-        origin.says(settings).await;
-        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-        client.says(preface).await;
-        origin.hears(preface).await;
-        client.hears(settings).await;
     })
     .await;
 }

@@ -48,6 +48,17 @@ impl Peer {
         }
     }
 
+    /// So many bytes, whatever they are.
+    pub(crate) async fn hears_some(&mut self, len: usize) -> Vec<u8> {
+        let mut heard = vec![0; len];
+        self.stream.read_exact(&mut heard).await.expect("so many bytes");
+        heard
+    }
+
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// The next bytes up to an empty line.
     pub(crate) async fn hears_head(&mut self) -> String {
         self.hears_up_to("\r\n\r\n").await

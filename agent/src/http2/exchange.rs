@@ -1,0 +1,298 @@
+//! One request and its answer, between the caller and whoever serves it: heads, bodies, trailers, resets.
+//!
+//! A body's bytes are given back to their sender's window only when the receiver's window has taken them, so each stream
+//! is held up by its own receiver, and by nothing else.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::request::Parts;
+use http::{Request, Response, Version};
+
+use super::answers;
+use crate::requests::Record;
+use crate::routes::Entry;
+
+/// A stream that a caller has opened.
+pub(super) struct Accepted {
+    pub(super) head: Parts,
+    pub(super) body: RecvStream,
+    pub(super) respond: SendResponse<Bytes>,
+    pub(super) record: Record,
+}
+
+impl Accepted {
+    /// The request's head as h2 sends it: with the authority that it has, and without if it has none.
+    pub(super) fn sendable(head: Parts) -> Request<()> {
+        let mut request = Request::from_parts(head, ());
+        if request.uri().authority().is_none() {
+            *request.version_mut() = Version::HTTP_11;
+        }
+        request
+    }
+}
+
+/// The caller's side of a stream, as far as its answer has got.
+pub(super) enum Caller {
+    Waits(SendResponse<Bytes>),
+    /// It has the head of the final answer.
+    Hears(SendStream<Bytes>),
+}
+
+impl Caller {
+    /// Resolves when the caller has reset the stream, or is gone (`None`).
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Option<Reason>> {
+        let reset = match self {
+            Caller::Waits(respond) => respond.poll_reset(cx),
+            Caller::Hears(stream) => stream.poll_reset(cx),
+        };
+        reset.map(Result::ok)
+    }
+
+    pub(super) fn reset(&mut self, reason: Reason) {
+        match self {
+            Caller::Waits(respond) => respond.send_reset(reason),
+            Caller::Hears(stream) => stream.send_reset(reason),
+        }
+    }
+}
+
+/// How an exchange ended.
+pub(super) enum Exchanged {
+    /// The caller has all of it, or went away itself.
+    Over,
+    /// Whoever served it reset the stream. To be passed on after what was sent before.
+    Reset(Caller, Reason),
+    /// Whoever served it is gone.
+    Failed(Caller, h2::Error),
+}
+
+/// A request under way.
+pub(super) struct Exchange {
+    up: Up,
+    server: SendStream<Bytes>,
+    down: Down,
+    caller: Option<Caller>,
+    record: Record,
+    /// The route of the laptop that serves it.
+    route: Option<Arc<Entry>>,
+}
+
+enum Up {
+    Passing(Passage),
+    Over,
+    /// The server takes no more of it.
+    Stopped,
+}
+
+enum Down {
+    Head(ResponseFuture),
+    Body(Passage),
+    Over,
+}
+
+impl Exchange {
+    /// `body` is what follows the request's head; `route` that of the laptop, if one serves it.
+    pub(super) fn new(
+        body: Option<RecvStream>,
+        respond: SendResponse<Bytes>,
+        (answer, server): (ResponseFuture, SendStream<Bytes>),
+        record: Record,
+        route: Option<Arc<Entry>>,
+    ) -> Self {
+        let up = body.map_or(Up::Over, |body| Up::Passing(Passage::new(body)));
+        Self { up, server, down: Down::Head(answer), caller: Some(Caller::Waits(respond)), record, route }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Exchanged> {
+        let Some(mut caller) = self.caller.take() else { return Poll::Ready(Exchanged::Over) };
+        if let Poll::Ready(gone) = caller.poll_gone(cx) {
+            self.server.send_reset(gone.unwrap_or(Reason::CANCEL));
+            return Poll::Ready(Exchanged::Over);
+        }
+        if let Up::Passing(passage) = &mut self.up {
+            match passage.poll(cx, &mut self.server) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => self.up = Up::Over,
+                Poll::Ready(Err(Broken::Sink)) => self.up = Up::Stopped,
+                Poll::Ready(Err(Broken::Source(error))) => {
+                    self.server.send_reset(error.reason().unwrap_or(Reason::CANCEL));
+                    return Poll::Ready(Exchanged::Over);
+                }
+            }
+        }
+        match self.go_down(cx, caller) {
+            Ok(polled) => polled,
+            Err(caller) => {
+                self.caller = Some(caller);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The caller was given another answer than the server's.
+    pub(super) fn answered_instead(&mut self, status: u16) {
+        self.record.answered(status);
+    }
+
+    /// The answer's way. `Err`: there is more to come.
+    fn go_down(&mut self, cx: &mut Context<'_>, mut caller: Caller) -> Result<Poll<Exchanged>, Caller> {
+        loop {
+            match (&mut self.down, &mut caller) {
+                (Down::Head(answer), Caller::Waits(respond)) => {
+                    let head = match poll_head(cx, answer, respond) {
+                        Poll::Pending => return Err(caller),
+                        Poll::Ready(Ok(head)) => head,
+                        Poll::Ready(Err(error)) => return Ok(Poll::Ready(failed(caller, error))),
+                    };
+                    match self.begin_answer(respond, head) {
+                        Some(stream) => caller = Caller::Hears(stream),
+                        None => return Ok(Poll::Ready(Exchanged::Over)),
+                    }
+                }
+                (Down::Body(passage), Caller::Hears(stream)) => match passage.poll(cx, stream) {
+                    Poll::Pending => return Err(caller),
+                    Poll::Ready(Ok(())) => self.down = Down::Over,
+                    Poll::Ready(Err(Broken::Source(error))) => return Ok(Poll::Ready(failed(caller, error))),
+                    Poll::Ready(Err(Broken::Sink)) => {
+                        self.server.send_reset(Reason::CANCEL);
+                        return Ok(Poll::Ready(Exchanged::Over));
+                    }
+                },
+                _ => return self.answered(cx, caller),
+            }
+        }
+    }
+
+    /// Passes the head of the final answer on. `None`: the caller does not take it.
+    fn begin_answer(
+        &mut self,
+        respond: &mut SendResponse<Bytes>,
+        head: Response<RecvStream>,
+    ) -> Option<SendStream<Bytes>> {
+        let (mut parts, body) = head.into_parts();
+        self.record.answered(parts.status.as_u16());
+        if let Some(route) = &self.route {
+            answers::mark(&mut parts.headers, route);
+        }
+        let ends = body.is_end_stream();
+        match respond.send_response(Response::from_parts(parts, ()), ends) {
+            Ok(stream) => {
+                self.down = if ends { Down::Over } else { Down::Body(Passage::new(body)) };
+                Some(stream)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "an answer that the caller's connection does not take");
+                self.server.send_reset(Reason::CANCEL);
+                None
+            }
+        }
+    }
+
+    /// The answer has passed; perhaps the request has not.
+    fn answered(&mut self, cx: &mut Context<'_>, caller: Caller) -> Result<Poll<Exchanged>, Caller> {
+        if matches!(self.up, Up::Over) {
+            return Ok(Poll::Ready(Exchanged::Over));
+        }
+        match self.server.poll_reset(cx) {
+            // What was not taken of the request is told off with NO_ERROR when the stream is dropped (RFC 9113
+            // section 8.1), after the answer.
+            Poll::Ready(Ok(Reason::NO_ERROR) | Err(_)) => Ok(Poll::Ready(Exchanged::Over)),
+            Poll::Ready(Ok(reason)) => Ok(Poll::Ready(Exchanged::Reset(caller, reason))),
+            Poll::Pending if matches!(self.up, Up::Stopped) => Ok(Poll::Ready(Exchanged::Over)),
+            Poll::Pending => Err(caller),
+        }
+    }
+}
+
+/// Passes interim answers on, and returns the final one's head.
+fn poll_head(
+    cx: &mut Context<'_>,
+    answer: &mut ResponseFuture,
+    respond: &mut SendResponse<Bytes>,
+) -> Poll<Result<Response<RecvStream>, h2::Error>> {
+    while let Some(interim) = ready!(answer.poll_informational(cx)) {
+        // A caller that does not take it does not take the final one either.
+        let _ = respond.send_informational(interim?);
+    }
+    Pin::new(answer).poll(cx)
+}
+
+fn failed(caller: Caller, error: h2::Error) -> Exchanged {
+    match error.reason() {
+        Some(reason) if error.is_reset() => Exchanged::Reset(caller, reason),
+        // Beyond the last stream that a GOAWAY names: it was not looked at.
+        Some(_) if error.is_go_away() && error.is_remote() => {
+            Exchanged::Reset(caller, Reason::REFUSED_STREAM)
+        }
+        _ => Exchanged::Failed(caller, error),
+    }
+}
+
+/// A body on its way, trailers included.
+struct Passage {
+    from: RecvStream,
+    held: Bytes,
+}
+
+/// Which side of a passage broke.
+enum Broken {
+    Source(h2::Error),
+    Sink,
+}
+
+impl Passage {
+    fn new(from: RecvStream) -> Self {
+        Self { from, held: Bytes::new() }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, to: &mut SendStream<Bytes>) -> Poll<Result<(), Broken>> {
+        loop {
+            if self.held.is_empty() {
+                match ready!(self.from.poll_data(cx)) {
+                    Some(Ok(bytes)) if bytes.is_empty() && !self.from.is_end_stream() => continue,
+                    Some(Ok(bytes)) => self.held = bytes,
+                    Some(Err(error)) => return Poll::Ready(Err(Broken::Source(error))),
+                    None => {
+                        let trailers = ready!(self.from.poll_trailers(cx)).map_err(Broken::Source)?;
+                        let sent = match trailers {
+                            Some(trailers) => to.send_trailers(trailers),
+                            None => to.send_data(Bytes::new(), true),
+                        };
+                        return Poll::Ready(sent.map_err(|_| Broken::Sink));
+                    }
+                }
+            }
+            let room = match self.held.len() {
+                0 => 0,
+                len => ready!(poll_room(cx, len, to))?,
+            };
+            let part = self.held.split_to(room);
+            let ends = self.held.is_empty() && self.from.is_end_stream();
+            to.send_data(part, ends).map_err(|_| Broken::Sink)?;
+            // Fails only for a stream that is gone, and then reading says so.
+            let _ = self.from.flow_control().release_capacity(room);
+            if ends {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+/// How many of `len` bytes the receiver takes now.
+fn poll_room(cx: &mut Context<'_>, len: usize, to: &mut SendStream<Bytes>) -> Poll<Result<usize, Broken>> {
+    to.reserve_capacity(len);
+    let room = match to.capacity() {
+        0 => match ready!(to.poll_capacity(cx)) {
+            Some(Ok(room)) => room,
+            Some(Err(_)) | None => return Poll::Ready(Err(Broken::Sink)),
+        },
+        room => room,
+    };
+    Poll::Ready(Ok(room.min(len)))
+}

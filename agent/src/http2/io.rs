@@ -1,0 +1,153 @@
+//! The byte streams under HTTP/2 connections: begun with what was read already, and handed back at their end.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
+
+use super::settings::{Announced, FirstFrame};
+use crate::connection::end::{End, Side};
+
+/// A side under an HTTP/2 connection, which owns it and never gives it back; this does, when dropped.
+#[derive(Debug)]
+pub(super) struct Io<S: Side> {
+    side: Option<S>,
+    /// Bytes that come before what the side says.
+    read: Bytes,
+    home_tx: Option<oneshot::Sender<S>>,
+    first: Option<Spy>,
+    stuck: Arc<AtomicBool>,
+}
+
+/// Listens for the peer's first frame.
+#[derive(Debug)]
+struct Spy {
+    frame: FirstFrame,
+    first_tx: oneshot::Sender<First>,
+}
+
+/// What a peer said first.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum First {
+    Settings(Announced),
+    /// It does not speak HTTP/2; this is what it said until then.
+    Foreign(Vec<u8>),
+}
+
+/// Knows whether all that could be written is written.
+#[derive(Debug)]
+pub(super) struct Written(Arc<AtomicBool>);
+
+impl Written {
+    pub(super) fn all(&self) -> bool {
+        !self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl<S: Side> Io<S> {
+    /// Also the place where the side arrives when this is dropped.
+    pub(super) fn new(end: End<S>) -> (Self, oneshot::Receiver<S>) {
+        let (home_tx, home_rx) = oneshot::channel();
+        let io = Self {
+            side: Some(end.side),
+            read: Bytes::copy_from_slice(end.read.filled()),
+            home_tx: Some(home_tx),
+            first: None,
+            stuck: Arc::default(),
+        };
+        (io, home_rx)
+    }
+
+    /// Where the peer's first frame is told. Once it turns out to be none, reading fails.
+    pub(super) fn first(&mut self) -> oneshot::Receiver<First> {
+        let (first_tx, first_rx) = oneshot::channel();
+        self.first = Some(Spy { frame: FirstFrame::default(), first_tx });
+        first_rx
+    }
+
+    pub(super) fn written(&self) -> Written {
+        Written(self.stuck.clone())
+    }
+
+    fn side(&mut self) -> io::Result<Pin<&mut S>> {
+        self.side.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    fn note<T>(&self, polled: Poll<T>) -> Poll<T> {
+        self.stuck.store(polled.is_pending(), Ordering::Relaxed);
+        polled
+    }
+}
+
+impl<S: Side> AsyncRead for Io<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if self.read.is_empty() {
+            ready!(self.side()?.poll_read(cx, buf))?;
+        } else {
+            let len = self.read.len().min(buf.remaining());
+            buf.put_slice(&self.read[..len]);
+            self.read.advance(len);
+        }
+        if let Some(mut spy) = self.first.take() {
+            let Some(first) = spy.frame.advance(&buf.filled()[before..]) else {
+                self.first = Some(spy);
+                return Poll::Ready(Ok(()));
+            };
+            let foreign = matches!(first, First::Foreign(_));
+            // Nobody listens any more: nothing to tell.
+            let _ = spy.first_tx.send(first);
+            if foreign {
+                buf.set_filled(before);
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Side> AsyncWrite for Io<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = self.side()?.poll_write(cx, buf);
+        self.note(polled)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.side()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.side()?.poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = self.side()?.poll_write_vectored(cx, bufs);
+        self.note(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.side.as_ref().is_some_and(AsyncWrite::is_write_vectored)
+    }
+}
+
+impl<S: Side> Drop for Io<S> {
+    fn drop(&mut self) {
+        if let (Some(side), Some(home_tx)) = (self.side.take(), self.home_tx.take()) {
+            // Nobody waits for it: it ends here.
+            let _ = home_tx.send(side);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! A matched stream and its answer, between the caller and a laptop.
+//!
+//! All streams of a caller's connection that one route takes share a lane: one inbound stream with HTTP/2 on it. It is
+//! opened when first needed, and anew when it is gone.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bridge_proto::tunnel::TunnelStream;
+use bridge_proto::v1::Fallback;
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::Shared as SharedFuture;
+use h2::Reason;
+use h2::client::SendRequest;
+use tokio_util::task::TaskTracker;
+
+use super::answers::{self, Wanted};
+use super::exchange::{Accepted, Caller, Exchange, Exchanged};
+use super::io::Io;
+use super::settings;
+use super::work::Ended;
+use crate::connection::end::End;
+use crate::http1::answers::Failure;
+use crate::inbound::{self, Unreached};
+use crate::requests::FellBack;
+use crate::routes::Entry;
+
+/// Why a laptop was not reached. Nothing was delivered.
+#[derive(Debug, Clone)]
+pub(super) enum NotReached {
+    /// It is not there (any more) for this route.
+    Laptop,
+    /// It is there, but its port does not answer; what it said.
+    Port(String),
+}
+
+type Opening = Pin<Box<dyn Future<Output = Result<SendRequest<Bytes>, NotReached>> + Send>>;
+
+/// HTTP/2 to a process on a laptop, perhaps not open yet.
+#[derive(Clone)]
+pub(super) struct Lane {
+    route: Arc<Entry>,
+    opening: SharedFuture<Opening>,
+}
+
+/// The lanes of one caller's connection.
+#[derive(Default)]
+pub(super) struct Lanes {
+    lanes: Vec<Lane>,
+}
+
+/// Where a lane begins and who drives it.
+#[derive(Clone)]
+pub(super) struct Start {
+    pub(super) target_port: u16,
+    pub(super) peer: SocketAddr,
+    pub(super) tasks: TaskTracker,
+}
+
+impl Lanes {
+    /// The lane for this route: the one that is there, or a new one.
+    pub(super) fn lane(&mut self, route: &Arc<Entry>, start: &Start) -> Lane {
+        self.lanes.retain(Lane::is_good);
+        let theirs = |lane: &&Lane| {
+            Arc::ptr_eq(&lane.route.session, &route.session) && lane.route.local_port == route.local_port
+        };
+        if let Some(lane) = self.lanes.iter().find(theirs) {
+            return lane.clone();
+        }
+        let opening: Opening = Box::pin(open(route.clone(), start.clone()));
+        self.add(route.clone(), opening)
+    }
+
+    /// A lane on a stream that is open already.
+    pub(super) fn opened(&mut self, route: Arc<Entry>, end: End<TunnelStream>, start: &Start) {
+        let tasks = start.tasks.clone();
+        self.add(route, Box::pin(speak(end, tasks)));
+    }
+
+    fn add(&mut self, route: Arc<Entry>, opening: Opening) -> Lane {
+        let lane = Lane { route, opening: opening.shared() };
+        self.lanes.push(lane.clone());
+        lane
+    }
+}
+
+impl Lane {
+    /// It is opening, or takes streams.
+    fn is_good(&self) -> bool {
+        match self.opening.peek() {
+            None => true,
+            Some(Err(_)) => false,
+            Some(Ok(send)) => {
+                let mut cx = Context::from_waker(Waker::noop());
+                !matches!(send.clone().poll_ready(&mut cx), Poll::Ready(Err(_)))
+            }
+        }
+    }
+}
+
+async fn open(route: Arc<Entry>, start: Start) -> Result<SendRequest<Bytes>, NotReached> {
+    let mut stream = inbound::open(&route, start.target_port, start.peer).await.ok_or(NotReached::Laptop)?;
+    match stream.opened().await {
+        Ok(()) => speak(End::new(stream), start.tasks).await,
+        Err(refused) => match Unreached::from(&refused) {
+            Unreached::Port if refused.detail.is_empty() => Err(NotReached::Port(refused.to_string())),
+            Unreached::Port => Err(NotReached::Port(refused.detail)),
+            // Not even a preface was sent.
+            Unreached::Laptop | Unreached::Unknown => Err(NotReached::Laptop),
+        },
+    }
+}
+
+async fn speak(end: End<TunnelStream>, tasks: TaskTracker) -> Result<SendRequest<Bytes>, NotReached> {
+    let (io, home_rx) = Io::new(end);
+    let (send, connection) =
+        settings::towards_laptop().handshake(io).await.map_err(|_| NotReached::Laptop)?;
+    // Ends when nobody holds the lane any more.
+    tasks.spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "HTTP/2 with a laptop ended");
+        }
+        if let Ok(stream) = home_rx.await {
+            inbound::farewell(End::new(stream)).await;
+        }
+    });
+    Ok(send)
+}
+
+/// Takes a stream to the laptop, and the answer back.
+pub(super) async fn exchange(mut accepted: Accepted, lane: Lane) -> Ended {
+    let reached = tokio::select! {
+        reached = lane.opening.clone() => reached,
+        _ = std::future::poll_fn(|cx| accepted.respond.poll_reset(cx)) => return Ended::Over,
+    };
+    let route = &lane.route;
+    let wanted = Wanted::of(&accepted.head);
+    let mut send = match reached {
+        Ok(send) => send,
+        Err(NotReached::Laptop) => return Ended::ToOrigin(accepted, FellBack::LaptopAway),
+        Err(NotReached::Port(_)) if route.fallback == Fallback::Origin => {
+            return Ended::ToOrigin(accepted, FellBack::NothingListens);
+        }
+        Err(NotReached::Port(detail)) => {
+            let user = route.session.user.clone();
+            let failure = Failure::Refused { user, port: route.local_port, detail };
+            accepted.record.answered(failure.status());
+            answers::give(Caller::Waits(accepted.respond), wanted, &failure);
+            return Ended::Over;
+        }
+    };
+    if std::future::poll_fn(|cx| send.poll_ready(cx)).await.is_err() {
+        // It was lost before this stream was on it.
+        return Ended::Again(accepted);
+    }
+    let Accepted { head, body, mut respond, record } = accepted;
+    let ends = body.is_end_stream();
+    let sent = match send.send_request(Accepted::sendable(head), ends) {
+        Ok(sent) => sent,
+        Err(error) => {
+            tracing::debug!(%error, "a request that cannot be said in HTTP/2");
+            respond.send_reset(Reason::INTERNAL_ERROR);
+            return Ended::Over;
+        }
+    };
+    drop(send);
+    let body = (!ends).then_some(body);
+    let mut exchange = Exchange::new(body, respond, sent, record, Some(route.clone()));
+    match std::future::poll_fn(|cx| exchange.poll(cx)).await {
+        Exchanged::Over => Ended::Over,
+        Exchanged::Reset(caller, reason) => Ended::Reset(caller, reason),
+        Exchanged::Failed(caller, error) => {
+            let failure = failure(route, &error);
+            if matches!(caller, Caller::Waits(_)) {
+                exchange.answered_instead(failure.status());
+            }
+            answers::give(caller, wanted, &failure);
+            Ended::Over
+        }
+    }
+}
+
+/// What a broken lane means for a request that was on it.
+fn failure(route: &Entry, error: &h2::Error) -> Failure {
+    let (user, port) = (route.session.user.clone(), route.local_port);
+    match error.get_io().map(io::Error::kind) {
+        Some(io::ErrorKind::ConnectionAborted) => Failure::Lost { user },
+        Some(_) => Failure::Ended { user, port },
+        None => Failure::NotHttp2 { user, port, flaw: error.to_string() },
+    }
+}

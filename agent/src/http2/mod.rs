@@ -1,0 +1,107 @@
+//! HTTP/2 with prior knowledge (RFC 9113): each stream of a caller's connection goes to the origin or to a laptop.
+//!
+//! `link` is the connection to the origin, one for one of the caller; `settings` what is announced to whom; `task` the one
+//! task that drives all of it, `wakes` what of it has something to do. `exchange` is one request and its answer, `laptop`
+//! the way there for those that match a route, `work` what is common to both ways, `answers` what the agent says itself,
+//! `io` the byte streams below.
+
+mod answers;
+mod exchange;
+mod io;
+mod laptop;
+mod link;
+mod settings;
+mod task;
+mod wakes;
+mod work;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+
+use self::io::Io;
+use self::laptop::{Lanes, Start};
+use self::link::{Event, Link};
+use self::settings::Announced;
+use self::task::Task;
+use crate::agent::Shared;
+use crate::connection::end::{End, Side as _};
+use crate::connection::{Connection, Opened, opaque};
+
+/// How long a caller whose streams a laptop may take waits for the origin.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the origin's first moments showed.
+enum Begun {
+    Http2(Announced),
+    /// It speaks something else: it is between the two of them.
+    Foreign(End<TcpStream>),
+    Unreachable,
+    CallerGone,
+}
+
+/// Serves a connection that began with HTTP/2's preface, until its end. `opened`: the laptop that takes all of it unless
+/// another takes a stream.
+pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
+    let Connection { shared, port, peer, mut client, origin, .. } = conn;
+    let start = Start { target_port: shared.port(port), peer, tasks: shared.tasks.clone() };
+    let mut lanes = Lanes::default();
+    let (mut link, begun) = match opened {
+        Some((route, end)) => {
+            lanes.opened(route, end, &start);
+            (Link::Absent(origin), Begun::Http2(Announced::default()))
+        }
+        None => {
+            let mut link = Link::opening(origin);
+            let begun = begin(&shared, port, &mut client, &mut link).await;
+            (link, begun)
+        }
+    };
+    let announced = match begun {
+        Begun::Http2(announced) => announced,
+        Begun::Foreign(mut end) => {
+            // The origin had its preface from us.
+            client.read.consume(client.read.filled().len());
+            return match opaque::relay(&mut client, &mut end).await {
+                Ok(()) => {}
+                Err(_) => client.side.abort(),
+            };
+        }
+        Begun::Unreachable | Begun::CallerGone => return client.side.abort(),
+    };
+    let (io, home_rx) = Io::new(client);
+    let written = io.written();
+    match announced.towards_caller().handshake::<_, Bytes>(io).await {
+        Ok(caller) => Task::new(shared, port, start, caller, written, link, lanes).run().await,
+        Err(error) => {
+            tracing::debug!(%error, "a caller that broke off");
+            link = match link {
+                Link::Up(up) => Link::Up(up),
+                _ => return,
+            };
+            link.end().await;
+        }
+    }
+    if let Ok(side) = home_rx.await {
+        End::new(side).close().await;
+    }
+}
+
+/// Waits for the origin's SETTINGS, so that ours can follow them.
+async fn begin(shared: &Arc<Shared>, port: usize, client: &mut End<TcpStream>, link: &mut Link) -> Begun {
+    let routed = shared.routes().any(port);
+    let event = tokio::select! {
+        event = std::future::poll_fn(|cx| link.poll(cx)) => event,
+        _ = client.failure() => return Begun::CallerGone,
+        () = tokio::time::sleep(PATIENCE), if routed => return Begun::Http2(Announced::default()),
+    };
+    match event {
+        Event::Up(announced) => Begun::Http2(announced),
+        Event::Foreign(end) => Begun::Foreign(end),
+        // A matched stream can still be answered.
+        Event::GoingAway | Event::Over(_) if routed => Begun::Http2(Announced::default()),
+        Event::GoingAway | Event::Over(_) => Begun::Unreachable,
+    }
+}

@@ -1,0 +1,357 @@
+//! The one task of a caller's connection: the caller's side, the origin's, and the streams between them.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, server};
+use http::Request;
+use http::request::Parts;
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use super::exchange::{Accepted, Caller, Exchange};
+use super::io::{Io, Written};
+use super::laptop::{self, Lanes, Start};
+use super::link::{Event, Link};
+use super::wakes::{Part, Wakes};
+use super::work::{Done, Ended, With, Work};
+use crate::agent::Shared;
+use crate::requests::{FellBack, Protocol};
+use crate::routes::{Decision, Entry};
+
+/// Bytes of the heads of all requests under way on one connection at most; what is over is refused.
+const MAX_HEADS: usize = 8 << 20;
+/// How often the parts of a task may wake each other before others get their turn.
+const MAX_ROUNDS: usize = 16;
+/// How long a caller may take to go, once it was told to.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// A caller's connection that speaks HTTP/2.
+pub(super) struct Task {
+    shared: Arc<Shared>,
+    port: usize,
+    start: Start,
+    caller: server::Connection<Io<TcpStream>, Bytes>,
+    written: Written,
+    link: Link,
+    streams: FuturesUnordered<Work>,
+    /// Streams that wait for the origin's connection to be up.
+    waiting: Vec<Accepted>,
+    lanes: Lanes,
+    load: Load,
+    /// To be reset once what was sent before has been written.
+    resets: Vec<(Caller, Reason)>,
+    /// Streams whose origin is gone. Their handles are kept, because dropping one resets its stream.
+    lost: Vec<Caller>,
+    wakes: Wakes,
+    draining: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    leaving: Option<Leaving>,
+}
+
+/// What is under way.
+#[derive(Debug, Default)]
+struct Load {
+    at_laptop: usize,
+    /// Bytes of the heads of all requests.
+    heads: usize,
+}
+
+/// The connection is to end.
+struct Leaving {
+    deadline: Pin<Box<Sleep>>,
+    /// What the GOAWAY says that has still to be sent.
+    reason: Option<Reason>,
+}
+
+impl Load {
+    fn ends(&mut self, done: &Done) {
+        self.heads -= done.head;
+        self.at_laptop -= usize::from(done.at_laptop);
+    }
+}
+
+impl Task {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        port: usize,
+        start: Start,
+        caller: server::Connection<Io<TcpStream>, Bytes>,
+        written: Written,
+        link: Link,
+        lanes: Lanes,
+    ) -> Self {
+        let drain = shared.clone();
+        Self {
+            shared,
+            port,
+            start,
+            caller,
+            written,
+            link,
+            streams: FuturesUnordered::new(),
+            waiting: Vec::new(),
+            lanes,
+            load: Load::default(),
+            resets: Vec::new(),
+            lost: Vec::new(),
+            wakes: Wakes::new(),
+            draining: Some(Box::pin(async move { drain.drain.begun().await })),
+            leaving: None,
+        }
+    }
+
+    /// Serves until the connection is over. The caller's socket goes home.
+    pub(super) async fn run(mut self) {
+        std::future::poll_fn(|cx| self.poll(cx)).await;
+        let Self { caller, link, streams, waiting, lost, resets, lanes, .. } = self;
+        // First the connection, so that the end of its streams is no reset.
+        drop(caller);
+        drop((streams, waiting, lost, resets, lanes));
+        link.end().await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.wakes.run(cx);
+        for _ in 0..MAX_ROUNDS {
+            let due = self.wakes.take();
+            if due.has(Part::Origin) {
+                self.poll_origin();
+            }
+            if due.has(Part::Streams) {
+                self.poll_streams();
+            }
+            if due.has(Part::Caller) && self.poll_caller().is_ready() {
+                return Poll::Ready(());
+            }
+            if due.has(Part::Others) {
+                self.poll_drain();
+            }
+            if self.leaving.is_some() && self.poll_leave().is_ready() {
+                return Poll::Ready(());
+            }
+            if self.wakes.rest() {
+                return Poll::Pending;
+            }
+        }
+        self.wakes.rest();
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_origin(&mut self) {
+        let mut cx = Context::from_waker(self.wakes.waker(Part::Origin));
+        let Poll::Ready(event) = self.link.poll(&mut cx) else { return };
+        match event {
+            Event::Up(_) => {
+                for accepted in std::mem::take(&mut self.waiting) {
+                    self.hand_to_origin(accepted);
+                }
+                self.wakes.set(Part::Origin);
+            }
+            Event::GoingAway => self.caller_goes(),
+            Event::Over(reason) => {
+                for accepted in std::mem::take(&mut self.waiting) {
+                    self.lose(Caller::Waits(accepted.respond), Reason::REFUSED_STREAM);
+                }
+                self.leave(reason);
+            }
+            // Too late to become as it is.
+            Event::Foreign(_) => self.leave(Some(Reason::INTERNAL_ERROR)),
+        }
+    }
+
+    fn poll_streams(&mut self) {
+        let mut cx = Context::from_waker(self.wakes.waker(Part::Streams));
+        let mut done = Vec::new();
+        while let Poll::Ready(Some(one)) = self.streams.poll_next_unpin(&mut cx) {
+            self.load.ends(&one);
+            if !matches!(one.ended, Ended::Over) {
+                done.push(one);
+            }
+        }
+        for one in done {
+            match one.ended {
+                Ended::Over => {}
+                Ended::ToOrigin(mut accepted, why) => {
+                    accepted.record.fell_back(why);
+                    self.hand_to_origin(accepted);
+                }
+                Ended::Again(accepted) => self.route_again(accepted),
+                Ended::Lost(caller) => self.lose(caller, Reason::INTERNAL_ERROR),
+                Ended::Reset(caller, reason) => {
+                    self.resets.push((caller, reason));
+                    self.wakes.set(Part::Caller);
+                }
+            }
+        }
+    }
+
+    fn poll_caller(&mut self) -> Poll<()> {
+        loop {
+            let mut cx = Context::from_waker(self.wakes.waker(Part::Caller));
+            match self.caller.poll_accept(&mut cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => self.route(request, respond),
+                Poll::Ready(Some(Err(error))) => {
+                    tracing::debug!(%error, "a caller's connection broke");
+                    return Poll::Ready(());
+                }
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+        }
+        if self.written.all() && !self.resets.is_empty() {
+            for (mut caller, reason) in self.resets.drain(..) {
+                caller.reset(reason);
+            }
+            self.wakes.set(Part::Caller);
+        }
+        Poll::Pending
+    }
+
+    fn poll_drain(&mut self) {
+        let mut cx = Context::from_waker(self.wakes.waker(Part::Others));
+        if self.draining.as_mut().is_some_and(|draining| draining.as_mut().poll(&mut cx).is_ready()) {
+            self.draining = None;
+            self.caller_goes();
+        }
+    }
+
+    /// Tells the caller to begin no more streams; those that it has begun are served.
+    fn caller_goes(&mut self) {
+        self.caller.graceful_shutdown();
+        self.wakes.set(Part::Caller);
+    }
+
+    /// Nothing more can go to the origin: the connection ends when the laptops' streams have.
+    fn leave(&mut self, reason: Option<Reason>) {
+        self.caller_goes();
+        let deadline = Box::pin(tokio::time::sleep(FAREWELL));
+        self.leaving = Some(Leaving { deadline, reason });
+    }
+
+    /// Ready: the connection is over.
+    fn poll_leave(&mut self) -> Poll<()> {
+        if self.load.at_laptop > 0 {
+            return Poll::Pending;
+        }
+        let settled = self.streams.is_empty() && self.resets.is_empty();
+        let Some(leaving) = &mut self.leaving else { return Poll::Pending };
+        if settled && self.written.all() {
+            match leaving.reason.take() {
+                Some(reason) => {
+                    self.caller.abrupt_shutdown(reason);
+                    self.wakes.set(Part::Caller);
+                }
+                // As the origin's connection ended under them.
+                None if !self.lost.is_empty() => return Poll::Ready(()),
+                None => {}
+            }
+        }
+        let mut cx = Context::from_waker(self.wakes.waker(Part::Others));
+        leaving.deadline.as_mut().poll(&mut cx)
+    }
+
+    /// Decides where a stream goes; from here on it is recorded.
+    fn route(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        let (head, body) = request.into_parts();
+        if self.load.heads + size_of_head(&head) > MAX_HEADS {
+            return respond.send_reset(Reason::REFUSED_STREAM);
+        }
+        let (record, route) = {
+            let routes = self.shared.routes();
+            let decision = routes.decide(self.port, &head);
+            let record = self.shared.requests.begin(self.port, Protocol::Http2, &head, &decision);
+            let route = match decision {
+                Decision::Laptop(route, _) => Some(route),
+                Decision::Origin(_) => None,
+            };
+            (record, route)
+        };
+        let accepted = Accepted { head, body, respond, record };
+        match route {
+            Some(route) => self.hand_to_laptop(accepted, &route),
+            None => self.hand_to_origin(accepted),
+        }
+    }
+
+    /// Decides once more, because the way to the laptop was lost.
+    fn route_again(&mut self, mut accepted: Accepted) {
+        let decision = match self.shared.routes().decide(self.port, &accepted.head) {
+            Decision::Laptop(route, _) => Some(route),
+            Decision::Origin(_) => None,
+        };
+        match decision {
+            Some(route) => self.hand_to_laptop(accepted, &route),
+            None => {
+                accepted.record.fell_back(FellBack::LaptopAway);
+                self.hand_to_origin(accepted);
+            }
+        }
+    }
+
+    fn hand_to_laptop(&mut self, accepted: Accepted, route: &Arc<Entry>) {
+        let lane = self.lanes.lane(route, &self.start);
+        let size = size_of_head(&accepted.head);
+        self.load.at_laptop += 1;
+        self.begin(With::Laptop(Box::pin(laptop::exchange(accepted, lane))), size);
+    }
+
+    fn hand_to_origin(&mut self, accepted: Accepted) {
+        let up = match &mut self.link {
+            Link::Up(up) => up,
+            Link::Over => return self.lose(Caller::Waits(accepted.respond), Reason::REFUSED_STREAM),
+            Link::Absent(_) | Link::Opening(_) => {
+                self.link.open();
+                self.waiting.push(accepted);
+                return self.wakes.set(Part::Origin);
+            }
+        };
+        if up.is_full() {
+            up.send = up.send.clone();
+        }
+        let Accepted { head, body, mut respond, record } = accepted;
+        let (size, ends) = (size_of_head(&head), body.is_end_stream());
+        match up.send.send_request(Accepted::sendable(head), ends) {
+            Ok(sent) => {
+                let exchange = Exchange::new((!ends).then_some(body), respond, sent, record, None);
+                self.begin(With::Origin(exchange), size);
+            }
+            Err(error) => {
+                // Not one byte of it was sent.
+                tracing::debug!(%error, "a stream that the origin's connection does not take");
+                respond.send_reset(Reason::REFUSED_STREAM);
+            }
+        }
+    }
+
+    fn begin(&mut self, with: With, head: usize) {
+        self.load.heads += head;
+        self.streams.push(Work { with, head });
+        self.wakes.set(Part::Streams);
+    }
+
+    /// A stream whose origin is gone. It goes with the connection, unless others still need that.
+    fn lose(&mut self, mut caller: Caller, reason: Reason) {
+        if self.load.at_laptop > 0 {
+            caller.reset(reason);
+        } else {
+            self.lost.push(caller);
+        }
+        if self.leaving.is_none() && matches!(self.link, Link::Over) {
+            self.leave(None);
+        }
+    }
+}
+
+/// As RFC 9113 section 6.5.2 counts it, but for the pseudo-headers, of which only the path can be large.
+fn size_of_head(head: &Parts) -> usize {
+    let headers: usize =
+        head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    headers + head.uri.path_and_query().map_or(0, |path| path.as_str().len())
+}

@@ -1,0 +1,64 @@
+//! What a stream's future ends with, and the future itself: one type for both sides, so that the usual one, between caller
+//! and origin, costs no allocation of its own.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use h2::Reason;
+
+use super::exchange::{Accepted, Caller, Exchange, Exchanged};
+use crate::requests::FellBack;
+
+/// A stream under way.
+pub(super) struct Work {
+    pub(super) with: With,
+    /// Bytes of the request's head, which may still wait to be sent.
+    pub(super) head: usize,
+}
+
+/// Who serves a stream.
+pub(super) enum With {
+    Origin(Exchange),
+    Laptop(Pin<Box<dyn Future<Output = Ended> + Send>>),
+}
+
+/// A stream whose work is done.
+pub(super) struct Done {
+    pub(super) ended: Ended,
+    pub(super) at_laptop: bool,
+    pub(super) head: usize,
+}
+
+/// What is left to do for a stream whose work is done.
+pub(super) enum Ended {
+    Over,
+    /// The laptop was not reached and nothing was delivered: as if the route did not exist.
+    ToOrigin(Accepted, FellBack),
+    /// The way to the laptop was lost before anything was delivered: to be routed once more.
+    Again(Accepted),
+    /// To be reset, after what was sent on it.
+    Reset(Caller, Reason),
+    /// The origin's connection was lost.
+    Lost(Caller),
+}
+
+impl Future for Work {
+    type Output = Done;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Done> {
+        let head = self.head;
+        match &mut self.with {
+            With::Laptop(exchange) => {
+                exchange.as_mut().poll(cx).map(|ended| Done { ended, at_laptop: true, head })
+            }
+            With::Origin(exchange) => exchange.poll(cx).map(|exchanged| {
+                let ended = match exchanged {
+                    Exchanged::Over => Ended::Over,
+                    Exchanged::Reset(caller, reason) => Ended::Reset(caller, reason),
+                    Exchanged::Failed(caller, _) => Ended::Lost(caller),
+                };
+                Done { ended, at_laptop: false, head }
+            }),
+        }
+    }
+}

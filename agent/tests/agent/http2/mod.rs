@@ -1,0 +1,7 @@
+//! HTTP/2: streams between callers, an origin and laptops.
+
+mod endings;
+mod laptop;
+mod laptop_failures;
+mod origin;
+mod peer;
