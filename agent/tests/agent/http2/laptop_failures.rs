@@ -30,7 +30,10 @@ async fn nothing_listens_on_the_local_port() {
         let (response, _ask) = caller.begins(grpc()).await;
         let head = response.await.expect("an answer");
         assert!(head.body().is_end_stream(), "trailers only");
-        assert_eq!((head.status().as_u16(), &head.headers()["grpc-status"]), (200, &"14".parse().expect("a value")));
+        assert_eq!(
+            (head.status().as_u16(), &head.headers()["grpc-status"]),
+            (200, &"14".parse().expect("a value"))
+        );
         let message = head.headers()["grpc-message"].to_str().expect("text");
         assert!(message.contains("nothing listens on port"), "{message}");
         // and the connection goes on.
@@ -165,7 +168,10 @@ async fn everything_is_a_laptops_stream_by_stream() {
         let plain = caller.asks(get("/")).await;
         Serving::on(&bobs_process).await.hears().await.answers("bob");
         let (_, headers, body) = answer(plain).await;
-        assert_eq!((body.as_str(), &headers["x-bridge-served-by"]), ("bob", &"bob".parse().expect("a value")));
+        assert_eq!(
+            (body.as_str(), &headers["x-bridge-served-by"]),
+            ("bob", &"bob".parse().expect("a value"))
+        );
         let hers = caller.asks(alices("/")).await;
         Serving::on(&alices_process).await.hears().await.answers("alice");
         assert_eq!(answer(hers).await.2, "alice");

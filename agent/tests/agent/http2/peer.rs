@@ -146,11 +146,6 @@ impl Serving {
         self.streams_rx.recv().await.expect("a stream should have come")
     }
 
-    /// No stream has come.
-    pub(crate) fn heard_nothing(&mut self) -> bool {
-        self.streams_rx.try_recv().is_err()
-    }
-
     pub(crate) fn says(&self, say: Say) {
         self.say_tx.try_send(say).expect("the connection lives");
     }
