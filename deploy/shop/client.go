@@ -29,9 +29,18 @@ const clientUsage = `usage:
   shop client grpc ADDR get|watch|sum|chat [ITEM]… [--header N=V]… [--count N] [--interval-ms N]
   shop client stock ADDR COUNT ITEM | SEND N SEED | SINK N SEED
 each with [--timeout 10s]
+  shop client -     a JSON array of these arguments on each line of stdin, and for each a line
+                    {"line":N,"code":0,"stdout":"…","stderr":"…"}; they run beside each other
 `
 
 func clientRole(args []string) error {
+	if slices.Equal(args, []string{"-"}) {
+		return answerLines(os.Stdin, os.Stdout)
+	}
+	return oneRequest(args, os.Stdout)
+}
+
+func oneRequest(args []string, out io.Writer) error {
 	kinds := map[string]func(c *client, ctx context.Context) error{
 		"http":  (*client).http,
 		"ws":    (*client).ws,
@@ -41,7 +50,7 @@ func clientRole(args []string) error {
 	if len(args) == 0 || kinds[args[0]] == nil {
 		return errors.New(clientUsage)
 	}
-	c, err := newClient(args[0], args[1:], os.Stdout)
+	c, err := newClient(args[0], args[1:], out)
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, clientUsage)
 	}

@@ -15,12 +15,13 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 )
 
-const loadUsage = `usage: shop load --url URL [FLAGS]
+const loadUsage = `usage: shop load --url URL [FLAGS] [--and --url URL [FLAGS]]…
 
   --url URL          http://HOST[:PORT]/PATH; tcp://HOST:PORT for stock; grpc://HOST:PORT for prices
   --mode MODE        new            a new connection for each HTTP request, Connection: close
@@ -36,9 +37,11 @@ const loadUsage = `usage: shop load --url URL [FLAGS]
   --expect REGEX     an answer that does not match counts as failed
   --timeout D        for one request (5s)
   --progress D       the counters so far on stderr, every D; SIGUSR1 asks for them too
+  --and              what follows are other callers, beside these
 
-At the end one line of JSON on stdout: requests, failed, failures (the first 20),
-by_answerer, p50_ms, p99_ms, max_ms. The exit code is 0 whether requests failed or not.
+At the end one line of JSON on stdout, for each of the callers: mode, requests, failed,
+failures (the first 20), by_answerer, p50_ms, p99_ms, max_ms. The exit code is 0 whether
+requests failed or not.
 `
 
 const (
@@ -63,7 +66,7 @@ type loadPlan struct {
 }
 
 func loadRole(args []string) error {
-	plan, err := parseLoad(args)
+	plans, err := parseLoads(args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Print(loadUsage)
 		return nil
@@ -73,20 +76,69 @@ func loadRole(args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	asked := make(chan os.Signal, 1)
-	signal.Notify(asked, syscall.SIGUSR1)
+	return runLoads(ctx, plans, os.Stdout, os.Stderr)
+}
 
-	counts := newReport()
+// runLoads runs them beside each other. One that cannot begin ends them all.
+func runLoads(ctx context.Context, plans []*loadPlan, out, progress io.Writer) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	out, progress = &oneByOne{to: out}, &oneByOne{to: progress}
+	errs := make([]error, len(plans))
+	var loads sync.WaitGroup
+	for i, plan := range plans {
+		loads.Go(func() {
+			if errs[i] = runCounted(ctx, plan, out, progress); errs[i] != nil {
+				end()
+			}
+		})
+	}
+	loads.Wait()
+	return errors.Join(errs...)
+}
+
+func runCounted(ctx context.Context, plan *loadPlan, out, progress io.Writer) error {
+	counts := newReport(plan.mode)
 	ended := make(chan struct{})
-	var progress sync.WaitGroup
-	progress.Go(func() { tellProgress(counts, plan.progress, asked, ended, os.Stderr) })
-	err = runLoad(ctx, plan, counts)
+	var told sync.WaitGroup
+	told.Go(func() { tellProgress(counts, plan.progress, ended, progress) })
+	err := runLoad(ctx, plan, counts)
 	close(ended)
-	progress.Wait()
+	told.Wait()
 	if err != nil {
 		return err
 	}
-	return json.NewEncoder(os.Stdout).Encode(counts.summary())
+	return json.NewEncoder(out).Encode(counts.summary())
+}
+
+// oneByOne keeps lines of several writers whole.
+type oneByOne struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (o *oneByOne) Write(line []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.to.Write(line)
+}
+
+// parseLoads is parseLoad for each part of what --and separates.
+func parseLoads(args []string) ([]*loadPlan, error) {
+	var plans []*loadPlan
+	for begin := 0; begin <= len(args); {
+		part := args[begin:]
+		if end := slices.Index(part, "--and"); end >= 0 {
+			part = part[:end]
+		}
+		plan, err := parseLoad(part)
+		if err != nil {
+			return nil, err
+		}
+		plans = append(plans, plan)
+		begin += len(part) + 1
+	}
+	return plans, nil
 }
 
 func parseLoad(args []string) (*loadPlan, error) {
@@ -181,8 +233,11 @@ func (p *pacer) wait(ctx context.Context) bool {
 	return pause(ctx, time.Until(mine))
 }
 
-// tellProgress writes the counters when asked, and every so often if every is not 0.
-func tellProgress(counts *report, every time.Duration, asked <-chan os.Signal, ended <-chan struct{}, out io.Writer) {
+// tellProgress writes the counters at SIGUSR1, and every so often if every is not 0.
+func tellProgress(counts *report, every time.Duration, ended <-chan struct{}, out io.Writer) {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR1)
+	defer signal.Stop(asked)
 	var tick <-chan time.Time
 	if every > 0 {
 		ticker := time.NewTicker(every)

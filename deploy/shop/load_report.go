@@ -18,6 +18,7 @@ const (
 
 // summary is the line that load prints.
 type summary struct {
+	Mode       string           `json:"mode"`
 	Seconds    float64          `json:"seconds"`
 	Requests   int64            `json:"requests"`
 	Failed     int64            `json:"failed"`
@@ -35,6 +36,7 @@ type failure struct {
 }
 
 type report struct {
+	mode     string
 	mu       sync.Mutex
 	begun    time.Time
 	requests int64
@@ -45,8 +47,8 @@ type report struct {
 	longest  time.Duration
 }
 
-func newReport() *report {
-	return &report{begun: time.Now(), by: map[string]int64{}, failures: []failure{}}
+func newReport(mode string) *report {
+	return &report{mode: mode, begun: time.Now(), by: map[string]int64{}, failures: []failure{}}
 }
 
 // add counts one request; by is empty where the answer named nobody.
@@ -80,6 +82,7 @@ func (r *report) summary() summary {
 		by[name] = n
 	}
 	return summary{
+		Mode:       r.mode,
 		Seconds:    round(time.Since(r.begun).Seconds()),
 		Requests:   r.requests,
 		Failed:     r.failed,

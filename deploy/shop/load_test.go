@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -21,7 +22,7 @@ func load(t *testing.T, args ...string) summary {
 	if err != nil {
 		t.Fatal(err)
 	}
-	counts := newReport()
+	counts := newReport(plan.mode)
 	if err := runLoad(t.Context(), plan, counts); err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +147,7 @@ func TestPaceIsKept(t *testing.T) {
 }
 
 func TestReportKeepsTheFirstFailuresAndRanksTheRest(t *testing.T) {
-	r := newReport()
+	r := newReport("new")
 	for i := range 100 {
 		r.add(r.begun.Add(time.Duration(i)*time.Second), time.Duration(i+1)*time.Millisecond, "a", nil)
 	}
@@ -160,9 +161,45 @@ func TestReportKeepsTheFirstFailuresAndRanksTheRest(t *testing.T) {
 	if got.P50 < 50 || got.P50 > 51 || got.P99 < 99 || got.P99 > 100 || got.Max != 100 {
 		t.Errorf("p50 %v, p99 %v, max %v", got.P50, got.P99, got.Max)
 	}
-	empty, err := json.Marshal(newReport().summary())
+	empty, err := json.Marshal(newReport("new").summary())
 	if err != nil {
 		t.Fatal(err)
 	}
 	contains(t, string(empty), `"failures":[]`, `"by_answerer":{}`)
+}
+
+func TestLoadsRunBesideEachOther(t *testing.T) {
+	addr := startOrders(t, "orders-1", nowhere(t), nowhere(t))
+	plans, err := parseLoads([]string{
+		"--mode", "new", "--url", "http://" + addr + "/whoami", "--duration", "100ms",
+		"--and", "--mode", "ws", "--url", "ws://" + addr + "/ws", "--duration", "100ms",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := runLoads(t.Context(), plans, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
+		var told summary
+		if err := json.Unmarshal([]byte(line), &told); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		if told.Requests == 0 || told.Failed != 0 {
+			t.Errorf("%+v", told)
+		}
+	}
+	contains(t, out.String(), `"mode":"new"`, `"mode":"ws"`)
+}
+
+func TestALoadThatCannotBeginEndsThoseBesideIt(t *testing.T) {
+	plans, err := parseLoads([]string{"--url", "http://" + nowhere(t) + "/", "--and", "--mode", "dance", "--url", "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = runLoads(t.Context(), plans, io.Discard, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "dance") {
+		t.Errorf("%v", err)
+	}
 }
