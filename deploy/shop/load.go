@@ -108,7 +108,9 @@ func runCounted(ctx context.Context, plan *loadPlan, out, progress io.Writer) er
 	if err != nil {
 		return err
 	}
-	return json.NewEncoder(out).Encode(counts.summary())
+	last := counts.summary()
+	last.Ended = true
+	return json.NewEncoder(out).Encode(last)
 }
 
 // oneByOne keeps lines of several writers whole.

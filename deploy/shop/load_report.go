@@ -19,6 +19,7 @@ const (
 // summary is the line that load prints.
 type summary struct {
 	Mode       string           `json:"mode"`
+	Ended      bool             `json:"ended"` // these are the last counters
 	Seconds    float64          `json:"seconds"`
 	Requests   int64            `json:"requests"`
 	Failed     int64            `json:"failed"`

@@ -5,6 +5,8 @@
 //! that cannot be made ends the test with a panic that says why; whatever was begun is put back by `Drop`.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+pub mod api;
+pub mod client;
 pub mod laptop;
 pub mod load;
 pub mod objects;

@@ -1,14 +1,15 @@
 //! Constant callers in a pod of their own, who count every request that does not succeed (`shop load`).
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::place::{admin, kubectl, kubectl_with, shop_image};
+use crate::api;
+use crate::place::shop_image;
 
 /// What callers have counted so far, or at their end: the JSON of `shop load`.
 #[derive(Debug, Clone, Default)]
@@ -52,84 +53,64 @@ impl std::fmt::Display for Report {
     }
 }
 
-/// Callers of one kind: a container of the pod.
-#[derive(Debug)]
-struct Callers {
-    name: String,
-    latest: Arc<Mutex<Report>>,
-    follower: Child,
-    reader: JoinHandle<()>,
-}
+/// What the callers of each kind have counted, in the order in which they were named.
+type Counted = Arc<Mutex<Vec<(String, Report)>>>;
 
-/// A load under way.
+/// A load under way: a pod, and its log.
 #[derive(Debug)]
 pub struct Load {
     namespace: String,
     pod: String,
-    callers: Vec<Callers>,
+    counted: Counted,
+    log: UnixStream,
+    reader: JoinHandle<()>,
 }
 
 impl Load {
-    /// Starts a pod with callers of several kinds, each with its arguments, and returns when all have had answers.
-    pub(crate) fn start(namespace: &str, name: &str, kinds: &[(&str, Vec<String>)]) -> Self {
+    /// Starts a pod with callers of several modes, each with its arguments, and returns when all have had answers.
+    pub(crate) fn start(namespace: &str, name: &str, modes: &[(&str, Vec<String>)]) -> Self {
         let pod = format!("load-{name}");
-        let containers = kinds.iter().map(|(name, args)| {
-            let args =
-                [vec!["load".to_owned(), "--progress".to_owned(), "500ms".to_owned()], args.clone()].concat();
-            json!({"name": name, "image": shop_image(), "imagePullPolicy": "IfNotPresent", "args": args,
-                "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
-                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}})
+        let callers = modes.iter().map(|(mode, args)| {
+            let mode = ["--mode", mode, "--progress", "500ms"].map(str::to_owned);
+            [&mode[..], args].concat()
         });
+        let callers = callers.collect::<Vec<_>>().join(&"--and".to_owned());
+        let args = [vec!["load".to_owned()], callers].concat();
+        let container = json!({"name": "callers", "image": shop_image(), "imagePullPolicy": "IfNotPresent", "args": args,
+            "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
+            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}});
         let manifest = json!({"apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": pod, "namespace": namespace, "labels": {"app": "load"}},
+        "metadata": {"name": pod, "labels": {"app": "load"}},
         "spec": {
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 15,
             "automountServiceAccountToken": false,
             "securityContext": {"runAsNonRoot": true, "runAsUser": 10001, "runAsGroup": 10001,
                 "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": containers.collect::<Vec<_>>(),
+            "containers": [container],
         }});
-        let _ = kubectl_with(&["create", "-f", "-"], &manifest.to_string()).succeeds();
-        let mut load = Self { namespace: namespace.to_owned(), pod, callers: Vec::new() };
-        let in_namespace = format!("--namespace={namespace}");
-        let ready = ["wait", &in_namespace, "pod", &load.pod, "--for=condition=Ready", "--timeout=40s"];
-        let _ = kubectl(&ready).succeeds();
-        load.callers = kinds.iter().map(|(name, _)| load.follow(name)).collect();
+        let pods = format!("/api/v1/namespaces/{namespace}/pods");
+        let _ = api::create(&pods, &manifest);
+        crate::eventually(&format!("{pod} runs"), Duration::from_secs(40), || {
+            let status = api::get(&format!("{pods}/{pod}"))["status"].take();
+            (status["phase"] == "Running").then_some(()).ok_or_else(|| status.to_string())
+        });
+        let counted: Vec<_> = modes.iter().map(|(mode, _)| ((*mode).to_owned(), Report::default())).collect();
+        let counted = Counted::new(Mutex::new(counted));
+        let (lines, log) = api::follow(&format!("{pods}/{pod}/log?follow=true"));
+        let reader = std::thread::spawn({
+            let counted = counted.clone();
+            move || lines.for_each(|line| count(&counted, &line))
+        });
+        let load = Self { namespace: namespace.to_owned(), pod, counted, log, reader };
         load.goes_on(10);
         load
     }
 
-    /// Takes in each line of JSON; the last one is the final report.
-    fn follow(&self, name: &str) -> Callers {
-        let mut follower = admin()
-            .args([&format!("--namespace={}", self.namespace), "logs", "--follow", &self.pod, "-c", name])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("kubectl starts");
-        let lines = BufReader::new(follower.stdout.take().expect("piped")).lines();
-        let latest = Arc::<Mutex<Report>>::default();
-        let reader = std::thread::spawn({
-            let latest = latest.clone();
-            move || {
-                for line in lines.map_while(Result::ok) {
-                    if let Ok(report) = serde_json::from_str(&line) {
-                        *latest.lock().unwrap_or_else(PoisonError::into_inner) = Report(report);
-                    }
-                }
-            }
-        });
-        Callers { name: name.to_owned(), latest, follower, reader }
-    }
-
     /// What the callers of each kind have counted until a moment ago.
     #[must_use]
-    pub fn so_far(&self) -> Vec<(&str, Report)> {
-        let report =
-            |callers: &Callers| callers.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.callers.iter().map(|callers| (callers.name.as_str(), report(callers))).collect()
+    pub fn so_far(&self) -> Vec<(String, Report)> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until callers of each kind have made so many more requests.
@@ -154,7 +135,7 @@ impl Load {
     ///
     /// If the reports do not come.
     #[must_use]
-    pub fn ends(mut self) -> Report {
+    pub fn ends(self) -> Report {
         self.end();
         self.so_far().swap_remove(0).1
     }
@@ -165,7 +146,7 @@ impl Load {
     ///
     /// With the failures.
     #[track_caller]
-    pub fn has_lost_nothing(mut self) {
+    pub fn has_lost_nothing(self) {
         self.end();
         for (name, report) in self.so_far() {
             println!("{} {name}: {} requests, {} failed", self.pod, report.requests(), report.failed());
@@ -174,17 +155,19 @@ impl Load {
         }
     }
 
-    fn end(&mut self) {
+    #[track_caller]
+    fn end(&self) {
         self.delete();
         crate::eventually("the load ends", Duration::from_secs(30), || {
-            let ended = self.callers.iter().all(|callers| callers.reader.is_finished());
-            ended.then_some(()).ok_or("its log goes on".to_owned())
+            self.reader.is_finished().then_some(()).ok_or("its log goes on".to_owned())
         });
+        for (mode, report) in self.so_far() {
+            assert!(report.0["ended"] == true, "{mode}: expected a final report, this is the last: {report}");
+        }
     }
 
     fn delete(&self) {
-        let in_namespace = format!("--namespace={}", self.namespace);
-        let _ = kubectl(&[&in_namespace, "delete", "pod", &self.pod, "--wait=false", "--ignore-not-found"]);
+        api::discard(&format!("/api/v1/namespaces/{}/pods/{}", self.namespace, self.pod));
     }
 }
 
@@ -193,14 +176,19 @@ impl Drop for Load {
         if std::thread::panicking() {
             eprintln!("{} had counted: {:?}", self.pod, self.so_far());
         }
-        let under_way = self.callers.iter().any(|callers| !callers.reader.is_finished());
-        for callers in &mut self.callers {
-            // Its end is not waited for: it may have come, or the namespace goes.
-            let _ = callers.follower.kill();
-            let _ = callers.follower.wait();
-        }
-        if under_way {
+        if !self.reader.is_finished() {
+            // Its end is not waited for: the namespace goes.
+            let _ = self.log.shutdown(Shutdown::Both);
             self.delete();
         }
+    }
+}
+
+/// Takes in a line of the log. The last one of each mode is its final report.
+fn count(counted: &Mutex<Vec<(String, Report)>>, line: &str) {
+    let Ok(report) = serde_json::from_str::<Value>(line) else { return };
+    let mut counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, latest)) = counted.iter_mut().find(|(mode, _)| report["mode"] == mode.as_str()) {
+        *latest = Report(report);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use crate::place::kubectl;
+use crate::api;
 
 /// Of the namespace, by "Kind/name".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,20 +24,19 @@ pub enum But {
 
 impl Objects {
     pub(crate) fn of(namespace: &str) -> Self {
-        let listed = kubectl(&["get", resources(), &format!("--namespace={namespace}"), "-o", "json"])
-            .succeeds()
-            .json();
-        let items = listed["items"].as_array().cloned().unwrap_or_default();
+        let listed = collections().iter().flat_map(|collection| {
+            let listed = api::get(&collection.path.replace("NAMESPACE", namespace));
+            let items = listed["items"].as_array().cloned().unwrap_or_default();
+            items.into_iter().map(|object| (collection.kind.clone(), object))
+        });
         let loads = |object: &Value| object["metadata"]["labels"]["app"] == "load";
-        let named = |mut object: Value| {
-            let text = |pointer: &str| {
-                object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
-            };
-            let name = format!("{}/{}", text("/kind"), text("/metadata/name"));
+        let named = |(kind, mut object): (String, Value)| {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            let name = format!("{kind}/{name}");
             normalise(&mut object);
             (name, object)
         };
-        Self(items.into_iter().filter(|object| !loads(object)).map(named).collect())
+        Self(listed.filter(|(_, object)| !loads(object)).map(named).collect())
     }
 
     /// What is different now, one line for each field.
@@ -80,20 +79,39 @@ impl Objects {
     }
 }
 
-/// All kinds that can be listed, as kubectl wants them.
-fn resources() -> &'static str {
-    static RESOURCES: OnceLock<String> = OnceLock::new();
-    RESOURCES.get_or_init(|| {
-        let known =
-            kubectl(&["api-resources", "--namespaced", "--verbs=list", "--output=name"]).succeeds().stdout;
-        // Endpoints are a copy of EndpointSlices, and every request for them warns that they are deprecated.
-        let left_out = |name: &str| {
-            name.split('.').next() == Some("events")
-                || name == "endpoints"
-                || name.ends_with("metrics.k8s.io")
-        };
-        known.lines().filter(|name| !left_out(name)).collect::<Vec<_>>().join(",")
+/// Where the objects of a kind are listed.
+struct Collection {
+    kind: String,
+    path: String,
+}
+
+/// All kinds that can be listed.
+fn collections() -> &'static [Collection] {
+    static COLLECTIONS: OnceLock<Vec<Collection>> = OnceLock::new();
+    COLLECTIONS.get_or_init(|| {
+        let groups = api::get("/apis");
+        let groups = groups["groups"].as_array().into_iter().flatten();
+        let versions = groups.filter_map(|group| group["preferredVersion"]["groupVersion"].as_str());
+        let roots = versions.map(|version| format!("/apis/{version}"));
+        std::iter::once("/api/v1".to_owned()).chain(roots).flat_map(|root| listed_in(&root)).collect()
     })
+}
+
+fn listed_in(root: &str) -> Vec<Collection> {
+    let known = api::get(root);
+    let resources = known["resources"].as_array().into_iter().flatten();
+    let lists = |resource: &&Value| {
+        let verbs = resource["verbs"].as_array();
+        resource["namespaced"] == true && verbs.is_some_and(|verbs| verbs.iter().any(|verb| verb == "list"))
+    };
+    let collection = |resource: &Value| {
+        let (name, kind) = (resource["name"].as_str()?, resource["kind"].as_str()?);
+        // Endpoints are a copy of EndpointSlices.
+        let left_out = ["Event", "Endpoints", "PodMetrics"].contains(&kind);
+        let path = format!("{root}/namespaces/NAMESPACE/{name}");
+        (!left_out).then(|| Collection { kind: kind.to_owned(), path })
+    };
+    resources.filter(lists).filter_map(collection).collect()
 }
 
 /// Whether an object goes by itself when the last pod of a stand-in has gone.

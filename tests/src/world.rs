@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::api;
+use crate::client::{Asked, Client};
 use crate::laptop::Laptop;
 use crate::load::Load;
 use crate::objects::{But, Objects};
 use crate::place::{file, kubectl, kubectl_with, shop_image};
-use crate::process::{Done, Running, USUAL};
+use crate::process::{Done, USUAL};
 
 /// Marks the namespaces of the suite, so that `tests/run` finds what a killed one has left.
 pub const LABEL: &str = "bridge.dev/end-to-end";
@@ -29,6 +31,7 @@ const PARTS: [(&str, &str); 5] = [
 pub struct World {
     pub namespace: String,
     kubeconfig: Value,
+    client: OnceLock<Client>,
 }
 
 impl World {
@@ -50,16 +53,19 @@ impl World {
         let namespace = format!("bridge-test-{name}-{unique}");
         let namespaced = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace,
             "labels": {LABEL: "yes", "pod-security.kubernetes.io/enforce": "restricted"}}});
-        let _ = kubectl_with(&["create", "-f", "-"], &namespaced.to_string()).succeeds();
-        let world = Self { kubeconfig: kubeconfig(&namespace), namespace };
+        let _ = api::create("/api/v1/namespaces", &namespaced);
+        let world = Self { kubeconfig: kubeconfig(&namespace), namespace, client: OnceLock::new() };
 
         let manifests: Vec<String> = parts.iter().map(|part| world.manifest(part)).collect();
         let role = std::fs::read_to_string(file("deploy/rbac-developer.yaml")).expect("the developer's Role");
         let applied = [vec![role, world.account("developer", Some("bridge-developer"))], manifests].concat();
         let _ = world.apply(&applied.join("\n---\n"));
-        let _ = world
-            .kubectl(&["wait", "deployments", "--all", "--for=condition=Available", "--timeout=50s"])
-            .succeeds();
+        crate::eventually("the sample application is available", Duration::from_secs(50), || {
+            let deployments = api::get(&format!("/apis/apps/v1/namespaces/{}/deployments", world.namespace));
+            let all = deployments["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let missing: Vec<_> = all.iter().filter(|deployment| !is_available(deployment)).collect();
+            missing.is_empty().then_some(()).ok_or_else(|| json!(missing).to_string())
+        });
         world
     }
 
@@ -116,9 +122,12 @@ impl World {
     }
 
     fn kubeconfig_of(&self, account: &str) -> Value {
-        let token = self.kubectl(&["create", "token", account, "--duration=2h"]).succeeds().stdout;
+        let path = format!("/api/v1/namespaces/{}/serviceaccounts/{account}/token", self.namespace);
+        let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+            "spec": {"expirationSeconds": 7200}});
+        let token = api::create(&path, &request)["status"]["token"].take();
         let mut kubeconfig = self.kubeconfig.clone();
-        kubeconfig["users"][0]["user"] = json!({"token": token.trim()});
+        kubeconfig["users"][0]["user"] = json!({"token": token});
         kubeconfig
     }
 
@@ -130,11 +139,8 @@ impl World {
 
     /// The same, while the story goes on.
     #[must_use]
-    pub fn start_client(&self, args: &[&str]) -> Running {
-        let mut command = crate::place::admin();
-        let namespace = format!("--namespace={}", self.namespace);
-        command.args([&namespace, "exec", "deploy/client", "--", "shop", "client"]).args(args);
-        Running::start(format!("shop client {}", args.join(" ")), command, "")
+    pub fn start_client(&self, args: &[&str]) -> Asked {
+        self.client.get_or_init(|| Client::start(&self.namespace)).ask(args)
     }
 
     /// Who answers a request to orders with these headers ("x-bridge=alice").
@@ -157,13 +163,13 @@ impl World {
     /// The same by these modes only, in another pod: kept connections are made now.
     #[must_use]
     pub fn others_by(&self, name: &str, modes: &[&str]) -> Load {
-        let rate = if crate::soak() { "100" } else { "40" };
+        let rate = if crate::soak() { "100" } else { "20" };
         let callers = |mode: &str| {
             let (url, expected) = match mode {
                 "ws" => ("ws://orders/ws", "^orders-"),
                 _ => ("http://orders/whoami", "^orders orders-"),
             };
-            let args = ["--mode", mode, "--url", url, "--rate", rate, "--workers", "4", "--expect", expected];
+            let args = ["--url", url, "--rate", rate, "--workers", "4", "--expect", expected];
             args.map(str::to_owned).to_vec()
         };
         let kinds: Vec<_> = modes.iter().map(|mode| (*mode, callers(mode))).collect();
@@ -174,19 +180,9 @@ impl World {
     #[must_use]
     pub fn requests_of(&self, me: &str, expected: &str) -> Load {
         let header = format!("x-bridge={me}");
-        let args = [
-            "--mode",
-            "new",
-            "--url",
-            "http://orders/whoami",
-            "--rate",
-            "20",
-            "--header",
-            &header,
-            "--expect",
-            expected,
-        ];
-        Load::start(&self.namespace, me, &[("requests", args.map(str::to_owned).to_vec())])
+        let url = "http://orders/whoami";
+        let args = ["--url", url, "--rate", "20", "--header", &header, "--expect", expected];
+        Load::start(&self.namespace, me, &[("new", args.map(str::to_owned).to_vec())])
     }
 
     /// All objects of the namespace, but for Events.
@@ -219,10 +215,11 @@ impl World {
 
     fn is_again_but(&self, before: &Objects, but: But, within: Duration) {
         if but == But::Nothing {
-            // Event-driven, where a look at all objects is work for the cluster.
-            let timeout = format!("--timeout={}s", within.as_secs());
-            let gone = ["wait", "pods", "-l", "bridge.dev/stand-in", "--for=delete", &timeout];
-            let _ = self.kubectl(&gone).succeeds();
+            // First, as a look at all objects is work for the cluster.
+            crate::eventually("the stand-ins' pods are gone", within, || {
+                let pods = self.pods_of_stand_ins();
+                pods.is_empty().then_some(()).ok_or_else(|| json!(pods).to_string())
+            });
         }
         crate::eventually("all objects of the namespace are what they were", within, || {
             let differences = before.compare(&self.objects(), but);
@@ -245,20 +242,29 @@ impl World {
         assert!(differences.is_empty(), "expected that nothing has changed:\n{}", differences.join("\n"));
     }
 
-    /// The Service as it is, normalised as [`Objects`] are.
+    /// The Service as it is.
     #[must_use]
     pub fn service(&self, name: &str) -> Value {
-        self.kubectl(&["get", "service", name, "-o", "json"]).succeeds().json()
+        self.get(&format!("services/{name}"))
+    }
+
+    /// An object of the core group, or a list: "pods/NAME".
+    #[must_use]
+    pub fn get(&self, path: &str) -> Value {
+        api::get(&format!("/api/v1/namespaces/{}/{path}", self.namespace))
+    }
+
+    fn pods_of_stand_ins(&self) -> Vec<Value> {
+        let mut pods = self.get("pods?labelSelector=bridge.dev%2Fstand-in");
+        pods["items"].as_array_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// The names of the agents' pods that are there and not about to go.
     #[must_use]
     pub fn agents(&self) -> Vec<String> {
-        let pods =
-            self.kubectl(&["get", "pods", "-l", "bridge.dev/stand-in", "-o", "json"]).succeeds().json();
-        let staying = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_null();
-        let pods = pods["items"].as_array().into_iter().flatten().filter(staying);
-        pods.filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)).collect()
+        let pods = self.pods_of_stand_ins();
+        let staying = pods.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+        staying.filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)).collect()
     }
 }
 
@@ -268,10 +274,17 @@ impl Drop for World {
             let seen = self.kubectl(&["get", "pods,services,deployments,configmaps,secrets", "-o", "wide"]);
             eprintln!("at the end of {}:\n{}", self.namespace, seen.stdout);
         }
-        let _ = kubectl(&["delete", "namespace", &self.namespace, "--wait=false"]);
+        let namespace = format!("/api/v1/namespaces/{}", self.namespace);
+        api::discard(&namespace);
         // Agents drain for half a minute, which is nobody's gain here.
-        let _ = self.kubectl(&["delete", "pods", "--all", "--grace-period=1", "--wait=false"]);
+        api::discard(&format!("{namespace}/pods?gracePeriodSeconds=1"));
     }
+}
+
+fn is_available(deployment: &Value) -> bool {
+    let conditions = deployment["status"]["conditions"].as_array();
+    let available = |condition: &Value| condition["type"] == "Available" && condition["status"] == "True";
+    conditions.is_some_and(|conditions| conditions.iter().any(available))
 }
 
 /// The admin's kubeconfig with this namespace; the user is to be replaced.

@@ -70,7 +70,7 @@ fn bulk_arrives_whole_and_memory_is_bounded() {
     let peaks: Vec<u64> = agents.iter().filter_map(|pod| agent_peak(&world, pod)).collect();
     let mebibytes = |bytes: &u64| format!("{:.1} MiB", *bytes as f64 / f64::from(1 << 20));
     println!(
-        "{bytes} bytes; down, up (with kubectl exec and its hash): routed {:.2?}, {:.2?}; opaque to pods {:.2?}, {:.2?}; opaque to the laptop {:.2?}, {:.2?}",
+        "{bytes} bytes; down, up (with its hash): routed {:.2?}, {:.2?}; opaque to pods {:.2?}, {:.2?}; opaque to the laptop {:.2?}, {:.2?}",
         down.took, up.took, to_pods.0, to_pods.1, to_laptop.0, to_laptop.1
     );
     println!(
@@ -86,11 +86,12 @@ fn bulk_arrives_whole_and_memory_is_bounded() {
 
 /// The most memory that an agent has held. None where its node cannot be entered.
 fn agent_peak(world: &World, pod: &str) -> Option<u64> {
-    let uid = world.kubectl(&["get", "pod", pod, "-o", "jsonpath={.metadata.uid}"]).succeeds().stdout;
+    let pod = world.get(&format!("pods/{pod}"));
+    let uid = pod["metadata"]["uid"].as_str().expect("a uid");
     // The pause container of the pod is not its agent.
     let script = format!(
         "for c in $(grep -l 'pod{}' /proc/[0-9]*/cgroup); do s=${{c%cgroup}}status; grep -q '^Name:.pause' $s || cat $s; done",
-        uid.trim()
+        uid
     );
     peak(&in_node(&script)?.succeeds().stdout)
 }

@@ -49,7 +49,7 @@ fn connecting_and_disconnecting_fails_no_request_and_leaves_nothing_behind() {
 }
 
 fn print(times: Vec<(Duration, Duration, Duration)>, tidy: Duration) {
-    println!("bridge connect, to the first routed answer (with kubectl exec), bridge disconnect:");
+    println!("bridge connect, to the first routed answer (asked from a pod), bridge disconnect:");
     for (connect, routed, disconnect) in &times {
         println!("  {connect:>6.2?}  {routed:>6.2?}  {disconnect:>6.2?}");
     }
