@@ -23,6 +23,8 @@ use crate::program;
 
 /// From a ready agent to a tunnel with the routes in force: a few round trips.
 const TUNNELS_WITHIN: Duration = Duration::from_secs(10);
+/// Half of the agents suffice to begin with; an agent that is not ready by then may never be.
+const OTHERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where a connect tells what it does.
 #[derive(Clone)]
@@ -204,6 +206,10 @@ async fn take_over(
     let arrivals = probe::listen(&session).await?;
     attach::switch(&cluster, &service, &attachment.stand_in).await?;
     probe::until_seen(&session, arrivals, probe::address(&snapshot, &service)?).await?;
+    tokio::select! {
+        () = others_attended(&session) => {}
+        given_up = tell.given_up() => return Err(given_up),
+    }
     if let Some(stale) = stale {
         detach::retire(&cluster, &service, &stale).await?;
     }
@@ -235,6 +241,17 @@ async fn all_attended(session: &Session) -> Result<(), Failure> {
         let reason = trouble.map(|(pod, agent)| format!("{pod}: {}", agent.trouble));
         Failure::NoTunnel { reason: reason.or(live.blind).unwrap_or_else(|| "no agent answered".to_owned()) }
     })
+}
+
+/// Waits for the agents that came after the first half: one that is ready before its tunnel is there would, for that
+/// moment, give the developer's requests to the origin after "connected" was said.
+async fn others_attended(session: &Session) {
+    let attended = session.until(|live| {
+        let mut staying = live.agents.values().filter(|agent| !agent.leaving);
+        staying.all(|agent| agent.ready && agent.attended.as_ref().is_some_and(|a| a.routed > 0))
+    });
+    // Without: one that is not ready gets no traffic.
+    let _ = tokio::time::timeout(OTHERS_WITHIN, attended).await;
 }
 
 fn now_ms() -> u64 {
