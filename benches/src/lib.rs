@@ -1,7 +1,14 @@
 //! What the comparisons share: a row of the table, and the file that each comparison writes its rows into.
 //!
 //! A comparison is a program of `src/bin` or a script beside `run`; it writes `target/bench/NAME.json`, a list of rows with
-//! all samples. `table` prints the rows of all files.
+//! all samples. `table` prints the rows of all files. `peer` is a process under load, `load` measures it while `http1` or
+//! `http2` asks, `laptop` is a daemon's side of the tunnel.
+
+pub mod http1;
+pub mod http2;
+pub mod laptop;
+pub mod load;
+pub mod peer;
 
 use std::path::Path;
 

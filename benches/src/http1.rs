@@ -1,0 +1,126 @@
+//! The smallest HTTP/1: an origin that has one answer, and callers that have one question.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::ensure;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::load::Answered;
+
+const BODY: &[u8] = b"ok";
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok";
+/// Room for a head that somebody has added to.
+const MOST: usize = 4096;
+
+/// Answers every request of a connection; each comes in one piece, and no two at a time.
+///
+/// # Errors
+///
+/// Those of the connection.
+pub async fn answer(mut client: TcpStream) -> std::io::Result<()> {
+    let (mut buffer, mut filled) = ([0; MOST], 0);
+    loop {
+        match client.read(&mut buffer[filled..]).await? {
+            0 => return Ok(()),
+            more => filled += more,
+        }
+        if buffer[..filled].ends_with(b"\r\n\r\n") {
+            filled = 0;
+            client.write_all(ANSWER).await?;
+        }
+    }
+}
+
+/// A request for the smallest thing there is; `headers` are whole lines.
+#[must_use]
+pub fn request(headers: &str) -> Vec<u8> {
+    format!("GET /bench HTTP/1.1\r\nHost: orders\r\nUser-Agent: bench\r\nAccept: */*\r\n{headers}\r\n").into_bytes()
+}
+
+/// One connection that asks one thing after the other.
+#[derive(Debug)]
+pub struct Caller {
+    stream: TcpStream,
+    request: Vec<u8>,
+    answer: Box<[u8; MOST]>,
+}
+
+impl Caller {
+    /// # Errors
+    ///
+    /// Those of connecting.
+    pub async fn connect(to: SocketAddr, headers: &str) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(to).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, request: request(headers), answer: Box::new([0; MOST]) })
+    }
+
+    /// One request, until all of its answer is there.
+    ///
+    /// # Errors
+    ///
+    /// If the answer is not the origin's.
+    pub async fn ask(&mut self) -> anyhow::Result<()> {
+        self.stream.write_all(&self.request).await?;
+        let mut filled = 0;
+        loop {
+            let read = self.stream.read(&mut self.answer[filled..]).await?;
+            filled += read;
+            let answer = &self.answer[..filled];
+            ensure!(read > 0, "the connection ended in an answer: {}", String::from_utf8_lossy(answer));
+            if answer.ends_with(BODY) && answer[..filled - BODY.len()].ends_with(b"\r\n\r\n") {
+                ensure!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(answer));
+                return Ok(());
+            }
+            ensure!(filled < MOST, "not the origin's answer: {}", String::from_utf8_lossy(answer));
+        }
+    }
+}
+
+/// So many callers who ask as fast as they are answered.
+#[must_use]
+pub fn callers(connections: usize, port: u16, answered: &Answered) -> JoinSet<anyhow::Result<()>> {
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    (0..connections).map(|_| ask_for_ever(to, String::new(), answered.clone())).collect()
+}
+
+/// Asks again and again; returns only with what went wrong.
+///
+/// # Errors
+///
+/// What went wrong.
+pub async fn ask_for_ever(to: SocketAddr, headers: String, answered: Answered) -> anyhow::Result<()> {
+    let mut caller = Caller::connect(to, &headers).await?;
+    loop {
+        caller.ask().await?;
+        answered.count();
+    }
+}
+
+/// Asks every `interval`, whether the last answer was fast or slow, and returns how long each took from when it was due.
+///
+/// # Errors
+///
+/// If one was not answered.
+pub async fn ask_every(
+    interval: Duration,
+    first: Instant,
+    count: usize,
+    port: u16,
+) -> anyhow::Result<Vec<Duration>> {
+    let mut caller = Caller::connect((Ipv4Addr::LOCALHOST, port).into(), "").await?;
+    caller.ask().await?;
+    let mut took = Vec::with_capacity(count);
+    let mut due = first;
+    for _ in 0..count {
+        sleep_until(due).await;
+        caller.ask().await?;
+        took.push(due.elapsed());
+        due += interval;
+    }
+    Ok(took)
+}
