@@ -38,7 +38,8 @@ pub async fn answer(mut client: TcpStream) -> std::io::Result<()> {
 /// A request for the smallest thing there is; `headers` are whole lines.
 #[must_use]
 pub fn request(headers: &str) -> Vec<u8> {
-    format!("GET /bench HTTP/1.1\r\nHost: orders\r\nUser-Agent: bench\r\nAccept: */*\r\n{headers}\r\n").into_bytes()
+    format!("GET /bench HTTP/1.1\r\nHost: orders\r\nUser-Agent: bench\r\nAccept: */*\r\n{headers}\r\n")
+        .into_bytes()
 }
 
 /// One connection that asks one thing after the other.

@@ -6,8 +6,8 @@ use anyhow::{Context as _, ensure};
 use bridge_agent::{Agent, Config, Forward};
 use bridge_proto::tunnel::alive::SAY_EVERY;
 use bridge_proto::tunnel::{
-    Budget as Memory, HTTP2_CONNECTION_WINDOW, HTTP2_STREAM_WINDOW, TUNNEL_BUDGET,
-    TunnelStream, offered,
+    Budget as Memory, HTTP2_CONNECTION_WINDOW, HTTP2_FRAME, HTTP2_STREAM_WINDOW, TUNNEL_BUDGET, TunnelStream,
+    offered,
 };
 use bridge_proto::v1::{self, agent_client::AgentClient, from_agent, from_daemon};
 use bridge_proto::version;
@@ -66,6 +66,7 @@ impl Laptop {
 async fn client(control: u16) -> anyhow::Result<AgentClient<Channel>> {
     let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{control}"))?
         .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .max_frame_size(HTTP2_FRAME)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW);
     Ok(AgentClient::new(endpoint.connect().await?))
 }

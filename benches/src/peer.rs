@@ -77,7 +77,14 @@ impl Peer {
         let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         config.write_all(serde_json::to_string(&envoy_config(protocol, port, origin))?.as_bytes())?;
         let mut command = Command::new(program);
-        command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error", "--config-path"]);
+        command.args([
+            "--concurrency",
+            "1",
+            "--disable-hot-restart",
+            "--log-level",
+            "error",
+            "--config-path",
+        ]);
         let mut process = command.arg(config.path()).stdin(Stdio::null()).spawn().context("Envoy")?;
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             ensure!(process.try_wait()?.is_none(), "Envoy ended before it listened");
@@ -127,7 +134,8 @@ impl Drop for Peer {
 ///
 /// If it does not name them.
 pub fn programs() -> anyhow::Result<(PathBuf, PathBuf)> {
-    let named = |name| std::env::var_os(name).map(PathBuf::from).with_context(|| format!("{name} is not set"));
+    let named =
+        |name| std::env::var_os(name).map(PathBuf::from).with_context(|| format!("{name} is not set"));
     Ok((named("BENCH_AGENT")?, named("BENCH_ENVOY")?))
 }
 

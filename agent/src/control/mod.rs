@@ -11,7 +11,9 @@ mod watched;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bridge_proto::tunnel::{HTTP2_CONNECTION_WINDOW, HTTP2_STREAM_WINDOW, HTTP2_STREAMS, TunnelStream};
+use bridge_proto::tunnel::{
+    HTTP2_CONNECTION_WINDOW, HTTP2_FRAME, HTTP2_STREAM_WINDOW, HTTP2_STREAMS, TunnelStream,
+};
 use bridge_proto::v1::agent_server::{Agent, AgentServer};
 use bridge_proto::v1::{
     Arrival, ArrivalsRequest, Frame, FromAgent, FromDaemon, OpenReply, OpenRequest, ProbeReply, ProbeRequest,
@@ -40,6 +42,7 @@ pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>) {
         .initial_stream_window_size(HTTP2_STREAM_WINDOW)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
         .max_concurrent_streams(HTTP2_STREAMS)
+        .max_frame_size(HTTP2_FRAME)
         .http2_adaptive_window(Some(false))
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS))
         .http2_max_local_error_reset_streams(Some(PENDING_RESETS))

@@ -93,8 +93,20 @@ fn rows(all: &[Measured; 4]) -> Vec<Row> {
     vec![
         row("CPU", micros(agent), beside(envoy, micros(envoy)), cpu(agent) / cpu(envoy), most(0.25)),
         row("CPU", micros(agent), beside(relay, micros(relay)), cpu(agent) / cpu(relay), most(1.15)),
-        row("p99 at 8,000/s", millis(agent), beside(envoy, millis(envoy)), p99(agent) / p99(envoy), most(1.0)),
+        row(
+            "p99 at 8,000/s",
+            millis(agent),
+            beside(envoy, millis(envoy)),
+            p99(agent) / p99(envoy),
+            most(1.0),
+        ),
         row("rate", thousands(agent), beside(envoy, thousands(envoy)), rate(agent) / rate(envoy), None),
-        row("rate", thousands(agent), beside(origin, thousands(origin)), rate(agent) / rate(origin), least(0.6)),
+        row(
+            "rate",
+            thousands(agent),
+            beside(origin, thousands(origin)),
+            rate(agent) / rate(origin),
+            least(0.6),
+        ),
     ]
 }

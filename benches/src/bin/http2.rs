@@ -66,12 +66,6 @@ fn rows_of(peers: &[Peer; 3], streams: usize, budget: f64, rounds: &[Vec<Round>;
             cpu(agent) / cpu(envoy),
             Some(Budget::AtMost(budget)),
         ),
-        row(
-            "rate",
-            thousands(agent),
-            format!("Envoy {}", thousands(envoy)),
-            rate(agent) / rate(envoy),
-            None,
-        ),
+        row("rate", thousands(agent), format!("Envoy {}", thousands(envoy)), rate(agent) / rate(envoy), None),
     ]
 }

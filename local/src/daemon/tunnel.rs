@@ -9,7 +9,7 @@ use bridge_cluster::error::ClusterError;
 use bridge_cluster::portforward;
 use bridge_proto::tunnel::alive::{Listened, SAY_EVERY, SILENT_AFTER};
 use bridge_proto::tunnel::{
-    Budget, HTTP2_CONNECTION_WINDOW, HTTP2_STREAM_WINDOW, TUNNEL_BUDGET, TunnelStream, offered,
+    Budget, HTTP2_CONNECTION_WINDOW, HTTP2_FRAME, HTTP2_STREAM_WINDOW, TUNNEL_BUDGET, TunnelStream, offered,
 };
 use bridge_proto::v1::agent_client::AgentClient;
 use bridge_proto::v1::{self, from_agent, from_daemon};
@@ -167,6 +167,7 @@ async fn channel(
     });
     let endpoint = Endpoint::from_static("http://agent")
         .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .max_frame_size(HTTP2_FRAME)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW);
     Ok(endpoint.connect_with_connector(connector).await?)
 }

@@ -20,6 +20,8 @@ pub use stream::{FrameSender, Offered, Refused, ResetBy, TunnelStream, offered};
 pub const HTTP2_STREAM_WINDOW: u32 = 2 * MAX_WINDOW as u32;
 /// HTTP/2 window of the connection, in bytes. Drained at once, so it only has to cover a round trip.
 pub const HTTP2_CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// Largest HTTP/2 frame that either end takes, in bytes: a message of a stream in one piece, so in one system call.
+pub const HTTP2_FRAME: u32 = 2 * FRAME as u32;
 /// Calls open at a time on one tunnel, at both ends (hyper's default of 200 would hang the 201st).
 pub const HTTP2_STREAMS: u32 = 20_000;
 /// What all streams of one tunnel may hold beyond their minimum, in bytes.
