@@ -3,17 +3,15 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::load::Answered;
+use crate::load::{Answered, Callers};
 
-const BODY: &[u8] = b"ok";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok";
-/// Room for a head that somebody has added to.
+/// Room for a small answer.
 const MOST: usize = 4096;
 
 /// Answers every request of a connection; each comes in one piece, and no two at a time.
@@ -35,13 +33,6 @@ pub async fn answer(mut client: TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// A request for the smallest thing there is; `headers` are whole lines.
-#[must_use]
-pub fn request(headers: &str) -> Vec<u8> {
-    format!("GET /bench HTTP/1.1\r\nHost: orders\r\nUser-Agent: bench\r\nAccept: */*\r\n{headers}\r\n")
-        .into_bytes()
-}
-
 /// One connection that asks one thing after the other.
 #[derive(Debug)]
 pub struct Caller {
@@ -51,40 +42,63 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// `headers` are whole lines.
+    ///
     /// # Errors
     ///
     /// Those of connecting.
     pub async fn connect(to: SocketAddr, headers: &str) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(to).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, request: request(headers), answer: Box::new([0; MOST]) })
+        let request = format!(
+            "GET /whoami HTTP/1.1\r\nHost: orders\r\nUser-Agent: bench\r\nAccept: */*\r\n{headers}\r\n"
+        );
+        Ok(Self { stream, request: request.into_bytes(), answer: Box::new([0; MOST]) })
     }
 
     /// One request, until all of its answer is there.
     ///
     /// # Errors
     ///
-    /// If the answer is not the origin's.
+    /// If it is not a small answer with the status 200.
     pub async fn ask(&mut self) -> anyhow::Result<()> {
         self.stream.write_all(&self.request).await?;
-        let mut filled = 0;
+        let (mut filled, mut whole) = (0, None);
         loop {
             let read = self.stream.read(&mut self.answer[filled..]).await?;
             filled += read;
             let answer = &self.answer[..filled];
-            ensure!(read > 0, "the connection ended in an answer: {}", String::from_utf8_lossy(answer));
-            if answer.ends_with(BODY) && answer[..filled - BODY.len()].ends_with(b"\r\n\r\n") {
-                ensure!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(answer));
+            whole = match whole {
+                None => length(answer)?,
+                known => known,
+            };
+            if whole == Some(filled) {
                 return Ok(());
             }
-            ensure!(filled < MOST, "not the origin's answer: {}", String::from_utf8_lossy(answer));
+            let room = read > 0 && filled < MOST && whole.is_none_or(|whole| filled < whole);
+            ensure!(room, "not a whole small answer: {}", String::from_utf8_lossy(answer));
         }
     }
 }
 
+/// How long an answer is as a whole; None: its head is not whole yet.
+fn length(answer: &[u8]) -> anyhow::Result<Option<usize>> {
+    let Some(head) = answer.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4) else {
+        return Ok(None);
+    };
+    let text = std::str::from_utf8(&answer[..head])?;
+    ensure!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    let named = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse())
+    };
+    let body: usize = text.lines().find_map(named).context("an answer without Content-Length")??;
+    Ok(Some(head + body))
+}
+
 /// So many callers who ask as fast as they are answered.
 #[must_use]
-pub fn callers(connections: usize, port: u16, answered: &Answered) -> JoinSet<anyhow::Result<()>> {
+pub fn callers(connections: usize, port: u16, answered: &Answered) -> Callers {
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     (0..connections).map(|_| ask_for_ever(to, String::new(), answered.clone())).collect()
 }

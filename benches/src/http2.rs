@@ -8,7 +8,7 @@ use http::{Request, Response};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::load::Answered;
+use crate::load::{Answered, Callers};
 
 const BODY: &[u8] = b"ok";
 
@@ -29,12 +29,7 @@ pub async fn answer(client: TcpStream) -> anyhow::Result<()> {
 
 /// So many connections, each with so many streams under way.
 #[must_use]
-pub fn callers(
-    connections: usize,
-    streams: usize,
-    port: u16,
-    answered: &Answered,
-) -> JoinSet<anyhow::Result<()>> {
+pub fn callers(connections: usize, streams: usize, port: u16, answered: &Answered) -> Callers {
     (0..connections).map(|_| ask_for_ever(port, streams, answered.clone())).collect()
 }
 

@@ -1,10 +1,10 @@
-//! Callers that ask as fast as they are answered, or at a given rate, and what is measured meanwhile.
+//! Callers that ask as fast as they are answered, and what is measured meanwhile.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -12,6 +12,9 @@ use crate::peer::Peer;
 
 const WARM_UP: Duration = Duration::from_millis(400);
 const ROUND: Duration = Duration::from_millis(1500);
+
+/// Each asks for ever, and returns only with what went wrong.
+pub type Callers = JoinSet<anyhow::Result<()>>;
 
 /// What callers count.
 #[derive(Debug, Clone, Default)]
@@ -35,27 +38,52 @@ pub struct Round {
     pub cpu_us: f64,
 }
 
-/// Measures one round while these callers ask, each of them for ever.
+/// Measures one round while these callers ask a peer.
 ///
 /// # Errors
 ///
-/// What a caller returned, or that nothing was answered.
-pub async fn round(
-    peer: &Peer,
-    answered: Answered,
-    mut callers: JoinSet<anyhow::Result<()>>,
-) -> anyhow::Result<Round> {
+/// What went wrong for a caller, or that nothing was answered.
+pub async fn round(peer: &Peer, answered: Answered, mut callers: Callers) -> anyhow::Result<Round> {
     let measured = async {
         sleep(WARM_UP).await;
-        let (began, before, cpu) = (Instant::now(), answered.so_far(), peer.cpu_seconds()?);
-        sleep(ROUND).await;
-        let (took, after) = (began.elapsed().as_secs_f64(), answered.so_far());
-        anyhow::Ok(((after - before) as f64, took, peer.cpu_seconds()? - cpu))
+        let (cpu, before) = (peer.cpu_seconds()?, answered.so_far());
+        let per_second = count_for(&answered, ROUND).await?;
+        let requests = (answered.so_far() - before) as f64;
+        Ok(Round { per_second, cpu_us: (peer.cpu_seconds()? - cpu) / requests * 1e6 })
     };
-    let (requests, took, cpu) = tokio::select! {
-        measured = measured => measured?,
-        Some(failed) = callers.join_next() => return failed?.map(|()| unreachable!("callers go on for ever")),
+    unless_one_fails(measured, &mut callers).await
+}
+
+/// Requests per second of these callers.
+///
+/// # Errors
+///
+/// What went wrong for a caller, or that nothing was answered.
+pub async fn rate(answered: Answered, mut callers: Callers, during: Duration) -> anyhow::Result<f64> {
+    let measured = async {
+        sleep(WARM_UP).await;
+        count_for(&answered, during).await
     };
-    ensure!(requests > 0.0, "no request was answered");
-    Ok(Round { per_second: requests / took, cpu_us: cpu / requests * 1e6 })
+    unless_one_fails(measured, &mut callers).await
+}
+
+async fn count_for(answered: &Answered, during: Duration) -> anyhow::Result<f64> {
+    let (began, before) = (Instant::now(), answered.so_far());
+    sleep(during).await;
+    let (took, requests) = (began.elapsed().as_secs_f64(), answered.so_far() - before);
+    ensure!(requests > 0, "no request was answered");
+    Ok(requests as f64 / took)
+}
+
+async fn unless_one_fails<T>(
+    measured: impl Future<Output = anyhow::Result<T>>,
+    callers: &mut Callers,
+) -> anyhow::Result<T> {
+    tokio::select! {
+        measured = measured => measured,
+        Some(ended) = callers.join_next() => match ended? {
+            Err(failed) => Err(failed),
+            Ok(()) => bail!("a caller has ended"),
+        },
+    }
 }
