@@ -2,11 +2,13 @@
 //!
 //! `sniff` judges first bytes, `next` waits for a request, `http1` exchanges it for an answer, `opaque` relays what is not
 //! for us to read, `everything` begins a connection that is a laptop's as a whole, `origin` is the connection to the
-//! origin that belongs to this one, `end` and `buffer` are what both sides consist of.
+//! origin that belongs to this one, `kept` a stream to a laptop that can be used again, `end` and `buffer` are what both
+//! sides consist of.
 
 pub(crate) mod buffer;
 pub(crate) mod end;
 mod everything;
+pub(crate) mod kept;
 mod next;
 pub(crate) mod opaque;
 pub(crate) mod origin;
@@ -20,6 +22,7 @@ use tokio::net::TcpStream;
 
 use self::end::{End, Side as _};
 use self::everything::Begun;
+use self::kept::Kept;
 use self::next::Next;
 use self::origin::Origin;
 use crate::agent::Shared;
@@ -37,6 +40,7 @@ pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     pub(crate) client: End<TcpStream>,
     pub(crate) origin: Origin,
+    pub(crate) kept: Kept,
     /// It has spoken HTTP/1.
     http1: bool,
     /// The last answer was not the origin's.
@@ -111,7 +115,8 @@ impl Connection {
     pub(crate) fn new(shared: Arc<Shared>, port: usize, peer: SocketAddr, client: TcpStream) -> Self {
         let origin = Origin::new(shared.origin(port));
         let client = End::new(client);
-        Self { shared, port, peer, client, origin, http1: false, served_by_laptop: false }
+        let kept = Kept::default();
+        Self { shared, port, peer, client, origin, kept, http1: false, served_by_laptop: false }
     }
 
     /// One request and its answer, wherever it belongs.
@@ -138,6 +143,7 @@ impl Connection {
 
     /// Goes on without reading what passes.
     async fn relay(mut self, opened: Option<Opened>) {
+        self.kept.clear(&self.shared);
         if let Some((_, mut laptop)) = opened {
             return everything::relay(self, &mut laptop).await;
         }
@@ -159,13 +165,15 @@ impl Connection {
     }
 
     /// Ends in order.
-    async fn close(self) {
+    async fn close(mut self) {
+        self.kept.clear(&self.shared);
         drop(self.origin);
         self.client.close().await;
     }
 
     /// Ends both sides with a reset.
     fn abort(mut self) {
+        self.kept.clear(&self.shared);
         self.origin.abort();
         self.client.side.abort();
     }

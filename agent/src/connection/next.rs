@@ -89,6 +89,7 @@ impl Wait {
         if let Some(next) = self.hear_origin(cx, conn) {
             return Poll::Ready(next);
         }
+        conn.kept.poll(cx, &conn.shared);
         self.poll_deadline(cx, conn)
     }
 

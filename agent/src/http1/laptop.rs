@@ -101,7 +101,7 @@ async fn give(
 #[derive(Debug)]
 struct Exchange<'a> {
     request: &'a Request,
-    route: &'a Entry,
+    route: &'a Arc<Entry>,
     record: &'a mut Record,
     up: Up,
     down: Down,
@@ -321,9 +321,17 @@ impl Exchange<'_> {
     /// Brings the stream to its end, and says what becomes of the client's connection.
     async fn conclude(self, conn: &mut Connection, mut laptop: End<TunnelStream>, ended: Ended) -> After {
         match ended {
-            Ended::Answered | Ended::AnsweredLast => {
+            Ended::Answered if laptop.ended || laptop.finished => {
                 conn.shared.tasks.spawn(inbound::farewell(laptop));
-                if matches!(ended, Ended::Answered) { After::Next } else { After::Close }
+                After::Next
+            }
+            Ended::Answered => {
+                conn.kept.keep(self.route.clone(), laptop);
+                After::Next
+            }
+            Ended::AnsweredLast => {
+                conn.shared.tasks.spawn(inbound::farewell(laptop));
+                After::Close
             }
             Ended::Raw => {
                 self.record.end();

@@ -17,13 +17,28 @@ pub(super) enum Reached {
     ClientGone,
 }
 
-/// Opens a stream, if there is none, and sends the head ahead.
+/// Opens a stream, if there is none, and sends the head ahead. `opened`: a stream that is open already and has carried
+/// nothing.
 pub(super) async fn reach(
     conn: &mut Connection,
     request: &Request,
     route: &Entry,
     opened: Option<End<TunnelStream>>,
 ) -> Reached {
+    let head = conn.client.read.filled()[..request.head_len].to_vec();
+    if let Some(mut end) = conn.kept.take(route, &conn.shared).await {
+        let sent = end.side.bytes().0;
+        let written = tokio::select! {
+            written = end.side.write_all(&head) => written,
+            _ = conn.client.failure() => return Reached::ClientGone,
+        };
+        match written {
+            Ok(()) => return Reached::Yes(end),
+            // It broke meanwhile, and this request has no part in it.
+            Err(_) if end.side.bytes().0 == sent => {}
+            Err(error) => return Reached::No(Unreached::Unknown, error.to_string()),
+        }
+    }
     let (port, peer) = (conn.shared.port(conn.port), conn.peer);
     let mut end = match opened {
         Some(end) => end,
@@ -38,7 +53,6 @@ pub(super) async fn reach(
             }
         }
     };
-    let head = conn.client.read.filled()[..request.head_len].to_vec();
     let opening = async {
         // If this fails, the answer to `Open` says why.
         let written = end.side.write_all(&head).await;

@@ -76,9 +76,9 @@ async fn bodies_and_trailers_pass_unchanged() {
                  Transfer-Encoding: chunked\r\n\r\n{body}"
             ))
             .await;
-        // The connection goes on.
+        // Both connections go on.
         client.says(ALICES).await;
-        local.accepts().await.hears(ALICES).await;
+        process.hears(ALICES).await;
     })
     .await;
 }
@@ -105,6 +105,57 @@ async fn large_bodies_pass_both_ways() {
             process.says(&body).await;
         };
         tokio::join!(talk, answer);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_next_request_takes_the_same_way() {
+    story(async {
+        let world = World::new().await;
+        let (_alice, local) = world.alice().await;
+        let mut client = world.client().await;
+        // Given a client that goes on asking, its requests share a connection to the local process.
+        client.says(ALICES).await;
+        let mut process = local.accepts().await;
+        for _ in 0..3 {
+            process.hears(ALICES).await;
+            process.says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            assert_eq!(client.hears_answer().await.1, "ok");
+            client.says(ALICES).await;
+        }
+        process.hears(ALICES).await;
+        process.says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+        assert_eq!(client.hears_answer().await.1, "ok");
+        // When the client asks nothing any more, the process is not kept waiting.
+        process.hears_end().await;
+        client.says(ALICES).await;
+        local.accepts().await.hears(ALICES).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_is_not_sent_twice_when_its_way_breaks() {
+    story(async {
+        let world = World::new().await;
+        let (_alice, local) = world.alice().await;
+        let mut client = world.client().await;
+        client.says(ALICES).await;
+        let mut process = local.accepts().await;
+        process.hears(ALICES).await;
+        process.says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+        assert_eq!(client.hears_answer().await.1, "ok");
+        // When the process has got the second request of a connection, and dies of it,
+        client.says(ALICES).await;
+        process.hears(ALICES).await;
+        drop(process);
+        // then the client is told, and nobody else gets that request.
+        let (head, _) = client.hears_answer().await;
+        assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+        let mut next = world.client().await;
+        next.says(ALICES).await;
+        local.accepts().await.hears(ALICES).await;
     })
     .await;
 }

@@ -208,12 +208,16 @@ async fn pipelined_requests_of_both_keep_their_order() {
         };
         let requests: Vec<String> = (0..12).map(of).collect();
         caller.says(requests.concat()).await;
+        let mut process = None;
         for (number, request) in requests.iter().enumerate() {
             // each goes to where it belongs, once the one before it was answered,
             let answer =
                 format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{number}", number.to_string().len());
             if number % 3 == 1 {
-                let mut process = local.accepts().await;
+                if process.is_none() {
+                    process = Some(local.accepts().await);
+                }
+                let process = process.as_mut().expect("the laptop's connection");
                 process.hears(request).await;
                 process.says(answer).await;
             } else {

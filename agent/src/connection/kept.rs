@@ -1,0 +1,70 @@
+//! A stream to a laptop that has brought an answer and can bring another: the next request of the same client spares the
+//! way there. It is kept for a moment only, so that the local process, which may close what is idle, hardly ever does so
+//! while a request is on its way.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bridge_proto::tunnel::TunnelStream;
+use tokio::time::{Instant, Sleep};
+
+use super::end::End;
+use crate::agent::Shared;
+use crate::inbound;
+use crate::routes::Entry;
+
+/// Servers that close idle connections do it after seconds.
+const KEPT_FOR: Duration = Duration::from_secs(1);
+
+/// At most one stream.
+#[derive(Debug, Default)]
+pub(crate) struct Kept(Option<Box<Stream>>);
+
+#[derive(Debug)]
+struct Stream {
+    route: Arc<Entry>,
+    end: End<TunnelStream>,
+    until: Pin<Box<Sleep>>,
+}
+
+impl Kept {
+    /// Keeps a stream whose last answer is complete.
+    pub(crate) fn keep(&mut self, route: Arc<Entry>, end: End<TunnelStream>) {
+        let until = Box::pin(tokio::time::sleep_until(Instant::now() + KEPT_FOR));
+        self.0 = Some(Box::new(Stream { route, end, until }));
+    }
+
+    /// The stream, if it leads to where the route does and is still good.
+    pub(crate) async fn take(&mut self, route: &Entry, shared: &Shared) -> Option<End<TunnelStream>> {
+        std::future::poll_fn(|cx| {
+            self.poll(cx, shared);
+            Poll::Ready(())
+        })
+        .await;
+        let leads_there = |stream: &Stream| {
+            Arc::ptr_eq(&stream.route.session, &route.session) && stream.route.local_port == route.local_port
+        };
+        if !self.0.as_deref().is_some_and(leads_there) {
+            self.clear(shared);
+        }
+        Some(self.0.take()?.end)
+    }
+
+    /// Takes leave of the stream when its time is over, or when the local process does.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared) {
+        let Some(stream) = &mut self.0 else { return };
+        let over = stream.end.poll_fill(cx).is_ready() || stream.until.as_mut().poll(cx).is_ready();
+        if over {
+            self.clear(shared);
+        }
+    }
+
+    /// Takes leave of the stream now.
+    pub(crate) fn clear(&mut self, shared: &Shared) {
+        if let Some(stream) = self.0.take() {
+            shared.tasks.spawn(inbound::farewell(stream.end));
+        }
+    }
+}
