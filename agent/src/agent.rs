@@ -18,7 +18,7 @@ use crate::readiness::{self, Ready};
 use crate::requests::Requests;
 use crate::routes::Table;
 use crate::sessions::Registry;
-use crate::{control, limits, listen};
+use crate::{control, http2, limits, listen};
 
 /// Arrivals that one who listens may lag behind.
 const ARRIVALS: usize = 1024;
@@ -73,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) key_file: PathBuf,
     pub(crate) registry: Registry,
     pub(crate) requests: Arc<Requests>,
+    /// What stalled streams of HTTP/2 may hold.
+    pub(crate) http2: Arc<http2::Pool>,
     pub(crate) arrivals: broadcast::Sender<Arrival>,
     pub(crate) drain: Drain,
     /// Room for callers' connections.
@@ -120,6 +122,7 @@ impl Agent {
             key_file: config.key_file,
             registry: Registry::new(ports.clone()),
             requests: Arc::default(),
+            http2: Arc::default(),
             arrivals: broadcast::Sender::new(ARRIVALS),
             drain: Drain::new(),
             room: Arc::new(Semaphore::new(capacity)),

@@ -1,7 +1,4 @@
 //! One request and its answer, between the caller and whoever serves it: heads, bodies, trailers, resets.
-//!
-//! A body's bytes are given back to their sender's window only when the receiver's window has taken them, so each stream
-//! is held up by its own receiver, and by nothing else.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,6 +12,8 @@ use http::request::Parts;
 use http::{Request, Response, Version};
 
 use super::answers;
+use super::passage::{Broken, Passage};
+use super::window::Held;
 use crate::requests::Record;
 use crate::routes::Entry;
 
@@ -72,6 +71,13 @@ pub(super) enum Exchanged {
     Failed(Caller, h2::Error),
 }
 
+/// What counts the bytes that wait here, request's and answer's.
+#[derive(Clone)]
+pub(super) struct Holds {
+    pub(super) up: Arc<Held>,
+    pub(super) down: Arc<Held>,
+}
+
 /// A request under way.
 pub(super) struct Exchange {
     up: Up,
@@ -79,6 +85,7 @@ pub(super) struct Exchange {
     down: Down,
     caller: Option<Caller>,
     record: Record,
+    down_held: Arc<Held>,
     /// The route of the laptop that serves it.
     route: Option<Arc<Entry>>,
 }
@@ -103,10 +110,19 @@ impl Exchange {
         respond: SendResponse<Bytes>,
         (answer, server): (ResponseFuture, SendStream<Bytes>),
         record: Record,
+        holds: Holds,
         route: Option<Arc<Entry>>,
     ) -> Self {
-        let up = body.map_or(Up::Over, |body| Up::Passing(Passage::new(body)));
-        Self { up, server, down: Down::Head(answer), caller: Some(Caller::Waits(respond)), record, route }
+        let up = body.map_or(Up::Over, |body| Up::Passing(Passage::new(body, holds.up)));
+        Self {
+            up,
+            server,
+            down: Down::Head(answer),
+            caller: Some(Caller::Waits(respond)),
+            record,
+            down_held: holds.down,
+            route,
+        }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Exchanged> {
@@ -183,7 +199,8 @@ impl Exchange {
         let ends = body.is_end_stream();
         match respond.send_response(Response::from_parts(parts, ()), ends) {
             Ok(stream) => {
-                self.down = if ends { Down::Over } else { Down::Body(Passage::new(body)) };
+                self.down =
+                    if ends { Down::Over } else { Down::Body(Passage::new(body, self.down_held.clone())) };
                 Some(stream)
             }
             Err(error) => {
@@ -232,67 +249,4 @@ fn failed(caller: Caller, error: h2::Error) -> Exchanged {
         }
         _ => Exchanged::Failed(caller, error),
     }
-}
-
-/// A body on its way, trailers included.
-struct Passage {
-    from: RecvStream,
-    held: Bytes,
-}
-
-/// Which side of a passage broke.
-enum Broken {
-    Source(h2::Error),
-    Sink,
-}
-
-impl Passage {
-    fn new(from: RecvStream) -> Self {
-        Self { from, held: Bytes::new() }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>, to: &mut SendStream<Bytes>) -> Poll<Result<(), Broken>> {
-        loop {
-            if self.held.is_empty() {
-                match ready!(self.from.poll_data(cx)) {
-                    Some(Ok(bytes)) if bytes.is_empty() && !self.from.is_end_stream() => continue,
-                    Some(Ok(bytes)) => self.held = bytes,
-                    Some(Err(error)) => return Poll::Ready(Err(Broken::Source(error))),
-                    None => {
-                        let trailers = ready!(self.from.poll_trailers(cx)).map_err(Broken::Source)?;
-                        let sent = match trailers {
-                            Some(trailers) => to.send_trailers(trailers),
-                            None => to.send_data(Bytes::new(), true),
-                        };
-                        return Poll::Ready(sent.map_err(|_| Broken::Sink));
-                    }
-                }
-            }
-            let room = match self.held.len() {
-                0 => 0,
-                len => ready!(poll_room(cx, len, to))?,
-            };
-            let part = self.held.split_to(room);
-            let ends = self.held.is_empty() && self.from.is_end_stream();
-            to.send_data(part, ends).map_err(|_| Broken::Sink)?;
-            // Fails only for a stream that is gone, and then reading says so.
-            let _ = self.from.flow_control().release_capacity(room);
-            if ends {
-                return Poll::Ready(Ok(()));
-            }
-        }
-    }
-}
-
-/// How many of `len` bytes the receiver takes now.
-fn poll_room(cx: &mut Context<'_>, len: usize, to: &mut SendStream<Bytes>) -> Poll<Result<usize, Broken>> {
-    to.reserve_capacity(len);
-    let room = match to.capacity() {
-        0 => match ready!(to.poll_capacity(cx)) {
-            Some(Ok(room)) => room,
-            Some(Err(_)) | None => return Poll::Ready(Err(Broken::Sink)),
-        },
-        room => room,
-    };
-    Poll::Ready(Ok(room.min(len)))
 }

@@ -19,9 +19,10 @@ use h2::client::SendRequest;
 use tokio_util::task::TaskTracker;
 
 use super::answers::{self, Wanted};
-use super::exchange::{Accepted, Caller, Exchange, Exchanged};
+use super::exchange::{Accepted, Caller, Exchange, Exchanged, Holds};
 use super::io::Io;
 use super::settings;
+use super::window::Held;
 use super::work::Ended;
 use crate::connection::end::End;
 use crate::http1::answers::Failure;
@@ -132,7 +133,7 @@ async fn speak(end: End<TunnelStream>, tasks: TaskTracker) -> Result<SendRequest
 }
 
 /// Takes a stream to the laptop, and the answer back.
-pub(super) async fn exchange(mut accepted: Accepted, lane: Lane) -> Ended {
+pub(super) async fn exchange(mut accepted: Accepted, lane: Lane, up: Arc<Held>) -> Ended {
     let reached = tokio::select! {
         reached = lane.opening.clone() => reached,
         _ = std::future::poll_fn(|cx| accepted.respond.poll_reset(cx)) => return Ended::Over,
@@ -169,7 +170,9 @@ pub(super) async fn exchange(mut accepted: Accepted, lane: Lane) -> Ended {
     };
     drop(send);
     let body = (!ends).then_some(body);
-    let mut exchange = Exchange::new(body, respond, sent, record, Some(route.clone()));
+    // What comes from the laptop has the lane's window as bound.
+    let holds = Holds { up, down: Arc::default() };
+    let mut exchange = Exchange::new(body, respond, sent, record, holds, Some(route.clone()));
     match std::future::poll_fn(|cx| exchange.poll(cx)).await {
         Exchanged::Over => Ended::Over,
         Exchanged::Reset(caller, reason) => Ended::Reset(caller, reason),

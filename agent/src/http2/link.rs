@@ -52,6 +52,10 @@ pub(super) enum Event {
 }
 
 impl Up {
+    pub(super) fn set_window(&mut self, size: u32) {
+        self.connection.set_target_window_size(size);
+    }
+
     /// A stream that was begun has still to wait for its turn: this handle begins no other.
     pub(super) fn is_full(&mut self) -> bool {
         self.send.poll_ready(&mut Context::from_waker(Waker::noop())).is_pending()

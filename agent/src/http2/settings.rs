@@ -5,6 +5,7 @@ use std::time::Duration;
 use h2::{client, server};
 
 use super::io::First;
+use super::window;
 use crate::connection::sniff::begins_settings;
 
 /// Length of a frame's head (RFC 9113 section 4.1).
@@ -18,12 +19,14 @@ const MAX_STREAMS: u32 = 10_000;
 const MAX_HEADER_LIST: u32 = 4 << 20;
 /// What a stream may carry unread, in each direction: what it holds here while its receiver does not take it.
 const STREAM_WINDOW: u32 = 256 << 10;
-/// The same for all streams of one connection together: so many can stall before others do.
-const CONNECTION_WINDOW: u32 = 64 * STREAM_WINDOW;
 /// What a stream holds unsent besides.
 const SEND_BUFFER: usize = 64 << 10;
-/// Windows on the way from a laptop, whose round trips are long.
+/// Windows on the way from a laptop, whose round trips are long: of a stream, and of all streams of a lane.
 const LAPTOP_STREAM_WINDOW: u32 = 1 << 20;
+const LAPTOP_WINDOW: u32 = 64 << 20;
+/// How much the small frames may cost that have come and are not looked at yet, as h2 counts it: 256 bytes each, less
+/// what they carry.
+const SMALL_FRAMES: usize = 8 << 20;
 /// Streams that one side has reset while the other still sends for them, and how long they are remembered.
 const RESET_STREAMS: usize = 1000;
 const RESET_REMEMBERED: Duration = Duration::from_secs(10);
@@ -63,11 +66,12 @@ impl Announced {
             .max_concurrent_streams(streams)
             .max_header_list_size(header_list)
             .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_connection_window_size(window::SMALLEST)
             .max_send_buffer_size(SEND_BUFFER)
             .max_concurrent_reset_streams(RESET_STREAMS)
             .reset_stream_duration(RESET_REMEMBERED)
-            .max_pending_accept_reset_streams(RESET_AT_ONCE);
+            .max_pending_accept_reset_streams(RESET_AT_ONCE)
+            .data_frame_budget(SMALL_FRAMES);
         if self.connect_protocol {
             builder.enable_connect_protocol();
         }
@@ -81,19 +85,18 @@ pub(super) fn towards_origin() -> client::Builder {
     builder
         .enable_push(false)
         .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(window::SMALLEST)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(RESET_STREAMS)
-        .reset_stream_duration(RESET_REMEMBERED);
+        .reset_stream_duration(RESET_REMEMBERED)
+        .data_frame_budget(SMALL_FRAMES);
     builder
 }
 
 /// What the agent is towards a process on a laptop.
 pub(super) fn towards_laptop() -> client::Builder {
     let mut builder = towards_origin();
-    builder
-        .initial_window_size(LAPTOP_STREAM_WINDOW)
-        .initial_connection_window_size(16 * LAPTOP_STREAM_WINDOW);
+    builder.initial_window_size(LAPTOP_STREAM_WINDOW).initial_connection_window_size(LAPTOP_WINDOW);
     builder
 }
 

@@ -15,11 +15,12 @@ use http::request::Parts;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::exchange::{Accepted, Caller, Exchange};
+use super::exchange::{Accepted, Caller, Exchange, Holds};
 use super::io::{Io, Written};
 use super::laptop::{self, Lanes, Start};
 use super::link::{Event, Link};
 use super::wakes::{Part, Wakes};
+use super::window::Window;
 use super::work::{Done, Ended, With, Work};
 use crate::agent::Shared;
 use crate::requests::{FellBack, Protocol};
@@ -45,10 +46,15 @@ pub(super) struct Task {
     waiting: Vec<Accepted>,
     lanes: Lanes,
     load: Load,
+    /// Streams have something to do, and wait until the caller reads.
+    held_back: bool,
     /// To be reset once what was sent before has been written.
     resets: Vec<(Caller, Reason)>,
     /// Streams whose origin is gone. Their handles are kept, because dropping one resets its stream.
     lost: Vec<Caller>,
+    /// What has come from the caller, and from the origin.
+    from_caller: Window,
+    from_origin: Window,
     wakes: Wakes,
     draining: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     leaving: Option<Leaving>,
@@ -86,7 +92,7 @@ impl Task {
         link: Link,
         lanes: Lanes,
     ) -> Self {
-        let drain = shared.clone();
+        let (drain, pool) = (shared.clone(), shared.http2.clone());
         Self {
             shared,
             port,
@@ -98,8 +104,11 @@ impl Task {
             waiting: Vec::new(),
             lanes,
             load: Load::default(),
+            held_back: false,
             resets: Vec::new(),
             lost: Vec::new(),
+            from_caller: Window::new(pool.clone()),
+            from_origin: Window::new(pool),
             wakes: Wakes::new(),
             draining: Some(Box::pin(async move { drain.drain.begun().await })),
             leaving: None,
@@ -123,8 +132,12 @@ impl Task {
             if due.has(Part::Origin) {
                 self.poll_origin();
             }
-            if due.has(Part::Streams) {
+            // A caller that does not read gets no more to read: what it has not taken waits where it comes from.
+            if due.has(Part::Streams) && !self.written.all() {
+                self.held_back = true;
+            } else if due.has(Part::Streams) {
                 self.poll_streams();
+                self.grow_windows();
             }
             if due.has(Part::Caller) && self.poll_caller().is_ready() {
                 return Poll::Ready(());
@@ -192,6 +205,20 @@ impl Task {
         }
     }
 
+    /// Stalled streams leave room for others.
+    fn grow_windows(&mut self) {
+        if let Some(size) = self.from_caller.grow() {
+            self.caller.set_target_window_size(size);
+            self.wakes.set(Part::Caller);
+        }
+        if let Link::Up(up) = &mut self.link
+            && let Some(size) = self.from_origin.grow()
+        {
+            up.set_window(size);
+            self.wakes.set(Part::Origin);
+        }
+    }
+
     fn poll_caller(&mut self) -> Poll<()> {
         loop {
             let mut cx = Context::from_waker(self.wakes.waker(Part::Caller));
@@ -204,6 +231,9 @@ impl Task {
                 Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending => break,
             }
+        }
+        if self.written.all() && std::mem::take(&mut self.held_back) {
+            self.wakes.set(Part::Streams);
         }
         if self.written.all() && !self.resets.is_empty() {
             for (mut caller, reason) in self.resets.drain(..) {
@@ -297,9 +327,9 @@ impl Task {
 
     fn hand_to_laptop(&mut self, accepted: Accepted, route: &Arc<Entry>) {
         let lane = self.lanes.lane(route, &self.start);
-        let size = size_of_head(&accepted.head);
+        let (size, up) = (size_of_head(&accepted.head), self.from_caller.held());
         self.load.at_laptop += 1;
-        self.begin(With::Laptop(Box::pin(laptop::exchange(accepted, lane))), size);
+        self.begin(With::Laptop(Box::pin(laptop::exchange(accepted, lane, up))), size);
     }
 
     fn hand_to_origin(&mut self, accepted: Accepted) {
@@ -319,7 +349,8 @@ impl Task {
         let (size, ends) = (size_of_head(&head), body.is_end_stream());
         match up.send.send_request(Accepted::sendable(head), ends) {
             Ok(sent) => {
-                let exchange = Exchange::new((!ends).then_some(body), respond, sent, record, None);
+                let holds = Holds { up: self.from_caller.held(), down: self.from_origin.held() };
+                let exchange = Exchange::new((!ends).then_some(body), respond, sent, record, holds, None);
                 self.begin(With::Origin(exchange), size);
             }
             Err(error) => {

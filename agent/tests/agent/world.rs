@@ -243,6 +243,7 @@ async fn serve_one(mut client: AgentClient<Channel>, token: &str) -> Result<(), 
                 let _ = offered.refuse(Cause::Refused, error.to_string()).await;
             }
             Ok(mut local) => {
+                local.set_nodelay(true).expect("a socket");
                 let Ok(mut stream) = offered.accept().await else { return };
                 let copied = tokio::io::copy_bidirectional(&mut stream, &mut local).await;
                 if copied.is_err() {

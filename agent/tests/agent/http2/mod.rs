@@ -3,5 +3,6 @@
 mod endings;
 mod laptop;
 mod laptop_failures;
+mod limits;
 mod origin;
 mod peer;

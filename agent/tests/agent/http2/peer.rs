@@ -146,6 +146,11 @@ impl Serving {
         self.streams_rx.recv().await.expect("a stream should have come")
     }
 
+    /// Takes a stream that has come already.
+    pub(crate) fn hears_at_once(&mut self) -> bool {
+        self.streams_rx.try_recv().is_ok()
+    }
+
     pub(crate) fn says(&self, say: Say) {
         self.say_tx.try_send(say).expect("the connection lives");
     }

@@ -1,0 +1,147 @@
+//! A body on its way from one HTTP/2 connection to another, trailers included.
+//!
+//! What comes is taken in at once, and given back to its sender's window only when the receiver's window has taken it: a
+//! stream is held up by its own receiver and by nothing else, and what is held for it has its window as bound.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use h2::{RecvStream, SendStream};
+use http::HeaderMap;
+
+use super::window::Held;
+
+/// Pieces smaller than this are put together while they wait: else each would hold more memory than it has bytes.
+const SMALL: usize = 1024;
+
+/// A body under way.
+pub(super) struct Passage {
+    from: RecvStream,
+    pieces: VecDeque<Bytes>,
+    /// What follows the pieces.
+    end: Option<End>,
+    held: Arc<Held>,
+    /// How much of `held` is this body's.
+    counted: usize,
+}
+
+enum End {
+    Plain,
+    Trailers(HeaderMap),
+}
+
+/// Which side of a passage broke.
+pub(super) enum Broken {
+    Source(h2::Error),
+    Sink,
+}
+
+impl Passage {
+    /// `held` counts what all bodies from the same connection hold.
+    pub(super) fn new(from: RecvStream, held: Arc<Held>) -> Self {
+        Self { from, pieces: VecDeque::new(), end: None, held, counted: 0 }
+    }
+
+    /// Moves what can be moved. Ready: the body has passed.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut SendStream<Bytes>,
+    ) -> Poll<Result<(), Broken>> {
+        let polled = self.pass(cx, to);
+        if polled.is_pending() {
+            self.count();
+        }
+        polled
+    }
+
+    fn pass(&mut self, cx: &mut Context<'_>, to: &mut SendStream<Bytes>) -> Poll<Result<(), Broken>> {
+        loop {
+            self.take_in(cx).map_err(Broken::Source)?;
+            let Some(piece) = self.pieces.front_mut() else {
+                let sent = match self.end.take() {
+                    None => return Poll::Pending,
+                    Some(End::Plain) => to.send_data(Bytes::new(), true),
+                    Some(End::Trailers(trailers)) => to.send_trailers(trailers),
+                };
+                return Poll::Ready(sent.map_err(|_| Broken::Sink));
+            };
+            let room = ready!(poll_room(cx, piece.len(), to))?;
+            let part = piece.split_to(room);
+            if piece.is_empty() {
+                self.pieces.pop_front();
+            }
+            let ends = self.pieces.is_empty() && matches!(self.end, Some(End::Plain));
+            to.send_data(part, ends).map_err(|_| Broken::Sink)?;
+            // Fails only for a stream that is gone, and then reading says so.
+            let _ = self.from.flow_control().release_capacity(room);
+            if ends {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Takes in all that has come.
+    fn take_in(&mut self, cx: &mut Context<'_>) -> Result<(), h2::Error> {
+        while self.end.is_none() {
+            match self.from.poll_data(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Some(bytes)) => {
+                    self.keep(bytes?);
+                    if self.from.is_end_stream() {
+                        self.end = Some(End::Plain);
+                    }
+                }
+                Poll::Ready(None) => match self.from.poll_trailers(cx) {
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(trailers) => self.end = Some(trailers?.map_or(End::Plain, End::Trailers)),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        match self.pieces.back_mut() {
+            Some(last) if bytes.len() < SMALL && last.len() < SMALL => {
+                let mut both =
+                    std::mem::take(last).try_into_mut().unwrap_or_else(|last| BytesMut::from(&last[..]));
+                both.extend_from_slice(&bytes);
+                *last = both.freeze();
+            }
+            _ => self.pieces.push_back(bytes),
+        }
+    }
+
+    fn count(&mut self) {
+        let holds = self.pieces.iter().map(Bytes::len).sum();
+        if holds != self.counted {
+            self.held.change(self.counted, holds);
+            self.counted = holds;
+        }
+    }
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        self.held.change(self.counted, 0);
+    }
+}
+
+/// How many of `len` bytes the receiver takes now.
+fn poll_room(cx: &mut Context<'_>, len: usize, to: &mut SendStream<Bytes>) -> Poll<Result<usize, Broken>> {
+    to.reserve_capacity(len);
+    let room = match to.capacity() {
+        0 => match ready!(to.poll_capacity(cx)) {
+            Some(Ok(room)) => room,
+            Some(Err(_)) | None => return Poll::Ready(Err(Broken::Sink)),
+        },
+        room => room,
+    };
+    Poll::Ready(Ok(room.min(len)))
+}
