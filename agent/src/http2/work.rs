@@ -17,6 +17,7 @@ pub(super) struct Work {
 }
 
 /// Who serves a stream.
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and is spared an allocation")]
 pub(super) enum With {
     Origin(Exchange),
     Laptop(Pin<Box<dyn Future<Output = Ended> + Send>>),
