@@ -44,7 +44,7 @@ async fn large_bodies_pass_both_ways_on_both_sides() {
         let (_alice, local) = world.alice().await;
         let mut caller = Caller::connect(world.port()).await;
         let mut origin = Serving::on(&world.origin).await;
-        let body = Bytes::from((0..5_000_000u32).map(|byte| (byte * 31 >> 3) as u8).collect::<Vec<_>>());
+        let body = Bytes::from((0..5_000_000u32).map(|byte| ((byte * 31) >> 3) as u8).collect::<Vec<_>>());
         let mut process = None;
         for request in [get("/"), alices("/")] {
             let hers = request.headers().contains_key("x-bridge");
