@@ -69,10 +69,12 @@ struct Load {
 }
 
 /// The connection is to end.
+#[derive(Default)]
 struct Leaving {
-    deadline: Pin<Box<Sleep>>,
     /// What the GOAWAY says that has still to be sent.
     reason: Option<Reason>,
+    /// Runs once no stream is under way.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Load {
@@ -258,21 +260,19 @@ impl Task {
         self.wakes.set(Part::Caller);
     }
 
-    /// Nothing more can go to the origin: the connection ends when the laptops' streams have.
+    /// Nothing more can go to the origin: the connection ends when the streams under way have.
     fn leave(&mut self, reason: Option<Reason>) {
         self.caller_goes();
-        let deadline = Box::pin(tokio::time::sleep(FAREWELL));
-        self.leaving = Some(Leaving { deadline, reason });
+        self.leaving = Some(Leaving { reason, deadline: None });
     }
 
     /// Ready: the connection is over.
     fn poll_leave(&mut self) -> Poll<()> {
-        if self.load.at_laptop > 0 {
+        let Some(leaving) = &mut self.leaving else { return Poll::Pending };
+        if !self.streams.is_empty() || !self.resets.is_empty() {
             return Poll::Pending;
         }
-        let settled = self.streams.is_empty() && self.resets.is_empty();
-        let Some(leaving) = &mut self.leaving else { return Poll::Pending };
-        if settled && self.written.all() {
+        if self.written.all() {
             match leaving.reason.take() {
                 Some(reason) => {
                     self.caller.abrupt_shutdown(reason);
@@ -284,7 +284,8 @@ impl Task {
             }
         }
         let mut cx = Context::from_waker(self.wakes.waker(Part::Others));
-        leaving.deadline.as_mut().poll(&mut cx)
+        let deadline = leaving.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(FAREWELL)));
+        deadline.as_mut().poll(&mut cx)
     }
 
     /// Decides where a stream goes; from here on it is recorded.
