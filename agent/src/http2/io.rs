@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
@@ -22,6 +22,7 @@ pub(super) struct Io<S: Side> {
     home_tx: Option<oneshot::Sender<S>>,
     first: Option<Spy>,
     stuck: Arc<AtomicBool>,
+    turn: Option<Turn>,
 }
 
 /// Listens for the peer's first frame.
@@ -37,6 +38,29 @@ pub(super) enum First {
     Settings(Announced),
     /// It does not speak HTTP/2; this is what it said until then.
     Foreign(Vec<u8>),
+}
+
+/// How often one connection's task may read before others get their turn: h2 itself reads on as long as something comes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Turn(Arc<AtomicU32>);
+
+impl Turn {
+    /// Reads of one turn, each of some KiB.
+    const READS: u32 = 16;
+
+    pub(super) fn begin(&self) {
+        self.0.store(Self::READS, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+
+    fn takes(&self) -> bool {
+        let left = self.0.load(Ordering::Relaxed);
+        self.0.store(left.saturating_sub(1), Ordering::Relaxed);
+        left > 0
+    }
 }
 
 /// Knows whether all that could be written is written.
@@ -59,6 +83,7 @@ impl<S: Side> Io<S> {
             home_tx: Some(home_tx),
             first: None,
             stuck: Arc::default(),
+            turn: None,
         };
         (io, home_rx)
     }
@@ -68,6 +93,11 @@ impl<S: Side> Io<S> {
         let (first_tx, first_rx) = oneshot::channel();
         self.first = Some(Spy { frame: FirstFrame::default(), first_tx });
         first_rx
+    }
+
+    /// From now on it is read as often as the turn allows.
+    pub(super) fn takes_turns(&mut self, turn: &Turn) {
+        self.turn = Some(turn.clone());
     }
 
     pub(super) fn written(&self) -> Written {
@@ -90,6 +120,10 @@ impl<S: Side> AsyncRead for Io<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.turn.as_ref().is_some_and(|turn| !turn.takes()) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         if self.read.is_empty() {
             ready!(self.side()?.poll_read(cx, buf))?;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
 use tokio::net::TcpStream;
 
-use super::io::{First, Io};
+use super::io::{First, Io, Turn};
 use super::settings::{self, Announced};
 use crate::connection::end::End;
 use crate::connection::origin::Origin;
@@ -29,6 +29,7 @@ pub(super) enum Opened {
 pub(super) struct Up {
     pub(super) send: SendRequest<Bytes>,
     connection: Connection<Io<TcpStream>, Bytes>,
+    turn: Turn,
 }
 
 /// The connection to the origin, in all its states.
@@ -63,16 +64,16 @@ impl Up {
 }
 
 impl Link {
-    pub(super) fn opening(origin: Origin) -> Self {
-        Link::Opening(Box::pin(open(origin)))
+    pub(super) fn opening(origin: Origin, turn: &Turn) -> Self {
+        Link::Opening(Box::pin(open(origin, turn.clone())))
     }
 
     /// Begins to connect, if that has not happened.
-    pub(super) fn open(&mut self) {
+    pub(super) fn open(&mut self, turn: &Turn) {
         if let Link::Absent(_) = self
             && let Link::Absent(origin) = std::mem::replace(self, Link::Over)
         {
-            *self = Self::opening(origin);
+            *self = Self::opening(origin, turn);
         }
     }
 
@@ -106,25 +107,32 @@ impl Link {
     /// Lets go of an origin that may still have to be told so.
     pub(super) async fn end(self) {
         if let Link::Up(up) = self {
-            let Up { send, connection } = *up;
+            let Up { send, mut connection, turn } = *up;
             drop(send);
+            let written = std::future::poll_fn(|cx| {
+                turn.begin();
+                Pin::new(&mut connection).poll(cx)
+            });
             // Resets and GOAWAY are written, as far as the origin takes them.
-            let _ = tokio::time::timeout(SETTINGS, connection).await;
+            let _ = tokio::time::timeout(SETTINGS, written).await;
         }
     }
 }
 
 /// Connects, and waits until the origin has announced its settings, or has failed to do so in time.
-async fn open(mut origin: Origin) -> Opened {
+async fn open(mut origin: Origin, turn: Turn) -> Opened {
     let up = std::future::poll_fn(|cx| origin.poll_up(cx).map(|up| up.is_ok())).await;
     let Some(end) = origin.into_up().filter(|_| up) else { return Opened::Failed };
     let (mut io, home_rx) = Io::new(end);
+    turn.begin();
+    io.takes_turns(&turn);
     let mut first_rx = io.first();
     let Ok((send, mut connection)) = settings::towards_origin().handshake::<_, Bytes>(io).await else {
         return Opened::Failed;
     };
     let mut deadline = Box::pin(tokio::time::sleep(SETTINGS));
     let first = std::future::poll_fn(|cx| {
+        turn.begin();
         let ended = Pin::new(&mut connection).poll(cx).is_ready();
         match Pin::new(&mut first_rx).poll(cx) {
             Poll::Ready(first) => Poll::Ready(Some(first.ok())),
@@ -134,9 +142,11 @@ async fn open(mut origin: Origin) -> Opened {
     })
     .await;
     match first {
-        Some(Some(First::Settings(announced))) => Opened::Up(Box::new(Up { send, connection }), announced),
+        Some(Some(First::Settings(announced))) => {
+            Opened::Up(Box::new(Up { send, connection, turn }), announced)
+        }
         // It is late; streams may begin without (RFC 9113 section 3.4).
-        None => Opened::Up(Box::new(Up { send, connection }), Announced::default()),
+        None => Opened::Up(Box::new(Up { send, connection, turn }), Announced::default()),
         Some(None) => Opened::Failed,
         Some(Some(First::Foreign(said))) => {
             drop(connection);

@@ -25,7 +25,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
-use self::io::Io;
+use self::io::{Io, Turn};
 use self::laptop::{Lanes, Start};
 use self::link::{Event, Link};
 use self::settings::Announced;
@@ -51,14 +51,14 @@ enum Begun {
 pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
     let Connection { shared, port, peer, mut client, origin, .. } = conn;
     let start = Start { target_port: shared.port(port), peer, tasks: shared.tasks.clone() };
-    let mut lanes = Lanes::default();
+    let (mut lanes, turn) = (Lanes::default(), Turn::default());
     let (mut link, begun) = match opened {
         Some((route, end)) => {
             lanes.opened(route, end, &start);
             (Link::Absent(origin), Begun::Http2(Announced::default()))
         }
         None => {
-            let mut link = Link::opening(origin);
+            let mut link = Link::opening(origin, &turn);
             let begun = begin(&shared, port, &mut client, &mut link).await;
             (link, begun)
         }
@@ -75,10 +75,12 @@ pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
         }
         Begun::Unreachable | Begun::CallerGone => return client.side.abort(),
     };
-    let (io, home_rx) = Io::new(client);
+    let (mut io, home_rx) = Io::new(client);
+    turn.begin();
+    io.takes_turns(&turn);
     let written = io.written();
     match announced.towards_caller().handshake::<_, Bytes>(io).await {
-        Ok(caller) => Task::new(shared, port, start, caller, written, link, lanes).run().await,
+        Ok(caller) => Task::new(shared, port, start, (caller, written), link, lanes, turn).run().await,
         Err(error) => {
             tracing::debug!(%error, "a caller that broke off");
             link = match link {

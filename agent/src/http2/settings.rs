@@ -23,7 +23,7 @@ const STREAM_WINDOW: u32 = 256 << 10;
 const SEND_BUFFER: usize = 64 << 10;
 /// Windows on the way from a laptop, whose round trips are long: of a stream, and of all streams of a lane.
 const LAPTOP_STREAM_WINDOW: u32 = 1 << 20;
-const LAPTOP_WINDOW: u32 = 64 << 20;
+const LAPTOP_WINDOW: u32 = 16 << 20;
 /// How much the small frames may cost that have come and are not looked at yet, as h2 counts it: 256 bytes each, less
 /// what they carry.
 const SMALL_FRAMES: usize = 8 << 20;

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::exchange::{Accepted, Caller, Exchange, Holds};
-use super::io::{Io, Written};
+use super::io::{Io, Turn, Written};
 use super::laptop::{self, Lanes, Start};
 use super::link::{Event, Link};
 use super::wakes::{Part, Wakes};
@@ -56,6 +56,7 @@ pub(super) struct Task {
     from_caller: Window,
     from_origin: Window,
     wakes: Wakes,
+    turn: Turn,
     draining: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     leaving: Option<Leaving>,
 }
@@ -89,10 +90,10 @@ impl Task {
         shared: Arc<Shared>,
         port: usize,
         start: Start,
-        caller: server::Connection<Io<TcpStream>, Bytes>,
-        written: Written,
+        (caller, written): (server::Connection<Io<TcpStream>, Bytes>, Written),
         link: Link,
         lanes: Lanes,
+        turn: Turn,
     ) -> Self {
         let (drain, pool) = (shared.clone(), shared.http2.clone());
         Self {
@@ -112,6 +113,7 @@ impl Task {
             from_caller: Window::new(pool.clone()),
             from_origin: Window::new(pool),
             wakes: Wakes::new(),
+            turn,
             draining: Some(Box::pin(async move { drain.drain.begun().await })),
             leaving: None,
         }
@@ -129,6 +131,7 @@ impl Task {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.wakes.run(cx);
+        self.turn.begin();
         for _ in 0..MAX_ROUNDS {
             let due = self.wakes.take();
             if due.has(Part::Origin) {
@@ -149,6 +152,9 @@ impl Task {
             }
             if self.leaving.is_some() && self.poll_leave().is_ready() {
                 return Poll::Ready(());
+            }
+            if self.turn.is_over() {
+                break;
             }
             if self.wakes.rest() {
                 return Poll::Pending;
@@ -338,7 +344,7 @@ impl Task {
             Link::Up(up) => up,
             Link::Over => return self.lose(Caller::Waits(accepted.respond), Reason::REFUSED_STREAM),
             Link::Absent(_) | Link::Opening(_) => {
-                self.link.open();
+                self.link.open(&self.turn);
                 self.waiting.push(accepted);
                 return self.wakes.set(Part::Origin);
             }

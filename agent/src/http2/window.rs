@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What every connection has, in each direction.
-pub(super) const SMALLEST: u32 = 512 << 10;
+pub(super) const SMALLEST: u32 = 256 << 10;
 /// What one connection can have, in each direction.
-const LARGEST: u32 = 256 << 20;
+const LARGEST: u32 = 128 << 20;
 /// What all connections can have beyond the smallest.
-const POOL: usize = 256 << 20;
+const POOL: usize = 128 << 20;
 
 /// What all connections of an agent may hold beyond what each has.
 #[derive(Debug)]
@@ -88,11 +88,11 @@ mod tests {
         let mut window = Window::new(pool.clone());
         let held = window.held();
         assert_eq!(window.grow(), None, "nothing waits");
-        held.change(0, 300 << 10);
-        assert_eq!(window.grow(), Some(1 << 20));
+        held.change(0, 150 << 10);
+        assert_eq!(window.grow(), Some(512 << 10));
         assert_eq!(window.grow(), None, "less than half of it waits");
-        held.change(300 << 10, 900 << 10);
-        assert_eq!(window.grow(), Some(2 << 20));
+        held.change(150 << 10, 300 << 10);
+        assert_eq!(window.grow(), Some(1 << 20));
         drop(window);
         assert_eq!(pool.left.load(Ordering::Relaxed), POOL, "it is given back");
     }
