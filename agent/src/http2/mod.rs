@@ -52,7 +52,7 @@ pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
     let Connection { shared, port, peer, mut client, origin, .. } = conn;
     let start = Start { target_port: shared.port(port), peer, tasks: shared.tasks.clone() };
     let (mut lanes, turn) = (Lanes::default(), Turn::default());
-    let (mut link, begun) = match opened {
+    let (link, begun) = match opened {
         Some((route, end)) => {
             lanes.opened(route, end, &start);
             (Link::Absent(origin), Begun::Http2(Announced::default()))
@@ -83,10 +83,6 @@ pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
         Ok(caller) => Task::new(shared, port, start, (caller, written), link, lanes, turn).run().await,
         Err(error) => {
             tracing::debug!(%error, "a caller that broke off");
-            link = match link {
-                Link::Up(up) => Link::Up(up),
-                _ => return,
-            };
             link.end().await;
         }
     }

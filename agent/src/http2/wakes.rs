@@ -102,3 +102,42 @@ impl Wakes {
         rests
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// Counts how often the task is woken.
+    #[derive(Default)]
+    struct Task(AtomicUsize);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn only_what_was_woken_is_due() {
+        let (task, wakes) = (Arc::new(Task::default()), Wakes::new());
+        let waker = task.clone().into();
+        wakes.run(&Context::from_waker(&waker));
+        let due = wakes.take();
+        assert!([Part::Caller, Part::Origin, Part::Streams, Part::Others].iter().all(|&part| due.has(part)));
+
+        // While the task runs, a part wakes another without waking the task,
+        wakes.waker(Part::Origin).wake_by_ref();
+        assert_eq!(task.0.load(Ordering::SeqCst), 0);
+        assert!(!wakes.rest(), "there is something to do");
+        let due = wakes.take();
+        assert!(due.has(Part::Origin) && !due.has(Part::Caller));
+
+        // and while it rests, whoever wakes a part wakes the task.
+        assert!(wakes.rest());
+        wakes.waker(Part::Caller).wake_by_ref();
+        assert_eq!(task.0.load(Ordering::SeqCst), 1);
+        assert!(wakes.take().has(Part::Caller));
+    }
+}

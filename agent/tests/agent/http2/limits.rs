@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 
-use super::peer::{Caller, Serving, alices, answer, get, hears, rest, with_header};
+use super::peer::{Caller, Say, Serving, alices, answer, get, hears, rest, with_header};
 use crate::peer::Peer;
 use crate::world::{World, story};
 
@@ -144,6 +144,35 @@ async fn a_caller_that_reads_nothing_holds_up_itself_alone() {
         reply.send_data(Bytes::from(vec![7; 4 << 20]), true).expect("an open stream");
         let _unread = response.await.expect("an answer");
         another_is_served(&world).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_caller_that_reads_late_gets_all_of_it() {
+    story(async {
+        let world = World::new().await;
+        let mut caller = Peer::connect(world.port()).await;
+        // Given a caller that allows everything and reads nothing,
+        let all =
+            [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, b"\0\x04\x7f\xff\xff\xff")].concat();
+        caller.says(all).await;
+        caller.says(frame(8, 0, 0, b"\x7f\xff\0\0")).await;
+        caller.says(frame(1, 5, 1, &[0x82, 0x86, 0x84, 0x41, 1, b'a'])).await;
+        let mut origin = Serving::on(&world.origin).await;
+        let (_, mut reply) = origin.hears().await.begins();
+        reply.send_data(Bytes::from(vec![7; 16 << 20]), true).expect("an open stream");
+        another_is_served(&world).await;
+        // when the origin has gone and the caller reads after all,
+        origin.says(Say::GracefulGoAway);
+        let mut left = 16 << 20;
+        while left > 0 {
+            let head = caller.hears_some(9).await;
+            let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+            caller.hears_some(length).await;
+            // then it gets everything.
+            left -= if head[3] == 0 { length } else { 0 };
+        }
     })
     .await;
 }
