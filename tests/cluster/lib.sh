@@ -1,7 +1,7 @@
 # What the scripts share: where things are, what must be installed, and the build.
 # shellcheck shell=bash
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 state=${BRIDGE_CLUSTER_DIR:-/var/lib/bridge-test-cluster}
 
 # cluster COMMAND ARG... goes on as the running cluster's own program.

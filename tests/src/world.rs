@@ -163,7 +163,7 @@ impl World {
     /// The same by these modes only, in another pod: kept connections are made now.
     #[must_use]
     pub fn others_by(&self, name: &str, modes: &[&str]) -> Load {
-        let rate = if crate::soak() { "100" } else { "20" };
+        let rate = if crate::soak() { "100" } else { "10" };
         let callers = |mode: &str| {
             let (url, expected) = match mode {
                 "ws" => ("ws://orders/ws", "^orders-"),

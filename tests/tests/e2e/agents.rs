@@ -22,7 +22,7 @@ fn when_an_agent_goes_the_next_one_takes_over() {
 
     // Then no request has failed, and Alice's are routed.
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "routed by the agents that are left");
-    others.goes_on(100);
+    others.goes_on(40);
     others.has_lost_nothing();
 
     // When one dies at once, as any pod may.

@@ -12,7 +12,7 @@ const BOUND: u64 = 128 << 20;
 #[test]
 #[ignore = "needs a cluster: make test"]
 fn bulk_arrives_whole_and_memory_is_bounded() {
-    let bytes = if soak() { "1073741824" } else { "67108864" };
+    let bytes = if soak() { "1073741824" } else { "33554432" };
     let patience = "280s";
     let world = World::with("bulk", &["stock", "orders", "client"]);
     // A gigabyte takes its time on a busy machine.

@@ -14,7 +14,7 @@ fn who_resets_or_rolls_out_what_is_connected_fails_no_request() {
     let orders = alice.runs("orders");
     let others = world.others();
     applying_the_original_manifest_gives_the_traffic_to_the_origin(&world, &alice, &orders);
-    others.goes_on(50);
+    others.goes_on(20);
     others.has_lost_nothing();
     rolling_the_origin_out_keeps_it_routed(&world, &alice, &orders);
 }
@@ -97,7 +97,7 @@ fn rolling_the_origin_out_keeps_it_routed(world: &World, alice: &Laptop, orders:
     // When the origin is rolled out.
     let _ = world.kubectl(&["rollout", "restart", "deploy/orders"]).succeeds();
     let _ = world.kubectl(&["rollout", "status", "deploy/orders", "--timeout=55s"]).succeeds();
-    late.goes_on(50);
+    late.goes_on(20);
 
     // Then no request has failed, and hers were all answered by the laptop.
     late.has_lost_nothing();

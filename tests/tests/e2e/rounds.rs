@@ -15,7 +15,7 @@ fn connecting_and_disconnecting_fails_no_request_and_leaves_nothing_behind() {
     let others = world.others();
 
     // When Alice connects and disconnects, several times in a row.
-    let rounds = if soak() { 10 } else { 3 };
+    let rounds = if soak() { 10 } else { 2 };
     let mut times = Vec::new();
     let mut late = None;
     for round in 0..rounds {
