@@ -60,8 +60,8 @@ func Up(ctx context.Context, c plan.Cluster, o Options) (err error) {
 	return grant(ctx, c, pid, o.Role)
 }
 
-// programs are the names that the Kubernetes binary goes by.
-var programs = []string{"kubectl", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "netpol"}
+// daemons are the names that the Kubernetes binary goes by.
+var daemons = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "netpol"}
 
 // prepare writes everything that the node needs into the cluster's directory. The
 // programs are copied: what is built later is not for this cluster.
@@ -79,12 +79,12 @@ func prepare(c plan.Cluster, o Options) error {
 		return err
 	}
 	built := filepath.Dir(self)
-	for _, f := range []string{"cluster", "kubernetes"} {
+	for _, f := range []string{"cluster", "kubernetes", "kubectl"} {
 		if err := copyFile(filepath.Join(built, f), c.Path("bin", f)); err != nil {
 			return err
 		}
 	}
-	for _, p := range programs {
+	for _, p := range daemons {
 		if err := os.Symlink("kubernetes", c.Path("bin", p)); err != nil {
 			return err
 		}

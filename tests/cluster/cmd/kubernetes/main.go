@@ -1,4 +1,4 @@
-// Command kubernetes is every Kubernetes program in one binary, linked in as libraries
+// Command kubernetes is every Kubernetes daemon in one binary, linked in as libraries
 // and told apart by the name it is called by: run as kube-apiserver, it is exactly
 // upstream's kube-apiserver. Each runs as a process of its own: as goroutines of one
 // they would share feature gates, flags and metrics.
@@ -12,13 +12,10 @@ import (
 	_ "time/tzdata" // CronJob time zones
 
 	"github.com/spf13/cobra"
-	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubectl: exec and OIDC credentials
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
-	kubectl "k8s.io/kubectl/pkg/cmd"
-	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	kcm "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	kubeproxy "k8s.io/kubernetes/cmd/kube-proxy/app"
@@ -42,16 +39,12 @@ func main() {
 	switch {
 	case daemons[name] != nil:
 		os.Exit(cli.Run(daemons[name]()))
-	case name == "kubectl":
-		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
-			kubectlutil.CheckErr(err)
-		}
 	case name == "etcd" && len(os.Args) == 2:
 		err = etcd(os.Args[1])
 	case name == "netpol" && len(os.Args) == 2:
 		err = netpol.Run(os.Args[1])
 	default:
-		err = fmt.Errorf("call it as kubectl, kubelet, kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy, `etcd DIR` or `netpol KUBECONFIG`")
+		err = fmt.Errorf("call it as kubelet, kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy, `etcd DIR` or `netpol KUBECONFIG`")
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
