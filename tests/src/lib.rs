@@ -11,6 +11,7 @@ pub mod laptop;
 pub mod load;
 pub mod objects;
 pub mod place;
+pub mod policy;
 pub mod process;
 pub mod world;
 
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 pub use laptop::{Laptop, Local};
 pub use load::{Load, Report};
 pub use objects::Objects;
+pub use policy::Policy;
 pub use process::{Done, Running};
 pub use world::World;
 

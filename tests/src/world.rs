@@ -13,6 +13,7 @@ use crate::laptop::Laptop;
 use crate::load::Load;
 use crate::objects::{But, Objects};
 use crate::place::{file, kubectl, kubectl_with, shop_image};
+use crate::policy::Policy;
 use crate::process::{Done, USUAL};
 
 /// Marks the namespaces of the suite, so that `tests/run` finds what a killed one has left.
@@ -183,6 +184,12 @@ impl World {
         let url = "http://orders/whoami";
         let args = ["--url", url, "--rate", "20", "--header", &header, "--expect", expected];
         Load::start(&self.namespace, me, &[("new", args.map(str::to_owned).to_vec())])
+    }
+
+    /// From now on, pods with a container `c` for which `holds` (CEL) is not true are refused, with these words.
+    #[must_use]
+    pub fn refuses_pods(&self, holds: &str, words: &str) -> Policy {
+        Policy::start(self, holds, words)
     }
 
     /// All objects of the namespace, but for Events.

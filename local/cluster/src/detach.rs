@@ -64,7 +64,8 @@ pub async fn release(
     }
 }
 
-/// Gives the selector back and nothing else: for a Service that has got ports which the stand-in does not know.
+/// Gives the selector back, and who owned it, and nothing else: for a Service that has got ports which the stand-in does
+/// not know.
 ///
 /// # Errors
 ///
@@ -75,8 +76,9 @@ pub async fn lead_back(cluster: &Cluster, service: &str, stand_in: &str) -> Resu
         let in_place = Attachment::of(&now)?.filter(|a| a.stand_in == stand_in && a.is_in_place(&now));
         let Some(attachment) = in_place else { return Ok(()) };
         match patch(cluster, &now, json!({"spec": {"selector": attachment.original}})).await {
+            Ok(led_back) => return give_back_ownership(cluster, led_back, &attachment).await,
             Err(ClusterError::Conflict { .. }) => {}
-            done => return done.map(drop),
+            Err(error) => return Err(error),
         }
     }
 }

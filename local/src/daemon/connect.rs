@@ -80,20 +80,40 @@ pub(crate) async fn find(cluster: Cluster, wanted: &str) -> Result<Found, Failur
     Ok(Found { cluster, service, snapshot })
 }
 
+/// Whose session it will be.
+pub(crate) struct Claimant {
+    id: String,
+    installation: String,
+    since_ms: u64,
+}
+
+impl Claimant {
+    /// Of a session that begins now.
+    pub(crate) fn new(installation: &str) -> Self {
+        Self::since(installation, now_ms())
+    }
+
+    /// Of a session that goes on from one which has begun before.
+    pub(crate) fn since(installation: &str, since_ms: u64) -> Self {
+        let id = format!("{:08x}", rand::random::<u32>());
+        Self { id, installation: installation.to_owned(), since_ms }
+    }
+}
+
 /// Connects; on failure nothing of it stays in the cluster.
 pub(crate) async fn connect(
     found: Found,
     request: &v1::ConnectRequest,
-    installation: &str,
+    claimant: Claimant,
     tell: &Teller,
 ) -> Result<Session, Failure> {
     let agent = agent_source(request)?;
     let routes = plan(&found, request, &agent, tell).await?;
     let claim = Claim {
-        id: format!("{:08x}", rand::random::<u32>()),
+        id: claimant.id,
         user: request.user.clone(),
-        installation: installation.to_owned(),
-        since: now_ms(),
+        installation: claimant.installation,
+        since: claimant.since_ms,
         routes: routes::claimed(&routes),
     };
     let (cluster, service, id) = (found.cluster.clone(), found.service.clone(), claim.id.clone());
@@ -197,6 +217,7 @@ async fn take_over(
         key: Arc::from(key),
         routes,
         since_ms: claim.since,
+        request: request.clone(),
     });
     tokio::select! {
         attended = all_attended(&session) => attended?,

@@ -1,12 +1,14 @@
 //! The daemon: one per user, holds the sessions and their tunnels, and serves the `bridge` command on a Unix socket.
 //!
 //! `service` takes what is asked, `connect` carries one connect out (with `routes`, `probe`), `session` keeps what came
-//! of it alive, `tunnel` and `inbound` carry the requests, `registry` ends sessions, `failure` says what went wrong.
+//! of it alive, `reattach` moves it when the Service gets other ports, `tunnel` and `inbound` carry the requests,
+//! `registry` ends sessions, `failure` says what went wrong.
 
 mod connect;
 mod failure;
 mod inbound;
 mod probe;
+mod reattach;
 mod registry;
 mod routes;
 mod service;

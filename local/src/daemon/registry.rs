@@ -62,6 +62,18 @@ impl Registry {
         session
     }
 
+    pub(crate) fn has(&self, session: &Arc<Session>) -> bool {
+        self.lock().iter().any(|other| Arc::ptr_eq(other, session))
+    }
+
+    /// Puts a session in the place of one that it goes on from. Requests under way may finish, in the background.
+    pub(crate) fn replace(&self, old: &Arc<Session>, new: Session) -> Arc<Session> {
+        let new = self.add(new);
+        self.remove(old);
+        tokio::spawn(finish(old.clone()));
+        new
+    }
+
     /// Forgets a session; it ends with the last handle to it.
     pub(crate) fn remove(&self, session: &Arc<Session>) {
         let mut sessions = self.lock();
@@ -72,18 +84,13 @@ impl Registry {
     /// Ends a session: its routes first, then its claim, and with the last claim the Service is given back. Requests
     /// that are under way at the laptop may finish, in the background.
     pub(crate) async fn disconnect(&self, session: &Arc<Session>) -> Result<v1::Disconnected, Failure> {
-        // An agent that does not answer is not reached, and so routes nothing.
-        let _ = tokio::time::timeout(UNROUTE_WITHIN, session.unroute()).await;
+        unroute(session).await;
         let facts = &session.facts;
         let released = detach::release(&facts.cluster, &facts.service, |claim| claim.id == facts.id).await?;
         self.remove(session);
         let told = format!("{} has disconnected", facts.user);
         events::record(&facts.cluster, &facts.service, "BridgeDisconnected", &told).await;
-        let finishing = session.clone();
-        tokio::spawn(async move {
-            // What is not finished by then is cut, and the agent answers 502.
-            let _ = tokio::time::timeout(FINISH_WITHIN, finishing.idle()).await;
-        });
+        tokio::spawn(finish(session.clone()));
         Ok(v1::Disconnected {
             target: facts.service.clone(),
             namespace: facts.cluster.namespace.clone(),
@@ -91,4 +98,15 @@ impl Registry {
             restored: !matches!(released, Released::Shared(_)),
         })
     }
+}
+
+/// An agent that does not answer is not reached, and so routes nothing.
+async fn unroute(session: &Session) {
+    let _ = tokio::time::timeout(UNROUTE_WITHIN, session.unroute()).await;
+}
+
+/// Takes no more requests; what is not finished after a while is cut, and the agent answers 502.
+async fn finish(session: Arc<Session>) {
+    unroute(&session).await;
+    let _ = tokio::time::timeout(FINISH_WITHIN, session.idle()).await;
 }

@@ -13,8 +13,9 @@ use tokio::sync::{Mutex, Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::connect::{self, Teller};
+use super::connect::{self, Claimant, Teller};
 use super::failure::Failure;
+use super::reattach::Reattaching;
 use super::registry::Registry;
 use super::routes;
 use super::session::Session;
@@ -76,9 +77,13 @@ impl Connecting {
             // The new session takes the claim over; until its routes are in force, requests go to the origin.
             self.registry.remove(&there);
         }
-        let session = connect::connect(found, &request, &self.installation, &self.tell).await?;
+        let session =
+            connect::connect(found, &request, Claimant::new(&self.installation), &self.tell).await?;
         tracing::info!(session = %session.facts.id, service = %session.facts.service, "connected");
-        Ok(self.registry.add(session))
+        let session = self.registry.add(session);
+        let (registry, turn) = (self.registry.clone(), self.turn.clone());
+        Reattaching { registry, turn, installation: self.installation.clone() }.watch_over(&session);
+        Ok(session)
     }
 }
 

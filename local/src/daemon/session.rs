@@ -35,6 +35,8 @@ pub(crate) struct Facts {
     pub(crate) key: Arc<[u8]>,
     pub(crate) routes: Vec<PortRoute>,
     pub(crate) since_ms: u64,
+    /// What was asked for.
+    pub(crate) request: v1::ConnectRequest,
 }
 
 /// One agent's pod, and the tunnel to it.
@@ -56,6 +58,8 @@ pub(crate) struct Live {
     /// It does no more: who changed it, what to do.
     pub(crate) reset: Option<String>,
     pub(crate) disconnecting: bool,
+    /// How often the Service was seen with ports that the stand-in does not know.
+    pub(crate) other_ports: u64,
     /// The cluster cannot be watched.
     pub(crate) blind: Option<String>,
 }
@@ -102,6 +106,20 @@ impl Session {
     pub(crate) async fn until(&self, mut reached: impl FnMut(&Live) -> bool) {
         // The sender lives as long as this session.
         let _ = self.live_rx.clone().wait_for(|live| reached(live)).await;
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Live> {
+        self.live_rx.clone()
+    }
+
+    /// Notes that there is no stand-in for the Service's new ports, and why.
+    pub(crate) fn cannot_attach_anew(&self, why: &str) {
+        let name = &self.facts.service;
+        let text = format!(
+            "the ports of Service {name} were changed: all requests go to the origin; it could not be taken over anew: {why}; \
+             `bridge connect {name}` tries again, `bridge disconnect {name}` ends this session"
+        );
+        self.live_tx.send_modify(|live| live.reset = Some(text));
     }
 
     pub(crate) fn live(&self) -> Live {
@@ -209,6 +227,7 @@ impl Supervisor {
                         self.note(&standing);
                         if standing == Standing::OtherPorts {
                             self.lead_back().await;
+                            self.live.send_modify(|live| live.other_ports += u64::from(live.was_in_place));
                         }
                     }
                     Err(error) => self.blind(error.to_string(), &mut pause).await,
@@ -269,8 +288,11 @@ impl Supervisor {
         let reset = reset_text(standing, &self.facts.service);
         self.live.send_if_modified(|live| {
             live.was_in_place |= *standing == Standing::InPlace;
+            // While it is taken over anew, by another stand-in, that is what there is to say.
+            let moving = live.other_ports > 0 && matches!(standing, Standing::OtherPorts | Standing::Removed);
+            let known = live.reset.is_some() && moving;
             // A session begins before its Service is switched, and ends after it is given back.
-            if !live.was_in_place || live.disconnecting || live.reset == reset {
+            if !live.was_in_place || live.disconnecting || live.reset == reset || known {
                 return false;
             }
             if let Some(reset) = &reset {
@@ -294,7 +316,7 @@ fn reset_text(standing: &Standing, name: &str) -> Option<String> {
             Some(format!("{by} has set the selector of Service {name}: {to_origin}; {again}"))
         }
         Standing::OtherPorts => {
-            Some(format!("the ports of Service {name} were changed: {to_origin}; {again}"))
+            Some(format!("the ports of Service {name} were changed: {to_origin} until it is taken over anew"))
         }
         Standing::Removed => {
             Some(format!("the stand-in of Service {name} was removed: {to_origin}; {again}"))

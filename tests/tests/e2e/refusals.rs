@@ -14,6 +14,7 @@ fn what_cannot_be_connected_is_refused_with_a_reason_and_nothing_changes() {
     what_is_no_target_is_refused(&world, &alice);
     a_policy_for_the_origin_s_labels_is_named(&world, &alice);
     what_the_quota_refuses_half_way_is_undone(&world, &alice);
+    what_a_policy_of_the_cluster_refuses_half_way_is_undone(&world, &alice);
     missing_rights_are_named(&world);
     the_api_server_is_named(&world, &alice);
 }
@@ -72,6 +73,21 @@ fn what_the_quota_refuses_half_way_is_undone(world: &World, alice: &Laptop) {
     println!("refused by the quota after {:.1?}", refused.took);
     world.is_again(&before, Duration::from_secs(10));
     let _ = world.kubectl(&["delete", "resourcequota", "tight"]).succeeds();
+}
+
+/// Pod Security admits the stand-in's pods wherever it has admitted the origin's: they ask for nothing that `restricted`
+/// refuses. A policy of the cluster's admins may want more; that the origin's pods are older than it is common.
+fn what_a_policy_of_the_cluster_refuses_half_way_is_undone(world: &World, alice: &Laptop) {
+    let policy =
+        world.refuses_pods("has(c.resources.limits) && 'cpu' in c.resources.limits", "name a CPU limit");
+    let before = world.objects();
+    let refused = alice.bridge(&["connect", "orders"]);
+    refused.fails(7, "name a CPU limit");
+    println!("refused by a policy after {:.1?}", refused.took);
+    world.is_again(&before, Duration::from_secs(10));
+    drop(policy);
+    let session = alice.session();
+    assert!(session.is_null(), "expected no session: {session}");
 }
 
 /// Without the right to make the Deployment, what was made before is taken away again.

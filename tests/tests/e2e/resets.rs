@@ -1,6 +1,6 @@
 //! Somebody else writes the Service, or rolls the origin out, while it is connected.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bridge_tests::objects::But;
 use bridge_tests::place::kubectl_with;
@@ -16,6 +16,7 @@ fn who_resets_or_rolls_out_what_is_connected_fails_no_request() {
     applying_the_original_manifest_gives_the_traffic_to_the_origin(&world, &alice, &orders);
     others.goes_on(20);
     others.has_lost_nothing();
+    a_port_that_is_added_is_followed(&world, &alice, &orders);
     rolling_the_origin_out_keeps_it_routed(&world, &alice, &orders);
 }
 
@@ -86,6 +87,47 @@ fn the_origin_has_it_all(world: &World, alice: &Laptop) -> String {
         answerer.starts_with("orders-").then_some(()).ok_or(answerer)
     });
     detail
+}
+
+fn a_port_that_is_added_is_followed(world: &World, alice: &Laptop, orders: &Local) {
+    // Given orders connected, and callers through the agents.
+    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+    let stand_in = alice.session()["standIn"].clone();
+    let others = world.others_by("ports", &["new", "keepalive", "ws"]);
+
+    // When its Service gets another port.
+    let begun = Instant::now();
+    let more = r#"[{"op": "add", "path": "/spec/ports/-", "value": {"name": "more", "port": 81, "targetPort": "http"}}]"#;
+    let _ = world.kubectl(&["patch", "service", "orders", "--type=json", "-p", more]).succeeds();
+
+    // Then it is attached anew, with no further command, by a stand-in that has that port …
+    eventually("the session is routing by another stand-in", Duration::from_secs(20), || {
+        let session = alice.session();
+        let moved = session["state"] == "routing" && session["standIn"] != stand_in;
+        moved.then_some(()).ok_or_else(|| session.to_string())
+    });
+    println!("routing again {:.1?} after a port was added", begun.elapsed());
+    assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "what was routed is routed again");
+    let by_other_port = world.client(&["http", "http://orders:81/whoami"]).succeeds().stdout;
+    assert!(by_other_port.starts_with("orders orders-"), "the new port is the pods': {by_other_port}");
+    // … and nobody has lost a request.
+    others.goes_on(20);
+    others.has_lost_nothing();
+
+    // When what was routed is there no more, status says so, and all is the origin's.
+    let other = r#"[{"op": "replace", "path": "/spec/ports/0", "value": {"name": "web", "port": 82, "targetPort": "http"}}]"#;
+    let _ = world.kubectl(&["patch", "service", "orders", "--type=json", "-p", other]).succeeds();
+    eventually("status says that the port is gone", Duration::from_secs(10), || {
+        let session = alice.session();
+        let told = session["detail"].as_str().is_some_and(|detail| detail.contains("\"http\""));
+        (session["state"] == "reset" && told).then_some(()).ok_or_else(|| session.to_string())
+    });
+    let hers = ["http", "http://orders:82/whoami", "--header", "x-bridge=alice"];
+    let answer = world.client(&hers).succeeds().stdout;
+    assert!(answer.starts_with("orders orders-"), "expected a pod to answer: {answer}");
+    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
+    let original = r#"[{"op": "replace", "path": "/spec/ports", "value": [{"name": "http", "port": 80, "targetPort": "http"}]}]"#;
+    let _ = world.kubectl(&["patch", "service", "orders", "--type=json", "-p", original]).succeeds();
 }
 
 fn rolling_the_origin_out_keeps_it_routed(world: &World, alice: &Laptop, orders: &Local) {

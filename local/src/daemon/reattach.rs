@@ -1,0 +1,92 @@
+//! A session whose Service has got other ports moves to a stand-in that knows them, by itself. Until then all requests go
+//! to the origin: the session's supervisor has led them back at once.
+
+use std::sync::{Arc, Weak};
+
+use bridge_cluster::detach;
+use bridge_proto::v1;
+use tokio::sync::{Mutex, mpsc, watch};
+
+use super::connect::{self, Claimant, Teller};
+use super::failure::Failure;
+use super::registry::Registry;
+use super::session::{Live, Session};
+
+/// What attaching anew needs of the daemon.
+#[derive(Clone)]
+pub(crate) struct Reattaching {
+    pub(crate) registry: Registry,
+    pub(crate) installation: String,
+    pub(crate) turn: Arc<Mutex<()>>,
+}
+
+impl Reattaching {
+    /// Watches over a session until it has ended or another has taken its place.
+    pub(crate) fn watch_over(&self, session: &Arc<Session>) {
+        let (reattaching, live) = (self.clone(), session.watch());
+        // The session itself is not kept alive by this: it ends with its last user.
+        let session = Arc::downgrade(session);
+        tokio::spawn(async move { reattaching.whenever_ports_change(session, live).await });
+    }
+
+    async fn whenever_ports_change(self, session: Weak<Session>, mut live: watch::Receiver<Live>) {
+        let mut answered = 0;
+        // An error means that the session has ended.
+        while let Ok(changes) = live.wait_for(|live| live.other_ports > answered).await.map(|l| l.other_ports)
+        {
+            answered = changes;
+            let Some(session) = session.upgrade() else { return };
+            let _turn = self.turn.lock().await;
+            if !self.registry.has(&session) {
+                return;
+            }
+            match self.attach_anew(&session).await {
+                Ok(anew) => {
+                    tracing::info!(session = %anew.facts.id, service = %anew.facts.service, "attached anew");
+                    let anew = self.registry.replace(&session, anew);
+                    self.watch_over(&anew);
+                    return;
+                }
+                Err(failure) => {
+                    tracing::warn!(session = %session.facts.id, %failure, "cannot attach anew");
+                    session.cannot_attach_anew(&failure.to_string());
+                }
+            }
+        }
+    }
+
+    /// The same routes, at a stand-in for the Service as it is now.
+    async fn attach_anew(&self, session: &Session) -> Result<Session, Failure> {
+        let facts = &session.facts;
+        detach::lead_back(&facts.cluster, &facts.service, &facts.stand_in).await?;
+        let found = connect::find(facts.cluster.clone(), &facts.service).await?;
+        // It takes over the claim of the old one, which may still be ending at agents that both have.
+        let claimant = Claimant::since(&self.installation, facts.since_ms);
+        // Nobody waits at a terminal; the log has what would have been shown there.
+        let (events_tx, events_rx) = mpsc::channel(8);
+        let telling = tokio::spawn(log(facts.service.clone(), events_rx));
+        let anew = connect::connect(found, &same_ports(session), claimant, &Teller::new(events_tx)).await;
+        telling.abort();
+        anew
+    }
+}
+
+/// What was asked for, with the ports by what they are called: one that was the only one may have got company.
+fn same_ports(session: &Session) -> v1::ConnectRequest {
+    let ports = session
+        .facts
+        .routes
+        .iter()
+        .map(|port| v1::PortMapping { local: port.route.local_port, remote: port.name.clone() });
+    v1::ConnectRequest { ports: ports.collect(), ..session.facts.request.clone() }
+}
+
+async fn log(service: String, mut events_rx: mpsc::Receiver<v1::ConnectEvent>) {
+    while let Some(event) = events_rx.recv().await {
+        match event.kind {
+            Some(v1::connect_event::Kind::Step(text)) => tracing::info!(%service, "attaching anew: {text}"),
+            Some(v1::connect_event::Kind::Warning(text)) => tracing::warn!(%service, "{text}"),
+            _ => {}
+        }
+    }
+}
