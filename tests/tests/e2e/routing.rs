@@ -43,13 +43,17 @@ fn the_developer_s_requests_reach_the_laptop_and_all_others_the_pods() {
     the_header_is_handed_on_by_web(&world, &orders.name);
 
     // gRPC and TCP are the pods' as long as nobody has connected them …
-    grpc_and_tcp_are_answered_by_the_pods(&world);
-    // … and while somebody has: what is not HTTP/1 is passed on as it is.
+    grpc_is_answered_by(&world, "x-bridge=alice", "prices-");
+    tcp_is_answered_by_the_pods(&world);
+    // … and once somebody has, calls go where their metadata says, and what is neither is passed on as it is.
     let prices = alice.runs("prices");
     let stock = alice.runs("stock");
     let _ = alice.bridge(&["connect", "prices", "--port", &prices.port.to_string()]).succeeds();
     let _ = alice.bridge(&["connect", "stock", "--port", &stock.port.to_string()]).succeeds();
-    grpc_and_tcp_are_answered_by_the_pods(&world);
+    grpc_is_answered_by(&world, "x-bridge=alice", &prices.name);
+    grpc_is_answered_by(&world, "baggage=bridge=alice", &prices.name);
+    grpc_is_answered_by(&world, "x-bridge=bob", "prices-");
+    tcp_is_answered_by_the_pods(&world);
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "three sessions at a time");
 
     // With everything, the connections to stock are Alice's, too.
@@ -103,16 +107,22 @@ fn the_header_is_handed_on_by_web(world: &World, laptop: &str) {
     assert!(asked("x-bridge=bob").starts_with("orders-"));
 }
 
-fn grpc_and_tcp_are_answered_by_the_pods(world: &World) {
+/// All four kinds of call.
+fn grpc_is_answered_by(world: &World, header: &str, answerer: &str) {
     for (kind, messages) in [("get", 1), ("watch", 3), ("sum", 1), ("chat", 2)] {
-        let args =
-            ["grpc", "prices:50051", kind, "coffee", "tea", "--count", "3", "--header", "x-bridge=alice"];
+        let args = ["grpc", "prices:50051", kind, "coffee", "tea", "--count", "3", "--header", header];
         let said = world.client(&args).succeeds().stdout;
-        let by_pod = |line: &&str| line.contains("\"answered_by\":\"prices-");
-        let answers = said.lines().filter(by_pod).count();
-        assert_eq!(answers, messages, "expected {messages} answers of the pod to {kind}:\n{said}");
+        let theirs = |line: &&str| line.contains(&format!("\"answered_by\":\"{answerer}"));
+        let answers = said.lines().filter(theirs).count();
+        assert_eq!(
+            answers, messages,
+            "expected {messages} answers of {answerer} to {kind} ({header}):\n{said}"
+        );
         assert!(said.lines().any(|line| line.starts_with("{\"trailer\":")), "expected a trailer:\n{said}");
     }
+}
+
+fn tcp_is_answered_by_the_pods(world: &World) {
     let count = world.client(&["stock", "stock:7070", "COUNT", "coffee"]).succeeds().stdout;
     assert!(count.contains(" stock-"), "expected a pod to count: {count}");
 }
