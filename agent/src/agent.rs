@@ -18,7 +18,7 @@ use crate::readiness::{self, Ready};
 use crate::requests::Requests;
 use crate::routes::Table;
 use crate::sessions::Registry;
-use crate::{control, http2, limits, listen};
+use crate::{control, http2, limits, listen, metrics};
 
 /// Arrivals that one who listens may lag behind.
 const ARRIVALS: usize = 1024;
@@ -30,6 +30,8 @@ pub struct Config {
     /// Port for daemons, on loopback.
     pub control: u16,
     pub readiness: u16,
+    /// Port for Prometheus, on loopback; without one, none.
+    pub metrics: Option<u16>,
     /// Read whenever a daemon shows a key.
     pub key_file: PathBuf,
     /// The pod's name.
@@ -58,6 +60,8 @@ pub struct Agent {
     pub ports: Vec<u16>,
     pub control: u16,
     pub readiness: u16,
+    /// 0: none.
+    pub metrics: u16,
     shared: Arc<Shared>,
     /// What `Shared::room` was at first.
     capacity: usize,
@@ -83,6 +87,10 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     /// Connections that a panic ended.
     pub(crate) defects: AtomicU64,
+    /// Connections that callers made,
+    pub(crate) accepted: AtomicU64,
+    /// and those of them that are over.
+    pub(crate) ended: AtomicU64,
     ports: Vec<Forward>,
 }
 
@@ -113,6 +121,7 @@ impl Agent {
         }
         let for_daemons = listening(config.control, listen::on_loopback)?;
         let for_kubelet = listening(config.readiness, listen::on_stdin_or_all_addresses)?;
+        let for_prometheus = config.metrics.map(|port| listening(port, listen::on_loopback)).transpose()?;
         let ports: Vec<u16> = forward.iter().map(|port| port.listen).collect();
         let origins = forward.iter().map(|port| port.origin).collect();
         // Each listener holds a place while it waits.
@@ -121,13 +130,15 @@ impl Agent {
             name: config.name,
             key_file: config.key_file,
             registry: Registry::new(ports.clone()),
-            requests: Arc::default(),
+            requests: Arc::new(Requests::new(ports.clone())),
             http2: Arc::default(),
             arrivals: broadcast::Sender::new(ARRIVALS),
             drain: Drain::new(),
             room: Arc::new(Semaphore::new(capacity)),
             tasks: TaskTracker::new(),
             defects: AtomicU64::new(0),
+            accepted: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
             ports: forward,
         });
         let stop = CancellationToken::new();
@@ -139,10 +150,14 @@ impl Agent {
         }
         let mut others = JoinSet::new();
         others.spawn(control::run(for_daemons, shared.clone()));
+        let metrics = for_prometheus.as_ref().map_or(0, bound_port);
+        if let Some(listener) = for_prometheus {
+            others.spawn(metrics::run(listener, shared.clone()));
+        }
         others.spawn(readiness::run(for_kubelet, ready.clone()));
         others.spawn(readiness::find_origin(origins, ready));
-        tracing::info!(?ports, control, readiness, capacity, "listening");
-        Ok(Self { ports, control, readiness, shared, capacity, stop, accepting, others })
+        tracing::info!(?ports, control, readiness, metrics, capacity, "listening");
+        Ok(Self { ports, control, readiness, metrics, shared, capacity, stop, accepting, others })
     }
 
     /// Takes nothing new to a laptop, accepts until nobody comes any more, and returns when the last connection has

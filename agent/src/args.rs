@@ -20,6 +20,9 @@ pub struct Args {
     /// Port that tells whether this agent is ready
     #[arg(long, value_name = "PORT")]
     pub readiness: u16,
+    /// Port for Prometheus, on loopback only
+    #[arg(long, value_name = "PORT")]
+    pub metrics: Option<u16>,
     /// File with the key that daemons must know; it may appear later
     #[arg(long, value_name = "PATH")]
     pub key_file: PathBuf,
@@ -50,6 +53,7 @@ impl Args {
     pub fn into_config(self) -> Result<Config, PortGivenTwice> {
         let mut ports: Vec<u16> = self.forward.iter().map(|forward| forward.listen).collect();
         ports.extend([self.control, self.readiness]);
+        ports.extend(self.metrics);
         ports.sort_unstable();
         if let Some(pair) = ports.windows(2).find(|pair| pair[0] == pair[1] && pair[0] != 0) {
             return Err(PortGivenTwice(pair[0]));
@@ -58,6 +62,7 @@ impl Args {
             forward: self.forward,
             control: self.control,
             readiness: self.readiness,
+            metrics: self.metrics,
             key_file: self.key_file,
             name: self.name,
         })

@@ -1,6 +1,7 @@
 //! Inbound streams: from a caller's connection here to a port of a laptop.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bridge_proto::tunnel::{Refused, TunnelStream};
@@ -19,6 +20,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub(crate) async fn open(route: &Entry, target_port: u16, peer: SocketAddr) -> Option<TunnelStream> {
     let session = &route.session;
     let parked = session.take_parked().await?;
+    session.streams.fetch_add(1, Ordering::Relaxed);
     let open = Open {
         session: session.id.clone(),
         target_port: target_port.into(),

@@ -5,12 +5,13 @@
 //! `routes` decides which.
 //! `requests` keeps what went where, and why.
 //! `control` is the gRPC service that daemons use, `sessions` what they hold here, `inbound` the streams to them.
-//! `drain` is the way out, `readiness` what the kubelet asks. Nothing here knows Kubernetes.
+//! `drain` is the way out, `readiness` what the kubelet asks, `metrics` what Prometheus does. Nothing here knows Kubernetes.
 
 pub mod args;
 pub mod log;
 
 mod agent;
+mod asked;
 mod connection;
 mod control;
 mod drain;
@@ -19,6 +20,7 @@ mod http2;
 mod inbound;
 mod limits;
 mod listen;
+mod metrics;
 mod readiness;
 mod requests;
 mod routes;

@@ -114,6 +114,7 @@ fn arrived(shared: &Arc<Shared>, port: usize, peer: SocketAddr, stream: TcpStrea
         tracing::debug!(%error, "a connection that ended at once");
     }
     shared.drain.arrived();
+    shared.accepted.fetch_add(1, Ordering::Relaxed);
     if shared.arrivals.receiver_count() > 0 {
         let arrival = Arrival { peer: peer.to_string(), target_port: shared.port(port).into() };
         // Nobody listens any more: nothing to tell.
@@ -139,6 +140,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 fn note_end(shared: &Shared, ended: &Result<(), JoinError>) {
+    shared.ended.fetch_add(1, Ordering::Relaxed);
     if let Err(error) = ended
         && error.is_panic()
     {

@@ -3,23 +3,18 @@
 //! Latched, so that a hiccup of the origin does not make all agents unready at once. Whoever asks a moment too early
 //! waits for the answer: the kubelet asks only once a second.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+
+use crate::asked::{self, Answer};
 
 /// How often the origin is tried until it is reached.
 const RETRY: Duration = Duration::from_millis(200);
 const DIAL: Duration = Duration::from_secs(1);
-const ASK: Duration = Duration::from_secs(2);
-/// Askers at a time.
-const MAX_ASKERS: usize = 64;
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the answer "not ready" is put off; the kubelet waits for 1 s.
 const MOMENT: Duration = Duration::from_millis(800);
@@ -60,36 +55,15 @@ pub(crate) async fn find_origin(origins: Vec<SocketAddr>, ready: Ready) {
 
 /// Answers whoever asks.
 pub(crate) async fn run(listener: TcpListener, ready: Ready) {
-    let mut askers = JoinSet::new();
-    loop {
-        tokio::select! {
-            Some(_) = askers.join_next() => {}
-            accepted = listener.accept(), if askers.len() < MAX_ASKERS => match accepted {
-                Ok((stream, _)) => {
-                    let ready = ready.clone();
-                    askers.spawn(tokio::time::timeout(ASK, async move { answer(stream, &ready).await }));
-                }
-                Err(_) => tokio::time::sleep(PAUSE).await,
-            },
-        }
-    }
+    asked::run(listener, || answer(ready.clone())).await;
 }
 
-async fn answer(mut stream: TcpStream, ready: &Ready) -> io::Result<()> {
-    let mut head = Vec::new();
-    while memchr::memmem::find(&head, b"\r\n\r\n").is_none() && head.len() < 8192 {
-        if stream.read_buf(&mut head).await? == 0 {
-            return Ok(());
+async fn answer(ready: Ready) -> Answer {
+    match ready.is_ready().await {
+        true => Answer { status: "200 OK", words: "ready\n".to_owned() },
+        false => {
+            let words = "the origin has not been reached yet\n".to_owned();
+            Answer { status: "503 Service Unavailable", words }
         }
     }
-    let (status, words) = match ready.is_ready().await {
-        true => ("200 OK", "ready\n"),
-        false => ("503 Service Unavailable", "the origin has not been reached yet\n"),
-    };
-    let length = words.len();
-    let answer = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{words}"
-    );
-    stream.write_all(answer.as_bytes()).await?;
-    stream.shutdown().await
 }

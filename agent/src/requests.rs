@@ -1,15 +1,29 @@
 //! What went where, and why: each request that the agent sees, from its head to the end of its answer.
 //!
 //! A connection begins a `Record` when it has decided on a request, tells it what becomes of it, and drops it at the
-//! request's end. What is not routed request by request is recorded once, when that is clear.
+//! request's end. What is not routed request by request is recorded once, when that is clear. All are counted
+//! (`tally`); the last are kept for whoever asks (`kept`), as many a second as costs nothing.
+
+mod kept;
+mod tally;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::time::Instant;
+use bridge_proto::v1::{Reason, SeenRequest};
 
+pub(crate) use self::kept::Followed;
+use self::kept::{Kept, Weight};
+pub(crate) use self::tally::Tally;
 use crate::routes::head::RequestHead;
 use crate::routes::{Decision, Entry};
+use crate::sessions::Session;
+
+/// Bytes of a path, of a method and of a rule that are kept.
+const MAX_TEXT: usize = 256;
+/// Bytes of a value that are shown.
+const MAX_SAW: usize = 64;
 
 /// The version of HTTP that a request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,73 +60,155 @@ impl Opaque {
         // A TLS connection begins with a record of type handshake (RFC 8446 section 5.1).
         if bytes.first() == Some(&22) { Opaque::Tls } else { Opaque::NotHttp }
     }
-}
 
-/// Which side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Destination {
-    Laptop,
-    Origin,
+    fn reason(self) -> Reason {
+        match self {
+            Opaque::Tls => Reason::Tls,
+            Opaque::ServerSpokeFirst => Reason::ServerSpokeFirst,
+            Opaque::NotHttp => Reason::NotHttp,
+            Opaque::Ambiguous => Reason::Ambiguous,
+        }
+    }
 }
 
 /// All requests of an agent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Requests {
-    to_laptop: AtomicU64,
-    to_origin: AtomicU64,
-    opaque: AtomicU64,
+    /// By their index.
+    ports: Vec<u16>,
+    to_laptops: Tally,
+    to_origin: Tally,
+    /// By `Reason`.
+    reasons: [AtomicU64; REASONS],
+    kept: Kept,
 }
+
+/// One more than the last of `Reason`.
+const REASONS: usize = 11;
 
 /// One request under way. Its end is when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Record {
     requests: Arc<Requests>,
     begun: Instant,
-    destination: Destination,
+    /// Whose laptop it is with; `None`: it is with the origin.
+    laptop: Option<Arc<Session>>,
+    reason: Reason,
     /// 0: none yet.
     status: u16,
     ended: bool,
+    /// What is kept of it, if it is.
+    seen: Option<Box<SeenRequest>>,
 }
 
 impl Requests {
+    /// `ports` are those that the agent listens on.
+    pub(crate) fn new(ports: Vec<u16>) -> Self {
+        Self {
+            ports,
+            to_laptops: Tally::default(),
+            to_origin: Tally::default(),
+            reasons: Default::default(),
+            kept: Kept::new(),
+        }
+    }
+
     /// A request has come to the port with this index, and it is decided where it goes.
     pub(crate) fn begin(
         self: &Arc<Self>,
-        _port: usize,
-        _protocol: Protocol,
+        port: usize,
+        protocol: Protocol,
         head: &impl RequestHead,
         decision: &Decision<'_>,
     ) -> Record {
-        let destination = match decision {
-            Decision::Laptop(route, rule) => {
-                tracing::trace!(
-                    method = head.method(),
-                    path = head.path(),
-                    route.session.user,
-                    rule,
-                    "matched"
-                );
-                Destination::Laptop
-            }
-            Decision::Origin(miss) => {
-                tracing::trace!(method = head.method(), path = head.path(), ?miss, "not matched");
-                Destination::Origin
-            }
+        let begun = Instant::now();
+        let (laptop, reason, weight) = match decision {
+            Decision::Laptop(route, _) => (Some(route.session.clone()), Reason::Matched, Weight::Near),
+            Decision::Origin(None) => (None, Reason::NoRoute, Weight::Plain),
+            Decision::Origin(Some(miss)) if miss.is_near() => (None, Reason::Differs, Weight::Near),
+            Decision::Origin(Some(_)) => (None, Reason::Absent, Weight::Plain),
         };
-        Record { requests: self.clone(), begun: Instant::now(), destination, status: 0, ended: false }
+        let seen = self.kept.has_room(weight, begun).then(|| {
+            let (user, about, saw) = words(decision);
+            Box::new(SeenRequest {
+                begun_us: now_us(),
+                target_port: self.port(port),
+                protocol: protocol.to_string(),
+                method: cut(head.method(), MAX_TEXT),
+                path: cut(head.path(), MAX_TEXT),
+                user,
+                about: cut(&about, MAX_TEXT),
+                saw,
+                ..SeenRequest::default()
+            })
+        });
+        Record { requests: self.clone(), begun, laptop, reason, status: 0, ended: false, seen }
     }
 
     /// A connection to the port with this index is relayed unread from here on: to the origin, or to the laptop that
     /// takes everything.
-    pub(crate) fn opaque(&self, _port: usize, _why: Opaque, _laptop: Option<&Entry>) {
-        self.opaque.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn opaque(&self, port: usize, why: Opaque, laptop: Option<&Entry>) {
+        let reason = why.reason();
+        self.count(reason);
+        if self.kept.has_room(Weight::Plain, Instant::now()) {
+            let begun_us = now_us();
+            let seen = SeenRequest {
+                begun_us,
+                target_port: self.port(port),
+                to_laptop: laptop.is_some(),
+                user: laptop.map(|route| route.session.user.clone()).unwrap_or_default(),
+                reason: reason.into(),
+                ..SeenRequest::default()
+            };
+            self.kept.keep(Weight::Plain, seen, begun_us);
+        }
+    }
+
+    /// Follows what is seen from here on, after what is kept of those that ended after this time (in us since the epoch).
+    pub(crate) fn follow(self: &Arc<Self>, after_us: u64) -> Followed {
+        Followed::new(self.clone(), after_us)
+    }
+
+    pub(crate) fn to_origin(&self) -> &Tally {
+        &self.to_origin
+    }
+
+    pub(crate) fn to_laptops(&self) -> &Tally {
+        &self.to_laptops
+    }
+
+    /// Connections that were relayed unread.
+    pub(crate) fn opaque_so_far(&self) -> u64 {
+        [Reason::Tls, Reason::ServerSpokeFirst, Reason::NotHttp, Reason::Ambiguous]
+            .into_iter()
+            .map(|reason| self.counted(reason))
+            .sum()
+    }
+
+    fn count(&self, reason: Reason) {
+        if let Some(counter) = self.reasons.get(reason as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many requests and connections there were for this reason.
+    pub(crate) fn counted(&self, reason: Reason) -> u64 {
+        self.reasons.get(reason as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))
+    }
+
+    fn port(&self, index: usize) -> u32 {
+        self.ports.get(index).copied().unwrap_or_default().into()
     }
 }
 
 impl Record {
     /// It goes to the origin after all.
-    pub(crate) fn fell_back(&mut self, _why: FellBack) {
-        self.destination = Destination::Origin;
+    pub(crate) fn fell_back(&mut self, why: FellBack) {
+        self.laptop = None;
+        self.reason = match why {
+            FellBack::LaptopAway => Reason::LaptopAway,
+            FellBack::NothingListens => Reason::NothingListens,
+        };
     }
 
     /// The status of the final answer.
@@ -120,17 +216,40 @@ impl Record {
         self.status = status;
     }
 
+    /// The status of gRPC, which comes after the answer.
+    #[allow(dead_code, reason = "HTTP/2 is still opaque")]
+    pub(crate) fn grpc_status(&mut self, status: u32) {
+        if let Some(seen) = &mut self.seen {
+            seen.grpc_status = Some(status);
+        }
+    }
+
     /// It has ended, though what carries it goes on (as a WebSocket, for example).
     pub(crate) fn end(&mut self) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        let counter = match self.destination {
-            Destination::Laptop => &self.requests.to_laptop,
-            Destination::Origin => &self.requests.to_origin,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        tracing::trace!(status = self.status, took = ?self.begun.elapsed(), "a request has ended");
+        let took = self.begun.elapsed();
+        self.requests.count(self.reason);
+        match &self.laptop {
+            Some(session) => {
+                session.tally.add(self.status, took);
+                self.requests.to_laptops.add(self.status, took);
+            }
+            None => self.requests.to_origin.add(self.status, took),
+        }
+        if let Some(mut seen) = self.seen.take() {
+            seen.took_us = micros(took);
+            seen.status = self.status.into();
+            seen.to_laptop = self.laptop.is_some();
+            seen.reason = self.reason.into();
+            let weight = match self.reason {
+                Reason::NoRoute | Reason::Absent => Weight::Plain,
+                _ => Weight::Near,
+            };
+            let ended_us = seen.begun_us + seen.took_us;
+            self.requests.kept.keep(weight, *seen, ended_us);
+        }
     }
 }
 
@@ -139,3 +258,71 @@ impl Drop for Record {
         self.end();
     }
 }
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Protocol::Http1 => "HTTP/1",
+            Protocol::Http2 => "HTTP/2",
+        })
+    }
+}
+
+/// Whose route it is, what the reason is about, and what was seen.
+fn words(decision: &Decision<'_>) -> (String, String, String) {
+    match decision {
+        Decision::Laptop(route, rule) => {
+            (route.session.user.clone(), route.matching.rule(*rule), String::new())
+        }
+        Decision::Origin(None) => Default::default(),
+        Decision::Origin(Some(miss)) => {
+            let subject = miss.condition.subject();
+            // The path and the method are shown anyway.
+            let shown = miss.saw.filter(|_| miss.condition.is_of_headers() && !may_be_secret(&subject));
+            (String::new(), subject, shown.map(shortened).unwrap_or_default())
+        }
+    }
+}
+
+/// Headers by whose values somebody could pass for somebody else. Routes may name them; nobody is shown others' values.
+fn may_be_secret(name: &str) -> bool {
+    const PARTS: [&str; 12] = [
+        "auth",
+        "cookie",
+        "token",
+        "secret",
+        "passw",
+        "key",
+        "credential",
+        "session",
+        "jwt",
+        "signature",
+        "cert",
+        "bearer",
+    ];
+    PARTS.iter().any(|part| name.contains(part))
+}
+
+fn shortened(value: &[u8]) -> String {
+    let mut text = String::from_utf8_lossy(&value[..value.len().min(MAX_SAW)]).into_owned();
+    if value.len() > MAX_SAW {
+        text.push('\u{2026}');
+    }
+    text
+}
+
+fn cut(text: &str, most: usize) -> String {
+    text[..text.floor_char_boundary(most)].to_owned()
+}
+
+fn now_us() -> u64 {
+    // A clock before 1970 is nothing to break for.
+    micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

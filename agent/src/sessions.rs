@@ -1,6 +1,7 @@
 //! The sessions that daemons hold here: their tokens, their parked calls, and their routes.
 
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
@@ -11,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
+use crate::requests::Tally;
 use crate::routes::{self, Entry, Refusal, Table};
 
 /// Parked calls of one session.
@@ -29,6 +31,10 @@ pub(crate) struct Session {
     /// Its end: the streams under way are reset.
     pub(crate) ended: CancellationToken,
     pub(crate) budget: Budget,
+    /// The requests that went to its laptop.
+    pub(crate) tally: Tally,
+    /// Streams that were opened to any session of this agent.
+    pub(crate) streams: Arc<AtomicU64>,
     parked: Mutex<VecDeque<Parked>>,
     /// A permit for each parked call; closed at the end.
     available: Semaphore,
@@ -55,6 +61,8 @@ impl Session {
             token,
             ended: CancellationToken::new(),
             budget: Budget::new(TUNNEL_BUDGET),
+            tally: Tally::default(),
+            streams: Arc::default(),
             parked: Mutex::default(),
             available: Semaphore::new(0),
         }
@@ -108,6 +116,8 @@ pub(crate) enum NotOpened {
 pub(crate) struct Registry {
     ports: Vec<u16>,
     table: ArcSwap<Table>,
+    /// Streams that were opened to laptops.
+    pub(crate) streams: Arc<AtomicU64>,
     inner: Mutex<Inner>,
 }
 
@@ -128,7 +138,7 @@ impl Registry {
     /// `ports` are those that the agent listens on.
     pub(crate) fn new(ports: Vec<u16>) -> Self {
         let table = ArcSwap::from_pointee(Table::new(ports.len(), std::iter::empty()));
-        Self { ports, table, inner: Mutex::default() }
+        Self { ports, table, streams: Arc::default(), inner: Mutex::default() }
     }
 
     /// The routes in force now.
@@ -137,7 +147,7 @@ impl Registry {
     }
 
     /// Takes a session in. Its control call is to follow.
-    pub(crate) fn open(&self, session: Session) -> Result<Arc<Session>, NotOpened> {
+    pub(crate) fn open(&self, mut session: Session) -> Result<Arc<Session>, NotOpened> {
         let mut inner = lock(&self.inner);
         if inner.stopping {
             return Err(NotOpened::Stopping);
@@ -145,6 +155,7 @@ impl Registry {
         if inner.held.len() >= MAX_SESSIONS {
             return Err(NotOpened::TooMany);
         }
+        session.streams = self.streams.clone();
         let session = Arc::new(session);
         inner.held.push(Held { session: session.clone(), attended: false, routes: Vec::new() });
         Ok(session)
@@ -236,6 +247,11 @@ impl Registry {
         for held in held {
             held.session.end();
         }
+    }
+
+    /// Sessions that are held now.
+    pub(crate) fn sessions(&self) -> usize {
+        lock(&self.inner).held.len()
     }
 
     fn publish(&self, inner: &Inner) {

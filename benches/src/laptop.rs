@@ -46,6 +46,7 @@ impl Laptop {
             forward: vec![Forward { listen: 0, origin: to }],
             control: 0,
             readiness: 0,
+            metrics: None,
             key_file: key_file.path().to_owned(),
             name: "bench".to_owned(),
         })

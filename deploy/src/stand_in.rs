@@ -68,6 +68,8 @@ pub struct OwnPorts {
     pub control: u16,
     /// On the pod's address: `/ready`.
     pub readiness: u16,
+    /// On loopback: for Prometheus.
+    pub metrics: u16,
 }
 
 /// Ports that neither the Service leads to nor any container of the origin declares.
@@ -77,8 +79,12 @@ pub fn own_ports(pod_template: &Value, listen: &[ListenPort]) -> OwnPorts {
     let taken =
         |port: u16| declared.iter().any(|d| d.number == port) || listen.iter().any(|l| l.listen == port);
     let mut free = (FIRST_OWN_PORT..u16::MAX).filter(|port| !taken(*port));
-    let control = free.next().unwrap_or(FIRST_OWN_PORT);
-    OwnPorts { control, readiness: free.next().unwrap_or(FIRST_OWN_PORT + 1) }
+    let mut own = |otherwise: u16| free.next().unwrap_or(otherwise);
+    OwnPorts {
+        control: own(FIRST_OWN_PORT),
+        readiness: own(FIRST_OWN_PORT + 1),
+        metrics: own(FIRST_OWN_PORT + 2),
+    }
 }
 
 /// How many agents stand in for so many pods: one for one, else at least two, so that one may go.
@@ -332,6 +338,7 @@ fn agent_args(
     }
     args.extend(["--control".to_owned(), own.control.to_string()]);
     args.extend(["--readiness".to_owned(), own.readiness.to_string()]);
+    args.extend(["--metrics".to_owned(), own.metrics.to_string()]);
     args.extend(["--key-file".to_owned(), format!("{key_folder}/key")]);
     args.extend(["--name".to_owned(), format!("$({pod_name})")]);
     args

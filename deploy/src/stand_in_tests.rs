@@ -317,6 +317,8 @@ fn the_deployment() {
             - "7390"
             - --readiness
             - "7391"
+            - --metrics
+            - "7392"
             - --key-file
             - /bridge.dev/key/key
             - --name
@@ -468,8 +470,8 @@ fn our_names_and_folders_make_way() {
 fn our_ports_make_way() {
     let template = json!({"spec": {"containers": [{"name": "a", "ports": [{"containerPort": 7390}]}]}});
     let listen = [ListenPort { service_port: 80, name: None, listen: 7392 }];
-    assert_eq!(own_ports(&template, &listen), OwnPorts { control: 7391, readiness: 7393 });
-    assert_eq!(own_ports(&json!({}), &[]), OwnPorts { control: 7390, readiness: 7391 });
+    assert_eq!(own_ports(&template, &listen), OwnPorts { control: 7391, readiness: 7393, metrics: 7394 });
+    assert_eq!(own_ports(&json!({}), &[]), OwnPorts { control: 7390, readiness: 7391, metrics: 7392 });
 }
 
 #[test]

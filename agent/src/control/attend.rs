@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use bridge_proto::tunnel::alive::SAY_EVERY;
-use bridge_proto::v1::{Alive, Draining, FromAgent, FromDaemon, Routed, Routes, from_agent, from_daemon};
+use bridge_proto::v1::{
+    Alive, Counts, Draining, FromAgent, FromDaemon, Routed, Routes, from_agent, from_daemon,
+};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
@@ -37,6 +39,7 @@ pub(super) async fn attend(
     let mut alive = tokio::time::interval(SAY_EVERY);
     alive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut told_to_drain = false;
+    let mut told = Counts::default();
     loop {
         let say = tokio::select! {
             message = from_daemon.message() => match message {
@@ -46,7 +49,10 @@ pub(super) async fn attend(
                 },
                 Ok(None) | Err(_) => return,
             },
-            _ = alive.tick() => from_agent::Kind::Alive(Alive {}),
+            _ = alive.tick() => match news(shared, session, &mut told) {
+                Some(counts) => from_agent::Kind::Counts(counts),
+                None => from_agent::Kind::Alive(Alive {}),
+            },
             () = shared.drain.begun(), if !told_to_drain => {
                 told_to_drain = true;
                 from_agent::Kind::Draining(Draining {})
@@ -82,4 +88,17 @@ fn route(shared: &Shared, session: &Arc<Session>, routes: &Routes) -> Routed {
         }
     };
     Routed { revision: routes.revision, refused }
+}
+
+/// What was counted, unless the daemon has been told already.
+fn news(shared: &Shared, session: &Session, told: &mut Counts) -> Option<Counts> {
+    let counts = Counts {
+        laptop: Some(session.tally.to_message()),
+        origin: Some(shared.requests.to_origin().to_message()),
+        opaque: shared.requests.opaque_so_far(),
+    };
+    (*told != counts).then(|| {
+        told.clone_from(&counts);
+        counts
+    })
 }

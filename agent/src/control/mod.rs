@@ -17,6 +17,7 @@ use bridge_proto::tunnel::{
 use bridge_proto::v1::agent_server::{Agent, AgentServer};
 use bridge_proto::v1::{
     Arrival, ArrivalsRequest, Frame, FromAgent, FromDaemon, OpenReply, OpenRequest, ProbeReply, ProbeRequest,
+    RequestsRequest, RequestsSeen,
 };
 use futures::{Stream, StreamExt as _, stream};
 use tokio::net::TcpListener;
@@ -129,6 +130,22 @@ impl Agent for Service {
         });
         let ended = session.ended.clone().cancelled_owned();
         Ok(Response::new(arrivals.take_until(ended).boxed()))
+    }
+
+    type RequestsStream = Pin<Box<dyn Stream<Item = Result<RequestsSeen, Status>> + Send>>;
+
+    async fn requests(
+        &self,
+        request: Request<RequestsRequest>,
+    ) -> Result<Response<Self::RequestsStream>, Status> {
+        let session = self.session(&request)?;
+        let RequestsRequest { follow, after_us } = request.into_inner();
+        let seen = stream::unfold(self.shared.requests.follow(after_us), |mut followed| async {
+            Some((Ok(followed.next().await), followed))
+        });
+        let ended = session.ended.clone().cancelled_owned();
+        let at_most = if follow { usize::MAX } else { 1 };
+        Ok(Response::new(seen.take_until(ended).take(at_most).boxed()))
     }
 
     async fn probe(&self, request: Request<ProbeRequest>) -> Result<Response<ProbeReply>, Status> {

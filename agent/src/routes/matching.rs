@@ -99,7 +99,6 @@ impl Matching {
     }
 
     /// An alternative for people; empty if there is none with this index.
-    #[allow(dead_code, reason = "for `bridge requests`")]
     pub(crate) fn rule(&self, index: usize) -> String {
         match self {
             Matching::Everything => "everything".to_owned(),
@@ -223,8 +222,12 @@ impl Condition {
         if matches!(self, Condition::Path(_) | Condition::Method(_)) { 0 } else { 2 }
     }
 
+    /// Whether it looks at a header.
+    pub(crate) fn is_of_headers(&self) -> bool {
+        matches!(self, Condition::Header { .. } | Condition::Baggage { .. })
+    }
+
     /// What it looks at: "x-bridge", "baggage bridge", "path", "method".
-    #[allow(dead_code, reason = "for `bridge requests`")]
     pub(crate) fn subject(&self) -> String {
         match self {
             Condition::Header { name, .. } => name.clone(),

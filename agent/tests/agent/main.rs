@@ -12,6 +12,7 @@ mod matches;
 mod opaque;
 mod origin;
 mod peer;
+mod requests;
 mod sessions;
 mod torture;
 mod world;

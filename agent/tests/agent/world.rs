@@ -6,8 +6,8 @@ use bridge_agent::{Agent, Config, Forward};
 use bridge_proto::tunnel::{Budget, TUNNEL_BUDGET, TunnelStream, offered};
 use bridge_proto::v1::agent_client::AgentClient;
 use bridge_proto::v1::{
-    Alive, Alternative, Cause, Condition, FromAgent, FromDaemon, HeaderCondition, Match, OpenRequest, Route,
-    Routed, Routes, Session, condition, from_agent, from_daemon,
+    Alive, Alternative, Cause, Condition, Counts, FromAgent, FromDaemon, HeaderCondition, Match, OpenRequest,
+    Route, Routed, Routes, Session, condition, from_agent, from_daemon,
 };
 use bridge_proto::version;
 use tokio::net::TcpStream;
@@ -103,6 +103,7 @@ async fn agent_for(origin: &Server) -> (Agent, tempfile::NamedTempFile) {
         forward: vec![Forward { listen: 0, origin: origin.address() }],
         control: 0,
         readiness: 0,
+        metrics: Some(0),
         key_file: key_file.path().to_owned(),
         name: "agent-1".to_owned(),
     };
@@ -120,6 +121,8 @@ pub(crate) struct Laptop {
     pub(crate) client: AgentClient<Channel>,
     pub(crate) token: String,
     pub(crate) draining: watch::Receiver<bool>,
+    /// The last that the agent has told.
+    pub(crate) counts: watch::Receiver<Counts>,
     to_agent_tx: mpsc::Sender<FromDaemon>,
     routed_rx: mpsc::Receiver<Routed>,
     revision: u64,
@@ -160,8 +163,9 @@ impl Laptop {
         let (draining_tx, draining) = watch::channel(false);
         let mut tasks = JoinSet::new();
         tasks.spawn(say_alive(to_agent_tx.downgrade()));
-        tasks.spawn(listen(from_agent, routed_tx, draining_tx));
-        Self { client, token, draining, to_agent_tx, routed_rx, revision: 0, tasks }
+        let (counts_tx, counts) = watch::channel(Counts::default());
+        tasks.spawn(listen(from_agent, routed_tx, draining_tx, counts_tx));
+        Self { client, token, draining, counts, to_agent_tx, routed_rx, revision: 0, tasks }
     }
 
     /// Sets routes, and expects them to be taken.
@@ -214,11 +218,13 @@ async fn listen(
     mut from_agent: Streaming<FromAgent>,
     routed_tx: mpsc::Sender<Routed>,
     draining_tx: watch::Sender<bool>,
+    counts_tx: watch::Sender<Counts>,
 ) {
     while let Ok(Some(message)) = from_agent.message().await {
         let heard = match message.kind {
             Some(from_agent::Kind::Routed(routed)) => routed_tx.send(routed).await.is_ok(),
             Some(from_agent::Kind::Draining(_)) => draining_tx.send(true).is_ok(),
+            Some(from_agent::Kind::Counts(counts)) => counts_tx.send(counts).is_ok(),
             Some(from_agent::Kind::Alive(_)) | None => true,
         };
         if !heard {

@@ -1,0 +1,100 @@
+use bridge_proto::v1;
+use httparse::Header;
+
+use super::*;
+use crate::routes::Table;
+use crate::routes::head::Http1Head;
+
+/// Alice's route on port 80.
+fn table(header: &str, value: &str) -> Table {
+    let header = v1::HeaderCondition { name: header.to_owned(), value: value.to_owned() };
+    let kind = Some(v1::condition::Kind::Header(header));
+    let alternative = v1::Alternative { all_of: vec![v1::Condition { kind }] };
+    let route = v1::Route {
+        target_port: 80,
+        local_port: 3000,
+        r#match: Some(v1::Match { any_of: vec![alternative] }),
+        ..v1::Route::default()
+    };
+    let session = Arc::new(Session::new("s1", "alice", 1, String::new()));
+    Table::new(1, crate::routes::read(&session, &[80], &[route]).expect("a good route").into_iter())
+}
+
+/// What is kept of one request, after `tell` was told of its record.
+async fn seen(table: &Table, headers: &[(&str, &str)], tell: impl FnOnce(&mut Record)) -> SeenRequest {
+    let headers: Vec<Header<'_>> =
+        headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() }).collect();
+    let head = Http1Head { method: "GET", target: "/v1/orders?secret=1", headers: &headers };
+    let requests = Arc::new(Requests::new(vec![80]));
+    let mut record = requests.begin(0, Protocol::Http1, &head, &table.decide(0, &head));
+    tell(&mut record);
+    assert!(requests.follow(0).next().await.requests.is_empty(), "it has not ended");
+    drop(record);
+    requests.follow(0).next().await.requests.pop().expect("it has ended")
+}
+
+#[tokio::test]
+async fn a_request_that_matched() {
+    let seen =
+        seen(&table("x-bridge", "alice"), &[("X-Bridge", "alice")], |record| record.answered(201)).await;
+    assert_eq!((seen.reason(), seen.to_laptop, seen.status), (Reason::Matched, true, 201));
+    assert_eq!((seen.user.as_str(), seen.about.as_str()), ("alice", "x-bridge: alice"));
+    let what = (seen.protocol.as_str(), seen.method.as_str(), seen.path.as_str(), seen.target_port);
+    assert_eq!(what, ("HTTP/1", "GET", "/v1/orders", 80), "the query may hold secrets");
+    assert!(seen.begun_us > 1_700_000_000_000_000, "{}", seen.begun_us);
+}
+
+#[tokio::test]
+async fn a_request_that_did_not_says_why() {
+    let alice = table("x-bridge", "alice");
+    let others = [("cookie", "secret"), ("authorization", "secret")];
+    let absent = seen(&alice, &others, |_| {}).await;
+    assert_eq!((absent.reason(), absent.about.as_str(), absent.status), (Reason::Absent, "x-bridge", 0));
+    assert!(!format!("{absent:?}").contains("secret"), "{absent:?}");
+    let differs = seen(&alice, &[("x-bridge", "alic")], |record| record.answered(200)).await;
+    assert_eq!(
+        (differs.reason(), differs.about.as_str(), differs.saw.as_str()),
+        (Reason::Differs, "x-bridge", "alic")
+    );
+    let long = seen(&alice, &[("x-bridge", &"a".repeat(100))], |_| {}).await;
+    assert_eq!(long.saw, "a".repeat(64) + "\u{2026}");
+    let nobody = seen(&Table::new(1, std::iter::empty()), &[("x-bridge", "alice")], |_| {}).await;
+    assert_eq!((nobody.reason(), nobody.to_laptop), (Reason::NoRoute, false));
+}
+
+#[tokio::test]
+async fn a_value_that_may_be_a_secret_is_not_shown() {
+    for name in ["cookie", "authorization", "x-api-key", "x-csrf-token"] {
+        let seen = seen(&table(name, "mine"), &[(name, "another's")], |_| {}).await;
+        assert_eq!((seen.reason(), seen.about.as_str(), seen.saw.as_str()), (Reason::Differs, name, ""));
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_laptop_was_away_went_to_the_origin() {
+    let seen = seen(&table("x-bridge", "alice"), &[("x-bridge", "alice")], |record| {
+        record.fell_back(FellBack::LaptopAway);
+        record.answered(200);
+    })
+    .await;
+    assert_eq!((seen.reason(), seen.to_laptop, seen.user.as_str()), (Reason::LaptopAway, false, "alice"));
+}
+
+#[tokio::test]
+async fn all_are_counted_even_when_there_are_too_many_to_keep() {
+    let alice = table("x-bridge", "alice");
+    let head = Http1Head { method: "GET", target: "/", headers: &[] };
+    let requests = Arc::new(Requests::new(vec![80]));
+    for _ in 0..1000 {
+        requests.begin(0, Protocol::Http1, &head, &alice.decide(0, &head)).answered(200);
+    }
+    requests.opaque(0, Opaque::Tls, None);
+    assert_eq!(requests.to_origin().to_message().requests, 1000);
+    assert_eq!((requests.counted(Reason::Absent), requests.opaque_so_far()), (1000, 1));
+}
+
+#[test]
+fn every_reason_has_its_counter() {
+    assert!(Reason::try_from(i32::try_from(REASONS).expect("small")).is_err());
+    assert!(Reason::try_from(i32::try_from(REASONS - 1).expect("small")).is_ok());
+}
