@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bridge_proto::v1::{Reason, SeenRequest};
+use http::HeaderMap;
 
 pub(crate) use self::kept::Followed;
 use self::kept::{Kept, Weight};
@@ -29,7 +30,6 @@ const MAX_SAW: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http1,
-    #[allow(dead_code, reason = "HTTP/2 is still opaque")]
     Http2,
 }
 
@@ -216,11 +216,12 @@ impl Record {
         self.status = status;
     }
 
-    /// The status of gRPC, which comes after the answer.
-    #[allow(dead_code, reason = "HTTP/2 is still opaque")]
-    pub(crate) fn grpc_status(&mut self, status: u32) {
-        if let Some(seen) = &mut self.seen {
-            seen.grpc_status = Some(status);
+    /// The status of gRPC, if there is one among an answer's trailers, or in its head where there are none.
+    pub(crate) fn grpc_status_of(&mut self, fields: &HeaderMap) {
+        if let Some(seen) = &mut self.seen
+            && let Some(status) = fields.get("grpc-status")
+        {
+            seen.grpc_status = status.to_str().ok().and_then(|status| status.parse().ok());
         }
     }
 

@@ -133,6 +133,7 @@ fn help_names_every_command_and_the_exit_codes() {
         "connect",
         "disconnect",
         "status",
+        "requests",
         "list",
         "clean",
         "doctor",
@@ -182,6 +183,7 @@ fn a_wrong_line_is_a_usage_error() {
         (&["disconnect", "x", "--all"], "cannot be used with"),
         (&["status", "-o", "xml"], "possible values"),
         (&["logs"], "required"),
+        (&["requests", "job/x"], "job/ is none of svc/"),
         (&["conect"], "connect"),
     ] {
         assert_fails(&user.run(line), 2, &[part]);
@@ -237,6 +239,8 @@ fn without_a_daemon_nothing_is_connected() {
     );
     assert_eq!(stdout(&user.run(&["disconnect", "--all"])), "nothing is connected from this machine\n");
     assert_fails(&user.run(&["logs", "--daemon"]), 1, &["no daemon has run"]);
+    assert_fails(&user.run(&["requests"]), 3, &["error: nothing is connected", "→ agents tell whoever is"]);
+    assert_fails(&user.run(&["requests", "orders", "-f"]), 3, &["error: orders is not connected"]);
 }
 
 #[test]

@@ -132,7 +132,7 @@ impl Exchange {
             return Poll::Ready(Exchanged::Over);
         }
         if let Up::Passing(passage) = &mut self.up {
-            match passage.poll(cx, &mut self.server) {
+            match passage.poll(cx, &mut self.server, None) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => self.up = Up::Over,
                 Poll::Ready(Err(Broken::Sink)) => self.up = Up::Stopped,
@@ -171,15 +171,19 @@ impl Exchange {
                         None => return Ok(Poll::Ready(Exchanged::Over)),
                     }
                 }
-                (Down::Body(passage), Caller::Hears(stream)) => match passage.poll(cx, stream) {
-                    Poll::Pending => return Err(caller),
-                    Poll::Ready(Ok(())) => self.down = Down::Over,
-                    Poll::Ready(Err(Broken::Source(error))) => return Ok(Poll::Ready(failed(caller, error))),
-                    Poll::Ready(Err(Broken::Sink)) => {
-                        self.server.send_reset(Reason::CANCEL);
-                        return Ok(Poll::Ready(Exchanged::Over));
+                (Down::Body(passage), Caller::Hears(stream)) => {
+                    match passage.poll(cx, stream, Some(&mut self.record)) {
+                        Poll::Pending => return Err(caller),
+                        Poll::Ready(Ok(())) => self.down = Down::Over,
+                        Poll::Ready(Err(Broken::Source(error))) => {
+                            return Ok(Poll::Ready(failed(caller, error)));
+                        }
+                        Poll::Ready(Err(Broken::Sink)) => {
+                            self.server.send_reset(Reason::CANCEL);
+                            return Ok(Poll::Ready(Exchanged::Over));
+                        }
                     }
-                },
+                }
                 _ => return self.answered(cx, caller),
             }
         }
@@ -193,6 +197,7 @@ impl Exchange {
     ) -> Option<SendStream<Bytes>> {
         let (mut parts, body) = head.into_parts();
         self.record.answered(parts.status.as_u16());
+        self.record.grpc_status_of(&parts.headers);
         if let Some(route) = &self.route {
             answers::mark(&mut parts.headers, route);
         }

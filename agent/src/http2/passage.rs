@@ -12,6 +12,7 @@ use h2::{RecvStream, SendStream};
 use http::HeaderMap;
 
 use super::window::Held;
+use crate::requests::Record;
 
 /// Pieces smaller than this are put together while they wait: else each would hold more memory than it has bytes.
 const SMALL: usize = 1024;
@@ -44,27 +45,38 @@ impl Passage {
         Self { from, pieces: VecDeque::new(), end: None, held, counted: 0 }
     }
 
-    /// Moves what can be moved. Ready: the body has passed.
+    /// Moves what can be moved. Ready: the body has passed. `record` is told of the trailers of an answer.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         to: &mut SendStream<Bytes>,
+        record: Option<&mut Record>,
     ) -> Poll<Result<(), Broken>> {
-        let polled = self.pass(cx, to);
+        let polled = self.pass(cx, to, record);
         if polled.is_pending() {
             self.count();
         }
         polled
     }
 
-    fn pass(&mut self, cx: &mut Context<'_>, to: &mut SendStream<Bytes>) -> Poll<Result<(), Broken>> {
+    fn pass(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut SendStream<Bytes>,
+        mut record: Option<&mut Record>,
+    ) -> Poll<Result<(), Broken>> {
         loop {
             self.take_in(cx).map_err(Broken::Source)?;
             let Some(piece) = self.pieces.front_mut() else {
                 let sent = match self.end.take() {
                     None => return Poll::Pending,
                     Some(End::Plain) => to.send_data(Bytes::new(), true),
-                    Some(End::Trailers(trailers)) => to.send_trailers(trailers),
+                    Some(End::Trailers(trailers)) => {
+                        if let Some(record) = &mut record {
+                            record.grpc_status_of(&trailers);
+                        }
+                        to.send_trailers(trailers)
+                    }
                 };
                 return Poll::Ready(sent.map_err(|_| Broken::Sink));
             };

@@ -32,6 +32,7 @@ Examples:
   bridge connect orders --path ^=/v1/        of your requests, those whose path begins so
   bridge connect orders --port 3000:http     the Service's port `http` leads to localhost:3000
   bridge status                              what is connected, and whether it works
+  bridge requests -f                         what goes where, and why
   bridge disconnect orders                   give it back
 
 Exit codes:
@@ -67,6 +68,11 @@ pub(crate) enum Command {
     Disconnect(DisconnectArgs),
     /// What is connected, and whether it works
     Status(OutputArgs),
+    /// What went where, and why: the requests that the agents saw
+    ///
+    /// Time, method, path, status, duration, to whose laptop or to the origin, and the reason: which match took it, or what
+    /// kept it away. Without -f: the last ones. Queries, bodies and headers that no match names are never shown.
+    Requests(RequestsArgs),
     /// What can be connected, and who is there
     ///
     /// Lists the namespace's Services: whether each can be connected, by which mode, and which developers' sessions it
@@ -230,6 +236,23 @@ pub(crate) struct DisconnectArgs {
     /// Only in the cluster of this kubeconfig context
     #[arg(long, value_name = "CTX")]
     pub(crate) context: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RequestsArgs {
+    /// What is connected (default: all that is)
+    pub(crate) target: Option<Target>,
+    /// Go on as more come
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only in this namespace
+    #[arg(short, long, value_name = "NS")]
+    pub(crate) namespace: Option<String>,
+    /// Only in the cluster of this kubeconfig context
+    #[arg(long, value_name = "CTX")]
+    pub(crate) context: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ mod matching;
 mod names;
 mod output;
 mod request;
+mod requests;
 mod sessions;
 mod status;
 mod version;
@@ -74,6 +75,7 @@ async fn run(command: Command) -> Result<(), Failed> {
         Command::Connect(args) => connect::run(args).await,
         Command::Disconnect(args) => disconnect::run(args).await,
         Command::Status(output) => status::run(output.output).await,
+        Command::Requests(args) => requests::run(args).await,
         Command::Logs(args) => logs::run(args).await,
         Command::Completion { shell } => completion(shell),
         Command::Version { short, output } => version::run(short, output.output).await,

@@ -142,6 +142,15 @@ pub(crate) fn bytes(count: u64) -> String {
     }
 }
 
+/// How long a request took: "3.4 ms".
+pub(crate) fn milliseconds(took: f64) -> String {
+    match took {
+        ..10.0 => format!("{took:.1} ms"),
+        10.0..10_000.0 => format!("{took:.0} ms"),
+        _ => format!("{:.1} s", took / 1000.0),
+    }
+}
+
 /// In the largest unit of which there is one: "5 min".
 pub(crate) fn duration(duration: Duration) -> String {
     match duration.as_secs() {

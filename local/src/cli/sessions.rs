@@ -5,13 +5,13 @@ use std::time::Duration;
 use bridge_proto::v1;
 use serde::Serialize;
 
-use super::output::{BOLD, GREEN, YELLOW, bytes, duration, styled};
+use super::output::{BOLD, GREEN, YELLOW, bytes, duration, milliseconds, styled};
 
 /// One attachment of this user to one target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Session {
-    id: String,
+    pub(crate) id: String,
     user: String,
     /// The Service.
     pub(crate) target: String,
@@ -30,6 +30,53 @@ pub(crate) struct Session {
     streams: u64,
     bytes_to_laptop: u64,
     bytes_from_laptop: u64,
+    /// What the agents that are reached have seen.
+    requests: Requests,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Requests {
+    to_laptop: Traffic,
+    to_origin: Traffic,
+    /// Connections that were relayed unread.
+    opaque: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Traffic {
+    count: u64,
+    /// With a status of 500 or more, or with no answer.
+    failed: u64,
+    /// None: there were none.
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
+}
+
+impl From<v1::Traffic> for Traffic {
+    fn from(traffic: v1::Traffic) -> Self {
+        let ms = |us: u64| (us > 0).then_some(us as f64 / 1000.0);
+        Traffic {
+            count: traffic.requests,
+            failed: traffic.failed,
+            p50_ms: ms(traffic.p50_us),
+            p99_ms: ms(traffic.p99_us),
+        }
+    }
+}
+
+impl Traffic {
+    fn describe(&self) -> String {
+        let mut text = format!("{} requests", self.count);
+        if let (Some(half), Some(most)) = (self.p50_ms, self.p99_ms) {
+            text.push_str(&format!(", p50 {}, p99 {}", milliseconds(half), milliseconds(most)));
+        }
+        if self.failed > 0 {
+            text.push_str(&format!(", {} failed", self.failed));
+        }
+        text
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -81,6 +128,11 @@ impl From<v1::SessionStatus> for Session {
             streams: status.streams,
             bytes_to_laptop: status.bytes_to_laptop,
             bytes_from_laptop: status.bytes_from_laptop,
+            requests: Requests {
+                to_laptop: status.to_laptop.unwrap_or_default().into(),
+                to_origin: status.to_origin.unwrap_or_default().into(),
+                opaque: status.opaque,
+            },
         }
     }
 }
@@ -140,8 +192,14 @@ impl Session {
             };
             text.push_str(&format!("  agent {}: {state}\n", agent.pod));
         }
+        let Requests { to_laptop, to_origin, opaque } = &self.requests;
+        text.push_str(&format!("  to this machine: {}\n", to_laptop.describe()));
+        text.push_str(&format!("  to the origin: {}\n", to_origin.describe()));
+        if *opaque > 0 {
+            text.push_str(&format!("  relayed unread: {opaque} connections (bridge requests says why)\n"));
+        }
         text.push_str(&format!(
-            "  {} requests and connections, {} to this machine, {} from it\n",
+            "  {} streams to this machine: {} there, {} back\n",
             self.streams,
             bytes(self.bytes_to_laptop),
             bytes(self.bytes_from_laptop)
@@ -177,6 +235,9 @@ pub(crate) mod tests {
             streams: 12,
             bytes_to_laptop: 1_234_567,
             bytes_from_laptop: 890,
+            to_laptop: Some(v1::Traffic { requests: 12, failed: 1, p50_us: 3_400, p99_us: 48_000 }),
+            to_origin: Some(v1::Traffic { requests: 3_456, failed: 0, p50_us: 900, p99_us: 12_000_000 }),
+            opaque: 2,
             ..Default::default()
         }
     }
@@ -207,7 +268,10 @@ pub(crate) mod tests {
         ✓ Service orders in namespace shop (context kind-dev): routing for 5 min
           port http → localhost:3000   x-bridge: alice or baggage bridge=alice
           agent orders-bridge-7f3a-x: tunnel up
-          12 requests and connections, 1.2 MB to this machine, 890 B from it
+          to this machine: 12 requests, p50 3.4 ms, p99 48 ms, 1 failed
+          to the origin: 3456 requests, p50 0.9 ms, p99 12.0 s
+          relayed unread: 2 connections (bridge requests says why)
+          12 streams to this machine: 1.2 MB there, 890 B back
         ");
     }
 
@@ -224,7 +288,10 @@ pub(crate) mod tests {
           Helm gave the Service its selector back; requests go to the pods. bridge connect orders
           port http → localhost:3000   x-bridge: alice or baggage bridge=alice
           agent orders-bridge-7f3a-x: no tunnel
-          12 requests and connections, 1.2 MB to this machine, 890 B from it
+          to this machine: 12 requests, p50 3.4 ms, p99 48 ms, 1 failed
+          to the origin: 3456 requests, p50 0.9 ms, p99 12.0 s
+          relayed unread: 2 connections (bridge requests says why)
+          12 streams to this machine: 1.2 MB there, 890 B back
         ");
     }
 }

@@ -105,7 +105,22 @@ mod tests {
               ],
               "streams": 12,
               "bytesToLaptop": 1234567,
-              "bytesFromLaptop": 890
+              "bytesFromLaptop": 890,
+              "requests": {
+                "toLaptop": {
+                  "count": 12,
+                  "failed": 1,
+                  "p50Ms": 3.4,
+                  "p99Ms": 48.0
+                },
+                "toOrigin": {
+                  "count": 3456,
+                  "failed": 0,
+                  "p50Ms": 0.9,
+                  "p99Ms": 12000.0
+                },
+                "opaque": 2
+              }
             }
           ],
           "daemon": {

@@ -10,9 +10,11 @@ mod inbound;
 mod probe;
 mod reattach;
 mod registry;
+mod requests;
 mod routes;
 mod service;
 mod session;
+mod traffic;
 mod tunnel;
 
 use std::io;

@@ -17,6 +17,7 @@ use super::connect::{self, Claimant, Teller};
 use super::failure::Failure;
 use super::reattach::Reattaching;
 use super::registry::Registry;
+use super::requests::{self, Watched};
 use super::routes;
 use super::session::Session;
 
@@ -218,6 +219,20 @@ impl daemon_server::Daemon for Daemon {
         let sessions = self.registry.all().iter().map(|session| session.status()).collect();
         let memory_bytes = bridge_os::machine::resident_bytes().unwrap_or_default();
         Ok(Response::new(v1::StatusReply { sessions, memory_bytes }))
+    }
+
+    type RequestsStream = Events<v1::SeenByAgents>;
+    async fn requests(
+        &self,
+        request: Request<v1::RequestsQuery>,
+    ) -> Result<Response<Self::RequestsStream>, Status> {
+        let v1::RequestsQuery { sessions, follow } = request.into_inner();
+        let watched =
+            |session: Arc<Session>| Watched { target: session.facts.service.clone(), live: session.watch() };
+        let asked = self.registry.all().into_iter().filter(|session| sessions.contains(&session.facts.id));
+        let (events_tx, events_rx) = mpsc::channel(EVENTS);
+        tokio::spawn(requests::tell(asked.map(watched).collect(), follow, events_tx));
+        Ok(Response::new(ReceiverStream::new(events_rx).map(Ok as Wrap<_>)))
     }
 
     async fn stop(&self, _: Request<v1::StopRequest>) -> Result<Response<v1::StopReply>, Status> {

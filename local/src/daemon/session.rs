@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::inbound::Counters;
 use super::routes::{self, PortRoute};
+use super::traffic;
 use super::tunnel::{self, Attended, Purpose};
 
 /// The longest pause between two attempts to reach an agent: whoever opens the laptop waits no longer.
@@ -150,6 +151,8 @@ impl Session {
             attended: agent.attended.is_some(),
             detail: detail_of(agent),
         });
+        let counts = live.agents.values().filter_map(|agent| agent.attended.as_ref()).map(|a| &a.counts);
+        let (to_laptop, to_origin, opaque) = traffic::of(counts);
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         v1::SessionStatus {
             id: self.facts.id.clone(),
@@ -166,6 +169,9 @@ impl Session {
             streams: count(&self.counters.streams),
             bytes_to_laptop: count(&self.counters.to_laptop),
             bytes_from_laptop: count(&self.counters.from_laptop),
+            to_laptop: Some(to_laptop),
+            to_origin: Some(to_origin),
+            opaque,
         }
     }
 }

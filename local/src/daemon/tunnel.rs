@@ -51,6 +51,8 @@ pub(crate) struct Attended {
     /// The revision of the routes that the agent has in force.
     pub(crate) routed: u64,
     pub(crate) draining: bool,
+    /// What the agent has counted.
+    pub(crate) counts: v1::Counts,
 }
 
 pub(crate) type Client = AgentClient<InterceptedService<Channel, Token>>;
@@ -108,7 +110,8 @@ async fn speak(
     show: impl Fn(Attended),
 ) -> Result<Infallible, TunnelError> {
     let client = open(purpose, channel(io).await?).await?;
-    let mut attended = Attended { client: client.clone(), routed: 0, draining: false };
+    let mut attended =
+        Attended { client: client.clone(), routed: 0, draining: false, counts: v1::Counts::default() };
     let (say_tx, say_rx) = mpsc::channel(8);
     let mut answers = client.clone().attend(ReceiverStream::new(say_rx)).await?.into_inner();
     let mut routes = purpose.routes.clone();
@@ -150,6 +153,10 @@ fn heed(answer: v1::FromAgent, attended: &mut Attended) -> Result<bool, TunnelEr
         }
         Some(from_agent::Kind::Draining(_)) => {
             attended.draining = true;
+            Ok(true)
+        }
+        Some(from_agent::Kind::Counts(counts)) => {
+            attended.counts = counts;
             Ok(true)
         }
         Some(from_agent::Kind::Alive(_)) | None => Ok(false),

@@ -1,0 +1,303 @@
+//! `bridge requests`: what the agents saw, where each request went, and why.
+
+use bridge_proto::v1::{self, Reason};
+use serde::Serialize;
+
+use super::{
+    args::{Format, RequestsArgs},
+    daemon::{self, Place},
+    error::{Exit, Failed},
+    output::{self, GREEN, RED, YELLOW, milliseconds, styled},
+    sessions::Session,
+};
+
+/// Columns grow with what they hold, up to here.
+const WIDEST: usize = 48;
+
+/// What `requests -o json` prints, once or for each. The names of the fields are a promise.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Seen {
+    /// When it began, by the agent's clock: RFC 3339, UTC.
+    time: String,
+    target: String,
+    /// The agent's pod, and the port that it listens on.
+    agent: String,
+    port: u32,
+    /// None, with method, path, status and duration: a connection that is relayed unread.
+    protocol: Option<String>,
+    method: Option<String>,
+    path: Option<String>,
+    /// None: it ended without an answer.
+    status: Option<u32>,
+    grpc_status: Option<u32>,
+    duration_ms: Option<f64>,
+    /// laptop or origin.
+    to: &'static str,
+    /// Whose route it matched.
+    user: Option<String>,
+    reason: &'static str,
+    /// What the reason is about: the match that holds, or what kept it away.
+    about: Option<String>,
+    /// If a value differs: what it is.
+    saw: Option<String>,
+    #[serde(skip)]
+    begun_us: u64,
+}
+
+/// What `requests -o json` prints when it does not follow.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listing {
+    requests: Vec<Seen>,
+    /// Too many to keep.
+    left_out: u64,
+}
+
+impl From<v1::SeenByAgent> for Seen {
+    fn from(seen: v1::SeenByAgent) -> Self {
+        let request = seen.request.unwrap_or_default();
+        let reason = request.reason();
+        let given = |text: String| (!text.is_empty()).then_some(text);
+        let is_read = !request.protocol.is_empty();
+        Seen {
+            time: utc(request.begun_us),
+            target: seen.target,
+            agent: seen.pod,
+            port: request.target_port,
+            protocol: given(request.protocol),
+            method: given(request.method),
+            path: given(request.path),
+            status: (request.status != 0).then_some(request.status),
+            grpc_status: request.grpc_status,
+            duration_ms: is_read.then_some(request.took_us as f64 / 1000.0),
+            to: if request.to_laptop { "laptop" } else { "origin" },
+            user: given(request.user),
+            reason: word(reason),
+            about: given(request.about),
+            saw: given(request.saw),
+            begun_us: request.begun_us,
+        }
+    }
+}
+
+/// For programs.
+fn word(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Matched => "matched",
+        Reason::NoRoute => "no-route",
+        Reason::Absent => "absent",
+        Reason::Differs => "differs",
+        Reason::LaptopAway => "laptop-away",
+        Reason::NothingListens => "nothing-listens",
+        Reason::Tls => "opaque-tls",
+        Reason::ServerSpokeFirst => "opaque-server-spoke-first",
+        Reason::NotHttp => "opaque-not-http",
+        Reason::Ambiguous => "opaque-ambiguous",
+        Reason::Unspecified => "unknown",
+    }
+}
+
+impl Seen {
+    /// For people.
+    fn why(&self) -> String {
+        let about = self.about.as_deref().unwrap_or_default();
+        let whose = self.user.as_deref().unwrap_or("nobody");
+        match (self.reason, &self.saw) {
+            ("matched", _) => format!("matched {about}"),
+            ("no-route", _) => "no session takes requests of this port".to_owned(),
+            ("absent", _) => format!("{about} absent"),
+            ("differs", Some(saw)) => format!("{about} differs: saw `{saw}`"),
+            ("differs", None) => format!("{about} differs"),
+            ("laptop-away", _) => format!("{whose}'s laptop away (matched {about})"),
+            ("nothing-listens", _) => format!("nothing listens on {whose}'s laptop (matched {about})"),
+            ("opaque-tls", _) => "opaque: TLS".to_owned(),
+            ("opaque-server-spoke-first", _) => "opaque: the server spoke first".to_owned(),
+            ("opaque-not-http", _) => "opaque: no HTTP".to_owned(),
+            ("opaque-ambiguous", _) => "opaque: a message that can be read in two ways".to_owned(),
+            (other, _) => other.to_owned(),
+        }
+    }
+
+    fn row(&self, targets: bool) -> Vec<String> {
+        let dash = || "-".to_owned();
+        let status = match (self.status, self.grpc_status) {
+            (Some(status), Some(grpc)) => format!("{status}/{grpc}"),
+            (Some(status), None) => status.to_string(),
+            (None, _) => dash(),
+        };
+        let to = match (self.to, &self.user) {
+            ("laptop", Some(user)) => format!("laptop of {user}"),
+            (to, _) => to.to_owned(),
+        };
+        let mut row = vec![local_time(self.begun_us)];
+        if targets {
+            row.push(self.target.clone());
+        }
+        row.extend([
+            self.method.clone().unwrap_or_else(dash),
+            self.path.clone().unwrap_or_else(dash),
+            status,
+            self.duration_ms.map_or_else(dash, milliseconds),
+            to,
+            self.why(),
+        ]);
+        row.into_iter().map(|cell| printable(&cell)).collect()
+    }
+
+    fn line(&self, columns: &mut Columns) -> String {
+        let line = columns.line(&self.row(columns.targets));
+        let style = match (self.reason, self.to, self.status) {
+            (_, _, Some(500..)) => RED,
+            ("differs" | "laptop-away" | "nothing-listens", ..) => YELLOW,
+            (_, "laptop", _) => GREEN,
+            _ => return line + "\n",
+        };
+        styled(style, &line) + "\n"
+    }
+}
+
+/// What callers send must not steer the terminal.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+fn timestamp(begun_us: u64) -> jiff::Timestamp {
+    i64::try_from(begun_us).ok().and_then(|us| jiff::Timestamp::from_microsecond(us).ok()).unwrap_or_default()
+}
+
+fn utc(begun_us: u64) -> String {
+    format!("{:.6}", timestamp(begun_us))
+}
+
+/// By the clock on the user's wall.
+fn local_time(begun_us: u64) -> String {
+    timestamp(begun_us).to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S%.3f").to_string()
+}
+
+/// Columns that keep their width from line to line, and grow when they must.
+#[derive(Debug)]
+struct Columns {
+    /// Several Services are shown: each line says which.
+    targets: bool,
+    widths: Vec<usize>,
+}
+
+impl Columns {
+    fn new(targets: bool) -> Self {
+        let widths = [12, 6, 16, 6, 8, 6, 0];
+        let target = targets.then_some(8);
+        Columns {
+            targets,
+            widths: widths[..1].iter().copied().chain(target).chain(widths[1..].iter().copied()).collect(),
+        }
+    }
+
+    fn head(&mut self) -> String {
+        let target = self.targets.then_some("TARGET");
+        let names =
+            ["TIME"].into_iter().chain(target).chain(["METHOD", "PATH", "STATUS", "TOOK", "TO", "WHY"]);
+        self.line(&names.map(str::to_owned).collect::<Vec<_>>()) + "\n"
+    }
+
+    /// So that the lines to come are aligned from the first.
+    fn fit(&mut self, rows: &[Vec<String>]) {
+        for (index, cell) in rows.iter().flat_map(|row| row.iter().enumerate()) {
+            let width = &mut self.widths[index];
+            *width = (*width).max(cell.chars().count().min(WIDEST));
+        }
+    }
+
+    fn line(&mut self, row: &[String]) -> String {
+        self.fit(&[row.to_vec()]);
+        let cells = row.iter().zip(&self.widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    }
+}
+
+pub(crate) async fn run(args: RequestsArgs) -> Result<(), Failed> {
+    let Some(mut daemon) = daemon::running(&Place::find()?).await? else { return Err(not_connected(&args)) };
+    let reply = daemon.client.status(v1::StatusRequest {}).await.map_err(|status| Failed::call(&status))?;
+    let sessions: Vec<Session> = reply.into_inner().sessions.into_iter().map(Session::from).collect();
+    let chosen: Vec<&Session> = sessions.iter().filter(|session| is_meant(session, &args)).collect();
+    if chosen.is_empty() {
+        return Err(not_connected(&args));
+    }
+    let ids = chosen.iter().map(|session| session.id.clone()).collect();
+    let query = v1::RequestsQuery { sessions: ids, follow: args.follow };
+    let call = daemon.client.requests(query).await;
+    let mut seen = call.map_err(|status| Failed::call(&status))?.into_inner();
+    let mut columns = Columns::new(chosen.len() > 1);
+    let mut first = true;
+    while let Some(batch) = seen.message().await.map_err(|status| Failed::call(&status))? {
+        print(batch, args.output.output, args.follow, &mut columns, std::mem::take(&mut first))?;
+    }
+    if args.follow {
+        output::note("the sessions have ended\n");
+    }
+    Ok(())
+}
+
+fn is_meant(session: &Session, args: &RequestsArgs) -> bool {
+    let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
+    args.target.as_ref().is_none_or(|target| target.name() == session.target)
+        && is(&args.namespace, &session.namespace)
+        && is(&args.context, &session.context)
+}
+
+fn not_connected(args: &RequestsArgs) -> Failed {
+    let what = args.target.as_ref().map_or("nothing".to_owned(), ToString::to_string);
+    let message =
+        format!("{what} is not connected from this machine").replace("nothing is not", "nothing is");
+    Failed::new(Exit::Target, message, "agents tell whoever is connected: bridge connect TARGET")
+}
+
+fn print(
+    batch: v1::SeenByAgents,
+    format: Format,
+    follow: bool,
+    columns: &mut Columns,
+    first: bool,
+) -> Result<(), Failed> {
+    let left_out = batch.left_out;
+    let requests: Vec<Seen> = batch.requests.into_iter().map(Seen::from).collect();
+    match format {
+        Format::Text => {
+            let mut text = table(&requests, columns, first);
+            if first && requests.is_empty() && !follow {
+                text = "no requests yet\n".to_owned();
+            }
+            output::print(&text)?;
+        }
+        format if !follow => return output::print_as(format, &Listing { requests, left_out }, String::new),
+        Format::Json => output::print(&json_lines(&requests)?)?,
+        Format::Yaml if requests.is_empty() => {}
+        // A list, item by item: all of it together is one.
+        Format::Yaml => output::print_as(Format::Yaml, &requests, String::new)?,
+    }
+    if left_out > 0 {
+        output::note(&format!("… {left_out} more that are not shown: too many in a second\n"));
+    }
+    Ok(())
+}
+
+fn table(requests: &[Seen], columns: &mut Columns, first: bool) -> String {
+    columns.fit(&requests.iter().map(|seen| seen.row(columns.targets)).collect::<Vec<_>>());
+    let mut text = if first { columns.head() } else { String::new() };
+    for seen in requests {
+        text.push_str(&seen.line(columns));
+    }
+    text
+}
+
+fn json_lines(requests: &[Seen]) -> Result<String, Failed> {
+    let line = |seen| serde_json::to_string(seen).map(|line| line + "\n");
+    requests
+        .iter()
+        .map(line)
+        .collect::<Result<_, _>>()
+        .map_err(|error| Failed::internal(format!("cannot write the result: {error}")))
+}
+
+#[cfg(test)]
+mod tests;

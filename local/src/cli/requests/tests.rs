@@ -1,0 +1,108 @@
+use super::*;
+
+fn seen(change: impl FnOnce(&mut v1::SeenRequest)) -> Seen {
+    let mut request = v1::SeenRequest {
+        begun_us: 1_800_000_000_123_456,
+        took_us: 1_234,
+        target_port: 8080,
+        protocol: "HTTP/1".to_owned(),
+        method: "GET".to_owned(),
+        path: "/v1/orders".to_owned(),
+        status: 200,
+        ..Default::default()
+    };
+    change(&mut request);
+    v1::SeenByAgent { target: "orders".to_owned(), pod: "orders-bridge-x".to_owned(), request: Some(request) }
+        .into()
+}
+
+fn about(reason: Reason, about: &str, saw: &str) -> Seen {
+    seen(|request| {
+        request.set_reason(reason);
+        request.about = about.to_owned();
+        request.saw = saw.to_owned();
+        request.user = "alice".to_owned();
+    })
+}
+
+#[test]
+fn every_reason_in_words() {
+    for (reason, of, saw, words) in [
+        (Reason::Matched, "x-bridge: alice", "", "matched x-bridge: alice"),
+        (Reason::NoRoute, "", "", "no session takes requests of this port"),
+        (Reason::Absent, "x-bridge", "", "x-bridge absent"),
+        (Reason::Differs, "x-bridge", "alic", "x-bridge differs: saw `alic`"),
+        (Reason::Differs, "path", "", "path differs"),
+        (Reason::LaptopAway, "x: 1", "", "alice's laptop away (matched x: 1)"),
+        (Reason::NothingListens, "x: 1", "", "nothing listens on alice's laptop (matched x: 1)"),
+        (Reason::Tls, "", "", "opaque: TLS"),
+        (Reason::ServerSpokeFirst, "", "", "opaque: the server spoke first"),
+        (Reason::NotHttp, "", "", "opaque: no HTTP"),
+        (Reason::Ambiguous, "", "", "opaque: a message that can be read in two ways"),
+        (Reason::Unspecified, "", "", "unknown"),
+    ] {
+        assert_eq!(about(reason, of, saw).why(), words);
+    }
+}
+
+#[test]
+fn lines_are_aligned_and_nothing_in_them_steers_the_terminal() {
+    let mine = seen(|request| {
+        request.set_reason(Reason::Matched);
+        request.about = "x-bridge: alice".to_owned();
+        (request.to_laptop, request.user) = (true, "alice".to_owned());
+        (request.status, request.grpc_status, request.took_us) = (200, Some(5), 12_345_678);
+    });
+    let wrong = seen(|request| {
+        request.set_reason(Reason::Differs);
+        (request.about, request.saw) = ("x-bridge".to_owned(), "al\u{1b}[2Jic".to_owned());
+    });
+    let opaque = seen(|request| {
+        *request =
+            v1::SeenRequest { begun_us: request.begun_us, reason: Reason::Tls.into(), ..Default::default() };
+    });
+    let mut columns = Columns::new(false);
+    let text = table(&[mine, wrong, opaque], &mut columns, true);
+    let plain = anstream::adapter::strip_str(&text).to_string();
+    // The time is that of the zone where the test runs.
+    let without_time: Vec<String> =
+        plain.lines().map(|line| line.chars().skip(14).collect::<String>()).collect();
+    insta::assert_snapshot!(without_time.join("\n"), @r"
+    METHOD  PATH              STATUS  TOOK      TO               WHY
+    GET     /v1/orders        200/5   12.3 s    laptop of alice  matched x-bridge: alice
+    GET     /v1/orders        200     1.2 ms    origin           x-bridge differs: saw `al\u{1b}[2Jic`
+    -       -                 -       -         origin           opaque: TLS
+    ");
+}
+
+#[test]
+fn of_several_services_each_line_says_which() {
+    let text = table(&[about(Reason::Absent, "x-bridge", "")], &mut Columns::new(true), true);
+    assert!(text.lines().next().is_some_and(|head| head.contains("TARGET")), "{text}");
+    assert!(text.lines().nth(1).is_some_and(|line| line.contains("  orders    GET")), "{text}");
+}
+
+#[test]
+fn the_shape_for_programs() {
+    insta::assert_json_snapshot!(about(Reason::Differs, "x-bridge", "alic"), @r#"
+    {
+      "time": "2027-01-15T08:00:00.123456Z",
+      "target": "orders",
+      "agent": "orders-bridge-x",
+      "port": 8080,
+      "protocol": "HTTP/1",
+      "method": "GET",
+      "path": "/v1/orders",
+      "status": 200,
+      "grpcStatus": null,
+      "durationMs": 1.234,
+      "to": "origin",
+      "user": "alice",
+      "reason": "differs",
+      "about": "x-bridge",
+      "saw": "alic"
+    }
+    "#);
+    let lines = json_lines(&[about(Reason::Absent, "a", ""), about(Reason::Absent, "b", "")]).unwrap();
+    assert_eq!(lines.lines().count(), 2, "one object a line: {lines}");
+}
