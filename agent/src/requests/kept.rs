@@ -66,7 +66,10 @@ impl Allowance {
 
     /// Two who find a new second at once may both reset it: a few more are kept.
     fn take(&self, second: u64) -> bool {
-        if self.second.swap(second, Ordering::Relaxed) != second {
+        // Looked at first, because writing costs every connection's thread its copy.
+        if self.second.load(Ordering::Relaxed) != second
+            && self.second.swap(second, Ordering::Relaxed) != second
+        {
             self.taken.store(0, Ordering::Relaxed);
         }
         self.taken.load(Ordering::Relaxed) < self.a_second

@@ -3,6 +3,7 @@
 use bridge_proto::v1::{Fallback, Reason, RequestsRequest, RequestsSeen, Route, SeenRequest};
 use tonic::Streaming;
 
+use crate::http2::peer::{Caller, Serving, get, rest, trailers, with_header};
 use crate::peer::{Peer, Server, dead_port};
 use crate::world::{Laptop, World, story, with_token};
 
@@ -174,6 +175,32 @@ async fn counts_reach_the_daemon_and_prometheus() {
         ] {
             assert!(text.lines().any(|line| line == sample), "{sample} in\n{text}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_grpc_call_is_told_with_its_own_status() {
+    story(async {
+        let world = World::new().await;
+        let (mut alice, _local) = world.alice().await;
+        let mut seen = requests(&mut alice, true).await;
+        seen.message().await.expect("the session lives");
+        let mut caller = Caller::connect(world.port()).await;
+        let mut origin = Serving::on(&world.origin).await;
+
+        // Given a call that fails after its answer has begun,
+        let response = caller.asks(with_header(get("/prices.Prices/Get"), "x-bridge", "alic")).await;
+        let (_asked, mut reply) = origin.hears().await.begins();
+        reply.send_trailers(trailers(&[("grpc-status", "5")])).expect("an open stream");
+        let mut body = response.await.expect("an answer").into_body();
+        rest(&mut body).await;
+
+        // Then it is told with both statuses, and with the reason why it was the origin's.
+        let told = next(&mut seen).await;
+        assert_eq!((told.protocol.as_str(), told.path.as_str()), ("HTTP/2", "/prices.Prices/Get"));
+        assert_eq!((told.status, told.grpc_status), (200, Some(5)));
+        assert_eq!((told.reason(), told.saw.as_str()), (Reason::Differs, "alic"));
     })
     .await;
 }

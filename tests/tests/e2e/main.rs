@@ -8,6 +8,7 @@ mod command;
 mod developers;
 mod kills;
 mod refusals;
+mod requests;
 mod resets;
 mod rounds;
 mod routing;

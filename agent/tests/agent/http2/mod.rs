@@ -5,4 +5,4 @@ mod laptop;
 mod laptop_failures;
 mod limits;
 mod origin;
-mod peer;
+pub(crate) mod peer;
