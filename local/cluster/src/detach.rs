@@ -132,7 +132,9 @@ pub async fn retire(cluster: &Cluster, service: &str, stand_in: &str) -> Result<
     // Secrets may be read by name only.
     let secrets = names(&services).filter_map(|name| Some(format!("{}-key", name.strip_suffix("-origin")?)));
     let secrets = names(&deployments).map(|name| format!("{name}-key")).chain(secrets);
-    let secrets: std::collections::BTreeSet<String> = secrets.collect();
+    let mut secrets: std::collections::BTreeSet<String> = secrets.collect();
+    // It may be all that a connect which was cut off has made.
+    secrets.insert(bridge_deploy::names(service, stand_in).secret);
     let owners: Vec<Value> = pods
         .iter()
         .map(|pod| json!({"apiVersion": "v1", "kind": "Pod", "name": pod.name, "uid": pod.uid}))
