@@ -105,7 +105,11 @@ pub(crate) async fn serve(mut conn: Connection) {
         match after {
             After::Next => {}
             After::Opaque | After::ToOrigin => return Box::pin(conn.relay(opened)).await,
-            After::Close => return Box::pin(conn.close()).await,
+            After::Close => {
+                // The client may take its time to close.
+                drop(record);
+                return Box::pin(conn.close()).await;
+            }
             After::Abort => return conn.abort(),
         }
     }

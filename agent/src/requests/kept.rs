@@ -148,7 +148,8 @@ pub(crate) struct Followed {
 
 impl Followed {
     pub(super) fn new(requests: Arc<Requests>, after_us: u64) -> Self {
-        let left_out = requests.kept.left_out();
+        // Who was told before was told of these, too.
+        let left_out = if after_us == 0 { 0 } else { requests.kept.left_out() };
         Self { requests, after_us, told: 0, left_out, begun: false }
     }
 
@@ -176,8 +177,9 @@ impl Followed {
             (log.after(self.told), log.last)
         };
         let sampled_out = kept.left_out();
-        // What the rings have lost meanwhile was left out, too; before the beginning it is nobody's loss.
-        let lost = if self.begun { (last - self.told).saturating_sub(found.len() as u64) } else { 0 };
+        // What the rings have lost was left out, too.
+        let counts = self.begun || self.after_us == 0;
+        let lost = if counts { (last - self.told).saturating_sub(found.len() as u64) } else { 0 };
         let left_out = (sampled_out - self.left_out) + lost;
         (self.told, self.left_out) = (last, sampled_out);
         let wanted = found.into_iter().filter(|(_, ended_us, _)| *ended_us > self.after_us);
@@ -227,6 +229,9 @@ mod tests {
         }
         let told = follower.next().await;
         assert_eq!((paths(&told)[0], told.requests.len(), told.left_out), ("/mine", ROOM + 1, 7));
+        let who_comes_now = requests.follow(0).next().await;
+        assert_eq!((who_comes_now.requests.len(), who_comes_now.left_out), (ROOM + 1, 7));
+        assert_eq!(requests.follow(1).next().await.left_out, 0, "told before");
     }
 
     #[test]

@@ -78,6 +78,14 @@ async fn what_the_laptop_could_not_take_is_told_as_such() {
         let mut alice = world.laptop("alice", world.route("alice", nobody)).await;
         let mut seen = requests(&mut alice, true).await;
         seen.message().await.expect("the session lives");
+
+        // It is told when the answer has ended, though the client is slow to close.
+        let mut slow = world.client().await;
+        slow.says("GET /a HTTP/1.1\r\nx-bridge: alice\r\nConnection: close\r\n\r\n").await;
+        assert!(slow.hears_answer().await.0.starts_with("HTTP/1.1 503"));
+        let told = next(&mut seen).await;
+        assert_eq!((told.path.as_str(), told.took_us < 2_000_000), ("/a", true), "{told:?}");
+        drop(world.origin.accepts().await);
         let (mut client, mut origin) = world.connection().await;
 
         client.says("GET /a HTTP/1.1\r\nx-bridge: alice\r\n\r\n").await;

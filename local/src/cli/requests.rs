@@ -276,7 +276,9 @@ fn print(
         Format::Yaml => output::print_as(Format::Yaml, &requests, String::new)?,
     }
     if left_out > 0 {
-        output::note(&format!("… {left_out} more that are not shown: too many in a second\n"));
+        output::note(&format!(
+            "… {left_out} more are not shown: agents keep so many, and so many a second\n"
+        ));
     }
     Ok(())
 }
