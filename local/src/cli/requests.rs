@@ -11,6 +11,8 @@ use super::{
     sessions::Session,
 };
 
+/// Bytes of what a hundred agents keep: 1,000 requests each, with the longest paths.
+const LARGEST: usize = 64 * 1024 * 1024;
 /// Columns grow with what they hold, up to here.
 const WIDEST: usize = 48;
 
@@ -225,7 +227,7 @@ pub(crate) async fn run(args: RequestsArgs) -> Result<(), Failed> {
     }
     let ids = chosen.iter().map(|session| session.id.clone()).collect();
     let query = v1::RequestsQuery { sessions: ids, follow: args.follow };
-    let call = daemon.client.requests(query).await;
+    let call = daemon.client.max_decoding_message_size(LARGEST).requests(query).await;
     let mut seen = call.map_err(|status| Failed::call(&status))?.into_inner();
     let mut columns = Columns::new(chosen.len() > 1);
     let mut first = true;
