@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::ensure;
 use bytes::Bytes;
+use h2::client::SendRequest;
 use http::{Request, Response};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -11,6 +12,8 @@ use tokio::task::JoinSet;
 use crate::load::{Answered, Callers};
 
 const BODY: &[u8] = b"ok";
+/// The answer to who asks with the header `large`.
+const LARGE: usize = 1 << 20;
 
 /// Answers every stream of a connection.
 ///
@@ -20,11 +23,50 @@ const BODY: &[u8] = b"ok";
 pub async fn answer(client: TcpStream) -> anyhow::Result<()> {
     let mut connection = h2::server::handshake(client).await?;
     while let Some(stream) = connection.accept().await {
-        let (_, mut respond) = stream?;
+        let (request, mut respond) = stream?;
+        let large = request.headers().contains_key("large");
+        let body = if large { Bytes::from(vec![b'x'; LARGE]) } else { Bytes::from_static(BODY) };
         let head = Response::builder().header("content-type", "text/plain").body(())?;
-        respond.send_response(head, false)?.send_data(Bytes::from_static(BODY), true)?;
+        respond.send_response(head, false)?.send_data(body, true)?;
     }
     Ok(())
+}
+
+/// One connection that asks one thing after the other.
+#[derive(Debug)]
+pub struct Caller {
+    client: SendRequest<Bytes>,
+    connection: tokio::task::AbortHandle,
+}
+
+impl Caller {
+    /// # Errors
+    ///
+    /// Those of connecting.
+    pub async fn connect(port: u16) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        stream.set_nodelay(true)?;
+        let (client, connection) = h2::client::handshake(stream).await?;
+        // Its end is the end of what is asked.
+        let connection = tokio::spawn(async move { drop(connection.await) }).abort_handle();
+        Ok(Self { client, connection })
+    }
+
+    /// One request, until all of its answer is there.
+    ///
+    /// # Errors
+    ///
+    /// If the answer is not the origin's.
+    pub async fn ask(&mut self) -> anyhow::Result<()> {
+        let client = self.client.clone().ready().await?;
+        ask(client).await.map(drop)
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
 }
 
 /// So many connections, each with so many streams under way.
@@ -46,25 +88,26 @@ async fn ask_for_ever(port: u16, streams: usize, answered: Answered) -> anyhow::
     failed.map_or(Ok(()), |failed| failed?)
 }
 
-async fn ask_one_after_the_other(
-    client: h2::client::SendRequest<Bytes>,
-    answered: Answered,
-) -> anyhow::Result<()> {
+async fn ask_one_after_the_other(client: SendRequest<Bytes>, answered: Answered) -> anyhow::Result<()> {
     let mut client = client;
     loop {
-        client = client.ready().await?;
-        let head = Request::get("http://orders/bench").header("accept", "*/*").body(())?;
-        let (answer, _) = client.send_request(head, true)?;
-        let answer = answer.await?;
-        ensure!(answer.status() == 200, "{}", answer.status());
-        let mut body = answer.into_body();
-        let mut length = 0;
-        while let Some(data) = body.data().await {
-            let data = data?;
-            length += data.len();
-            body.flow_control().release_capacity(data.len())?;
-        }
-        ensure!(length == BODY.len(), "a body of {length} bytes");
+        client = ask(client.ready().await?).await?;
         answered.count();
     }
+}
+
+async fn ask(mut client: SendRequest<Bytes>) -> anyhow::Result<SendRequest<Bytes>> {
+    let head = Request::get("http://orders/bench").header("accept", "*/*").body(())?;
+    let (answer, _) = client.send_request(head, true)?;
+    let answer = answer.await?;
+    ensure!(answer.status() == 200, "{}", answer.status());
+    let mut body = answer.into_body();
+    let mut length = 0;
+    while let Some(data) = body.data().await {
+        let data = data?;
+        length += data.len();
+        body.flow_control().release_capacity(data.len())?;
+    }
+    ensure!(length == BODY.len(), "a body of {length} bytes");
+    Ok(client)
 }

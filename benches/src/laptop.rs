@@ -1,4 +1,4 @@
-//! A session that takes everything, in this process: the real agent, and what a daemon does with each stream.
+//! A session at the real agent, and what a daemon does with each stream.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -14,6 +14,7 @@ use bridge_proto::version;
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::{IntervalStream, ReceiverStream};
 use tonic::transport::{Channel, Endpoint};
@@ -21,24 +22,60 @@ use tonic::{Request, Status};
 
 /// As the daemon's.
 pub const COPY_BUFFER: usize = 32 * 1024;
-const KEY: &[u8] = b"bench";
+pub const KEY: &[u8] = b"bench";
 
-/// An agent and the session at it. Dropped, both end.
+/// Which connections or requests come to the laptop, and to where there.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    /// Of the agent.
+    pub port: u16,
+    /// Requests with this header; None: everything.
+    pub header: Option<(&'static str, &'static str)>,
+    pub to: SocketAddr,
+}
+
+/// The session, as long as it is kept.
 #[derive(Debug)]
 pub struct Laptop {
-    /// Where callers connect to.
-    pub address: SocketAddr,
-    _agent: Agent,
-    _key_file: tempfile::NamedTempFile,
+    _tasks: JoinSet<()>,
 }
 
 impl Laptop {
-    /// An agent, all of whose connections come to the local port. So many of them are taken at a time.
+    /// A session at the agent with this control port, which keeps so many calls parked.
     ///
     /// # Errors
     ///
     /// If agent and session do not come to terms.
-    pub async fn start(local: &TcpListener, parked: usize) -> anyhow::Result<Self> {
+    pub async fn attach(control: u16, route: Route, parked: usize) -> anyhow::Result<Self> {
+        let client = client(control).await?;
+        let mut tasks = JoinSet::new();
+        let token = attend(client.clone(), route, &mut tasks).await?;
+        let memory = Memory::new(TUNNEL_BUDGET);
+        for _ in 0..parked {
+            let (client, token, memory) = (client.clone(), token.clone(), memory.clone());
+            tasks.spawn(async move { while take_call(&client, &token, route.to, &memory).await.is_ok() {} });
+        }
+        Ok(Self { _tasks: tasks })
+    }
+}
+
+/// An agent in this process, all of whose connections come to a local port.
+#[derive(Debug)]
+pub struct Everything {
+    /// Where callers connect to.
+    pub address: SocketAddr,
+    _laptop: Laptop,
+    _agent: Agent,
+    _key_file: tempfile::NamedTempFile,
+}
+
+impl Everything {
+    /// So many connections are taken without a round trip.
+    ///
+    /// # Errors
+    ///
+    /// If agent and session do not come to terms.
+    pub async fn to(local: &TcpListener, parked: usize) -> anyhow::Result<Self> {
         let to = local.local_addr()?;
         let key_file = tempfile::NamedTempFile::new()?;
         std::fs::write(key_file.path(), KEY)?;
@@ -51,16 +88,12 @@ impl Laptop {
             name: "bench".to_owned(),
         })
         .await?;
-        let client = client(agent.control).await?;
-        let token = attend(client.clone(), agent.ports[0], to.port()).await?;
-        let memory = Memory::new(TUNNEL_BUDGET);
-        for _ in 0..parked {
-            tokio::spawn(take_calls(client.clone(), token.clone(), to, memory.clone()));
-        }
+        let port = agent.ports[0];
+        let laptop = Laptop::attach(agent.control, Route { port, header: None, to }, parked).await?;
         // The agent's own knock, by which it knows that the origin is there.
         local.accept().await?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, agent.ports[0]));
-        Ok(Self { address, _agent: agent, _key_file: key_file })
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Ok(Self { address, _laptop: laptop, _agent: agent, _key_file: key_file })
     }
 }
 
@@ -72,20 +105,18 @@ async fn client(control: u16) -> anyhow::Result<AgentClient<Channel>> {
     Ok(AgentClient::new(endpoint.connect().await?))
 }
 
-/// Opens a session that takes everything, and returns its token once its route is in force.
-async fn attend(mut client: AgentClient<Channel>, port: u16, local_port: u16) -> anyhow::Result<String> {
+/// Opens a session, and returns its token once its route is in force.
+async fn attend(
+    mut client: AgentClient<Channel>,
+    route: Route,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<String> {
     let session = v1::Session { id: "bench".into(), user: "bench".into(), since_ms: 1 };
     let request =
         v1::OpenRequest { version: Some(version::ours()), key: KEY.to_vec(), session: Some(session) };
     let token = client.open(request).await?.into_inner().token;
-    let everything = v1::Route {
-        target_port: port.into(),
-        local_port: local_port.into(),
-        r#match: Some(v1::Match::default()),
-        ..v1::Route::default()
-    };
     let say = |kind| v1::FromDaemon { kind: Some(kind) };
-    let routes = say(from_daemon::Kind::Routes(v1::Routes { revision: 1, routes: vec![everything] }));
+    let routes = say(from_daemon::Kind::Routes(v1::Routes { revision: 1, routes: vec![in_words(route)] }));
     let every = IntervalStream::new(tokio::time::interval(SAY_EVERY));
     let alive = every.map(move |_| say(from_daemon::Kind::Alive(v1::Alive {})));
     let said = tokio_stream::iter([routes]).chain(alive);
@@ -97,8 +128,24 @@ async fn attend(mut client: AgentClient<Channel>, port: u16, local_port: u16) ->
             break;
         }
     }
-    tokio::spawn(async move { while let Some(Ok(_)) = said.next().await {} });
+    tasks.spawn(async move { while let Some(Ok(_)) = said.next().await {} });
     Ok(token)
+}
+
+fn in_words(route: Route) -> v1::Route {
+    let condition = |(name, value): (&str, &str)| v1::Condition {
+        kind: Some(v1::condition::Kind::Header(v1::HeaderCondition {
+            name: name.into(),
+            value: value.into(),
+        })),
+    };
+    let alternative = |header| v1::Alternative { all_of: vec![condition(header)] };
+    v1::Route {
+        target_port: route.port.into(),
+        local_port: route.to.port().into(),
+        r#match: Some(v1::Match { any_of: route.header.map(alternative).into_iter().collect() }),
+        ..v1::Route::default()
+    }
 }
 
 fn with_token<T>(message: T, token: &str) -> anyhow::Result<Request<T>> {
@@ -107,21 +154,22 @@ fn with_token<T>(message: T, token: &str) -> anyhow::Result<Request<T>> {
     Ok(request)
 }
 
-/// Keeps one call parked, and carries each stream that comes of it to the local port.
-async fn take_calls(
-    mut client: AgentClient<Channel>,
-    token: String,
+/// Parks one call, and carries the stream that comes of it to the local port while the next call is parked.
+async fn take_call(
+    client: &AgentClient<Channel>,
+    token: &str,
     local: SocketAddr,
-    memory: Memory,
+    memory: &Memory,
 ) -> anyhow::Result<()> {
-    loop {
-        let (outgoing, say) = mpsc::channel::<Result<v1::Frame, Status>>(TunnelStream::QUEUE);
-        let say = ReceiverStream::new(say).filter_map(Result::ok);
-        let answers = client.accept(with_token(say, &token)?).await?.into_inner();
-        let Some(offer) = offered(answers, outgoing, &memory).await? else { continue };
-        let mut stream = offer.accept().await?;
-        let mut far = TcpStream::connect(local).await?;
-        // What goes wrong, the sender or the receiver finds out.
+    let (outgoing, say) = mpsc::channel::<Result<v1::Frame, Status>>(TunnelStream::QUEUE);
+    let say = ReceiverStream::new(say).filter_map(Result::ok);
+    let answers = client.clone().accept(with_token(say, token)?).await?.into_inner();
+    let Some(offer) = offered(answers, outgoing, memory).await? else { return Ok(()) };
+    tokio::spawn(async move {
+        // What goes wrong, the caller or the local process finds out.
+        let Ok(mut far) = TcpStream::connect(local).await else { return };
+        let Ok(mut stream) = offer.accept().await else { return };
         let _ = copy_bidirectional_with_sizes(&mut far, &mut stream, COPY_BUFFER, COPY_BUFFER).await;
-    }
+    });
+    Ok(())
 }

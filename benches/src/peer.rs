@@ -48,22 +48,8 @@ impl Peer {
     /// If it ends before it listens.
     pub fn agent(program: &Path, origin: u16) -> anyhow::Result<Self> {
         let mut command = Command::new(program);
-        command.args(["--control", "0", "--readiness", "0", "--key-file", "/nonexistent"]);
-        command.args(["--log-format", "json", "--forward", &format!("0=127.0.0.1:{origin}")]);
-        let mut process = one_thread(&mut command).stderr(Stdio::piped()).spawn().context("the agent")?;
-        let mut log = BufReader::new(process.stderr.take().context("its log")?);
-        let mut line = String::new();
-        let port = loop {
-            line.clear();
-            ensure!(log.read_line(&mut line)? > 0, "the agent ended before it listened");
-            let ports = line.split_once("\"ports\":\"[").and_then(|(_, rest)| rest.split_once(']'));
-            if let Some((port, _)) = ports {
-                break port.parse().context("the agent's port")?;
-            }
-        };
-        // A full pipe would stop it.
-        std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
-        Ok(Self { name: "agent", port, process, _config: None })
+        one_thread(&mut command);
+        Ok(Agent::start(&mut command, &[origin], Path::new("/nonexistent"))?.peer)
     }
 
     /// Envoy as a reverse proxy with nothing but what it needs for that.
@@ -125,6 +111,52 @@ impl Drop for Peer {
     fn drop(&mut self) {
         // It has ended already, or ends now.
         let _ = self.process.kill().and_then(|()| self.process.wait());
+    }
+}
+
+/// An agent and the ports that it has said it listens on.
+#[derive(Debug)]
+pub struct Agent {
+    pub peer: Peer,
+    /// In the order of the origins.
+    pub ports: Vec<u16>,
+    pub control: u16,
+}
+
+impl Agent {
+    /// An agent with as many threads as it takes by itself, in front of ports of this machine.
+    ///
+    /// # Errors
+    ///
+    /// If it ends before it listens.
+    pub fn new(program: &Path, origins: &[u16], key_file: &Path) -> anyhow::Result<Self> {
+        Self::start(Command::new(program).stdin(Stdio::null()), origins, key_file)
+    }
+
+    fn start(command: &mut Command, origins: &[u16], key_file: &Path) -> anyhow::Result<Self> {
+        command
+            .args(["--control", "0", "--readiness", "0", "--log-format", "json", "--key-file"])
+            .arg(key_file);
+        for origin in origins {
+            command.arg("--forward").arg(format!("0=127.0.0.1:{origin}"));
+        }
+        let mut process = command.stderr(Stdio::piped()).spawn().context("the agent")?;
+        let mut log = BufReader::new(process.stderr.take().context("its log")?);
+        let mut line = String::new();
+        let listening = loop {
+            line.clear();
+            ensure!(log.read_line(&mut line)? > 0, "the agent ended before it listened");
+            let said: serde_json::Value = serde_json::from_str(&line)?;
+            if said["fields"]["message"] == "listening" {
+                break said["fields"].clone();
+            }
+        };
+        // A full pipe would stop it.
+        std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
+        let ports: Vec<u16> = serde_json::from_str(listening["ports"].as_str().context("its ports")?)?;
+        let control = listening["control"].as_u64().context("its control port")?.try_into()?;
+        let peer = Peer { name: "agent", port: ports[0], process, _config: None };
+        Ok(Self { peer, ports, control })
     }
 }
 

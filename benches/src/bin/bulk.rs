@@ -7,7 +7,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context as _, ensure};
-use bridge_benches::laptop::{COPY_BUFFER, Laptop};
+use bridge_benches::laptop::{COPY_BUFFER, Everything};
 use bridge_benches::{Budget, Row, median, write};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional_with_sizes};
@@ -28,7 +28,7 @@ async fn main() -> anyhow::Result<()> {
         plain = relay(plain, PLAIN_BUFFER).await?;
         large = relay(large, COPY_BUFFER).await?;
     }
-    let laptop = Laptop::start(&receiver, 4).await?;
+    let laptop = Everything::to(&receiver, 4).await?;
 
     let mut rows = Vec::new();
     for (to_laptop, what) in [(true, "to the laptop"), (false, "from the laptop")] {

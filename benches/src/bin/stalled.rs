@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use bridge_benches::laptop::Laptop;
+use bridge_benches::laptop::Everything;
 use bridge_benches::{Budget, Row, median, write};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -26,7 +26,7 @@ const STILL: Duration = Duration::from_millis(300);
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let receiver = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let laptop = Laptop::start(&receiver, GOING + STALLED).await?;
+    let laptop = Everything::to(&receiver, GOING + STALLED).await?;
     let received = Arc::new(AtomicU64::new(0));
     let mut streams = JoinSet::new();
     for _ in 0..GOING {
@@ -62,7 +62,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// A stream from a caller to the laptop: both its ends.
-async fn open(laptop: &Laptop, receiver: &TcpListener) -> anyhow::Result<(TcpStream, TcpStream)> {
+async fn open(laptop: &Everything, receiver: &TcpListener) -> anyhow::Result<(TcpStream, TcpStream)> {
     let mut caller = TcpStream::connect(laptop.address).await?;
     caller.write_all(b"?").await?;
     let (mut local, _) = timeout(Duration::from_secs(10), receiver.accept()).await.context("a stream")??;
