@@ -147,8 +147,8 @@ impl Agent {
             line.clear();
             ensure!(log.read_line(&mut line)? > 0, "the agent ended before it listened");
             let said: serde_json::Value = serde_json::from_str(&line)?;
-            if said["fields"]["message"] == "listening" {
-                break said["fields"].clone();
+            if said["message"] == "listening" {
+                break said;
             }
         };
         // A full pipe would stop it.

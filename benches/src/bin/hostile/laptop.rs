@@ -20,7 +20,8 @@ const HERS: &str = "x-bridge: bench\r\n";
 const STALLED: &str = "x-bridge: bench\r\nx-stall: yes\r\n";
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Takes requests with her header to a local process that answers, but for those that are to stall.
+/// Takes requests with her header to a local process that answers, but for those that are to stall until their caller
+/// has gone.
 pub(crate) async fn attach(control: u16, port: u16) -> anyhow::Result<Laptop> {
     let local = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let to = local.local_addr()?;
@@ -41,7 +42,8 @@ async fn answer(mut client: TcpStream) -> std::io::Result<()> {
             return Ok(());
         }
         if request[..read].windows(7).any(|bytes| bytes == b"x-stall") {
-            return std::future::pending().await;
+            while client.read(&mut request).await? > 0 {}
+            return Ok(());
         }
         client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await?;
     }

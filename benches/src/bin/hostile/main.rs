@@ -24,7 +24,7 @@ const BEFORE: Duration = Duration::from_secs(2);
 const AFTER: Duration = Duration::from_secs(2);
 /// How long an attack is kept up.
 const DURING: Duration = Duration::from_secs(5);
-/// MiB that the agent may hold at any time.
+/// MiB that the agent may hold at any time: half of what a stand-in's pods are given.
 const BOUND: f64 = 256.0;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
