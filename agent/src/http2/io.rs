@@ -46,7 +46,7 @@ pub(super) struct Turn(Arc<AtomicU32>);
 
 impl Turn {
     /// Reads of one turn, each of some KiB.
-    const READS: u32 = 16;
+    const READS: u32 = 4;
 
     pub(super) fn begin(&self) {
         self.0.store(Self::READS, Ordering::Relaxed);
@@ -56,10 +56,9 @@ impl Turn {
         self.0.load(Ordering::Relaxed) == 0
     }
 
-    fn takes(&self) -> bool {
-        let left = self.0.load(Ordering::Relaxed);
-        self.0.store(left.saturating_sub(1), Ordering::Relaxed);
-        left > 0
+    /// Something was read.
+    fn take(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
     }
 }
 
@@ -120,7 +119,7 @@ impl<S: Side> AsyncRead for Io<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.turn.as_ref().is_some_and(|turn| !turn.takes()) {
+        if self.turn.as_ref().is_some_and(Turn::is_over) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -131,6 +130,9 @@ impl<S: Side> AsyncRead for Io<S> {
             let len = self.read.len().min(buf.remaining());
             buf.put_slice(&self.read[..len]);
             self.read.advance(len);
+        }
+        if let Some(turn) = &self.turn {
+            turn.take();
         }
         if let Some(mut spy) = self.first.take() {
             let Some(first) = spy.frame.advance(&buf.filled()[before..]) else {

@@ -64,17 +64,28 @@ impl Up {
 }
 
 impl Link {
-    pub(super) fn opening(origin: Origin, turn: &Turn) -> Self {
-        Link::Opening(Box::pin(open(origin, turn.clone())))
+    pub(super) fn opening(origin: Origin) -> Self {
+        Link::Opening(Box::pin(open(origin)))
     }
 
     /// Begins to connect, if that has not happened.
-    pub(super) fn open(&mut self, turn: &Turn) {
+    pub(super) fn open(&mut self) {
         if let Link::Absent(_) = self
             && let Link::Absent(origin) = std::mem::replace(self, Link::Over)
         {
-            *self = Self::opening(origin, turn);
+            *self = Self::opening(origin);
         }
+    }
+
+    /// It may be read again.
+    pub(super) fn begin_turn(&self) {
+        if let Link::Up(up) = self {
+            up.turn.begin();
+        }
+    }
+
+    pub(super) fn is_turn_over(&self) -> bool {
+        matches!(self, Link::Up(up) if up.turn.is_over())
     }
 
     /// Drives it. Pending: nothing has changed.
@@ -120,10 +131,11 @@ impl Link {
 }
 
 /// Connects, and waits until the origin has announced its settings, or has failed to do so in time.
-async fn open(mut origin: Origin, turn: Turn) -> Opened {
+async fn open(mut origin: Origin) -> Opened {
     let up = std::future::poll_fn(|cx| origin.poll_up(cx).map(|up| up.is_ok())).await;
     let Some(end) = origin.into_up().filter(|_| up) else { return Opened::Failed };
     let (mut io, home_rx) = Io::new(end);
+    let turn = Turn::default();
     turn.begin();
     io.takes_turns(&turn);
     let mut first_rx = io.first();

@@ -51,14 +51,14 @@ enum Begun {
 pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
     let Connection { shared, port, peer, mut client, origin, .. } = conn;
     let start = Start { target_port: shared.port(port), peer, tasks: shared.tasks.clone() };
-    let (mut lanes, turn) = (Lanes::default(), Turn::default());
+    let mut lanes = Lanes::default();
     let (link, begun) = match opened {
         Some((route, end)) => {
             lanes.opened(route, end, &start);
             (Link::Absent(origin), Begun::Http2(Announced::default()))
         }
         None => {
-            let mut link = Link::opening(origin, &turn);
+            let mut link = Link::opening(origin);
             let begun = begin(&shared, port, &mut client, &mut link).await;
             (link, begun)
         }
@@ -76,6 +76,7 @@ pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
         Begun::Unreachable | Begun::CallerGone => return client.side.abort(),
     };
     let (mut io, home_rx) = Io::new(client);
+    let turn = Turn::default();
     turn.begin();
     io.takes_turns(&turn);
     let written = io.written();

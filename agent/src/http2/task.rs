@@ -30,6 +30,8 @@ use crate::routes::{Decision, Entry};
 const MAX_HEADS: usize = 8 << 20;
 /// How often the parts of a task may wake each other before others get their turn.
 const MAX_ROUNDS: usize = 16;
+/// So many turns a caller may send all it can for no stream (pings, settings): some MiB.
+const MAX_IDLE_TURNS: u32 = 256;
 /// How long a caller may take to go, once it was told to.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -57,6 +59,10 @@ pub(super) struct Task {
     from_origin: Window,
     wakes: Wakes,
     turn: Turn,
+    /// Turns in a row in which the caller sent all it could, and none of it was for a stream.
+    idle_turns: u32,
+    /// A stream had something to do in this turn.
+    worked: bool,
     draining: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     leaving: Option<Leaving>,
 }
@@ -114,6 +120,8 @@ impl Task {
             from_origin: Window::new(pool),
             wakes: Wakes::new(),
             turn,
+            idle_turns: 0,
+            worked: false,
             draining: Some(Box::pin(async move { drain.drain.begun().await })),
             leaving: None,
         }
@@ -132,12 +140,14 @@ impl Task {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.wakes.run(cx);
         self.turn.begin();
+        self.link.begin_turn();
         for _ in 0..MAX_ROUNDS {
             let due = self.wakes.take();
             if due.has(Part::Origin) {
                 self.poll_origin();
             }
             // A caller that does not read gets no more to read: what it has not taken waits where it comes from.
+            self.worked |= due.has(Part::Streams);
             if due.has(Part::Streams) && !self.written.all() {
                 self.held_back = true;
             } else if due.has(Part::Streams) {
@@ -150,19 +160,33 @@ impl Task {
             if due.has(Part::Others) {
                 self.poll_drain();
             }
-            if self.leaving.is_some() && self.poll_leave().is_ready() {
-                return Poll::Ready(());
-            }
-            if self.turn.is_over() {
+            if self.turn.is_over() || self.link.is_turn_over() {
+                self.note_turn();
                 break;
             }
             if self.wakes.rest() {
-                return Poll::Pending;
+                // Now that nothing else is left to do.
+                match self.poll_leave() {
+                    Poll::Pending if self.wakes.rest() => return Poll::Pending,
+                    Poll::Pending => {}
+                    Poll::Ready(()) => return Poll::Ready(()),
+                }
             }
         }
         self.wakes.rest();
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// The turn is over although there is more to read.
+    fn note_turn(&mut self) {
+        let idle = self.turn.is_over() && !std::mem::take(&mut self.worked);
+        self.idle_turns = if idle { self.idle_turns + 1 } else { 0 };
+        if self.idle_turns == MAX_IDLE_TURNS {
+            tracing::debug!("a caller sends much and asks for nothing");
+            self.caller.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            self.wakes.set(Part::Caller);
+        }
     }
 
     fn poll_origin(&mut self) {
@@ -275,19 +299,19 @@ impl Task {
     /// Ready: the connection is over.
     fn poll_leave(&mut self) -> Poll<()> {
         let Some(leaving) = &mut self.leaving else { return Poll::Pending };
-        if !self.streams.is_empty() || !self.resets.is_empty() {
+        // A caller may read late: what it is owed is held for it, as a socket would hold it.
+        if !self.streams.is_empty() || !self.resets.is_empty() || !self.written.all() {
+            leaving.deadline = None;
             return Poll::Pending;
         }
-        if self.written.all() {
-            match leaving.reason.take() {
-                Some(reason) => {
-                    self.caller.abrupt_shutdown(reason);
-                    self.wakes.set(Part::Caller);
-                }
-                // As the origin's connection ended under them.
-                None if !self.lost.is_empty() => return Poll::Ready(()),
-                None => {}
+        match leaving.reason.take() {
+            Some(reason) => {
+                self.caller.abrupt_shutdown(reason);
+                self.wakes.set(Part::Caller);
             }
+            // As the origin's connection ended under them.
+            None if !self.lost.is_empty() => return Poll::Ready(()),
+            None => {}
         }
         let mut cx = Context::from_waker(self.wakes.waker(Part::Others));
         let deadline = leaving.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(FAREWELL)));
@@ -344,7 +368,7 @@ impl Task {
             Link::Up(up) => up,
             Link::Over => return self.lose(Caller::Waits(accepted.respond), Reason::REFUSED_STREAM),
             Link::Absent(_) | Link::Opening(_) => {
-                self.link.open(&self.turn);
+                self.link.open();
                 self.waiting.push(accepted);
                 return self.wakes.set(Part::Origin);
             }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::peer::{Caller, Say, Serving, alices, answer, get, hears, rest, with_header};
 use crate::peer::Peer;
@@ -161,7 +162,8 @@ async fn a_caller_that_reads_late_gets_all_of_it() {
         caller.says(frame(1, 5, 1, &[0x82, 0x86, 0x84, 0x41, 1, b'a'])).await;
         let mut origin = Serving::on(&world.origin).await;
         let (_, mut reply) = origin.hears().await.begins();
-        reply.send_data(Bytes::from(vec![7; 16 << 20]), true).expect("an open stream");
+        let replying =
+            tokio::spawn(async move { send_all(&mut reply, &Bytes::from(vec![7; 16 << 20])).await });
         another_is_served(&world).await;
         // when the origin has gone and the caller reads after all,
         origin.says(Say::GracefulGoAway);
@@ -173,6 +175,7 @@ async fn a_caller_that_reads_late_gets_all_of_it() {
             // then it gets everything.
             left -= if head[3] == 0 { length } else { 0 };
         }
+        replying.await.expect("all of it was taken");
     })
     .await;
 }
@@ -215,15 +218,38 @@ async fn floods_do_not_reach_others() {
             hostile.says(PREFACE).await;
             let _origin = Serving::on(&world.origin).await;
             hostile.says(begin).await;
-            // Given somebody who sends without end and hears nothing, until it is cut or may send no more,
+            // Given somebody who sends without end and hears nothing, until it may send no more,
             let many = flood.repeat(10_000);
             let flooding = async { while hostile.tries_to_say(&many).await.is_ok() {} };
-            let _ = tokio::time::timeout(Duration::from_secs(1), flooding).await;
+            let _ = tokio::time::timeout(Duration::from_millis(300), flooding).await;
             // then others are served.
             another_is_served(&world).await;
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn who_only_pings_is_told_to_calm_down() {
+    story(async {
+        let world = World::new().await;
+        let hostile = Peer::connect(world.port()).await;
+        let (mut hostile, mut heard) = (hostile.into_stream(), Vec::new());
+        hostile.write_all(PREFACE).await.expect("it is heard");
+        let _origin = Serving::on(&world.origin).await;
+        let pings = frame(6, 0, 0, &[7; 8]).repeat(1_000);
+        let (mut read, mut write) = hostile.split();
+        let flooding = async { while write.write_all(&pings).await.is_ok() {} };
+        let hearing = read.read_to_end(&mut heard);
+        tokio::select! {
+            () = flooding => {}
+            _ = hearing => {}
+        }
+        let calm_down = frame(7, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 11]);
+        assert!(heard.windows(calm_down.len()).any(|bytes| bytes == calm_down), "a GOAWAY with the reason");
+        another_is_served(&world).await;
+    })
+    .await;
 }
 
 #[tokio::test]
