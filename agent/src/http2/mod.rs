@@ -33,6 +33,7 @@ use self::task::Task;
 use crate::agent::Shared;
 use crate::connection::end::{End, Side as _};
 use crate::connection::{Connection, Opened, opaque};
+use crate::requests::Opaque;
 
 /// How long a caller whose streams a laptop may take waits for the origin.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -66,6 +67,7 @@ pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
     let announced = match begun {
         Begun::Http2(announced) => announced,
         Begun::Foreign(mut end) => {
+            shared.requests.opaque(port, Opaque::NotHttp, None);
             // The origin had its preface from us.
             client.read.consume(client.read.filled().len());
             return match opaque::relay(&mut client, &mut end).await {
