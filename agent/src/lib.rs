@@ -15,6 +15,8 @@ mod asked;
 mod connection;
 mod control;
 mod drain;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod http1;
 mod http2;
 mod inbound;

@@ -26,6 +26,8 @@ pub(crate) enum Flaw {
     NoHead,
     #[error("a head that breaks the grammar")]
     Grammar,
+    #[error("a request target of no known form")]
+    Target,
     #[error("a Content-Length that is no number, or two that differ")]
     Length,
     #[error("a Transfer-Encoding other than chunked")]
@@ -153,6 +155,9 @@ pub(crate) fn parse_request<T>(
         "CONNECT" => Method::Connect,
         _ => Method::Other,
     };
+    if !is_target(method, target) {
+        return Err(Flaw::Target);
+    }
     if minor == 0 && noted.lengths.is_chunked() {
         return Err(Flaw::TransferEncoding);
     }
@@ -198,6 +203,17 @@ pub(crate) fn parse_answer(head: &[u8], method: Method) -> Result<Answer, Flaw> 
     };
     let closes = noted.closes(minor) || kind == Kind::Final(Framing::UntilClose);
     Ok(Answer { head_len, status, kind, closes, says_close: noted.close })
+}
+
+/// Whether it has one of the forms of RFC 9112 section 3.2.
+fn is_target(method: Method, target: &str) -> bool {
+    let has_scheme = || {
+        target.split_once("://").is_some_and(|(scheme, _)| {
+            scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+                && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+        })
+    };
+    method == Method::Connect || target.starts_with('/') || target == "*" || has_scheme()
 }
 
 fn complete(status: httparse::Result<usize>) -> Result<usize, Flaw> {

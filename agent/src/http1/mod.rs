@@ -8,6 +8,8 @@ pub(crate) mod answers;
 mod chunked;
 mod framing;
 pub(crate) mod head;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 pub(crate) mod laptop;
 pub(crate) mod origin;
 mod passage;

@@ -4,22 +4,23 @@
 //! message is a channel's number and bytes. For the first port, channel 0 carries data and channel 1 errors as text; the
 //! first message of each is only the port, two bytes, little endian. It knows no half-close: what runs over it must.
 
+mod channels;
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures::{Sink, Stream};
 use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Message};
 
+use self::channels::{Channels, DATA};
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
 
-const DATA: u8 = 0;
-const ERRORS: u8 = 1;
 /// Bytes of one message. Larger ones gain nothing on the way through API server and kubelet.
 const MESSAGE: usize = 32 * 1024;
 
@@ -49,44 +50,13 @@ struct PortForward<Io> {
     socket: WebSocketStream<Io>,
     /// What of the last message is still to be read.
     unread: Bytes,
-    /// The first message of the data channel, and of the error channel, is the port.
-    data_began: bool,
-    errors_began: bool,
+    channels: Channels,
 }
 
 impl<Io> PortForward<Io> {
     fn new(socket: WebSocketStream<Io>) -> Self {
-        Self { socket, unread: Bytes::new(), data_began: false, errors_began: false }
+        Self { socket, unread: Bytes::new(), channels: Channels::default() }
     }
-
-    /// One binary message. An error of the other side becomes the error of the connection.
-    fn receive(&mut self, mut message: Bytes) -> io::Result<()> {
-        let Some(channel) = message.first().copied() else {
-            return Err(protocol_error("an empty message"));
-        };
-        message.advance(1);
-        let began = match channel {
-            DATA => &mut self.data_began,
-            ERRORS => &mut self.errors_began,
-            other => return Err(protocol_error(&format!("channel {other}, which was not asked for"))),
-        };
-        if !std::mem::replace(began, true) {
-            return match message.len() {
-                2 => Ok(()),
-                other => Err(protocol_error(&format!("{other} bytes where the port was due"))),
-            };
-        }
-        if channel == ERRORS {
-            let text = String::from_utf8_lossy(&message).into_owned();
-            return Err(io::Error::new(io::ErrorKind::ConnectionReset, text));
-        }
-        self.unread = message;
-        Ok(())
-    }
-}
-
-fn protocol_error(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("port-forward: {what}"))
 }
 
 fn socket_error(error: tungstenite::Error) -> io::Error {
@@ -107,7 +77,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for PortForward<Io> {
     ) -> Poll<io::Result<()>> {
         while self.unread.is_empty() {
             match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
-                Some(Ok(Message::Binary(message))) => self.receive(message)?,
+                Some(Ok(Message::Binary(message))) => self.unread = self.channels.receive(message)?,
                 // Tungstenite answers pings; a text message means nothing here.
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Text(_) | Message::Frame(_))) => {}
                 Some(Ok(Message::Close(_))) | None => return Poll::Ready(Ok(())),
@@ -151,6 +121,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
     use tokio_tungstenite::tungstenite::protocol::Role;
 
+    use super::channels::ERRORS;
     use super::*;
 
     async fn pair() -> (PortForward<DuplexStream>, WebSocketStream<DuplexStream>) {

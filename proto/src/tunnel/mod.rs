@@ -12,6 +12,10 @@ mod budget;
 mod engine;
 mod stream;
 
+/// What must hold whatever messages come: for the tests and for the fuzz targets of `tests/fuzz`.
+#[cfg(any(test, fuzzing))]
+pub use stream::hostile::frames as hostile_frames;
+
 pub use budget::Budget;
 pub use engine::{FRAME, MAX_WINDOW, MIN_WINDOW};
 pub use stream::{FrameSender, Offered, Refused, ResetBy, TunnelStream, offered};

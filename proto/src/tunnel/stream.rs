@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::PollSender;
 use tonic::Status;
 
-use super::budget::Budget;
+use super::budget::{Budget, Share};
 use super::engine::{Receiving, Sending, Violation};
 use crate::v1::frame::Kind;
 use crate::v1::{self, Cause, Frame};
@@ -107,6 +107,44 @@ impl State {
         self.ended.get_or_insert(reset);
         self.queue.clear();
         self.wake_all();
+    }
+
+    fn new(answer: Answer, share: Share) -> Self {
+        Self {
+            sending: Sending::new(),
+            receiving: Receiving::new(share),
+            queue: VecDeque::new(),
+            answer,
+            ended: None,
+            credit_due: None,
+            reset_due: None,
+            dropped: false,
+            read_waker: None,
+            write_waker: None,
+            answer_waker: None,
+        }
+    }
+
+    /// Moves what was received to the reader, and returns how much.
+    fn take(&mut self, buf: &mut ReadBuf<'_>) -> usize {
+        let mut taken = 0;
+        while let Some(front) = self.queue.front_mut() {
+            let len = front.len().min(buf.remaining());
+            if len == 0 {
+                break;
+            }
+            buf.put_slice(&front.split_to(len));
+            taken += len;
+            if front.is_empty() {
+                self.queue.pop_front();
+            }
+        }
+        if taken > 0
+            && let Some(limit) = self.receiving.taken(taken)
+        {
+            self.credit_due = Some(limit);
+        }
+        taken
     }
 
     fn is_complete(&self) -> bool {
@@ -200,22 +238,8 @@ impl TunnelStream {
         outgoing: FrameSender,
         budget: &Budget,
     ) -> Self {
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                sending: Sending::new(),
-                receiving: Receiving::new(budget.share()),
-                queue: VecDeque::new(),
-                answer,
-                ended: None,
-                credit_due: None,
-                reset_due: None,
-                dropped: false,
-                read_waker: None,
-                write_waker: None,
-                answer_waker: None,
-            }),
-            due: Notify::new(),
-        });
+        let shared =
+            Arc::new(Shared { state: Mutex::new(State::new(answer, budget.share())), due: Notify::new() });
         tokio::spawn(carry(shared.clone(), incoming, outgoing.clone()));
         Self { shared, outgoing: PollSender::new(outgoing) }
     }
@@ -256,21 +280,8 @@ impl AsyncRead for TunnelStream {
         if let Some(reset) = &state.ended {
             return Poll::Ready(Err(reset.clone().into()));
         }
-        let mut taken = 0;
-        while let Some(front) = state.queue.front_mut() {
-            let len = front.len().min(buf.remaining());
-            if len == 0 {
-                break;
-            }
-            buf.put_slice(&front.split_to(len));
-            taken += len;
-            if front.is_empty() {
-                state.queue.pop_front();
-            }
-        }
-        if taken > 0 {
-            if let Some(limit) = state.receiving.taken(taken) {
-                state.credit_due = Some(limit);
+        if state.take(buf) > 0 {
+            if state.credit_due.is_some() {
                 self.shared.due.notify_one();
             }
             return Poll::Ready(Ok(()));
@@ -420,6 +431,10 @@ async fn leave(outgoing: FrameSender, mut incoming: impl Stream<Item = Result<Fr
 impl State {
     /// One message of the other side, or the end of its messages.
     fn receive(&mut self, next: Option<Result<Frame, Status>>) {
+        if self.ended.is_some() {
+            // It may have been under way when this side ended the stream.
+            return;
+        }
         let kind = match next {
             Some(Ok(Frame { kind: Some(kind) })) => kind,
             // A kind that this revision does not know: additions that matter come with a new revision.
@@ -482,5 +497,7 @@ fn frame(kind: Kind) -> Frame {
     Frame { kind: Some(kind) }
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 #[cfg(test)]
 mod tests;

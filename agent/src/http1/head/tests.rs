@@ -55,6 +55,9 @@ fn what_two_parsers_could_read_differently_is_not_interpreted() {
         ("GET / HTTP/1.1\r\nX: a\x08b\r\n\r\n", Flaw::Grammar),
         ("GET  / HTTP/1.1\r\n\r\n", Flaw::Grammar),
         ("GET / HTTP/1.2\r\n\r\n", Flaw::Grammar),
+        ("GET a HTTP/1.1\r\n\r\n", Flaw::Target),
+        ("GET ://a HTTP/1.1\r\n\r\n", Flaw::Target),
+        ("GET a:80 HTTP/1.1\r\n\r\n", Flaw::Target),
         ("GET / HTTP/2.0\r\n\r\n", Flaw::Grammar),
         (
             "POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",

@@ -38,6 +38,7 @@ async fn ambiguous_heads() {
         ("two spaces behind the target", "GET /  HTTP/1.1\r\nHost: a\r\n{alice}\r\n"),
         ("a tab behind the target", "GET /\tHTTP/1.1\r\nHost: a\r\n{alice}\r\n"),
         ("a space behind the version", "GET / HTTP/1.1 \r\nHost: a\r\n{alice}\r\n"),
+        ("a target of no known form", "GET a/b HTTP/1.1\r\nHost: a\r\n{alice}\r\n"),
         ("no target", "GET HTTP/1.1\r\nHost: a\r\n{alice}\r\n"),
         ("no version", "GET /\r\nHost: a\r\n{alice}\r\n"),
         ("HTTP/0.9", "GET /\r\n"),
