@@ -9,7 +9,7 @@ AGENT := $(ROOT)/target/agent/$(HOST)/agent/bridge-agent
 LOADER := $(ROOT)/target/loader/release/loader
 BRIDGE := $(ROOT)/target/release/bridge
 
-.PHONY: help build agent loader install dist cluster cluster-down demo test test-loader soak bench fmt clippy deny
+.PHONY: help build agent loader install dist cluster cluster-down demo test test-loader soak fuzz bench fmt clippy deny
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -49,6 +49,9 @@ test-loader: loader
 
 soak: build ## The tests that take longer than two minutes
 	tests/soak
+
+fuzz: ## Fuzz what reads hostile input, each target for FUZZ_SECONDS (600), two at a time
+	tests/fuzz/run
 
 bench: build ## The comparisons of the design's budget, as tables
 	benches/run

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use bridge_proto::pattern::PatternError;
 use bridge_proto::v1::{self, Fallback};
 
+#[cfg(any(test, fuzzing))]
+pub use self::baggage::hostile;
 use self::head::RequestHead;
 pub(crate) use self::matching::{Matching, Miss};
 use crate::sessions::Session;

@@ -85,7 +85,9 @@ fn is_clear(head: &[u8], framing: Option<Framing>) {
     let (mut lengths, mut codings) = (Vec::new(), Vec::new());
     let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
     for line in lines.skip_while(|line| line.is_empty()).skip(1) {
-        let colon = line.iter().position(|byte| *byte == b':').expect("every header has a colon");
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            panic!("a header without a colon")
+        };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         assert!(!name.is_empty() && !name.iter().any(u8::is_ascii_whitespace), "a name is a token");
         match name.to_ascii_lowercase().as_slice() {

@@ -9,7 +9,7 @@ mod chunked;
 mod framing;
 pub(crate) mod head;
 #[cfg(any(test, fuzzing))]
-pub mod hostile;
+pub(crate) mod hostile;
 pub(crate) mod laptop;
 pub(crate) mod origin;
 mod passage;

@@ -37,11 +37,54 @@ pub(super) fn decoded(mut bytes: &[u8]) -> impl Iterator<Item = u8> {
     })
 }
 
+/// What must hold whatever header comes: each member's value is what stands between its `=` and the next `,` or `;`, and a
+/// member that is added at the end is found, whatever is in front of it. The input is a key's length, the key, the header.
+#[cfg(any(test, fuzzing))]
+pub fn hostile(data: &[u8]) {
+    let Some((len, rest)) = data.split_first() else { return };
+    let (key, header) = rest.split_at(usize::from(len % 8).min(rest.len()));
+    let read: Vec<&[u8]> = members(header, key).collect();
+    let mut end = 0;
+    for value in &read {
+        let begin = value.as_ptr().addr() - header.as_ptr().addr();
+        assert!(begin >= end, "values stand in the header one behind the other");
+        end = begin + value.len();
+        assert!(trimmed(&header[..begin]).ends_with(b"="), "a value begins behind an equals sign");
+        let behind = trimmed(&header[end..]).first();
+        assert!(behind.is_none_or(|byte| b",;".contains(byte)), "a value ends at a comma or semicolon");
+        assert!(!value.iter().any(|byte| b",;".contains(byte)), "and has none in it");
+        let plain = decoded(value).eq(value.iter().copied());
+        assert!(plain || value.contains(&b'%'), "without escapes a value is itself");
+        assert!(decoded(value).count() <= value.len(), "decoding adds nothing");
+    }
+    let is_key = !key.is_empty() && trimmed(key) == key && !key.iter().any(|byte| b",;=".contains(byte));
+    if is_key {
+        let encoded: String = header.iter().map(|byte| format!("%{byte:02x}")).collect();
+        let longer = [header, b" , ", key, b"\t= ", encoded.as_bytes(), b" ;p=q"].concat();
+        let last = members(&longer, key).last().map(|value| decoded(value).collect::<Vec<u8>>());
+        assert_eq!(last.as_deref(), Some(header), "a member at the end is found");
+        assert_eq!(members(&longer, key).count(), read.len() + 1, "and changes no other");
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_corpus_holds() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus/baggage");
+        let inputs = std::fs::read_dir(folder).expect("the target has a corpus");
+        let inputs: Vec<_> = inputs.map(|entry| entry.expect("a readable folder").path()).collect();
+        assert!(!inputs.is_empty(), "the corpus should not be empty");
+        for input in inputs {
+            hostile(&std::fs::read(input).expect("a readable file"));
+        }
+    }
 
     fn values(header: &str, key: &str) -> Vec<String> {
         let values = members(header.as_bytes(), key.as_bytes()).map(|value| decoded(value).collect());
@@ -88,10 +131,14 @@ mod tests {
         }
 
         #[test]
-        fn nothing_that_arrives_is_too_strange(header in proptest::collection::vec(any::<u8>(), 0..80)) {
-            for value in members(&header, b"b") {
-                prop_assert!(decoded(value).count() <= value.len());
-            }
+        fn nothing_that_arrives_is_too_strange(input in proptest::collection::vec(any::<u8>(), 0..80)) {
+            hostile(&input);
+        }
+
+        #[test]
+        fn nor_what_is_almost_baggage(header in "([ab]|[ab]| |\t|%4|%41|=|,|;){0,40}", key in "[ab]{1,2}") {
+            let len = u8::try_from(key.len()).expect("1 or 2");
+            hostile(&[&[len], key.as_bytes(), header.as_bytes()].concat());
         }
     }
 }

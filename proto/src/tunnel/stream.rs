@@ -498,6 +498,6 @@ fn frame(kind: Kind) -> Frame {
 }
 
 #[cfg(any(test, fuzzing))]
-pub mod hostile;
+pub(super) mod hostile;
 #[cfg(test)]
 mod tests;

@@ -50,7 +50,7 @@ fn protocol_error(what: &str) -> io::Error {
 /// What must hold whatever messages come: the data are those of the data channel behind its port, and an error ends it
 /// only where one was sent or the rules were broken. The input is messages, each with its length in front.
 #[cfg(any(test, fuzzing))]
-pub(super) fn hostile(data: &[u8]) {
+pub(crate) fn hostile(data: &[u8]) {
     let mut channels = Channels::default();
     let (mut seen, mut rest) = ([0, 0], data);
     while let Some((len, after)) = rest.split_first() {
@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn the_corpus_holds() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus/port_forward_frames");
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus/port_forward_frames");
         let inputs = std::fs::read_dir(folder).expect("the target has a corpus");
         let inputs: Vec<_> = inputs.map(|entry| entry.expect("a readable folder").path()).collect();
         assert!(!inputs.is_empty(), "the corpus should not be empty");
