@@ -111,6 +111,7 @@ pub(crate) struct Request {
     pub(crate) old: bool,
     /// No request follows on this connection.
     pub(crate) closes: bool,
+    /// It asks for another protocol, and not only for HTTP/2.
     pub(crate) upgrades: bool,
     /// The client waits for `100 Continue` before it sends the body.
     pub(crate) expects: bool,
@@ -226,6 +227,11 @@ fn complete(status: httparse::Result<usize>) -> Result<usize, Flaw> {
 }
 
 /// What is noted in one walk over the headers.
+/// An `Upgrade` to HTTP/2 without TLS (RFC 7540 section 3.2), which RFC 9113 has withdrawn and some clients still offer.
+pub(super) fn is_h2c(upgrade: &[u8]) -> bool {
+    upgrade.trim_ascii().eq_ignore_ascii_case(b"h2c")
+}
+
 #[derive(Debug, Default)]
 struct Noted {
     lengths: Lengths,
@@ -247,7 +253,9 @@ impl Noted {
                 6 if header.name.eq_ignore_ascii_case("expect") => {
                     noted.expects = true;
                 }
-                7 if header.name.eq_ignore_ascii_case("upgrade") => noted.upgrade_header = true,
+                7 if header.name.eq_ignore_ascii_case("upgrade") => {
+                    noted.upgrade_header |= !is_h2c(header.value);
+                }
                 10 if header.name.eq_ignore_ascii_case("connection") => noted.connection(header.value),
                 14 if header.name.eq_ignore_ascii_case("content-length") => {
                     noted.lengths.length(header.value)?

@@ -4,6 +4,7 @@ use bridge_proto::tunnel::{Refused, TunnelStream};
 use tokio::io::AsyncWriteExt as _;
 
 use super::head::Request;
+use super::rewrite;
 use crate::connection::Connection;
 use crate::connection::end::End;
 use crate::inbound::{self, Unreached};
@@ -25,7 +26,7 @@ pub(super) async fn reach(
     route: &Entry,
     opened: Option<End<TunnelStream>>,
 ) -> Reached {
-    let head = conn.client.read.filled()[..request.head_len].to_vec();
+    let head = rewrite::without_h2c(&conn.client.read.filled()[..request.head_len]);
     if let Some(mut end) = conn.kept.take(route, &conn.shared).await {
         let sent = end.side.bytes().0;
         let written = tokio::select! {

@@ -1,4 +1,6 @@
-//! The few changes that are made to an answer's head. All other bytes stay as they are.
+//! The few changes that are made to heads. All other bytes stay as they are.
+
+use super::head::is_h2c;
 
 /// What is changed in a laptop's answer.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +44,15 @@ pub(super) fn marked(head: &[u8], marks: Marks<'_>) -> Vec<u8> {
         }
     }
     marked
+}
+
+/// A request's head as a laptop gets it: without the offer to go on in HTTP/2. If the local process took it, the requests
+/// of others that follow on the same connection would be its own, too.
+pub(super) fn without_h2c(head: &[u8]) -> Vec<u8> {
+    let offers = |line: &&[u8]| {
+        is_named(line, "http2-settings") || is_named(line, "upgrade") && is_h2c(value_of(line))
+    };
+    lines(head).filter(|line| !offers(line)).flatten().copied().collect()
 }
 
 fn status_line_len(head: &[u8]) -> usize {
@@ -114,6 +125,15 @@ mod tests {
             marked_text(head, marks),
             "HTTP/1.1 200 OK\r\nx-bridge-served-by: alice\r\nConnection: close\r\nCache-Control: public\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_laptop_is_not_offered_http2() {
+        let websocket = "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        assert_eq!(without_h2c(websocket.as_bytes()), websocket.as_bytes(), "other upgrades stay");
+        let h2c = "GET / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUPGRADE: h2c\r\nHTTP2-Settings: AAEA\r\nA: b\r\n\r\n";
+        let plain = "GET / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nA: b\r\n\r\n";
+        assert_eq!(without_h2c(h2c.as_bytes()), plain.as_bytes());
     }
 
     #[test]

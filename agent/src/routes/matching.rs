@@ -32,8 +32,8 @@ pub(crate) enum Condition {
         key: String,
         value: String,
     },
-    Path(Test),
     Method(String),
+    Path(Test),
 }
 
 /// What a value must be.

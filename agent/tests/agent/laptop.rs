@@ -188,6 +188,33 @@ async fn a_websocket_goes_to_the_laptop() {
 }
 
 #[tokio::test]
+async fn an_offer_to_go_on_in_http2_is_the_origins_alone() {
+    story(async {
+        let world = World::new().await;
+        let (_alice, local) = world.alice().await;
+        let (mut client, mut origin) = world.connection().await;
+        let offer = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEA\r\n";
+        // Given a client that offers it with each request, hers reaches the laptop without the offer,
+        client.says(format!("GET / HTTP/1.1\r\n{offer}X-Bridge: alice\r\n\r\n")).await;
+        let mut process = local.accepts().await;
+        process
+            .hears("GET / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nX-Bridge: alice\r\n\r\n")
+            .await;
+        process.says("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nlaptop").await;
+        assert_eq!(client.hears_answer().await.1, "laptop");
+        // and another's reaches the origin as it is, which may take it.
+        let others = format!("GET / HTTP/1.1\r\n{offer}\r\n");
+        client.says(&others).await;
+        origin.hears(&others).await;
+        let switching =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nframes";
+        origin.says(switching).await;
+        client.hears(switching).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_answer_that_lasts_until_close_ends_the_connection() {
     story(async {
         let world = World::new().await;

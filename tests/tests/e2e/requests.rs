@@ -26,7 +26,7 @@ fn a_developer_sees_what_went_where_and_why() {
     let shown = "x-tenant^=eu- and method GET and path ~=^/who";
     assert_eq!(alice.session()["routes"][0]["match"], shown);
     let listed = bob.bridge(&["list", "-o", "json"]).succeeds().json();
-    assert_eq!(listed["services"][0]["sessions"][0]["matches"], json!([shown]), "{listed}");
+    assert_eq!(listed["services"][0]["sessions"][0]["matches"], json!([format!("80: {shown}")]), "{listed}");
     let reversed = ["--method", "GET", "--path", "~=^/who", "--header", "X-Tenant^=eu-"];
     let taken = bob.bridge(&[&["connect", "orders", "--port", &port][..], &reversed[..]].concat());
     taken.fails(6, "alice");

@@ -123,8 +123,10 @@ fn a_port_that_is_added_is_followed(world: &World, alice: &Laptop, orders: &Loca
         (session["state"] == "reset" && told).then_some(()).ok_or_else(|| session.to_string())
     });
     let hers = ["http", "http://orders:82/whoami", "--header", "x-bridge=alice"];
-    let answer = world.client(&hers).succeeds().stdout;
-    assert!(answer.starts_with("orders orders-"), "expected a pod to answer: {answer}");
+    eventually("her requests are answered by the pods", Duration::from_secs(5), || {
+        let answer = world.client(&hers).stdout;
+        answer.starts_with("orders orders-").then_some(()).ok_or(answer)
+    });
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
     let original = r#"[{"op": "replace", "path": "/spec/ports", "value": [{"name": "http", "port": 80, "targetPort": "http"}]}]"#;
     let _ = world.kubectl(&["patch", "service", "orders", "--type=json", "-p", original]).succeeds();
