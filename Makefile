@@ -9,7 +9,7 @@ AGENT := $(ROOT)/target/agent/$(HOST)/agent/bridge-agent
 LOADER := $(ROOT)/target/loader/release/loader
 BRIDGE := $(ROOT)/target/release/bridge
 
-.PHONY: help build agent loader install dist cluster cluster-down demo test test-loader soak fuzz bench fmt clippy deny
+.PHONY: help build agent loader install dist cluster cluster-down demo test test-loader h2spec soak fuzz bench fmt clippy deny
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -46,6 +46,9 @@ test: ## All tests: units, then the command against a real cluster (BRIDGE_TEST_
 # A container starts the loader, so that is how it is tested; `cargo test` alone does not build it.
 test-loader: loader
 	BRIDGE_TEST_LOADER=$(LOADER) cargo test --workspace --test loader -- --ignored
+
+h2spec: agent ## HTTP/2 conformance of an agent in front of a server, beside the server alone
+	tests/h2spec/run
 
 soak: build ## The tests that take longer than two minutes
 	tests/soak

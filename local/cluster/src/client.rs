@@ -13,7 +13,7 @@ use kube::{
 };
 
 use crate::{
-    ClusterError,
+    ClusterError, connection,
     error::{Call, deepest},
     nearest::nearest,
 };
@@ -78,7 +78,7 @@ impl Cluster {
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
 
         // Runs the credential plugin, and waits for it.
-        let made = tokio::task::spawn_blocking(move || Client::try_from(config)).await;
+        let made = tokio::task::spawn_blocking(move || connection::client(config)).await;
         let client = made.map_err(|error| ClusterError::Kubeconfig { reason: error.to_string() })?.map_err(
             |error| match error {
                 kube::Error::Auth(_) => Call::everywhere("use", "the credential plugin").failed(error),

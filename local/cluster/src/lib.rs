@@ -11,6 +11,7 @@ pub mod attach;
 pub mod catalog;
 pub mod clean;
 pub mod client;
+mod connection;
 pub mod detach;
 pub mod error;
 pub mod events;
