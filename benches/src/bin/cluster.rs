@@ -103,9 +103,10 @@ fn sampled(mut one: impl FnMut() -> anyhow::Result<f64>) -> anyhow::Result<Vec<f
     (0..ROUNDS).map(|_| one()).collect()
 }
 
-/// Runs `ask` in that place.
+/// Runs `ask` in that place, whose working directory may be another.
 fn ask(mut place: Command, args: [&str; 4]) -> anyhow::Result<f64> {
-    Ok(output(place.arg("target/release/ask").args(args))?.trim().parse()?)
+    let program = std::env::current_exe()?.with_file_name("ask");
+    Ok(output(place.arg(program).args(args))?.trim().parse()?)
 }
 
 fn node() -> Command {
