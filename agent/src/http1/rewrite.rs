@@ -52,7 +52,7 @@ pub(super) fn without_h2c(head: &[u8]) -> Vec<u8> {
     let offers = |line: &&[u8]| {
         is_named(line, "http2-settings") || is_named(line, "upgrade") && is_h2c(value_of(line))
     };
-    lines(head).filter(|line| !offers(line)).flatten().copied().collect()
+    lines(head).filter(|line| !offers(line)).collect::<Vec<_>>().concat()
 }
 
 fn status_line_len(head: &[u8]) -> usize {
