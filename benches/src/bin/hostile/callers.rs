@@ -43,11 +43,10 @@ impl Callers {
     pub(crate) fn start(front: Front) -> Self {
         let taken = Arc::<Mutex<Taken>>::default();
         let mut tasks = JoinSet::new();
-        for _ in 0..HTTP1 {
-            tasks.spawn(by_http1(front.http1, taken.clone()));
-        }
-        for _ in 0..HTTP2 {
-            tasks.spawn(by_http2(front.http2, taken.clone()));
+        let by_http1 = [By::Http1(front.http1); HTTP1];
+        let by_http2 = [By::Http2(front.http2); HTTP2];
+        for by in by_http1.into_iter().chain(by_http2) {
+            tasks.spawn(ask_steadily(by, taken.clone()));
         }
         Self { taken, _tasks: tasks }
     }
@@ -68,37 +67,45 @@ impl Callers {
     }
 }
 
-fn note(taken: &Mutex<Taken>, began: Instant, answered: anyhow::Result<()>) -> bool {
+fn note(taken: &Mutex<Taken>, began: Instant, answered: anyhow::Result<()>) {
     let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
-    match &answered {
+    match answered {
         Ok(()) => taken.took.push(began.elapsed()),
         Err(error) => taken.failures.push(format!("{error:#}")),
     }
-    answered.is_ok()
 }
 
-async fn by_http1(port: u16, taken: Arc<Mutex<Taken>>) {
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut caller = None;
-    loop {
-        ticks.tick().await;
-        let began = Instant::now();
-        let asked = async {
-            let mut connected = match caller.take() {
-                Some(caller) => caller,
-                None => http1::Caller::connect((Ipv4Addr::LOCALHOST, port).into(), "").await?,
-            };
-            connected.ask().await?;
-            Ok(connected)
-        };
-        let asked = timeout(WITHIN, asked).await.unwrap_or_else(|late| Err(late.into()));
-        let answered = asked.map(|connected| caller = Some(connected));
-        note(&taken, began, answered);
+/// By which version of HTTP, and on which port.
+#[derive(Debug, Clone, Copy)]
+enum By {
+    Http1(u16),
+    Http2(u16),
+}
+
+enum Caller {
+    Http1(http1::Caller),
+    Http2(http2::Caller),
+}
+
+impl Caller {
+    async fn connect(by: By) -> anyhow::Result<Self> {
+        match by {
+            By::Http1(port) => {
+                http1::Caller::connect((Ipv4Addr::LOCALHOST, port).into(), "").await.map(Self::Http1)
+            }
+            By::Http2(port) => http2::Caller::connect(port).await.map(Self::Http2),
+        }
+    }
+
+    async fn ask(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Http1(caller) => caller.ask().await,
+            Self::Http2(caller) => caller.ask().await,
+        }
     }
 }
 
-async fn by_http2(port: u16, taken: Arc<Mutex<Taken>>) {
+async fn ask_steadily(by: By, taken: Arc<Mutex<Taken>>) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut caller = None;
@@ -108,13 +115,12 @@ async fn by_http2(port: u16, taken: Arc<Mutex<Taken>>) {
         let asked = async {
             let mut connected = match caller.take() {
                 Some(caller) => caller,
-                None => http2::Caller::connect(port).await?,
+                None => Caller::connect(by).await?,
             };
             connected.ask().await?;
             Ok(connected)
         };
         let asked = timeout(WITHIN, asked).await.unwrap_or_else(|late| Err(late.into()));
-        let answered = asked.map(|connected| caller = Some(connected));
-        note(&taken, began, answered);
+        note(&taken, began, asked.map(|connected| caller = Some(connected)));
     }
 }
