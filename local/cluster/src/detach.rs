@@ -46,15 +46,25 @@ pub async fn release(
         let Some(mut attachment) = Attachment::of(&now)? else { return Ok(Released::NotAttached) };
         attachment.sessions.retain(|claim| !goes(claim));
         let last = attachment.sessions.is_empty();
-        let change = if last {
-            given_back(&now, &attachment)
-        } else {
-            json!({"metadata": {"annotations": {ATTACHMENT: attachment.to_annotation()}}})
+        let in_place = attachment.is_in_place(&now);
+        let change = match (last, in_place) {
+            (false, _) => json!({"metadata": {"annotations": annotation(&attachment)}}),
+            // The annotation stays until all is put back: it says what is left to do if this is cut off here.
+            (true, true) => json!({
+                "metadata": {"annotations": annotation(&attachment)},
+                "spec": {"selector": attachment.original},
+            }),
+            (true, false) => json!({
+                "metadata": {
+                    "annotations": {ATTACHMENT: null},
+                    "managedFields": owners_given_back(&now, &attachment),
+                },
+            }),
         };
         match patch(cluster, &now, change).await {
             Ok(_) if !last => return Ok(Released::Shared(attachment.sessions)),
-            Ok(restored) => {
-                give_back_ownership(cluster, restored, &attachment).await?;
+            Ok(_) if in_place => {}
+            Ok(_) => {
                 retire(cluster, service, &attachment.stand_in).await?;
                 return Ok(Released::Restored { stand_in: attachment.stand_in });
             }
@@ -62,6 +72,10 @@ pub async fn release(
             Err(error) => return Err(error),
         }
     }
+}
+
+fn annotation(attachment: &Attachment) -> Value {
+    json!({ATTACHMENT: attachment.to_annotation()})
 }
 
 /// Gives the selector back, and who owned it, and nothing else: for a Service that has got ports which the stand-in does
@@ -83,15 +97,6 @@ pub async fn lead_back(cluster: &Cluster, service: &str, stand_in: &str) -> Resu
     }
 }
 
-/// The change that puts the Service back: the annotation goes; the selector too, if it is still exactly ours.
-fn given_back(now: &Service, attachment: &Attachment) -> Value {
-    let mut change = json!({"metadata": {"annotations": {ATTACHMENT: null}}});
-    if attachment.is_in_place(now) {
-        change["spec"]["selector"] = json!(attachment.original);
-    }
-    change
-}
-
 /// Puts back who owned the selector, as far as it is the original again.
 async fn give_back_ownership(
     cluster: &Cluster,
@@ -99,11 +104,8 @@ async fn give_back_ownership(
     attachment: &Attachment,
 ) -> Result<(), ClusterError> {
     loop {
-        let owners =
-            if selector(&now) == attachment.original { attachment.selector_owners.as_slice() } else { &[] };
-        let managed = serde_json::to_value(&now.metadata.managed_fields).unwrap_or(Value::Null);
-        let wanted = ownership::given_back(&managed, owners);
-        if managed == wanted {
+        let wanted = owners_given_back(&now, attachment);
+        if managed_fields(&now) == wanted {
             return Ok(());
         }
         match patch(cluster, &now, json!({"metadata": {"managedFields": wanted}})).await {
@@ -114,6 +116,17 @@ async fn give_back_ownership(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// The Service's `managedFields` without us, and with the owners that the selector had, if it is the original again.
+fn owners_given_back(now: &Service, attachment: &Attachment) -> Value {
+    let owners =
+        if selector(now) == attachment.original { attachment.selector_owners.as_slice() } else { &[] };
+    ownership::given_back(&managed_fields(now), owners)
+}
+
+fn managed_fields(service: &Service) -> Value {
+    serde_json::to_value(&service.metadata.managed_fields).unwrap_or(Value::Null)
 }
 
 /// Lets a stand-in drain and go: hands its objects to its pods, then deletes the Deployment. Idempotent.
@@ -227,3 +240,7 @@ fn absent_is_fine<T>(result: Result<T, ClusterError>) -> Result<(), ClusterError
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+#[path = "detach_tests.rs"]
+mod tests;

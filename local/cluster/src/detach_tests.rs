@@ -1,0 +1,177 @@
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use http::{Method, Request, Response, StatusCode};
+use kube::Client;
+use kube::client::Body;
+use tower::service_fn;
+
+use super::*;
+
+/// An API server with one Service, which goes away after some patches: to who releases, as being killed then.
+#[derive(Clone)]
+struct ApiServer {
+    service: Arc<Mutex<Value>>,
+    patches_left: Arc<Mutex<usize>>,
+}
+
+impl ApiServer {
+    fn new(service: Value) -> Self {
+        Self { service: Arc::new(Mutex::new(service)), patches_left: Arc::default() }
+    }
+
+    fn service(&self) -> Value {
+        self.service.lock().unwrap().clone()
+    }
+
+    fn cluster(&self, patches: usize) -> Cluster {
+        *self.patches_left.lock().unwrap() = patches;
+        let server = self.clone();
+        let answer = service_fn(move |request: Request<Body>| {
+            let server = server.clone();
+            async move { Ok::<_, Infallible>(server.answer(request).await) }
+        });
+        Cluster {
+            client: Client::new(answer, "shop"),
+            context: "dev".into(),
+            namespace: "shop".into(),
+            server: "https://dev.example".into(),
+        }
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let of_the_service = request.uri().path() == "/api/v1/namespaces/shop/services/orders";
+        let method = request.method().clone();
+        let body = request.into_body().collect_bytes().await.unwrap();
+        match method {
+            Method::GET if of_the_service => json_response(StatusCode::OK, &self.service()),
+            Method::PATCH if of_the_service => self.patched(&serde_json::from_slice(&body).unwrap()),
+            // Of the stand-in nothing is there.
+            Method::GET => {
+                json_response(StatusCode::OK, &json!({"kind": "List", "metadata": {}, "items": []}))
+            }
+            _ => failure(StatusCode::NOT_FOUND),
+        }
+    }
+
+    fn patched(&self, change: &Value) -> Response<Body> {
+        let mut patches_left = self.patches_left.lock().unwrap();
+        let Some(left) = patches_left.checked_sub(1) else {
+            return failure(StatusCode::SERVICE_UNAVAILABLE);
+        };
+        *patches_left = left;
+        let mut service = self.service.lock().unwrap();
+        merge(&mut service, change);
+        // Who changes a selector owns it, whatever is said of owners in the same change.
+        if change.pointer("/spec/selector").is_some() {
+            service["metadata"]["managedFields"] = json!([owner("kubectl", &json!({})), ours()]);
+        }
+        json_response(StatusCode::OK, &service)
+    }
+}
+
+/// RFC 7396.
+fn merge(into: &mut Value, change: &Value) {
+    let Some(change) = change.as_object() else {
+        *into = change.clone();
+        return;
+    };
+    if !into.is_object() {
+        *into = json!({});
+    }
+    for (key, value) in change {
+        if value.is_null() {
+            into.as_object_mut().unwrap().remove(key);
+        } else {
+            merge(&mut into[key], value);
+        }
+    }
+}
+
+fn json_response(status: StatusCode, body: &Value) -> Response<Body> {
+    Response::builder().status(status).body(Body::from(body.to_string().into_bytes())).unwrap()
+}
+
+fn failure(status: StatusCode) -> Response<Body> {
+    let code = status.as_u16();
+    json_response(
+        status,
+        &json!({"kind": "Status", "status": "Failure", "code": code, "reason": "", "message": ""}),
+    )
+}
+
+fn owner(manager: &str, spec: &Value) -> Value {
+    json!({"manager": manager, "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:spec": spec}})
+}
+
+fn ours() -> Value {
+    owner(MANAGER, &json!({"f:selector": {"f:app": {}}}))
+}
+
+fn original() -> Value {
+    let owner = owner("kubectl", &json!({"f:selector": {"f:app": {}}}));
+    json!({"apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "orders", "namespace": "shop", "annotations": {}, "managedFields": [owner]},
+        "spec": {"selector": {"app": "orders"}}})
+}
+
+fn attached() -> Value {
+    let claim = |id: &str| json!({"id": id, "user": id, "installation": id, "since": 1, "routes": [{"port": 80, "anyOf": []}]});
+    let attachment = json!({
+        "standIn": "7f3a",
+        "original": {"app": "orders"},
+        "attached": {"app": "orders-bridge-7f3a"},
+        "selectorOwners": [{"manager": "kubectl", "operation": "Update", "fields": {"f:app": {}}}],
+        "control": 7390,
+        "ports": {"80": 8080},
+        "sessions": [claim("alice"), claim("bob")],
+    });
+    let mut service = original();
+    service["metadata"]["annotations"] = json!({ATTACHMENT: attachment.to_string()});
+    service["metadata"]["managedFields"] = json!([owner("kubectl", &json!({})), ours()]);
+    service["spec"]["selector"] = json!({"app": "orders-bridge-7f3a"});
+    service
+}
+
+#[tokio::test]
+async fn a_release_that_is_cut_off_anywhere_is_finished_by_the_next() {
+    for patches in 0..=2 {
+        let server = ApiServer::new(attached());
+        // Given a release that is cut off after so many changes.
+        let cut_off = release(&server.cluster(patches), "orders", |_| true).await;
+        assert_eq!(cut_off.is_ok(), patches == 2, "two changes give a Service back: {cut_off:?}");
+
+        // When somebody cleans, or Alice connects and disconnects again.
+        let released = release(&server.cluster(usize::MAX), "orders", |_| true).await.unwrap();
+
+        // Then the Service is what it was, with who owned what of it.
+        let expected = match patches {
+            2 => Released::NotAttached,
+            _ => Released::Restored { stand_in: "7f3a".into() },
+        };
+        assert_eq!(released, expected, "after {patches} changes");
+        assert_eq!(server.service(), original(), "after {patches} changes");
+    }
+}
+
+#[tokio::test]
+async fn a_release_while_others_are_connected_leaves_the_stand_in_to_them() {
+    let server = ApiServer::new(attached());
+    let released = release(&server.cluster(1), "orders", |claim| claim.id == "alice").await.unwrap();
+    let Released::Shared(others) = released else { panic!("expected that Bob stays: {released:?}") };
+    assert_eq!(others.iter().map(|claim| claim.id.as_str()).collect::<Vec<_>>(), ["bob"]);
+    assert_eq!(server.service()["spec"], attached()["spec"]);
+}
+
+#[tokio::test]
+async fn a_selector_that_somebody_else_has_set_stays() {
+    let mut reset = attached();
+    reset["spec"]["selector"] = json!({"app": "orders-v2"});
+    reset["metadata"]["managedFields"] =
+        json!([owner("helm", &json!({"f:selector": {"f:app": {}}})), ours()]);
+    let server = ApiServer::new(reset.clone());
+    let _ = release(&server.cluster(usize::MAX), "orders", |_| true).await.unwrap();
+    assert_eq!(server.service()["spec"], reset["spec"]);
+    assert_eq!(server.service()["metadata"]["managedFields"], json!([reset["metadata"]["managedFields"][0]]));
+}
