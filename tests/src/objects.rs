@@ -14,6 +14,9 @@ use crate::api;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Objects(BTreeMap<String, Value>);
 
+/// An EndpointSlice has it, or has it not, by what its controller saw last.
+const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+
 /// Which differences are left out of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum But {
@@ -134,18 +137,29 @@ fn normalise(object: &mut Value) {
         metadata.remove("resourceVersion");
         metadata.remove("generation");
     }
-    if let Some(annotations) = metadata["annotations"].as_object_mut() {
-        annotations.remove("endpoints.kubernetes.io/last-change-trigger-time");
-    }
+    remove(metadata, "annotations", "", TRIGGER_TIME);
     if let Some(managers) = metadata["managedFields"].as_array_mut() {
         for manager in managers.iter_mut().filter_map(Value::as_object_mut) {
             manager.remove("time");
+            if let Some(owned) = manager.get_mut("fieldsV1").and_then(|fields| fields.get_mut("f:metadata")) {
+                remove(owned, "f:annotations", "f:", TRIGGER_TIME);
+            }
         }
         // The server sorts them by time.
         managers.sort_by_key(Value::to_string);
     }
     if let Some(endpoints) = object["endpoints"].as_array_mut() {
         endpoints.sort_by_key(Value::to_string);
+    }
+}
+
+/// Removes a key of a map, and a map that has nothing else.
+fn remove(object: &mut Value, map: &str, prefix: &str, key: &str) {
+    let Some(object) = object.as_object_mut() else { return };
+    let Some(entries) = object.get_mut(map).and_then(Value::as_object_mut) else { return };
+    let removed = entries.remove(&format!("{prefix}{key}")).is_some();
+    if removed && entries.keys().all(|key| key == ".") {
+        object.remove(map);
     }
 }
 
