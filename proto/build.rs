@@ -9,6 +9,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .build_transport(false)
         .bytes(".bridge.v1.Data")
+        .bytes(".bridge.v1.Datagram")
+        .bytes(".bridge.v1.DnsMessage")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -14,11 +14,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::drain::{Drain, DrainTimes, Drained};
+use crate::limits::Limits;
+use crate::outbound::{Outbound, Outward};
 use crate::readiness::{self, Ready};
 use crate::requests::Requests;
 use crate::routes::Table;
 use crate::sessions::Registry;
-use crate::{control, http2, limits, listen, metrics};
+use crate::{control, http2, listen, metrics};
 
 /// Arrivals that one who listens may lag behind.
 const ARRIVALS: usize = 1024;
@@ -36,6 +38,8 @@ pub struct Config {
     pub key_file: PathBuf,
     /// The pod's name.
     pub name: String,
+    /// What laptops may reach from here.
+    pub outward: Outward,
 }
 
 /// A port of the target, and where its traffic belongs.
@@ -76,6 +80,7 @@ pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) key_file: PathBuf,
     pub(crate) registry: Registry,
+    pub(crate) outbound: Outbound,
     pub(crate) requests: Arc<Requests>,
     /// What stalled streams of HTTP/2 may hold.
     pub(crate) http2: Arc<http2::Pool>,
@@ -125,11 +130,13 @@ impl Agent {
         let ports: Vec<u16> = forward.iter().map(|port| port.listen).collect();
         let origins = forward.iter().map(|port| port.origin).collect();
         // Each listener holds a place while it waits.
-        let capacity = limits::connections() + listeners.len();
+        let limits = Limits::raise();
+        let capacity = limits.callers + listeners.len();
         let shared = Arc::new(Shared {
             name: config.name,
             key_file: config.key_file,
             registry: Registry::new(ports.clone()),
+            outbound: Outbound::new(config.outward, limits.outbound),
             requests: Arc::new(Requests::new(ports.clone())),
             http2: Arc::default(),
             arrivals: broadcast::Sender::new(ARRIVALS),

@@ -4,8 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use ipnet::IpNet;
 
-use crate::{Config, Forward};
+use crate::{Config, Forward, Outward};
 
 /// Stands in front of a Service and routes each request, to its origin or to a laptop.
 #[derive(Debug, Parser)]
@@ -29,6 +30,15 @@ pub struct Args {
     /// Name of this pod
     #[arg(long, value_name = "POD", env = "HOSTNAME", default_value = "bridge-agent")]
     pub name: String,
+    /// Address of a node, which laptops do not reach through this agent (repeatable)
+    #[arg(long = "node", value_name = "ADDRESS")]
+    pub nodes: Vec<IpAddr>,
+    /// Network that laptops may reach although it is otherwise forbidden (repeatable)
+    #[arg(long, value_name = "CIDR")]
+    pub also_allow: Vec<IpNet>,
+    /// Variable of the environment that is the agent's own and not the container's (repeatable)
+    #[arg(long = "own-variable", value_name = "NAME")]
+    pub own_variables: Vec<String>,
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// error, warn, info, debug, trace, or a filter like `info,bridge_agent=debug`
@@ -65,6 +75,12 @@ impl Args {
             metrics: self.metrics,
             key_file: self.key_file,
             name: self.name,
+            outward: Outward {
+                nodes: self.nodes.into_iter().map(|address| address.to_canonical()).collect(),
+                also_allowed: self.also_allow,
+                own_variables: self.own_variables,
+                ..Outward::default()
+            },
         })
     }
 }

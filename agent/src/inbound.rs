@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use bridge_proto::tunnel::{Refused, TunnelStream};
 use bridge_proto::v1::{Cause, Open};
-use futures::{StreamExt as _, stream};
 use tokio::io::AsyncWriteExt as _;
-use tonic::Status;
 
 use crate::connection::end::{End, Side};
 use crate::routes::Entry;
@@ -26,11 +24,9 @@ pub(crate) async fn open(route: &Entry, target_port: u16, peer: SocketAddr) -> O
         target_port: target_port.into(),
         local_port: route.local_port.into(),
         peer: peer.to_string(),
+        ..Open::default()
     };
-    // The session's streams end with the session, even if the connection that carries them lives on.
-    let over = stream::iter([Err(Status::cancelled("the session has ended"))]);
-    let ended = session.ended.clone().cancelled_owned();
-    let incoming = parked.incoming.take_until(Box::pin(ended)).chain(over);
+    let incoming = session.while_it_lives(parked.incoming);
     Some(TunnelStream::open(open, incoming, parked.outgoing, &session.budget))
 }
 

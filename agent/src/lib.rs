@@ -4,7 +4,8 @@
 //! `http1` parses and frames, and takes one request at a time to the origin or to a laptop, `http2` many at a time;
 //! `routes` decides which.
 //! `requests` keeps what went where, and why.
-//! `control` is the gRPC service that daemons use, `sessions` what they hold here, `inbound` the streams to them.
+//! `control` is the gRPC service that daemons use, `sessions` what they hold here, `inbound` the streams to them,
+//! `outbound` what they reach through this pod.
 //! `drain` is the way out, `readiness` what the kubelet asks, `metrics` what Prometheus does. Nothing here knows Kubernetes.
 
 pub mod args;
@@ -23,6 +24,7 @@ mod inbound;
 mod limits;
 mod listen;
 mod metrics;
+mod outbound;
 mod readiness;
 mod requests;
 mod routes;
@@ -30,3 +32,4 @@ mod sessions;
 
 pub use agent::{Agent, Config, Forward, StartError};
 pub use drain::{DrainTimes, Drained};
+pub use outbound::Outward;

@@ -2,29 +2,46 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors kept for what is not a caller's connection: listeners, daemons, probes, files.
+/// Descriptors kept for what is neither a caller's connection nor a laptop's: listeners, daemons, probes, files.
 const RESERVED: u64 = 256;
 /// A caller's connection and the origin's.
 const PER_CONNECTION: u64 = 2;
 const MOST_CONNECTIONS: u64 = 100_000;
+const MOST_OUTBOUND: u64 = 3_000;
+/// Laptops get at most this part of the descriptors, so that callers always have theirs.
+const OUTBOUND_PART: u64 = 6;
 
-/// Raises the descriptor limit as far as allowed, and returns how many callers' connections that is good for.
-pub(crate) fn connections() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let descriptors = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    connections_for(descriptors)
+/// What may be open at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Callers' connections.
+    pub(crate) callers: usize,
+    /// What laptops open in the cluster.
+    pub(crate) outbound: usize,
 }
 
-/// No limit is `None`.
-fn connections_for(descriptors: Option<u64>) -> usize {
-    let connections = descriptors.map_or(MOST_CONNECTIONS, |descriptors| {
-        (descriptors.saturating_sub(RESERVED) / PER_CONNECTION).clamp(64, MOST_CONNECTIONS)
-    });
-    usize::try_from(connections).unwrap_or(usize::MAX)
+impl Limits {
+    /// Raises the descriptor limit as far as allowed, and says what it is good for.
+    pub(crate) fn raise() -> Self {
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        let descriptors = match setrlimit(Resource::Nofile, raised) {
+            Ok(()) => limit.maximum,
+            Err(_) => limit.current,
+        };
+        Self::within(descriptors)
+    }
+
+    /// No limit is `None`.
+    fn within(descriptors: Option<u64>) -> Self {
+        let outbound =
+            descriptors.map_or(MOST_OUTBOUND, |all| MOST_OUTBOUND.min(all / OUTBOUND_PART)).max(16);
+        let callers = descriptors.map_or(MOST_CONNECTIONS, |all| {
+            (all.saturating_sub(RESERVED + outbound) / PER_CONNECTION).clamp(64, MOST_CONNECTIONS)
+        });
+        let size = |number| usize::try_from(number).unwrap_or(usize::MAX);
+        Self { callers: size(callers), outbound: size(outbound) }
+    }
 }
 
 #[cfg(test)]
@@ -33,10 +50,14 @@ mod tests {
 
     #[test]
     fn connections_follow_descriptors() {
-        for (descriptors, connections) in
-            [(Some(1024), 384), (Some(0), 64), (Some(1 << 30), 100_000), (None, 100_000)]
-        {
-            assert_eq!(connections_for(descriptors), connections, "{descriptors:?}");
+        for (descriptors, callers, outbound) in [
+            (Some(1024), 299, 170),
+            (Some(20_000), 8_372, 3_000),
+            (Some(0), 64, 16),
+            (Some(1 << 30), 100_000, 3_000),
+            (None, 100_000, 3_000),
+        ] {
+            assert_eq!(Limits::within(descriptors), Limits { callers, outbound }, "{descriptors:?}");
         }
     }
 }

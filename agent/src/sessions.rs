@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 use bridge_proto::tunnel::{Budget, FrameSender, TUNNEL_BUDGET};
 use bridge_proto::v1::{self, Frame};
+use futures::{Stream, StreamExt as _, stream};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 
 use crate::requests::Tally;
 use crate::routes::{self, Entry, Refusal, Table};
@@ -93,6 +94,16 @@ impl Session {
                 return Some(call);
             }
         }
+    }
+
+    /// The messages of a call until the session ends: its streams end with it, even if the connection that carries them
+    /// lives on.
+    pub(crate) fn while_it_lives(
+        &self,
+        incoming: Streaming<Frame>,
+    ) -> impl Stream<Item = Result<Frame, Status>> + Send + Unpin + use<> {
+        let over = stream::iter([Err(Status::cancelled("the session has ended"))]);
+        incoming.take_until(Box::pin(self.ended.clone().cancelled_owned())).chain(over)
     }
 
     fn end(&self) {

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context as _, ensure};
-use bridge_agent::{Agent, Config, Forward};
+use bridge_agent::{Agent, Config, Forward, Outward};
 use bridge_proto::tunnel::alive::SAY_EVERY;
 use bridge_proto::tunnel::{
     Budget as Memory, HTTP2_CONNECTION_WINDOW, HTTP2_FRAME, HTTP2_STREAM_WINDOW, TUNNEL_BUDGET, TunnelStream,
@@ -86,6 +86,7 @@ impl Everything {
             metrics: None,
             key_file: key_file.path().to_owned(),
             name: "bench".to_owned(),
+            outward: Outward::default(),
         })
         .await?;
         let port = agent.ports[0];

@@ -289,7 +289,10 @@ impl Agent {
         let mut env = pod::env(template, container);
         let pod_name = free_name("BRIDGE_POD_NAME", &env);
         env.push(json!({"name": pod_name, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}));
-        let agent_args = agent_args(stand_in.own_ports, listen, origin, &key, &pod_name);
+        let node = free_name("BRIDGE_NODE_ADDRESS", &env);
+        env.push(json!({"name": node, "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}));
+        let variables = OwnVariables { pod_name, node };
+        let agent_args = agent_args(stand_in.own_ports, listen, origin, &key, &variables);
 
         let (image, command, args) = match &stand_in.agent {
             AgentSource::Image(image) => (image.clone(), "/bridge-agent".to_owned(), agent_args),
@@ -312,6 +315,12 @@ impl Agent {
     }
 }
 
+/// Names of the variables that are the agent's own.
+struct OwnVariables {
+    pod_name: String,
+    node: String,
+}
+
 /// All ConfigMaps of the program in one folder, executable.
 fn program_volume(program: &Program, names: &Names) -> Value {
     let sources: Vec<Value> =
@@ -324,7 +333,7 @@ fn agent_args(
     listen: &[ListenPort],
     origin: IpAddr,
     key_folder: &str,
-    pod_name: &str,
+    variables: &OwnVariables,
 ) -> Vec<String> {
     let mut args = Vec::new();
     let mut seen = Vec::new();
@@ -340,7 +349,12 @@ fn agent_args(
     args.extend(["--readiness".to_owned(), own.readiness.to_string()]);
     args.extend(["--metrics".to_owned(), own.metrics.to_string()]);
     args.extend(["--key-file".to_owned(), format!("{key_folder}/key")]);
+    let OwnVariables { pod_name, node } = variables;
     args.extend(["--name".to_owned(), format!("$({pod_name})")]);
+    args.extend(["--node".to_owned(), format!("$({node})")]);
+    for own in [pod_name, node] {
+        args.extend(["--own-variable".to_owned(), own.clone()]);
+    }
     args
 }
 

@@ -323,6 +323,12 @@ fn the_deployment() {
             - /bridge.dev/key/key
             - --name
             - $(BRIDGE_POD_NAME)
+            - --node
+            - $(BRIDGE_NODE_ADDRESS)
+            - --own-variable
+            - BRIDGE_POD_NAME
+            - --own-variable
+            - BRIDGE_NODE_ADDRESS
             workingDir: /srv
             env:
             - name: LEVEL
@@ -343,6 +349,10 @@ fn the_deployment() {
               valueFrom:
                 fieldRef:
                   fieldPath: metadata.name
+            - name: BRIDGE_NODE_ADDRESS
+              valueFrom:
+                fieldRef:
+                  fieldPath: status.hostIP
             envFrom:
             - configMapRef:
                 name: orders
@@ -462,7 +472,8 @@ fn our_names_and_folders_make_way() {
     stand_in.pod_template["spec"]["volumes"] = json!([{"name": "bridge-run", "emptyDir": {}}]);
     let agent = agent(&stand_in);
     assert_eq!(agent["env"][1]["name"], "BRIDGE_POD_NAME_2");
-    assert_eq!(agent["args"].as_array().unwrap().last().unwrap(), "$(BRIDGE_POD_NAME_2)");
+    let args = agent["args"].as_array().unwrap();
+    assert!(args.contains(&json!("$(BRIDGE_POD_NAME_2)")) && args.contains(&json!("BRIDGE_POD_NAME_2")));
     assert_eq!(agent["volumeMounts"][3], json!({"name": "bridge-run-2", "mountPath": "/bridge.dev-2/run"}));
 }
 

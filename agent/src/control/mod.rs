@@ -16,8 +16,8 @@ use bridge_proto::tunnel::{
 };
 use bridge_proto::v1::agent_server::{Agent, AgentServer};
 use bridge_proto::v1::{
-    Arrival, ArrivalsRequest, Frame, FromAgent, FromDaemon, OpenReply, OpenRequest, ProbeReply, ProbeRequest,
-    RequestsRequest, RequestsSeen,
+    Arrival, ArrivalsRequest, Datagram, DnsMessage, Frame, FromAgent, FromDaemon, OpenReply, OpenRequest,
+    ProbeReply, ProbeRequest, RequestsRequest, RequestsSeen, SurroundingsReply, SurroundingsRequest,
 };
 use futures::{Stream, StreamExt as _, stream};
 use tokio::net::TcpListener;
@@ -28,12 +28,15 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::agent::Shared;
+use crate::outbound;
 use crate::sessions::{Parked, Session};
 
 /// Metadata that carries a session's token.
 const TOKEN: &str = "x-bridge-token";
 /// Messages to a daemon that may wait.
 const ATTEND_QUEUE: usize = 16;
+/// Datagrams of one flow that may wait for the tunnel.
+const FLOW_QUEUE: usize = 64;
 /// Streams that a daemon may reset before they were served: it cancels parked calls in bulk.
 const PENDING_RESETS: usize = HTTP2_STREAMS as usize;
 
@@ -108,6 +111,48 @@ impl Agent for Service {
             .park(Parked { incoming: request.into_inner(), outgoing })
             .map_err(|error| Status::resource_exhausted(error.to_string()))?;
         Ok(Response::new(ReceiverStream::new(outgoing_rx)))
+    }
+
+    type DialStream = ReceiverStream<Result<Frame, Status>>;
+
+    async fn dial(&self, request: Request<Streaming<Frame>>) -> Result<Response<Self::DialStream>, Status> {
+        let session = self.session(&request)?;
+        let (outgoing, outgoing_rx) = mpsc::channel(TunnelStream::QUEUE);
+        let shared = self.shared.clone();
+        self.shared.tasks.spawn(async move {
+            outbound::dial(&shared.outbound, session, request.into_inner(), outgoing).await;
+        });
+        Ok(Response::new(ReceiverStream::new(outgoing_rx)))
+    }
+
+    type FlowStream = ReceiverStream<Result<Datagram, Status>>;
+
+    async fn flow(
+        &self,
+        request: Request<Streaming<Datagram>>,
+    ) -> Result<Response<Self::FlowStream>, Status> {
+        let session = self.session(&request)?;
+        let (to_daemon_tx, to_daemon_rx) = mpsc::channel(FLOW_QUEUE);
+        let shared = self.shared.clone();
+        self.shared.tasks.spawn(async move {
+            outbound::flow(&shared.outbound, session, request.into_inner(), to_daemon_tx).await;
+        });
+        Ok(Response::new(ReceiverStream::new(to_daemon_rx)))
+    }
+
+    async fn resolve(&self, request: Request<DnsMessage>) -> Result<Response<DnsMessage>, Status> {
+        self.session(&request)?;
+        let answer = self.shared.outbound.resolve(&request.into_inner().message).await;
+        let message = answer.map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(Response::new(DnsMessage { message }))
+    }
+
+    async fn surroundings(
+        &self,
+        request: Request<SurroundingsRequest>,
+    ) -> Result<Response<SurroundingsReply>, Status> {
+        self.session(&request)?;
+        Ok(Response::new(self.shared.outbound.surroundings()))
     }
 
     type ArrivalsStream = Pin<Box<dyn Stream<Item = Result<Arrival, Status>> + Send>>;

@@ -11,6 +11,7 @@ mod laptop_failures;
 mod matches;
 mod opaque;
 mod origin;
+mod outbound;
 mod peer;
 mod requests;
 mod sessions;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bridge_agent::{Agent, Config, Forward};
+use bridge_agent::{Agent, Config, Forward, Outward};
 use bridge_proto::tunnel::{Budget, TUNNEL_BUDGET, TunnelStream, offered};
 use bridge_proto::v1::agent_client::AgentClient;
 use bridge_proto::v1::{
@@ -34,8 +34,13 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with_outward(Outward::default()).await
+    }
+
+    /// With this said about what laptops may reach.
+    pub(crate) async fn with_outward(outward: Outward) -> Self {
         let origin = Server::start().await;
-        let (agent, key_file) = agent_for(&origin).await;
+        let (agent, key_file) = agent_for(&origin, outward).await;
         // The agent's own first knock, by which it knows that the origin is there.
         origin.accepts().await.hears_end().await;
         Self { origin, agent, key_file }
@@ -44,7 +49,7 @@ impl World {
     /// An origin that refuses connections.
     pub(crate) async fn without_origin() -> Self {
         let origin = Server::start().await;
-        let (agent, key_file) = agent_for(&origin).await;
+        let (agent, key_file) = agent_for(&origin, Outward::default()).await;
         let address = origin.address();
         drop(origin);
         let origin = Server::start().await;
@@ -96,7 +101,7 @@ impl World {
     }
 }
 
-async fn agent_for(origin: &Server) -> (Agent, tempfile::NamedTempFile) {
+async fn agent_for(origin: &Server, outward: Outward) -> (Agent, tempfile::NamedTempFile) {
     let key_file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(key_file.path(), KEY).expect("it can be written");
     let config = Config {
@@ -106,6 +111,7 @@ async fn agent_for(origin: &Server) -> (Agent, tempfile::NamedTempFile) {
         metrics: Some(0),
         key_file: key_file.path().to_owned(),
         name: "agent-1".to_owned(),
+        outward,
     };
     (Agent::start(config).await.expect("free ports"), key_file)
 }

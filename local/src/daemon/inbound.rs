@@ -5,14 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bridge_proto::tunnel::{Offered, ResetBy, TunnelStream};
+use bridge_proto::tunnel::{Offered, carry};
 use bridge_proto::v1::Cause;
-use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::TcpStream;
 
 /// Loopback answers at once; one that does not is full.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
-const COPY_BUFFER: usize = 32 * 1024;
 
 /// What was carried since the session began.
 #[derive(Debug, Default)]
@@ -38,16 +36,13 @@ pub(crate) async fn serve(offered: Offered, allowed: bool, counters: &Counters) 
             counters.streams.fetch_add(1, Ordering::Relaxed);
             let _open = Open::begin(counters);
             if let Ok(stream) = offered.accept().await {
-                carry(local, stream, counters).await;
+                let (from_laptop, to_laptop) = carry(local, stream).await;
+                counters.from_laptop.fetch_add(from_laptop, Ordering::Relaxed);
+                counters.to_laptop.fetch_add(to_laptop, Ordering::Relaxed);
             }
         }
         Err(error) => {
-            let cause = match error.kind() {
-                io::ErrorKind::ConnectionRefused => Cause::Refused,
-                io::ErrorKind::TimedOut => Cause::TimedOut,
-                _ => Cause::Unreachable,
-            };
-            let _ = offered.refuse(cause, error.to_string()).await;
+            let _ = offered.refuse(Cause::of_dial(&error), error.to_string()).await;
         }
     }
 }
@@ -79,21 +74,4 @@ pub(crate) async fn connect(port: u16) -> io::Result<TcpStream> {
     };
     stream.set_nodelay(true)?;
     Ok(stream)
-}
-
-/// Carries bytes until both directions ended. A reset on one side becomes a reset on the other.
-async fn carry(mut local: TcpStream, mut stream: TunnelStream, counters: &Counters) {
-    let carried = copy_bidirectional_with_sizes(&mut local, &mut stream, COPY_BUFFER, COPY_BUFFER).await;
-    let (from_laptop, to_laptop) = stream.bytes();
-    counters.from_laptop.fetch_add(from_laptop, Ordering::Relaxed);
-    counters.to_laptop.fetch_add(to_laptop, Ordering::Relaxed);
-    if let Err(error) = carried {
-        let by_the_tunnel = error.get_ref().is_some_and(|source| source.is::<ResetBy>());
-        if by_the_tunnel {
-            // Without lingering, closing resets: the local process sees that the caller is gone, not an orderly end.
-            let _ = local.set_zero_linger();
-        } else {
-            stream.reset(Cause::Reset, error.to_string());
-        }
-    }
 }

@@ -1,14 +1,15 @@
 //! The tunnel: many byte streams over one gRPC connection, one bidirectional call each.
 //!
 //! `engine` decides (offsets, credit, half-close; no I/O, no clock), `budget` bounds what all streams of a tunnel may
-//! hold, `stream` is the thin tokio part: a call's two message streams become one `TunnelStream` of bytes. `alive`
-//! tells a silent connection from a slow one.
+//! hold, `stream` is the thin tokio part: a call's two message streams become one `TunnelStream` of bytes. `carry` ties
+//! one to a TCP connection, `alive` tells a silent connection from a slow one.
 //!
 //! HTTP/2's own windows are wide and always drained at once, so a stalled stream holds up nobody else; what bounds a
 //! stream is the credit of its own messages, granted as the far socket takes the bytes.
 
 pub mod alive;
 mod budget;
+mod carry;
 mod engine;
 mod stream;
 
@@ -17,6 +18,7 @@ mod stream;
 pub use stream::hostile::frames as hostile_frames;
 
 pub use budget::Budget;
+pub use carry::carry;
 pub use engine::{FRAME, MAX_WINDOW, MIN_WINDOW};
 pub use stream::{FrameSender, Offered, Refused, ResetBy, TunnelStream, offered};
 

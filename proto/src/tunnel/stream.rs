@@ -56,6 +56,7 @@ fn cause_text(cause: Cause) -> &'static str {
         Cause::TunnelLost => "the tunnel was lost",
         Cause::Protocol => "protocol violated",
         Cause::Forbidden => "not allowed",
+        Cause::NoRoom => "too many connections",
     }
 }
 

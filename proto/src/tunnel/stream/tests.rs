@@ -45,7 +45,7 @@ fn pair(delay_ms: u64) -> Pair {
     let parked = budget.clone();
     let daemon =
         tokio::spawn(async move { offered(from_agent, to_agent, &parked).await.expect("a first message") });
-    let open = v1::Open { session: "s".into(), target_port: 80, local_port: 3000, peer: String::new() };
+    let open = v1::Open { session: "s".into(), target_port: 80, local_port: 3000, ..v1::Open::default() };
     Pair { agent: TunnelStream::open(open, from_daemon, to_daemon, &budget), daemon }
 }
 

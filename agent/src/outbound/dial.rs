@@ -1,0 +1,58 @@
+//! Outbound TCP: connects where a daemon says, and carries the bytes.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_proto::tunnel::{FrameSender, carry, offered};
+use bridge_proto::v1::{Cause, Frame};
+use tokio::net::TcpStream;
+use tonic::Streaming;
+
+use super::{Outbound, parse};
+use crate::sessions::Session;
+
+/// A host that does not answer is not waited for as long as the system would: minutes.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// Serves one call of a session until its stream has ended.
+pub(crate) async fn dial(
+    outbound: &Outbound,
+    session: Arc<Session>,
+    incoming: Streaming<Frame>,
+    outgoing: FrameSender,
+) {
+    let incoming = session.while_it_lives(incoming);
+    // A call that ended before it said anything wants nothing.
+    let Ok(Some(wanted)) = offered(incoming, outgoing, &session.budget).await else { return };
+    let Ok(_room) = outbound.room.try_acquire() else {
+        let _ = wanted.refuse(Cause::NoRoom, "this agent has no room for more connections").await;
+        return;
+    };
+    match connect(outbound, &wanted.open.address).await {
+        Ok(connection) => {
+            if let Ok(stream) = wanted.accept().await {
+                carry(connection, stream).await;
+            }
+        }
+        // One that cannot be sent means that the tunnel is gone, and with it who would read it.
+        Err((cause, detail)) => drop(wanted.refuse(cause, detail).await),
+    }
+}
+
+async fn connect(outbound: &Outbound, address: &str) -> Result<TcpStream, (Cause, String)> {
+    let Some(to) = parse(address) else {
+        return Err((Cause::Protocol, format!("`{address}` is not of the form ADDRESS:PORT")));
+    };
+    outbound.allowed.check(to.ip()).map_err(|why| (Cause::Forbidden, why.to_string()))?;
+    let connected = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(to)).await;
+    let failed = |error: io::Error| (Cause::of_dial(&error), error.to_string());
+    let connection = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(failed)?;
+    let from = connection.local_addr().map_err(failed)?;
+    outbound
+        .allowed
+        .check_connected(from.ip().to_canonical(), to.ip())
+        .map_err(|why| (Cause::Forbidden, why.to_string()))?;
+    connection.set_nodelay(true).map_err(failed)?;
+    Ok(connection)
+}

@@ -1,0 +1,128 @@
+//! Outbound UDP: a socket for each flow, connected to its peer, so that nobody else's datagrams come in.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_proto::v1::Datagram;
+use bytes::Bytes;
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+
+use super::{Outbound, parse};
+use crate::sessions::Session;
+
+/// RFC 4787, REQ-5 asks address translators for two minutes at least.
+const IDLE: Duration = Duration::from_secs(120);
+const LARGEST: usize = 65_535;
+
+pub(crate) type ToDaemon = mpsc::Sender<Result<Datagram, Status>>;
+
+/// Serves one call of a session until either side ends it or nothing came for two minutes.
+pub(crate) async fn flow(
+    outbound: &Outbound,
+    session: Arc<Session>,
+    incoming: Streaming<Datagram>,
+    to_daemon: ToDaemon,
+) {
+    let ended = session.ended.clone();
+    let over = Err(Status::cancelled("the session has ended"));
+    let outcome = ended.run_until_cancelled(relay(outbound, incoming, &to_daemon)).await;
+    if let Err(status) = outcome.unwrap_or(over) {
+        // One that cannot be sent means that nobody waits for it.
+        let _ = to_daemon.send(Err(status)).await;
+    }
+}
+
+async fn relay(
+    outbound: &Outbound,
+    mut incoming: Streaming<Datagram>,
+    to_daemon: &ToDaemon,
+) -> Result<(), Status> {
+    let Some(first) = incoming.message().await? else { return Ok(()) };
+    let _room = outbound
+        .room
+        .try_acquire()
+        .map_err(|_| Status::resource_exhausted("this agent has no room for more flows"))?;
+    let socket = open(outbound, &first.address).await?;
+    if to_daemon.send(Ok(Datagram::default())).await.is_err() {
+        return Ok(());
+    }
+    loop {
+        tokio::select! {
+            message = incoming.message() => match message? {
+                Some(datagram) => send(&socket, &datagram.payload).await?,
+                None => return Ok(()),
+            },
+            // An error of the way there (ICMP) makes it ready, but not readable.
+            ready = socket.ready(Interest::READABLE | Interest::ERROR) => {
+                if ready.map_err(refused)?.is_error() {
+                    fails(&socket)?;
+                }
+                if let Some(payload) = receive(&socket)? {
+                    // Without room it is dropped: its sender knows how to live with that.
+                    let _ = to_daemon.try_send(Ok(Datagram { address: String::new(), payload }));
+                }
+            }
+            () = tokio::time::sleep(IDLE) => return Ok(()),
+        }
+    }
+}
+
+async fn open(outbound: &Outbound, address: &str) -> Result<UdpSocket, Status> {
+    let to = parse(address)
+        .ok_or_else(|| Status::invalid_argument(format!("`{address}` is not of the form ADDRESS:PORT")))?;
+    outbound.allowed.check(to.ip()).map_err(|why| Status::permission_denied(why.to_string()))?;
+    let any: SocketAddr = match to {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any).await.map_err(refused)?;
+    socket.connect(to).await.map_err(refused)?;
+    let from = socket.local_addr().map_err(refused)?;
+    outbound
+        .allowed
+        .check_connected(from.ip(), to.ip())
+        .map_err(|why| Status::permission_denied(why.to_string()))?;
+    Ok(socket)
+}
+
+async fn send(socket: &UdpSocket, payload: &[u8]) -> Result<(), Status> {
+    match socket.send(payload).await {
+        // Too large for the way there: lost, as it would be from a pod.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()) => Ok(()),
+        sent => sent.map(drop).map_err(refused),
+    }
+}
+
+fn receive(socket: &UdpSocket) -> Result<Option<Bytes>, Status> {
+    let mut buffer = [0; LARGEST];
+    match socket.try_recv(&mut buffer) {
+        Ok(len) => Ok(Some(Bytes::copy_from_slice(&buffer[..len]))),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// Takes the socket's error; without one, it is as if none had been announced.
+fn fails(socket: &UdpSocket) -> Result<(), Status> {
+    match socket.take_error().map_err(refused)? {
+        Some(error) => Err(refused(error)),
+        None => {
+            let _ =
+                socket.try_io(Interest::ERROR, || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into()));
+            Ok(())
+        }
+    }
+}
+
+/// Nobody listens there, or no way leads there.
+fn refused(error: io::Error) -> Status {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Status::unavailable(error.to_string()),
+        _ => Status::aborted(error.to_string()),
+    }
+}

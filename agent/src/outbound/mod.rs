@@ -1,0 +1,68 @@
+//! The way out: what a laptop's process asks of the cluster is done from here, as if it ran in this pod.
+//!
+//! `dial` opens TCP connections and `flow` UDP flows, to what `allowed` permits; `resolve` asks the pod's resolver;
+//! `surroundings` tells what the container sees. Callers of the target come first: what laptops open here has a bound
+//! of its own, apart from theirs.
+
+mod allowed;
+mod dial;
+mod flow;
+mod resolve;
+mod surroundings;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use tokio::sync::Semaphore;
+
+use self::allowed::Allowed;
+
+pub(crate) use dial::dial;
+pub(crate) use flow::flow;
+
+/// What the way out is given. By default only the pod's own resolver, and no address that is not the cluster's.
+#[derive(Debug, Clone, Default)]
+pub struct Outward {
+    /// Of nodes, as far as they are known: never connected to.
+    pub nodes: Vec<IpAddr>,
+    /// Allowed although they are otherwise forbidden.
+    pub also_allowed: Vec<IpNet>,
+    /// Asked instead of those of `resolv_conf`.
+    pub resolver: Option<SocketAddr>,
+    /// By default `/etc/resolv.conf`.
+    pub resolv_conf: Option<PathBuf>,
+    /// Variables of the environment that are ours and not the container's.
+    pub own_variables: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    allowed: Allowed,
+    /// For connections, flows and questions under way.
+    room: Arc<Semaphore>,
+    resolver: Option<SocketAddr>,
+    resolv_conf: PathBuf,
+    own_variables: Vec<String>,
+}
+
+impl Outbound {
+    /// With room for so many connections, flows and questions at a time.
+    pub(crate) fn new(outward: Outward, room: usize) -> Self {
+        let Outward { nodes, also_allowed, resolver, resolv_conf, own_variables } = outward;
+        Self {
+            allowed: Allowed { nodes, also: also_allowed },
+            room: Arc::new(Semaphore::new(room)),
+            resolver,
+            resolv_conf: resolv_conf.unwrap_or_else(|| PathBuf::from("/etc/resolv.conf")),
+            own_variables,
+        }
+    }
+}
+
+/// "address:port" as a daemon sends it, an IPv4 address in IPv6 clothes as what it is.
+fn parse(address: &str) -> Option<SocketAddr> {
+    let address: SocketAddr = address.parse().ok()?;
+    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+}

@@ -1,0 +1,24 @@
+//! What the target's container sees: the stand-in has the origin's image, environment and volumes, so that it is what
+//! this process sees itself.
+
+use std::os::unix::ffi::OsStringExt as _;
+
+use bridge_proto::v1::{SurroundingsReply, Variable};
+
+use super::Outbound;
+
+impl Outbound {
+    /// Holds the target's secrets: not to be logged.
+    pub(crate) fn surroundings(&self) -> SurroundingsReply {
+        let ours = |name: &std::ffi::OsStr| self.own_variables.iter().any(|own| name == own.as_str());
+        let environment = std::env::vars_os()
+            .filter(|(name, _)| !ours(name))
+            .map(|(name, value)| Variable { name: name.into_vec(), value: value.into_vec() })
+            .collect();
+        let resolv_conf = self.resolv_conf().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the pod's resolv.conf cannot be read");
+            String::new()
+        });
+        SurroundingsReply { environment, resolv_conf }
+    }
+}
