@@ -1,7 +1,9 @@
-//! The laptop side of bridge: the command (`cli`), its daemon, and the agent that it carries.
+//! The laptop side of bridge: the command (`cli`), its daemon, the cluster's `network` for processes of this machine, and
+//! the agent that it carries.
 
 pub mod cli;
 mod config;
 pub mod daemon;
 pub mod installation;
+mod network;
 pub mod program;

@@ -1,7 +1,7 @@
 //! A developer's laptop: the command under test with a home of its own, the daemon that it starts, and what runs beside.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,8 +15,8 @@ use tempfile::TempDir;
 use crate::place;
 use crate::process::{Done, Running, USUAL};
 
-/// How long a program of the laptop may take to be up.
-const UP: Duration = Duration::from_secs(10);
+/// How long a program of the laptop may take to be up; one that is connected first, too.
+const UP: Duration = Duration::from_secs(40);
 
 #[derive(Debug)]
 pub struct Laptop {
@@ -110,7 +110,25 @@ impl Laptop {
         let name = format!("{}-at-the-laptop", self.me);
         let mut command = self.command();
         command.args(["PORT=0", &format!("SHOP_NAME={name}"), "SHOP_DRAIN=0s"]).arg(place::shop()).arg(role);
-        Local::start(command, name)
+        Local::start(command, name, port_of_shop)
+    }
+
+    /// The same by `bridge run`, in the place of the Service of that name.
+    #[must_use]
+    pub fn runs_inside(&self, role: &str) -> Local {
+        let name = format!("{}-inside", self.me);
+        let mut command = self.command();
+        command.args(["PORT=0", &format!("SHOP_NAME={name}"), "SHOP_DRAIN=0s"]);
+        command.arg(place::bridge()).args(["run", role, "--"]).arg(place::shop()).arg(role);
+        Local::start(command, name, port_of_shop)
+    }
+
+    /// `bridge forward` or `bridge proxy`: a port of the laptop that leads into the cluster.
+    #[must_use]
+    pub fn opens(&self, args: &[&str]) -> Local {
+        let mut command = self.command();
+        command.arg(place::bridge()).args(args);
+        Local::start(command, format!("bridge {}", args.join(" ")), port_on_loopback)
     }
 
     /// `bridge status`, as programs see it.
@@ -193,27 +211,30 @@ pub struct Local {
 }
 
 impl Local {
-    fn start(mut command: Command, name: String) -> Self {
+    /// `port_of` finds the port in a line that the program prints.
+    fn start(mut command: Command, name: String, port_of: fn(&str) -> Option<u16>) -> Self {
         let mut child = command
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the local program starts");
         let (port_tx, port_rx) = mpsc::channel();
-        let stderr = BufReader::new(child.stderr.take().expect("piped"));
-        // To the end: a full pipe would stop the program.
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                let port = line.contains("listens on").then(|| line.rsplit_once(':')).flatten();
-                if let Some(port) = port.and_then(|(_, port)| port.trim().parse().ok()) {
-                    // Nobody waits any more: the test is over.
-                    let _ = port_tx.send(port);
-                }
-            }
-        });
+        let (stdout, stderr) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+        read(stdout, port_of, port_tx.clone());
+        read(stderr, port_of, port_tx);
         let port = port_rx.recv_timeout(UP).expect("the local program says which port it listens on");
         Self { child, name, port }
+    }
+
+    /// Told to end, it does.
+    pub fn ends(mut self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process");
+        kill_process(pid, Signal::TERM).expect("it runs");
+        crate::eventually("the program ends", UP, || match self.child.try_wait() {
+            Ok(Some(_)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
     }
 
     /// For `--port`: this program for that port of the Service.
@@ -221,6 +242,28 @@ impl Local {
     pub fn for_port(&self, remote: &str) -> String {
         format!("{}:{remote}", self.port)
     }
+}
+
+/// Reads to the end, as a full pipe would stop the program.
+fn read(from: impl Read + Send + 'static, port_of: fn(&str) -> Option<u16>, port_tx: mpsc::Sender<u16>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            if let Some(port) = port_of(&line) {
+                // Nobody waits any more: it was found before, or the test is over.
+                let _ = port_tx.send(port);
+            }
+        }
+    });
+}
+
+/// "orders at alice listens on [::]:8080"
+fn port_of_shop(line: &str) -> Option<u16> {
+    line.contains("listens on").then(|| line.rsplit_once(':'))??.1.trim().parse().ok()
+}
+
+/// "127.0.0.1:5432 → db:5432", "socks5h://127.0.0.1:1080 …"
+fn port_on_loopback(line: &str) -> Option<u16> {
+    line.split_once("127.0.0.1:")?.1.split(' ').next()?.parse().ok()
 }
 
 impl Drop for Local {

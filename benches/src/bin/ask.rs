@@ -1,6 +1,7 @@
 //! Callers as a program, to be run inside the networks of a cluster. Each prints one number.
 //!
 //!   ask rate TO CONNECTIONS HEADERS     requests per second, as fast as they are answered
+//!   ask connections TO CONNECTIONS HEADERS   the same, each with a connection of its own
 //!   ask down TO BYTES HEADERS           MB/s of one large answer of shop's `orders`
 //!   ask up TO BYTES HEADERS             MB/s of one large request to it
 
@@ -28,9 +29,18 @@ async fn main() -> anyhow::Result<()> {
                 .collect();
             rate(answered, callers, FOR).await?
         }
+        ["connections", to, connections, headers] => {
+            let (to, answered) = (to.parse()?, Answered::default());
+            let callers = (0..connections.parse()?)
+                .map(|_| connect_for_ever(to, lines(headers), answered.clone()))
+                .collect();
+            rate(answered, callers, FOR).await?
+        }
         ["down", to, bytes, headers] => down(to.parse()?, bytes.parse()?, &lines(headers)).await?,
         ["up", to, bytes, headers] => up(to.parse()?, bytes.parse()?, &lines(headers)).await?,
-        _ => bail!("ask rate TO CONNECTIONS HEADERS | ask down TO BYTES HEADERS | ask up TO BYTES HEADERS"),
+        _ => bail!(
+            "ask rate|connections TO CONNECTIONS HEADERS | ask down TO BYTES HEADERS | ask up TO BYTES HEADERS"
+        ),
     };
     println!("{printed}");
     Ok(())
@@ -39,6 +49,20 @@ async fn main() -> anyhow::Result<()> {
 /// "a: 1" as a line; nothing as none.
 fn lines(headers: &str) -> String {
     if headers.is_empty() { String::new() } else { format!("{headers}\r\n") }
+}
+
+/// One request on each connection, one connection after the other.
+async fn connect_for_ever(to: SocketAddr, headers: String, answered: Answered) -> anyhow::Result<()> {
+    let request = format!("GET /whoami HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n{headers}\r\n");
+    let mut answer = Vec::new();
+    loop {
+        answer.clear();
+        let mut stream = TcpStream::connect(to).await?;
+        stream.write_all(request.as_bytes()).await?;
+        stream.read_to_end(&mut answer).await?;
+        ensure!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
+        answered.count();
+    }
 }
 
 async fn down(to: SocketAddr, bytes: u64, headers: &str) -> anyhow::Result<f64> {

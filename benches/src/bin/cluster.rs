@@ -20,11 +20,13 @@ fn main() -> anyhow::Result<()> {
     let orders = laptop.orders()?;
     let _connected = laptop.connect(fast.port)?;
     let service = address("orders")?;
-    let mut rows = routed(&service)?;
+    let mut rows = vec![laptop.memory("daemon memory, idle", Some(Budget::AtMost(25.0)))?];
+    rows.extend(routed(&service)?);
     rows.push(passed_by(&service)?);
+    rows.push(connections(&laptop)?);
     let _connected = laptop.connect(orders.port)?;
     rows.extend(bulk(&laptop, &service)?);
-    rows.push(laptop.idle_memory()?);
+    rows.push(laptop.memory("daemon memory, after all that", None)?);
     write("cluster", &rows)
 }
 
@@ -68,14 +70,35 @@ fn passed_by(service: &str) -> anyhow::Result<Row> {
     })
 }
 
+/// Connections per second from the laptop to a pod of `web`, beside the same through kubectl.
+fn connections(laptop: &Laptop) -> anyhow::Result<Row> {
+    let kubectl = laptop.port_forward("app=web")?;
+    let mut forward = laptop.command(&laptop.bridge);
+    let forward = Process::start(forward.args(["forward", "web"]), |line| {
+        line.strip_prefix("127.0.0.1:")?.split(' ').next()?.parse().ok()
+    })?;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        for (rates, port) in [(&mut ours, forward.port), (&mut theirs, kubectl.port)] {
+            let to = format!("127.0.0.1:{port}");
+            rates.push(ask(laptop.command("env"), ["connections", &to, "16", ""])?);
+        }
+    }
+    let (bridge, kubectl) = (median(&ours), median(&theirs));
+    Ok(Row {
+        what: "new connections from the laptop, 16 at a time".to_owned(),
+        measured: format!("{bridge:.0} /s"),
+        beside: format!("kubectl port-forward {kubectl:.0}"),
+        figure: bridge / kubectl,
+        unit: "×".to_owned(),
+        budget: Some(Budget::AtLeast(10.0)),
+        samples: json!({"bridge": ours, "kubectl": theirs, "unit": "connections/s"}),
+    })
+}
+
 /// One large body, between the laptop and the cluster, beside the same through kubectl.
 fn bulk(laptop: &Laptop, service: &str) -> anyhow::Result<Vec<Row>> {
-    let pod = kubectl(["get", "pods", "-l=app=orders", "-o", "jsonpath={.items[0].metadata.name}"])?;
-    let mut forward = laptop.command("kubectl");
-    forward.args(["port-forward", "--namespace", "shop", &pod, ":8080"]);
-    let forward = Process::start(&mut forward, |line| {
-        line.strip_prefix("Forwarding from 127.0.0.1:")?.split(' ').next()?.parse().ok()
-    })?;
+    let forward = laptop.port_forward("app=orders")?;
     let forwarded = format!("127.0.0.1:{}", forward.port);
     let mut rows = Vec::new();
     // What goes down to a caller in the cluster comes from the laptop; through kubectl, the laptop is the caller.
@@ -209,25 +232,35 @@ impl Laptop {
         })
     }
 
+    /// kubectl's way to the first pod with this label.
+    fn port_forward(&self, label: &str) -> anyhow::Result<Process> {
+        let pod = kubectl(["get", "pods", "-l", label, "-o", "jsonpath={.items[0].metadata.name}"])?;
+        let mut forward = self.command("kubectl");
+        forward.args(["port-forward", "--namespace", "shop", &pod, ":8080"]);
+        Process::start(&mut forward, |line| {
+            line.strip_prefix("Forwarding from 127.0.0.1:")?.split(' ').next()?.parse().ok()
+        })
+    }
+
     fn connect(&self, port: u16) -> anyhow::Result<Connected<'_>> {
         self.bridge(&["connect", "orders", "--port", &format!("{port}:http")])?;
         Ok(Connected(self))
     }
 
-    /// Of the daemon, with a session that has nothing to do.
-    fn idle_memory(&self) -> anyhow::Result<Row> {
+    /// Of the daemon, just now.
+    fn memory(&self, what: &str, budget: Option<Budget>) -> anyhow::Result<Row> {
         let status: serde_json::Value = serde_json::from_str(&self.bridge(&["status", "-o", "json"])?)?;
         let pid = status["daemon"]["pid"].as_u64().context("the daemon's process")?;
         let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
         let mebibytes = line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0;
         Ok(Row {
-            what: "daemon memory, after all that".to_owned(),
+            what: what.to_owned(),
             measured: format!("{mebibytes:.1} MiB"),
             beside: String::new(),
             figure: mebibytes,
             unit: "MiB".to_owned(),
-            budget: Some(Budget::AtMost(25.0)),
+            budget,
             samples: json!([mebibytes]),
         })
     }

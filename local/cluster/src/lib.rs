@@ -3,7 +3,8 @@
 //! In the order of one connect: a client for the user's kubeconfig ([`client`]), the Service that is meant
 //! ([`target`]), what stands behind it ([`snapshot`], [`workload`]) and what speaks against a stand-in
 //! ([`obstacles`]), then attaching and, later, giving back. Beside that: what the user may do ([`access`]), what there is
-//! to connect ([`catalog`]), what the agents log ([`logs`]), which cluster it is ([`survey`]), and what can go wrong
+//! to connect ([`catalog`]), what the agents log ([`logs`]), which cluster it is ([`survey`]), which addresses are its own
+//! ([`ranges`]), where its Services are ([`services`]), and what can go wrong
 //! ([`error`]).
 
 pub mod access;
@@ -20,6 +21,8 @@ mod nearest;
 pub mod obstacles;
 mod ownership;
 pub mod portforward;
+pub mod ranges;
+pub mod services;
 pub mod snapshot;
 pub mod standing;
 pub mod state;

@@ -1,9 +1,10 @@
 //! What bridge asks of the laptop's operating system, and the one room of the laptop side where unsafe code may be.
 //!
-//! `runtime` – the user's own directory for the socket; `peer` – who is at the other end of a Unix socket; `detach` –
-//! the daemon, started so that it survives the terminal; `machine` – names, memory and the terminal's width.
+//! `runtime` – the user's own directory for the sockets; `peer` – who is at the other end of a Unix socket; `packets` –
+//! Unix sockets that pass descriptors; `detach` – the daemon, started so that it survives the terminal; `machine` – names, memory and the terminal's width.
 
 pub mod detach;
 pub mod machine;
+pub mod packets;
 pub mod peer;
 pub mod runtime;

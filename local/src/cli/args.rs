@@ -1,9 +1,12 @@
 //! What can be typed: the commands, their options, and their help (short for `-h`, long for `--help`).
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::environment::Variable;
+use super::forward::Wanted;
 use super::matching::{HeaderMatch, MethodMatch, PathMatch};
 use super::names::{PortMap, Target, UserName};
 
@@ -27,6 +30,7 @@ pub(crate) struct Cli {
 
 const AFTER_LONG_HELP: &str = "\
 Examples:
+  bridge run orders npm start                your own process in the place of orders, for your requests
   bridge connect orders                      requests with `x-bridge: $USER` come to this machine
   bridge connect orders --header x-tenant=7  requests with this header, instead
   bridge connect orders --path ^=/v1/        of your requests, those whose path begins so
@@ -45,6 +49,7 @@ Exit codes:
   6  the match is held by someone else
   7  the stand-in did not become ready
   8  something was left that could not be cleaned
+  126  `bridge run`: the command cannot be run; 127: there is none of that name. Otherwise its own code
   130  interrupted; what was begun is undone
 
 Files:
@@ -60,7 +65,33 @@ pub(crate) enum Command {
     /// Puts a stand-in in front of the target. It hands the requests that carry your header to a port of this machine
     /// and all others to the target's own pods. Connecting again with other options changes the session.
     #[command(after_long_help = CONNECT_EXAMPLES)]
-    Connect(ConnectArgs),
+    Connect {
+        #[command(flatten)]
+        connect: ConnectArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Run a command of this machine as if it stood in the target's pod
+    ///
+    /// It sees the target's environment, and the cluster's names, Services and pods; files, terminal and everything else
+    /// are this machine's. Connects the target first, unless it is connected already, and disconnects it when the command
+    /// ends. Needs no root.
+    #[command(after_long_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// The same with your shell
+    Shell(ShellArgs),
+    /// The target's environment, for a program that is started otherwise
+    Env(EnvArgs),
+    /// Ports of this machine that lead to Services, for programs that run already
+    ///
+    /// Through a target that is connected. Each Service's port is listened for under its own number where that is free.
+    Forward(ForwardArgs),
+    /// A SOCKS5 and HTTP CONNECT proxy into the cluster, for programs that run already
+    ///
+    /// On loopback. Names are looked up as in the target's pod; what is not the cluster's is reached from this machine.
+    Proxy(ProxyArgs),
+    /// What a name means in the target's pod, and who says so
+    Dns(DnsArgs),
     /// Give a target back
     ///
     /// Puts back what `connect` changed. Connections that still run are not cut: the stand-in's pods go when the last
@@ -109,6 +140,12 @@ pub(crate) enum Command {
         idle: u64,
     },
 }
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  bridge run orders npm start
+  bridge run orders --port 3000:http -- go run ./cmd/orders --verbose
+  bridge run orders --env LOG_LEVEL=debug --env-exclude 'OTEL_*' -- python app.py";
 
 const CONNECT_EXAMPLES: &str = "\
 Examples:
@@ -213,6 +250,169 @@ pub(crate) struct ConnectArgs {
     /// It is made `private` otherwise, so that no shared cache hands your answers to others.
     #[arg(long)]
     pub(crate) keep_cache_headers: bool,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+impl ConnectArgs {
+    /// A connect with nothing but a target.
+    pub(crate) fn plain(target: Target, cluster: ClusterArgs) -> Self {
+        ConnectArgs {
+            target,
+            headers: Vec::new(),
+            paths: Vec::new(),
+            method: None,
+            compat: None,
+            everything: false,
+            me: None,
+            ports: Vec::new(),
+            fallback: None,
+            replicas: None,
+            agent_image: None,
+            keep_cache_headers: false,
+            cluster,
+        }
+    }
+
+    /// Whether it says nothing of which requests are wanted, and where.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.headers.is_empty()
+            && self.paths.is_empty()
+            && self.method.is_none()
+            && self.compat.is_none()
+            && !self.everything
+            && self.ports.is_empty()
+            && self.fallback.is_none()
+            && !self.keep_cache_headers
+    }
+}
+
+/// How a command that runs here sees the target.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct InsideArgs {
+    /// Set a variable of the environment
+    #[arg(long = "env", value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<Variable>,
+    /// Set the variables of a file with lines NAME=VALUE
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+    /// Leave a variable of the target out; `*` at the end stands for anything
+    #[arg(long, value_name = "NAME")]
+    pub(crate) env_exclude: Vec<String>,
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
+}
+
+/// What is reached through the cluster.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ScopeArgs {
+    /// Count a network, an address or a name to the cluster
+    #[arg(long, value_name = "CIDR|NAME")]
+    pub(crate) also_cluster: Vec<String>,
+    /// Do not count a network, an address or a name to the cluster
+    #[arg(long, value_name = "CIDR|NAME")]
+    pub(crate) not_cluster: Vec<String>,
+    /// Where connections to the rest of the world go out (default: laptop)
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t, hide_default_value = true)]
+    pub(crate) egress: Egress,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Egress {
+    /// From this machine
+    #[default]
+    Laptop,
+    /// From the target's place in the cluster
+    Cluster,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+    #[command(flatten)]
+    pub(crate) inside: InsideArgs,
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShellArgs {
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+    #[command(flatten)]
+    pub(crate) inside: InsideArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnvArgs {
+    /// Whose environment: a Service or a workload, as for `bridge connect`
+    pub(crate) target: Target,
+    /// For which reader (default: dotenv)
+    #[arg(long, value_enum, default_value_t, hide_default_value = true)]
+    pub(crate) format: EnvFormat,
+    /// Leave a variable out; `*` at the end stands for anything
+    #[arg(long, value_name = "NAME")]
+    pub(crate) env_exclude: Vec<String>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EnvFormat {
+    /// A .env file: NAME="value"
+    #[default]
+    Dotenv,
+    Json,
+    /// For `eval` in sh, bash and zsh
+    Shell,
+    /// For `source` in fish
+    Fish,
+    /// For `docker run --env-file`, which knows no quotes
+    Docker,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ForwardArgs {
+    /// The Service, one of its ports by number or name, and which local port leads there
+    #[arg(value_name = "[LOCAL:]SERVICE[:PORT]", required_unless_present = "all")]
+    pub(crate) services: Vec<Wanted>,
+    /// All Services of the namespace
+    #[arg(long, conflicts_with = "services")]
+    pub(crate) all: bool,
+    /// Through which target's agents (default: the only one that is connected)
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) via: Option<Target>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProxyArgs {
+    /// In whose pod names are looked up and connections begin
+    pub(crate) target: Target,
+    /// The local port (default: any that is free)
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    pub(crate) listen: u16,
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DnsArgs {
+    /// The name, as a program would ask for it, or an address for its name
+    pub(crate) name: String,
+    /// A, AAAA, SRV, CNAME, TXT, PTR … (default: A)
+    #[arg(value_name = "TYPE")]
+    pub(crate) record_type: Option<String>,
+    /// In whose pod (default: the only one that is connected)
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) target: Option<Target>,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
     #[command(flatten)]

@@ -3,7 +3,7 @@
 use bridge_proto::v1;
 
 use super::{
-    args::ConnectArgs,
+    args::{ConnectArgs, Format},
     daemon::{self, Place},
     error::{Exit, Failed},
     output::{self, Progress},
@@ -11,9 +11,15 @@ use super::{
     sessions::Session,
 };
 
-pub(crate) async fn run(args: ConnectArgs) -> Result<(), Failed> {
+pub(crate) async fn run(args: ConnectArgs, format: Format) -> Result<(), Failed> {
+    let session = Session::from(connect(&args).await?);
+    output::print_as(format, &session, || session.connected(args.everything, &program()))
+}
+
+/// Connects, showing each step.
+pub(crate) async fn connect(args: &ConnectArgs) -> Result<v1::SessionStatus, Failed> {
     let config = request::config()?;
-    let mut request = request::connect(&args, &config, &Surroundings::of_this_process())?;
+    let mut request = request::connect(args, &config, &Surroundings::of_this_process())?;
     request.cluster = Some(request::cluster(&args.cluster, &config)?);
     if crate::program::carried().is_none() && request.agent_image.is_empty() {
         return Err(Failed::new(
@@ -22,20 +28,17 @@ pub(crate) async fn run(args: ConnectArgs) -> Result<(), Failed> {
             "make build (the command is then target/release/bridge), or name an image: --agent-image",
         ));
     }
-
-    let everything = request.everything;
-    let session = tokio::select! {
-        connected = connected(request) => connected?,
+    tokio::select! {
+        connected = connected(request) => connected,
         // Dropping the call is what tells the daemon.
         _ = tokio::signal::ctrl_c() => {
             let message = format!("interrupted: what was begun for {} is being undone", args.target);
-            return Err(Failed::new(Exit::Interrupted, message, ""));
+            Err(Failed::new(Exit::Interrupted, message, ""))
         }
-    };
-    output::print_as(args.output.output, &session, || session.connected(everything, &program()))
+    }
 }
 
-async fn connected(request: v1::ConnectRequest) -> Result<Session, Failed> {
+async fn connected(request: v1::ConnectRequest) -> Result<v1::SessionStatus, Failed> {
     let progress = Progress::new();
     let mut daemon = daemon::started(&Place::find()?).await?;
     let call = daemon.client.connect(request).await;
@@ -45,7 +48,7 @@ async fn connected(request: v1::ConnectRequest) -> Result<Session, Failed> {
         match event.map(|event| event.kind) {
             Some(Some(v1::connect_event::Kind::Step(step))) => progress.step(&step),
             Some(Some(v1::connect_event::Kind::Warning(warning))) => progress.warn(&warning),
-            Some(Some(v1::connect_event::Kind::Connected(status))) => return Ok(status.into()),
+            Some(Some(v1::connect_event::Kind::Connected(status))) => return Ok(status),
             Some(Some(v1::connect_event::Kind::Failed(failure))) => return Err(failure.into()),
             // Something that a newer daemon has to say.
             Some(None) => {}

@@ -50,6 +50,11 @@ impl Place {
         self.directory.join("daemon.sock")
     }
 
+    /// Where connections into the cluster are asked for.
+    pub(crate) fn streams(&self) -> PathBuf {
+        self.directory.join("streams.sock")
+    }
+
     pub(crate) fn log_file(&self) -> PathBuf {
         self.directory.join("daemon.log")
     }
@@ -232,17 +237,26 @@ async fn serve(idle: Duration, ready: Box<dyn FnOnce() + Send>) -> Result<(), Fa
     let place = Place::find()?;
     // Held to the end of the process. The former daemon removes its socket before its lock goes.
     let _alive = place.lock("daemon.lock").await?;
-    let socket = place.socket();
-    match fs::remove_file(&socket) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(Failed::internal(format!("cannot remove {}: {error}", socket.display())));
+    let (socket, streams) = (place.socket(), place.streams());
+    for file in [&socket, &streams] {
+        match fs::remove_file(file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Failed::internal(format!("cannot remove {}: {error}", file.display())));
+            }
+            _ => {}
         }
-        _ => {}
     }
     let installation = crate::installation::name().map_err(|error| Failed::internal(chain(&error)))?;
-    crate::daemon::run(DaemonOptions { socket, log_file: place.log_file(), installation, idle, ready })
-        .await
-        .map_err(|error| Failed::internal(chain(&error)))
+    crate::daemon::run(DaemonOptions {
+        socket,
+        streams,
+        log_file: place.log_file(),
+        installation,
+        idle,
+        ready,
+    })
+    .await
+    .map_err(|error| Failed::internal(chain(&error)))
 }
 
 #[cfg(test)]

@@ -32,7 +32,8 @@ pub(crate) async fn run(args: DisconnectArgs) -> Result<(), Failed> {
             cluster: Some(cluster),
             wait: args.wait,
         };
-        if let Err(failure) = disconnect(&mut daemon, request).await
+        let done = disconnect(&mut daemon, request).await.and_then(|done| output::print(&text(&done)));
+        if let Err(failure) = done
             && let Some(earlier) = failed.replace(failure)
         {
             output::note(&earlier.render());
@@ -75,7 +76,11 @@ fn choose<'a>(args: &DisconnectArgs, sessions: &'a [Session]) -> Result<Vec<&'a 
     Err(Failed::new(Exit::Usage, message, format!("{}\nor --all", candidates.join("\n"))))
 }
 
-async fn disconnect(daemon: &mut daemon::Daemon, request: v1::DisconnectRequest) -> Result<(), Failed> {
+/// Disconnects, showing each step.
+pub(crate) async fn disconnect(
+    daemon: &mut daemon::Daemon,
+    request: v1::DisconnectRequest,
+) -> Result<v1::Disconnected, Failed> {
     let progress = Progress::new();
     let target = request.target.clone();
     let call = daemon.client.disconnect(request).await;
@@ -91,7 +96,7 @@ async fn disconnect(daemon: &mut daemon::Daemon, request: v1::DisconnectRequest)
     }
     drop(progress);
     match result {
-        Some(Ok(done)) => output::print(&text(&done)),
+        Some(Ok(done)) => Ok(done),
         Some(Err(failure)) => Err(failure.into()),
         None => Err(Failed::internal(format!("the daemon ended the call for {target} without a result"))),
     }

@@ -15,6 +15,10 @@ pub enum Exit {
     Held = 6,
     NotReady = 7,
     Left = 8,
+    /// As shells say it of a command: it cannot be run,
+    NotRun = 126,
+    /// or there is none of that name.
+    NotFound = 127,
     Interrupted = 130,
 }
 

@@ -1,17 +1,24 @@
 //! The `bridge` command: reads what was typed, asks the daemon or the cluster, and prints the outcome.
 
 mod args;
+mod attached;
 mod clean;
 mod connect;
 mod daemon;
 mod disconnect;
+mod dns;
 mod doctor;
+mod env;
+mod environment;
 mod error;
+mod forward;
+mod inside;
 mod list;
 mod logs;
 mod matching;
 mod names;
 mod output;
+mod proxy;
 mod request;
 mod requests;
 mod sessions;
@@ -37,7 +44,7 @@ pub fn main() -> ExitCode {
     let matches = command_called(arguments.first()).get_matches_from(arguments);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match block_on(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(failed) => {
             output::note(&failed.render());
             ExitCode::from(failed.exit as u8)
@@ -56,9 +63,10 @@ fn command_called(program: Option<&OsString>) -> clap::Command {
     }
 }
 
-fn block_on(command: Command) -> Result<(), Failed> {
+/// Runs it to its end; the exit code.
+fn block_on(command: Command) -> Result<u8, Failed> {
     let mut builder = match &command {
-        // Carries everybody's streams.
+        // They carry streams.
         Command::Daemon { .. } => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
@@ -70,9 +78,14 @@ fn block_on(command: Command) -> Result<(), Failed> {
     result
 }
 
-async fn run(command: Command) -> Result<(), Failed> {
+async fn run(command: Command) -> Result<u8, Failed> {
     match command {
-        Command::Connect(args) => connect::run(args).await,
+        Command::Connect { connect, output } => connect::run(connect, output.output).await,
+        Command::Run(_) | Command::Shell(_) => Ok(()),
+        Command::Env(args) => env::run(args).await,
+        Command::Forward(args) => forward::run(args).await,
+        Command::Proxy(args) => proxy::run(args).await,
+        Command::Dns(args) => dns::run(args).await,
         Command::Disconnect(args) => disconnect::run(args).await,
         Command::Status(output) => status::run(output.output).await,
         Command::Requests(args) => requests::run(args).await,
@@ -83,7 +96,8 @@ async fn run(command: Command) -> Result<(), Failed> {
         Command::List(args) => list::run(args).await,
         Command::Clean(args) => clean::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
-    }
+    }?;
+    Ok(0)
 }
 
 fn completion(shell: clap_complete::Shell) -> Result<(), Failed> {

@@ -174,7 +174,7 @@ mod tests {
 
     fn args(line: &str) -> ConnectArgs {
         match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
-            Command::Connect(args) => args,
+            Command::Connect { connect, .. } => connect,
             other => panic!("{other:?}"),
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! `service` takes what is asked, `connect` carries one connect out (with `routes`, `probe`), `session` keeps what came
 //! of it alive, `reattach` moves it when the Service gets other ports, `tunnel` and `inbound` carry the requests,
-//! `registry` ends sessions, `failure` says what went wrong.
+//! `outbound` and `streams` what processes of this machine want of the cluster; `registry` ends sessions, `failure` says
+//! what went wrong.
 
 mod connect;
 mod failure;
 mod inbound;
+mod outbound;
 mod probe;
 mod reattach;
 mod registry;
@@ -14,6 +16,7 @@ mod requests;
 mod routes;
 mod service;
 mod session;
+mod streams;
 mod traffic;
 mod tunnel;
 
@@ -22,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bridge_os::packets::PacketListener;
 use bridge_proto::v1::daemon_server::DaemonServer;
 use futures::StreamExt;
 use tokio::net::UnixListener;
@@ -38,6 +42,8 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 pub struct DaemonOptions {
     /// Where it listens; the file does not exist. Removed at the end.
     pub socket: PathBuf,
+    /// Where connections into the cluster are asked for; likewise.
+    pub streams: PathBuf,
     pub log_file: PathBuf,
     /// What this laptop calls itself in claims: see [`crate::installation`].
     pub installation: String,
@@ -66,6 +72,8 @@ pub enum RunError {
 pub async fn run(options: DaemonOptions) -> Result<(), RunError> {
     let listener = UnixListener::bind(&options.socket)
         .map_err(|source| RunError::Listen { path: options.socket.clone(), source })?;
+    let streams = PacketListener::bind(&options.streams)
+        .map_err(|source| RunError::Listen { path: options.streams.clone(), source })?;
     let connections = UnixListenerStream::new(listener).filter(|connection| {
         let ours = connection.as_ref().is_ok_and(|connection| bridge_os::peer::check(connection).is_ok());
         futures::future::ready(ours)
@@ -75,6 +83,7 @@ pub async fn run(options: DaemonOptions) -> Result<(), RunError> {
     (options.ready)();
 
     let registry = Registry::new();
+    let streams = tokio::spawn(streams::run(streams, registry.clone()));
     let stop = Arc::new(Notify::new());
     let daemon = service::Daemon {
         registry: registry.clone(),
@@ -94,7 +103,9 @@ pub async fn run(options: DaemonOptions) -> Result<(), RunError> {
             }
         })
         .await;
+    streams.abort();
     let _ = std::fs::remove_file(&options.socket);
+    let _ = std::fs::remove_file(&options.streams);
     let ending = futures::future::join_all(registry.all().into_iter().map(|session| {
         let registry = registry.clone();
         async move {

@@ -1,5 +1,6 @@
 //! The sessions of this daemon.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,16 +18,29 @@ const UNROUTE_WITHIN: Duration = Duration::from_secs(1);
 /// How long requests that are under way may go on after a disconnect.
 const FINISH_WITHIN: Duration = Duration::from_secs(30);
 
+/// Sessions that have ended and are remembered.
+const MOST_FORMER: usize = 256;
+
 /// All sessions. A clone is a handle to the same ones.
 #[derive(Clone)]
 pub(crate) struct Registry {
     sessions: Arc<Mutex<Vec<Arc<Session>>>>,
+    /// Those that have ended: who uses one goes on with the next at the same Service.
+    former: Arc<Mutex<VecDeque<Former>>>,
     count_tx: Arc<watch::Sender<usize>>,
+}
+
+/// A session that has ended.
+#[derive(Clone)]
+struct Former {
+    id: String,
+    cluster: Cluster,
+    service: String,
 }
 
 impl Registry {
     pub(crate) fn new() -> Self {
-        Self { sessions: Arc::default(), count_tx: Arc::new(watch::Sender::new(0)) }
+        Self { sessions: Arc::default(), former: Arc::default(), count_tx: Arc::new(watch::Sender::new(0)) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Session>>> {
@@ -54,6 +68,19 @@ impl Registry {
         self.lock().iter().find(same).cloned()
     }
 
+    /// The session with this id, or the one that has taken the place of the one with this id.
+    pub(crate) fn by_id(&self, id: &str) -> Option<Arc<Session>> {
+        let current = self.lock().iter().find(|session| session.facts.id == id).cloned();
+        current.or_else(|| {
+            let former = self.former().iter().find(|former| former.id == id).cloned()?;
+            self.find(&former.cluster, &former.service)
+        })
+    }
+
+    fn former(&self) -> MutexGuard<'_, VecDeque<Former>> {
+        self.former.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn add(&self, session: Session) -> Arc<Session> {
         let session = Arc::new(session);
         let mut sessions = self.lock();
@@ -76,6 +103,15 @@ impl Registry {
 
     /// Forgets a session; it ends with the last handle to it.
     pub(crate) fn remove(&self, session: &Arc<Session>) {
+        let facts = &session.facts;
+        let mut former = self.former();
+        former.push_front(Former {
+            id: facts.id.clone(),
+            cluster: facts.cluster.clone(),
+            service: facts.service.clone(),
+        });
+        former.truncate(MOST_FORMER);
+        drop(former);
         let mut sessions = self.lock();
         sessions.retain(|other| !Arc::ptr_eq(other, session));
         self.count_tx.send_replace(sessions.len());

@@ -11,10 +11,11 @@ use bridge_proto::version;
 use futures::StreamExt;
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::connect::{self, Claimant, Teller};
 use super::failure::Failure;
+use super::outbound;
 use super::reattach::Reattaching;
 use super::registry::Registry;
 use super::requests::{self, Watched};
@@ -178,6 +179,12 @@ async fn disconnect(
     }
 }
 
+impl Daemon {
+    fn session(&self, id: &str) -> Result<Arc<Session>, Status> {
+        self.registry.by_id(id).ok_or_else(|| Status::not_found("the session has ended"))
+    }
+}
+
 #[tonic::async_trait]
 impl daemon_server::Daemon for Daemon {
     async fn hello(&self, _: Request<v1::HelloRequest>) -> Result<Response<v1::HelloReply>, Status> {
@@ -233,6 +240,34 @@ impl daemon_server::Daemon for Daemon {
         let (events_tx, events_rx) = mpsc::channel(EVENTS);
         tokio::spawn(requests::tell(asked.map(watched).collect(), follow, events_tx));
         Ok(Response::new(ReceiverStream::new(events_rx).map(Ok as Wrap<_>)))
+    }
+
+    async fn resolve(
+        &self,
+        request: Request<v1::ResolveRequest>,
+    ) -> Result<Response<v1::DnsMessage>, Status> {
+        let v1::ResolveRequest { session, message } = request.into_inner();
+        let session = self.session(&session)?;
+        outbound::resolve(&session, v1::DnsMessage { message }).await.map(Response::new)
+    }
+
+    type FlowStream = Streaming<v1::Datagram>;
+    async fn flow(
+        &self,
+        request: Request<Streaming<v1::FlowDatagram>>,
+    ) -> Result<Response<Self::FlowStream>, Status> {
+        let mut datagrams = request.into_inner();
+        let first = datagrams.message().await?.unwrap_or_default();
+        let session = self.session(&first.session)?;
+        outbound::flow(&session, first.address, datagrams).await.map(Response::new)
+    }
+
+    async fn surroundings(
+        &self,
+        request: Request<v1::SurroundingsQuery>,
+    ) -> Result<Response<v1::SurroundingsOfTarget>, Status> {
+        let session = self.session(&request.into_inner().session)?;
+        outbound::surroundings(&session).await.map(Response::new)
     }
 
     async fn stop(&self, _: Request<v1::StopRequest>) -> Result<Response<v1::StopReply>, Status> {

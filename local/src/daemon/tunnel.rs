@@ -48,6 +48,8 @@ pub(crate) struct Purpose {
 #[derive(Clone)]
 pub(crate) struct Attended {
     pub(crate) client: Client,
+    /// What all streams of the tunnel may hold.
+    pub(crate) budget: Budget,
     /// The revision of the routes that the agent has in force.
     pub(crate) routed: u64,
     pub(crate) draining: bool,
@@ -110,14 +112,20 @@ async fn speak(
     show: impl Fn(Attended),
 ) -> Result<Infallible, TunnelError> {
     let client = open(purpose, channel(io).await?).await?;
-    let mut attended =
-        Attended { client: client.clone(), routed: 0, draining: false, counts: v1::Counts::default() };
+    let budget = Budget::new(TUNNEL_BUDGET);
+    let mut attended = Attended {
+        client: client.clone(),
+        budget: budget.clone(),
+        routed: 0,
+        draining: false,
+        counts: v1::Counts::default(),
+    };
     let (say_tx, say_rx) = mpsc::channel(8);
     let mut answers = client.clone().attend(ReceiverStream::new(say_rx)).await?.into_inner();
     let mut routes = purpose.routes.clone();
     routes.mark_changed();
     let mut alive = tokio::time::interval(SAY_EVERY);
-    let mut parking = Parking::new(client.clone(), purpose);
+    let mut parking = Parking::new(client.clone(), budget, purpose);
     loop {
         tokio::select! {
             changed = routes.changed() => {
@@ -204,11 +212,11 @@ struct Parking {
 }
 
 impl Parking {
-    fn new(client: Client, purpose: &Purpose) -> Self {
+    fn new(client: Client, budget: Budget, purpose: &Purpose) -> Self {
         let (taken_tx, taken_rx) = mpsc::channel(MOST_PARKED);
         Self {
             client,
-            budget: Budget::new(TUNNEL_BUDGET),
+            budget,
             routes: purpose.routes.clone(),
             counters: purpose.counters.clone(),
             calls: JoinSet::new(),

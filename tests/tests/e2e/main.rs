@@ -12,3 +12,4 @@ mod requests;
 mod resets;
 mod rounds;
 mod routing;
+mod run;

@@ -1,0 +1,118 @@
+//! `bridge dns`: what a name means to a supervised process, and who says so.
+
+use hickory_proto::op::{Message, Query};
+use hickory_proto::rr::{Name, RecordType};
+use serde::Serialize;
+
+use super::args::{ConnectArgs, DnsArgs, InsideArgs};
+use super::attached::Attached;
+use super::error::{Exit, Failed};
+use super::inside::Network;
+use super::output;
+use super::request;
+use crate::network::{Answered, Source};
+
+/// As it is printed: the names of the fields are a promise.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    name: String,
+    r#type: String,
+    /// NOERROR, NXDOMAIN …
+    status: String,
+    /// cluster, laptop or nobody.
+    source: &'static str,
+    /// The name by which the cluster knows it, this machine's resolver that was asked, or why nobody was.
+    by: String,
+    records: Vec<Record>,
+}
+
+#[derive(Debug, Serialize)]
+struct Record {
+    name: String,
+    ttl: u32,
+    r#type: String,
+    data: String,
+}
+
+pub(crate) async fn run(args: DnsArgs) -> Result<(), Failed> {
+    let query = query(&args.name, args.record_type.as_deref())?;
+    let cluster = request::cluster(&args.cluster, &request::config()?)?;
+    let mut attached = match (Attached::existing(args.target.as_ref(), &cluster).await?, args.target) {
+        (Some(attached), _) => attached,
+        (None, Some(target)) => Attached::to(&ConnectArgs::plain(target, args.cluster)).await?,
+        (None, None) => {
+            let message = "names are asked in a target's pod, and not exactly one target is connected";
+            return Err(Failed::new(Exit::Usage, message, "name it: bridge dns NAME --target SERVICE"));
+        }
+    };
+    let answered = ask(&mut attached, &query).await;
+    let ended = attached.end().await;
+    let answer = answer(&query, answered?)?;
+    output::print_as(args.output.output, &answer, || answer.describe())?;
+    ended
+}
+
+async fn ask(attached: &mut Attached, query: &Query) -> Result<Answered, Failed> {
+    let network = Network::of(attached, &InsideArgs::default()).await?;
+    let mut message = Message::query();
+    message.metadata.id = rand::random();
+    message.metadata.recursion_desired = true;
+    message.add_query(query.clone());
+    let message =
+        message.to_vec().map_err(|error| Failed::internal(format!("cannot ask for that name: {error}")))?;
+    Ok(network.resolver.answer(message.into(), network.upstream).await)
+}
+
+/// An address is asked for its name.
+fn query(name: &str, record_type: Option<&str>) -> Result<Query, Failed> {
+    let wrong = |why: String| Failed::new(Exit::Usage, why, "");
+    if let (Ok(address), None) = (name.parse::<std::net::IpAddr>(), record_type) {
+        return Ok(Query::query(Name::from(address), RecordType::PTR));
+    }
+    let record_type = record_type.unwrap_or("A").to_uppercase();
+    let record_type =
+        record_type.parse().map_err(|_| wrong(format!("{record_type:?} is no type of DNS records")))?;
+    let mut name = Name::from_utf8(name).map_err(|error| wrong(format!("{name:?} is no name: {error}")))?;
+    name.set_fqdn(true);
+    Ok(Query::query(name, record_type))
+}
+
+fn answer(query: &Query, answered: Answered) -> Result<Answer, Failed> {
+    let message = Message::from_vec(&answered.message)
+        .map_err(|error| Failed::internal(format!("the answer cannot be read: {error}")))?;
+    let (source, by) = match answered.source {
+        Source::Cluster(name) => ("cluster", name.to_string()),
+        Source::Laptop(resolver) => ("laptop", resolver.to_string()),
+        Source::Nobody(why) => ("nobody", why),
+    };
+    let record = |record: &hickory_proto::rr::Record| Record {
+        name: record.name.to_string(),
+        ttl: record.ttl,
+        r#type: record.record_type().to_string(),
+        data: record.data.to_string(),
+    };
+    Ok(Answer {
+        name: query.name.to_string(),
+        r#type: query.query_type.to_string(),
+        status: message.metadata.response_code.to_string(),
+        source,
+        by,
+        records: message.answers.iter().map(record).collect(),
+    })
+}
+
+impl Answer {
+    fn describe(&self) -> String {
+        let from = match self.source {
+            "cluster" => format!("the cluster says so, of {}", self.by),
+            "laptop" => format!("the cluster does not know it; this machine's resolver {} says so", self.by),
+            _ => format!("nobody could be asked: {}", self.by),
+        };
+        let mut text = format!("{} {}: {} ({from})\n", self.name, self.r#type, self.status);
+        for record in &self.records {
+            text.push_str(&format!("  {}  {}  {}\n", record.r#type, record.data, record.name));
+        }
+        text
+    }
+}

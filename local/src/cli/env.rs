@@ -1,0 +1,21 @@
+//! `bridge env`: the target's environment, for a program that is started otherwise.
+
+use super::args::{ConnectArgs, EnvArgs};
+use super::attached::Attached;
+use super::environment::{of_the_target, render};
+use super::error::Failed;
+use super::output;
+
+pub(crate) async fn run(args: EnvArgs) -> Result<(), Failed> {
+    let mut attached = Attached::to(&ConnectArgs::plain(args.target, args.cluster)).await?;
+    let surroundings = attached.surroundings().await;
+    // What was made for this is given back also if nothing came of it.
+    let ended = attached.end().await;
+    let inside = surroundings?.inside.unwrap_or_default();
+    let (text, untold) = render(&of_the_target(&inside, &args.env_exclude), args.format);
+    output::print(&text)?;
+    if !untold.is_empty() {
+        output::note(&format!("  left out, as this format cannot hold them: {}\n", untold.join(", ")));
+    }
+    ended
+}

@@ -1,0 +1,265 @@
+//! `bridge forward`: ports of this machine that lead to Services, for programs that run already.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_cluster::services::{self, Reachable};
+use bridge_cluster::{Access, Cluster};
+use serde::Serialize;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use super::args::ForwardArgs;
+use super::attached::Attached;
+use super::error::{Exit, Failed};
+use super::output::{self, BOLD, styled};
+use super::request;
+use crate::network::Streams;
+
+/// Ports below are for root.
+const FIRST_FREE: u16 = 1024;
+/// After an accept that failed, as when descriptors have run out.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// SERVICE, SERVICE:PORT or LOCAL:SERVICE:PORT; PORT by number or name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    local: Option<u16>,
+    service: String,
+    port: Option<String>,
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let shape = || format!("{text:?} is not of the form [LOCAL:]SERVICE[:PORT]");
+        let parts: Vec<&str> = text.split(':').collect();
+        if parts.iter().any(|part| part.is_empty()) {
+            return Err(shape());
+        }
+        let wanted = |local, service: &str, port: Option<&str>| Wanted {
+            local,
+            service: service.to_owned(),
+            port: port.map(str::to_owned),
+        };
+        match (parts.as_slice(), parts[0].parse()) {
+            ([local, service], Ok(number)) if !local.is_empty() => Ok(wanted(Some(number), service, None)),
+            ([service], _) => Ok(wanted(None, service, None)),
+            ([service, port], _) => Ok(wanted(None, service, Some(port))),
+            ([_, service, port], Ok(number)) => Ok(wanted(Some(number), service, Some(port))),
+            _ => Err(shape()),
+        }
+    }
+}
+
+/// As it is printed: the names of the fields are a promise.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Forwarded {
+    /// "127.0.0.1:5432"
+    local: SocketAddr,
+    service: String,
+    port: u16,
+    #[serde(skip)]
+    address: SocketAddr,
+}
+
+pub(crate) async fn run(args: ForwardArgs) -> Result<(), Failed> {
+    let config = request::config()?;
+    let cluster = request::cluster(&args.cluster, &config)?;
+    let Some(attached) = Attached::existing(args.via.as_ref(), &cluster).await? else {
+        let message = match &args.via {
+            Some(target) => format!("{target} is not connected from this machine"),
+            None => "connections go through a target, and not exactly one is connected".to_owned(),
+        };
+        return Err(Failed::new(
+            Exit::Usage,
+            message,
+            "bridge connect SERVICE, then: bridge forward … --via SERVICE",
+        ));
+    };
+    // Where the session is, whatever the kubeconfig says by now.
+    let access = Access {
+        namespace: Some(attached.namespace.clone()),
+        context: Some(attached.context.clone()),
+        ..request::access(&args.cluster, &config)?
+    };
+    let all = services::reachable(&Cluster::of(&access).await?).await?;
+    let wanted = if args.all { everything(&all) } else { args.services };
+    let mut listening = Vec::new();
+    for wanted in &wanted {
+        for (service, port) in ports(wanted, &all)? {
+            listening.push(listen(wanted, service, port).await?);
+        }
+    }
+    let forwarded: Vec<&Forwarded> = listening.iter().map(|(_, forwarded)| forwarded).collect();
+    output::print_as(args.output.output, &forwarded, || table(&forwarded))?;
+
+    let streams = Arc::new(Streams::new(attached.place.streams(), attached.session.clone()));
+    let mut listeners = JoinSet::new();
+    for (listener, forwarded) in listening {
+        listeners.spawn(serve(listener, forwarded, streams.clone()));
+    }
+    tokio::select! {
+        () = async { while listeners.join_next().await.is_some() {} } => Ok(()),
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    }
+}
+
+fn everything(all: &[Reachable]) -> Vec<Wanted> {
+    all.iter().map(|service| Wanted { local: None, service: service.name.clone(), port: None }).collect()
+}
+
+/// The Service that is meant, and those of its ports that are.
+fn ports<'a>(wanted: &Wanted, all: &'a [Reachable]) -> Result<Vec<(&'a Reachable, u16)>, Failed> {
+    let Some(service) = all.iter().find(|service| service.name == wanted.service) else {
+        let names: Vec<&str> = all.iter().map(|service| service.name.as_str()).collect();
+        let message = format!("there is no Service {} with an address of its own", wanted.service);
+        return Err(Failed::new(Exit::Target, message, format!("there is: {}", names.join(", "))));
+    };
+    let is_meant = |port: &services::Port| {
+        wanted.port.as_ref().is_none_or(|text| *text == port.name || *text == port.number.to_string())
+    };
+    let meant: Vec<_> =
+        service.ports.iter().filter(|port| is_meant(port)).map(|port| (service, port.number)).collect();
+    let known = || {
+        let ports =
+            service.ports.iter().map(|port| format!("{} {}", port.number, port.name).trim().to_owned());
+        format!("it has: {}", ports.collect::<Vec<_>>().join(", "))
+    };
+    match (meant.len(), wanted.local) {
+        (0, _) => {
+            let text = wanted.port.clone().unwrap_or_default();
+            Err(Failed::new(
+                Exit::Target,
+                format!("Service {} has no TCP port {text}", service.name),
+                known(),
+            ))
+        }
+        (2.., Some(_)) => {
+            Err(Failed::new(Exit::Usage, format!("Service {} has several ports", service.name), known()))
+        }
+        _ => Ok(meant),
+    }
+}
+
+/// On the port that was named, else on the Service's own number, else on any.
+async fn listen(wanted: &Wanted, service: &Reachable, port: u16) -> Result<(TcpListener, Forwarded), Failed> {
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    let listener = match wanted.local {
+        Some(local) => bind(local).await,
+        None if port < FIRST_FREE => bind(0).await,
+        None => match bind(port).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => bind(0).await,
+            bound => bound,
+        },
+    };
+    let failed = |error: io::Error| {
+        let local = wanted.local.unwrap_or(port);
+        Failed::new(
+            Exit::Internal,
+            format!("cannot listen on port {local}: {error}"),
+            "name another: LOCAL:SERVICE:PORT",
+        )
+    };
+    let listener = listener.map_err(failed)?;
+    let local = listener.local_addr().map_err(failed)?;
+    let address = SocketAddr::new(service.address, port);
+    Ok((listener, Forwarded { local, service: service.name.clone(), port, address }))
+}
+
+async fn serve(listener: TcpListener, to: Forwarded, streams: Arc<Streams>) {
+    let to = Arc::new(to);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((connection, _)) => {
+                    connections.spawn(pass_on(connection, to.clone(), streams.clone()));
+                }
+                Err(error) => {
+                    output::note(&format!("  {}: cannot accept: {error}\n", to.local));
+                    tokio::time::sleep(PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn pass_on(connection: TcpStream, to: Arc<Forwarded>, streams: Arc<Streams>) {
+    let why = match streams.dial(to.address).await {
+        Ok(dialled) => match dialled.carry(&connection).await {
+            Ok(()) => return,
+            Err(error) => error.to_string(),
+        },
+        Err(refused) => refused.to_string(),
+    };
+    // Closed with a reset: no peer would take this for an orderly end.
+    let _ = connection.set_zero_linger();
+    output::note(&format!("  {} → {}:{}: {why}\n", to.local, to.service, to.port));
+}
+
+fn table(forwarded: &[&Forwarded]) -> String {
+    if forwarded.is_empty() {
+        return "no Service here has an address and a TCP port\n".to_owned();
+    }
+    let locals: Vec<String> = forwarded.iter().map(|forwarded| forwarded.local.to_string()).collect();
+    let width = locals.iter().map(String::len).max().unwrap_or_default();
+    let mut text = format!("{}\n", styled(BOLD, &format!("{:width$}   SERVICE", "LOCAL")));
+    for (local, forwarded) in locals.iter().zip(forwarded) {
+        text.push_str(&format!("{local:width$} → {}:{}\n", forwarded.service, forwarded.port));
+    }
+    text.push_str("stop with Ctrl-C\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(local: Option<u16>, service: &str, port: Option<&str>) -> Wanted {
+        Wanted { local, service: service.into(), port: port.map(str::to_owned) }
+    }
+
+    #[test]
+    fn what_can_be_typed() {
+        for (text, expected) in [
+            ("db", wanted(None, "db", None)),
+            ("db:5432", wanted(None, "db", Some("5432"))),
+            ("db:sql", wanted(None, "db", Some("sql"))),
+            ("8080:db", wanted(Some(8080), "db", None)),
+            ("8080:db:sql", wanted(Some(8080), "db", Some("sql"))),
+        ] {
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
+        for text in ["", ":", "db:", "x:db:1", "1:2:3:4"] {
+            assert!(text.parse::<Wanted>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ports_are_found_by_number_and_name() {
+        let port = |number, name: &str| services::Port { number, name: name.into() };
+        let all = [Reachable {
+            name: "db".into(),
+            address: "10.96.0.9".parse().unwrap(),
+            ports: vec![port(5432, "sql"), port(9187, "metrics")],
+        }];
+        let found = |local, name: Option<&str>| {
+            ports(&wanted(local, "db", name), &all)
+                .map(|found| found.into_iter().map(|(_, port)| port).collect::<Vec<_>>())
+                .map_err(|failed| failed.message)
+        };
+        assert_eq!(found(None, None), Ok(vec![5432, 9187]));
+        assert_eq!(found(Some(1), Some("sql")), Ok(vec![5432]));
+        assert_eq!(found(None, Some("9187")), Ok(vec![9187]));
+        assert_eq!(found(None, Some("1")), Err("Service db has no TCP port 1".into()));
+        assert_eq!(found(Some(1), None), Err("Service db has several ports".into()));
+        assert!(ports(&wanted(None, "cache", None), &all).unwrap_err().advice.contains("db"));
+    }
+}

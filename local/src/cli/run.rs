@@ -1,0 +1,169 @@
+//! `bridge run` and `bridge shell`: a command of this machine as if it stood in the target's pod.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus};
+use std::sync::Arc;
+
+use bridge_proto::tunnel::Refused;
+use bridge_proto::v1::{self, Cause};
+use bridge_supervise::{Carry, Flow, Refusal, SuperviseError, Transport, Verdict};
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+
+use super::args::{RunArgs, ShellArgs};
+use super::attached::Attached;
+use super::error::{Exit, Failed, chain};
+use super::inside::Network;
+use super::output;
+use crate::network::{self, ClusterDns, Dialled, Destinations, Place, Resolver, Streams};
+
+/// Datagrams that may wait, each way.
+const FLOW_QUEUE: usize = 64;
+
+/// Runs the command; its exit code is ours.
+pub(crate) async fn run(args: RunArgs) -> Result<u8, Failed> {
+    let mut attached = Attached::to(&args.connect).await?;
+    let outcome = supervised(&mut attached, &args).await;
+    let ended = attached.end().await;
+    let status = outcome?;
+    ended?;
+    Ok(exit_code(status))
+}
+
+/// The user's shell.
+pub(crate) async fn shell(args: ShellArgs) -> Result<u8, Failed> {
+    let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
+    let command = vec![shell.unwrap_or_else(|| OsString::from("/bin/sh"))];
+    let ShellArgs { connect, inside } = args;
+    run(RunArgs { connect, inside, command }).await
+}
+
+async fn supervised(attached: &mut Attached, args: &RunArgs) -> Result<ExitStatus, Failed> {
+    let network = Network::of(attached, &args.inside).await?;
+    let [program, arguments @ ..] = args.command.as_slice() else {
+        return Err(Failed::new(Exit::Usage, "there is no command to run", "bridge run SERVICE COMMAND"));
+    };
+    let mut command = Command::new(program);
+    command.args(arguments).envs(&network.environment);
+    command.env("BRIDGE_TARGET", &attached.target);
+    output::note(&format!(
+        "  {} runs in the place of Service {}, with the cluster's network\n",
+        program.display(),
+        attached.target
+    ));
+    let Network { destinations, resolver, streams, .. } = network;
+    let way = Way {
+        daemon: attached.daemon.client.clone(),
+        session: attached.session.clone(),
+        streams,
+        resolver,
+    };
+    bridge_supervise::run(command, Arc::new(Where(destinations)), Arc::new(way))
+        .await
+        .map_err(|error| failed(&error))
+}
+
+fn failed(error: &SuperviseError) -> Failed {
+    let text = chain(error);
+    match error {
+        SuperviseError::Spawn { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            Failed::new(Exit::NotFound, text, "")
+        }
+        SuperviseError::Spawn { .. } => Failed::new(Exit::NotRun, text, ""),
+        SuperviseError::Obstacle(_) => Failed::new(
+            Exit::NotRun,
+            format!("a command cannot be given the cluster's network here: {text}"),
+            "bridge env and bridge forward need none of this",
+        ),
+        _ => Failed::internal(text),
+    }
+}
+
+/// As a shell does it.
+fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    u8::try_from(code).unwrap_or(1)
+}
+
+/// Which destinations are the cluster's, as the supervisor asks for it.
+struct Where(Arc<Destinations>);
+
+impl bridge_supervise::Destinations for Where {
+    fn of(&self, destination: SocketAddr, _: Transport) -> Verdict {
+        match self.0.of(destination) {
+            Place::Laptop => Verdict::Leave,
+            Place::Cluster => Verdict::Relay,
+            Place::Resolver => Verdict::Resolve,
+        }
+    }
+}
+
+/// The way into the cluster, through the daemon.
+struct Way {
+    daemon: network::DaemonClient,
+    session: String,
+    streams: Arc<Streams>,
+    resolver: Arc<Resolver<ClusterDns>>,
+}
+
+impl bridge_supervise::Way for Way {
+    type Stream = Connected;
+
+    async fn dial(&self, destination: SocketAddr) -> Result<Connected, Refusal> {
+        self.streams.dial(destination).await.map(Connected).map_err(|refused| refusal(&refused))
+    }
+
+    async fn flow(&self, destination: SocketAddr) -> Result<Flow, Refusal> {
+        let (datagrams_tx, to_daemon) = mpsc::channel::<Bytes>(FLOW_QUEUE);
+        let session = self.session.clone();
+        let first = v1::FlowDatagram { session, address: destination.to_string(), payload: Bytes::new() };
+        let datagram = |payload| v1::FlowDatagram { payload, ..v1::FlowDatagram::default() };
+        let request = tokio_stream::once(first).chain(ReceiverStream::new(to_daemon).map(datagram));
+        let mut answers = match self.daemon.clone().flow(request).await {
+            Ok(reply) => reply.into_inner(),
+            Err(_) => return Err(Refusal::NetworkUnreachable),
+        };
+        // The first one says that it is open.
+        if !matches!(answers.message().await, Ok(Some(_))) {
+            return Err(Refusal::HostUnreachable);
+        }
+        let (from_daemon_tx, datagrams_rx) = mpsc::channel(FLOW_QUEUE);
+        tokio::spawn(async move {
+            while let Ok(Some(datagram)) = answers.message().await {
+                // Without room it is dropped, as in any network.
+                if let Err(mpsc::error::TrySendError::Closed(_)) = from_daemon_tx.try_send(datagram.payload) {
+                    return;
+                }
+            }
+        });
+        Ok(Flow { datagrams_tx, datagrams_rx })
+    }
+
+    async fn resolve(&self, query: Bytes, resolver: SocketAddr) -> Bytes {
+        self.resolver.answer(query, resolver).await.message
+    }
+}
+
+struct Connected(Dialled);
+
+impl Carry for Connected {
+    async fn carry(self, local: TcpStream) {
+        // If the daemon is gone, the connection is closed here, which is what its program sees.
+        let _ = self.0.carry(&local).await;
+    }
+}
+
+fn refusal(refused: &Refused) -> Refusal {
+    match refused.cause {
+        Cause::Refused => Refusal::Refused,
+        Cause::TimedOut => Refusal::TimedOut,
+        Cause::Forbidden => Refusal::Forbidden,
+        Cause::TunnelLost | Cause::NoRoom => Refusal::NetworkUnreachable,
+        _ => Refusal::HostUnreachable,
+    }
+}

@@ -1,0 +1,111 @@
+//! The way into the cluster, through an agent of a session: connections, UDP flows and names for processes of this
+//! machine.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bridge_cluster::ranges;
+use bridge_proto::tunnel::{Refused, TunnelStream, carry};
+use bridge_proto::v1::{self, Cause};
+use futures::{StreamExt, TryFutureExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::session::Session;
+use super::tunnel::Attended;
+
+/// How long a connection waits while no agent is reached.
+const REACHED_WITHIN: Duration = Duration::from_secs(10);
+/// The same for names: resolvers' clients ask again after five seconds.
+const RESOLVER_WITHIN: Duration = Duration::from_secs(3);
+/// Datagrams that may wait for the tunnel.
+const FLOW_QUEUE: usize = 64;
+
+/// A tunnel of the session; one that comes up in time is waited for.
+async fn tunnel(session: &Session, within: Duration) -> Option<Attended> {
+    let reached = |live: &super::session::Live| {
+        let mut attended = live.agents.values().filter_map(|agent| agent.attended.as_ref());
+        attended.find(|attended| !attended.draining).cloned()
+    };
+    let mut found = None;
+    let _ = tokio::time::timeout(
+        within,
+        session.until(|live| {
+            found = reached(live);
+            found.is_some()
+        }),
+    )
+    .await;
+    found
+}
+
+fn away(session: &Session) -> String {
+    format!("no agent of {} is reached", session.facts.service)
+}
+
+/// Connects to an address of the cluster ("address:port").
+pub(super) async fn dial(session: &Session, address: String) -> Result<TunnelStream, Refused> {
+    let lost = || Refused { cause: Cause::TunnelLost, detail: away(session) };
+    let Attended { mut client, budget, .. } = tunnel(session, REACHED_WITHIN).await.ok_or_else(lost)?;
+    let (outgoing, say) = mpsc::channel::<Result<v1::Frame, Status>>(TunnelStream::QUEUE);
+    let say = ReceiverStream::new(say).filter_map(|frame| std::future::ready(frame.ok()));
+    // Not waited for: the wish travels with the call, and its answer is the first that comes back.
+    let answers = async move { client.dial(say).await.map(tonic::Response::into_inner) };
+    let open = v1::Open { session: session.facts.id.clone(), address, ..v1::Open::default() };
+    let mut stream = TunnelStream::open(open, Box::pin(answers.try_flatten_stream()), outgoing, &budget);
+    stream.opened().await.map(|()| stream)
+}
+
+/// Ties a connection of this machine to one into the cluster, until both have ended.
+pub(super) async fn carry_out(session: &Session, connection: TcpStream, stream: TunnelStream) {
+    session.counters.outbound.fetch_add(1, Ordering::Relaxed);
+    carry(connection, stream).await;
+}
+
+/// A UDP flow: the datagrams of one call become those of another.
+pub(super) async fn flow(
+    session: &Session,
+    address: String,
+    datagrams: Streaming<v1::FlowDatagram>,
+) -> Result<Streaming<v1::Datagram>, Status> {
+    let mut tunnel =
+        tunnel(session, REACHED_WITHIN).await.ok_or_else(|| Status::unavailable(away(session)))?;
+    let (to_agent_tx, to_agent_rx) = mpsc::channel(FLOW_QUEUE);
+    let first = v1::Datagram { address, ..v1::Datagram::default() };
+    // It has room for one.
+    let _ = to_agent_tx.try_send(first);
+    tokio::spawn(pass(datagrams, to_agent_tx));
+    Ok(tunnel.client.flow(ReceiverStream::new(to_agent_rx)).await?.into_inner())
+}
+
+async fn pass(mut datagrams: Streaming<v1::FlowDatagram>, to_agent_tx: mpsc::Sender<v1::Datagram>) {
+    while let Ok(Some(datagram)) = datagrams.message().await {
+        let datagram = v1::Datagram { address: String::new(), payload: datagram.payload };
+        match to_agent_tx.try_send(datagram) {
+            // Without room it is dropped: its sender knows how to live with that.
+            Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => {}
+            Err(mpsc::error::TrySendError::Closed(_)) => return,
+        }
+    }
+}
+
+/// Asks the resolver of the target's pod.
+pub(super) async fn resolve(session: &Session, message: v1::DnsMessage) -> Result<v1::DnsMessage, Status> {
+    let mut tunnel =
+        tunnel(session, RESOLVER_WITHIN).await.ok_or_else(|| Status::unavailable(away(session)))?;
+    Ok(tunnel.client.resolve(message).await?.into_inner())
+}
+
+/// What the target's container sees, and which networks are the cluster's.
+pub(super) async fn surroundings(session: &Session) -> Result<v1::SurroundingsOfTarget, Status> {
+    let mut tunnel =
+        tunnel(session, REACHED_WITHIN).await.ok_or_else(|| Status::unavailable(away(session)))?;
+    let (inside, networks) = tokio::join!(
+        tunnel.client.surroundings(v1::SurroundingsRequest {}),
+        ranges::known(&session.facts.cluster),
+    );
+    let networks = networks.iter().map(ToString::to_string).collect();
+    Ok(v1::SurroundingsOfTarget { inside: Some(inside?.into_inner()), networks })
+}

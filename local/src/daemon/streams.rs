@@ -1,0 +1,155 @@
+//! The socket on which commands ask for connections into the cluster and hand over those that are to be tied to them: so
+//! that bytes need not pass through the command as well. See `StreamRequest` in `daemon.proto`.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bridge_os::packets::{PacketListener, Packets};
+use bridge_os::peer;
+use bridge_proto::tunnel::{Refused, TunnelStream};
+use bridge_proto::v1::{self, Cause, stream_request::Kind};
+use prost::Message as _;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use super::outbound;
+use super::registry::Registry;
+use super::session::Session;
+
+/// Streams of one command that are neither carried nor given up.
+const MOST_PENDING: usize = 4096;
+
+/// Serves commands for ever.
+pub(super) async fn run(listener: PacketListener, registry: Registry) {
+    let mut commands = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(packets) if peer::check(&packets).is_ok() => {
+                    commands.spawn(Command::new(packets, registry.clone()).serve());
+                }
+                Ok(_) => tracing::warn!("another user has tried to open streams"),
+                Err(error) => {
+                    tracing::error!(%error, "streams can no longer be asked for");
+                    return;
+                }
+            },
+            Some(_) = commands.join_next() => {}
+        }
+    }
+}
+
+/// A stream that a command has asked for: the way to hand a connection to the task that dials.
+type Pending = oneshot::Sender<TcpStream>;
+
+struct Command {
+    packets: Arc<Packets>,
+    registry: Registry,
+    pending: HashMap<u64, Pending>,
+    /// Streams end with the command that they are for only if nothing carries them yet.
+    streams: JoinSet<()>,
+}
+
+impl Command {
+    fn new(packets: Packets, registry: Registry) -> Self {
+        Self { packets: Arc::new(packets), registry, pending: HashMap::new(), streams: JoinSet::new() }
+    }
+
+    async fn serve(mut self) {
+        loop {
+            tokio::select! {
+                received = self.packets.receive() => match received {
+                    Ok(Some((message, descriptor))) => {
+                        let Ok(request) = v1::StreamRequest::decode(message.as_slice()) else {
+                            tracing::warn!("a command has sent what is no request for a stream");
+                            break;
+                        };
+                        self.heed(request, descriptor);
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "a command's socket has failed");
+                        break;
+                    }
+                },
+                Some(_) = self.streams.join_next() => {}
+            }
+        }
+        // What is not tied to a connection yet is nobody's now; what is, goes on to its end.
+        self.pending.clear();
+        self.streams.detach_all();
+    }
+
+    fn heed(&mut self, request: v1::StreamRequest, descriptor: Option<OwnedFd>) {
+        let id = request.id;
+        match request.kind {
+            Some(Kind::Dial(dial)) => {
+                self.pending.retain(|_, pending| !pending.is_closed());
+                let (carry_tx, carry_rx) = oneshot::channel();
+                let session = self.registry.by_id(&dial.session);
+                let full = self.pending.len() >= MOST_PENDING;
+                self.pending.insert(id, carry_tx);
+                let packets = self.packets.clone();
+                self.streams.spawn(async move {
+                    let opened = match session {
+                        _ if full => {
+                            Err(Refused { cause: Cause::NoRoom, detail: "the daemon holds too many".into() })
+                        }
+                        None => {
+                            Err(Refused { cause: Cause::TunnelLost, detail: "the session has ended".into() })
+                        }
+                        Some(session) => {
+                            outbound::dial(&session, dial.address).await.map(|stream| (session, stream))
+                        }
+                    };
+                    stream(&packets, id, opened, carry_rx).await;
+                });
+            }
+            Some(Kind::Carry(_)) => match (self.pending.remove(&id), descriptor.map(connection)) {
+                // One that was refused meanwhile is closed here, with a reset.
+                (Some(pending), Some(Ok(connection))) => {
+                    if let Err(connection) = pending.send(connection) {
+                        let _ = connection.set_zero_linger();
+                    }
+                }
+                (None, Some(Ok(connection))) => drop(connection.set_zero_linger()),
+                (_, Some(Err(error))) => tracing::warn!(%error, "what was handed over is no connection"),
+                (_, None) => tracing::warn!("nothing was handed over to be carried"),
+            },
+            Some(Kind::GiveUp(_)) => drop(self.pending.remove(&id)),
+            None => {}
+        }
+    }
+}
+
+fn connection(descriptor: OwnedFd) -> io::Result<TcpStream> {
+    let connection = std::net::TcpStream::from(descriptor);
+    connection.set_nonblocking(true)?;
+    connection.set_nodelay(true)?;
+    TcpStream::from_std(connection)
+}
+
+/// Answers, waits for the connection that is to be tied to the stream, and carries it.
+async fn stream(
+    packets: &Packets,
+    id: u64,
+    opened: Result<(Arc<Session>, TunnelStream), Refused>,
+    carry_rx: oneshot::Receiver<TcpStream>,
+) {
+    let refused = opened
+        .as_ref()
+        .err()
+        .map(|refused| v1::Refused { cause: refused.cause.into(), detail: refused.detail.clone() });
+    let reply = v1::StreamReply { id, refused };
+    // A command that is gone gives the stream up, which is what the next line finds.
+    let _ = packets.send(&reply.encode_to_vec(), None).await;
+    match (opened, carry_rx.await) {
+        (Ok((session, stream)), Ok(connection)) => outbound::carry_out(&session, connection, stream).await,
+        // It was promised before it was known to be refused.
+        (Err(_), Ok(connection)) => drop(connection.set_zero_linger()),
+        (_, Err(_)) => {}
+    }
+}

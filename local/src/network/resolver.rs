@@ -1,0 +1,305 @@
+//! Answers DNS questions as the target's pod would hear them, and those that the cluster knows nothing of as this machine
+//! does (RFC 1035; EDNS of RFC 6891 goes through).
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::future::join_all;
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Name, RData, Record};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tonic::Status;
+
+use super::destinations::Destinations;
+use super::names::Search;
+
+/// Answers that are kept.
+const MOST_KEPT: usize = 4096;
+/// How long it is believed that the cluster does not know a name.
+const UNKNOWN_FOR: Duration = Duration::from_secs(5);
+/// The longest that an answer is believed.
+const KNOWN_FOR: Duration = Duration::from_secs(30);
+/// This machine's resolvers, each time.
+const UPSTREAM_WITHIN: Duration = Duration::from_secs(5);
+const LONGEST: usize = 65_535;
+
+/// The cluster's resolver: one message there, one back.
+pub(crate) trait Ask: Send + Sync + 'static {
+    fn ask(&self, message: Bytes) -> impl Future<Output = Result<Bytes, Status>> + Send;
+}
+
+/// Where an answer comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// By this name.
+    Cluster(Name),
+    Laptop(SocketAddr),
+    /// The cluster was not reached, and nobody else may be believed.
+    Nobody(String),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Answered {
+    pub(crate) message: Bytes,
+    pub(crate) source: Source,
+}
+
+pub(crate) struct Resolver<A> {
+    search: Search,
+    cluster: A,
+    destinations: Arc<Destinations>,
+    kept: Mutex<HashMap<Query, Kept>>,
+}
+
+/// What the cluster said to a question.
+#[derive(Debug, Clone)]
+enum Verdict {
+    Knows(Name, Box<Message>),
+    /// It has no such name.
+    Unknown,
+    Unreached(String),
+}
+
+#[derive(Debug, Clone)]
+struct Kept {
+    verdict: Verdict,
+    since: Instant,
+    lasts: Duration,
+}
+
+impl<A: Ask> Resolver<A> {
+    pub(crate) fn new(search: Search, cluster: A, destinations: Arc<Destinations>) -> Self {
+        Self { search, cluster, destinations, kept: Mutex::default() }
+    }
+
+    /// Answers one message that was meant for one of this machine's resolvers.
+    pub(crate) async fn answer(&self, message: Bytes, upstream: SocketAddr) -> Answered {
+        let question = Message::from_vec(&message).ok().and_then(|asked| Some((question(&asked)?, asked)));
+        let Some((query, asked)) = question else {
+            // Nothing that could be the cluster's: an update, a zone transfer, no DNS at all.
+            return self.by_the_laptop(&message, upstream).await;
+        };
+        let candidates = self.candidates(&query);
+        if candidates.is_empty() {
+            return self.by_the_laptop(&message, upstream).await;
+        }
+        let only_the_cluster_s = self.search.is_the_cluster_s(&query.name);
+        let verdict = self.verdict(&query, &asked, &candidates).await;
+        match verdict {
+            Verdict::Knows(name, answer) => {
+                let answer = renamed(*answer, &name, &query);
+                Answered { message: encode(&asked, answer), source: Source::Cluster(name) }
+            }
+            Verdict::Unknown if only_the_cluster_s => {
+                let missing = failed(&asked, ResponseCode::NXDomain);
+                Answered { message: missing, source: Source::Cluster(query.name) }
+            }
+            Verdict::Unknown => self.by_the_laptop(&message, upstream).await,
+            Verdict::Unreached(why) => {
+                // What this machine knows for certain is no lie; that it knows of nothing might be one.
+                let answered = if only_the_cluster_s {
+                    None
+                } else {
+                    Some(self.by_the_laptop(&message, upstream).await)
+                };
+                answered.filter(has_answers).unwrap_or_else(|| Answered {
+                    message: failed(&asked, ResponseCode::ServFail),
+                    source: Source::Nobody(why),
+                })
+            }
+        }
+    }
+
+    /// What the cluster is asked: the names to search, or the name of an address of its own.
+    fn candidates(&self, query: &Query) -> Vec<Name> {
+        match query.name.parse_arpa_name() {
+            Ok(net) if self.destinations.overlaps(&net) => vec![query.name.clone()],
+            Ok(_) => Vec::new(),
+            Err(_) => self.search.candidates(&query.name),
+        }
+    }
+
+    async fn verdict(&self, query: &Query, asked: &Message, candidates: &[Name]) -> Verdict {
+        if let Some(kept) = self.kept(query) {
+            return kept;
+        }
+        let answers = join_all(candidates.iter().map(|name| self.ask(asked, query, name))).await;
+        let mut verdict = Verdict::Unknown;
+        let mut unreached = None;
+        for (name, answer) in candidates.iter().zip(answers) {
+            match answer {
+                Ok(answer) if answer.metadata.response_code == ResponseCode::NoError => {
+                    self.learn(&answer);
+                    verdict = Verdict::Knows(name.clone(), Box::new(answer));
+                    break;
+                }
+                Ok(answer) if answer.metadata.response_code == ResponseCode::NXDomain => {}
+                Ok(answer) => unreached = Some(answer.metadata.response_code.to_string()),
+                Err(why) => unreached = Some(why),
+            }
+        }
+        match (verdict, unreached) {
+            // Not kept: it may be reached at once again.
+            (Verdict::Unknown, Some(why)) => Verdict::Unreached(why),
+            (verdict, _) => {
+                self.keep(query, &verdict);
+                verdict
+            }
+        }
+    }
+
+    async fn ask(&self, asked: &Message, query: &Query, name: &Name) -> Result<Message, String> {
+        let mut message = asked.clone();
+        let mut question = query.clone();
+        question.set_name(name.clone());
+        message.queries = vec![question];
+        let message = message.to_vec().map_err(|error| error.to_string())?;
+        let answer = self.cluster.ask(message.into()).await.map_err(|status| status.message().to_owned())?;
+        Message::from_vec(&answer).map_err(|error| error.to_string())
+    }
+
+    fn learn(&self, answer: &Message) {
+        for record in answer.all_sections() {
+            match &record.data {
+                RData::A(address) => self.destinations.learn(IpAddr::V4(address.0)),
+                RData::AAAA(address) => self.destinations.learn(IpAddr::V6(address.0)),
+                _ => {}
+            }
+        }
+    }
+
+    fn kept(&self, query: &Query) -> Option<Verdict> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(&key(query)).cloned()?;
+        let age = kept.since.elapsed();
+        if age >= kept.lasts {
+            return None;
+        }
+        let mut verdict = kept.verdict;
+        if let Verdict::Knows(_, answer) = &mut verdict {
+            let seconds = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
+            for record in &mut answer.answers {
+                record.decrement_ttl(seconds);
+            }
+        }
+        Some(verdict)
+    }
+
+    fn keep(&self, query: &Query, verdict: &Verdict) {
+        let lasts = match verdict {
+            Verdict::Knows(_, answer) => shortest(&answer.answers).unwrap_or(UNKNOWN_FOR).min(KNOWN_FOR),
+            _ => UNKNOWN_FOR,
+        };
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MOST_KEPT {
+            kept.retain(|_, kept| kept.since.elapsed() < kept.lasts);
+        }
+        if kept.len() < MOST_KEPT {
+            let entry = Kept { verdict: verdict.clone(), since: Instant::now(), lasts };
+            kept.insert(key(query), entry);
+        }
+    }
+
+    async fn by_the_laptop(&self, message: &Bytes, upstream: SocketAddr) -> Answered {
+        let source = Source::Laptop(upstream);
+        match tokio::time::timeout(UPSTREAM_WITHIN, forward(message, upstream)).await {
+            Ok(Ok(message)) => Answered { message, source },
+            // As if it had not been there: whoever asked asks the next one.
+            _ => {
+                let asked = Message::from_vec(message).unwrap_or_else(|_| Message::query());
+                Answered { message: failed(&asked, ResponseCode::ServFail), source }
+            }
+        }
+    }
+}
+
+/// The one question of an ordinary query.
+fn question(message: &Message) -> Option<Query> {
+    let ordinary =
+        message.metadata.message_type == MessageType::Query && message.metadata.op_code == OpCode::Query;
+    match message.queries.as_slice() {
+        [query] if ordinary => Some(query.clone()),
+        _ => None,
+    }
+}
+
+fn key(query: &Query) -> Query {
+    let mut key = query.clone();
+    key.set_name(query.name.to_lowercase());
+    key
+}
+
+fn shortest(records: &[Record]) -> Option<Duration> {
+    records.iter().map(|record| Duration::from_secs(record.ttl.into())).min()
+}
+
+/// The answer to a longer name as one to the name that was asked for.
+fn renamed(mut answer: Message, name: &Name, query: &Query) -> Message {
+    for record in &mut answer.answers {
+        if record.name == *name {
+            record.name = query.name.clone();
+        }
+    }
+    answer
+}
+
+/// The answer, with the id and the question of who asked.
+fn encode(asked: &Message, mut answer: Message) -> Bytes {
+    answer.metadata.id = asked.metadata.id;
+    answer.queries.clone_from(&asked.queries);
+    // What was decoded can be encoded; if not, that is a failure of ours.
+    answer.to_vec().map_or_else(|_| failed(asked, ResponseCode::ServFail), Bytes::from)
+}
+
+fn failed(asked: &Message, code: ResponseCode) -> Bytes {
+    let mut answer = Message::response(asked.metadata.id, asked.metadata.op_code);
+    answer.metadata.recursion_desired = asked.metadata.recursion_desired;
+    answer.metadata.recursion_available = true;
+    answer.metadata.response_code = code;
+    answer.queries.clone_from(&asked.queries);
+    answer.to_vec().unwrap_or_default().into()
+}
+
+fn has_answers(answered: &Answered) -> bool {
+    Message::from_vec(&answered.message).is_ok_and(|message| !message.answers.is_empty())
+}
+
+/// Asks one of this machine's resolvers; by TCP what does not fit into a datagram.
+async fn forward(message: &[u8], upstream: SocketAddr) -> io::Result<Bytes> {
+    let any: IpAddr = match upstream {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    socket.connect(upstream).await?;
+    socket.send(message).await?;
+    let mut answer = Vec::with_capacity(LONGEST);
+    loop {
+        answer.clear();
+        socket.recv_buf(&mut answer).await?;
+        let truncated = answer.get(2).is_some_and(|flags| flags & 0x02 != 0);
+        if truncated {
+            return forward_by_tcp(message, upstream).await;
+        }
+        if answer.get(..2) == message.get(..2) {
+            return Ok(answer.into());
+        }
+    }
+}
+
+async fn forward_by_tcp(message: &[u8], upstream: SocketAddr) -> io::Result<Bytes> {
+    let mut connection = TcpStream::connect(upstream).await?;
+    let length = u16::try_from(message.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    connection.write_all(&[&length.to_be_bytes(), message].concat()).await?;
+    let mut answer = vec![0; connection.read_u16().await?.into()];
+    connection.read_exact(&mut answer).await?;
+    Ok(answer.into())
+}
+
+#[cfg(test)]
+#[path = "resolver_tests.rs"]
+mod tests;

@@ -1,0 +1,87 @@
+//! A process of the laptop that runs as if it stood in the target's pod.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bridge_tests::process::USUAL;
+use bridge_tests::{Laptop, World, eventually};
+
+#[test]
+#[ignore = "needs a cluster: make test"]
+fn what_runs_here_has_the_target_s_network_and_environment() {
+    let world = World::with("run", &["orders", "prices", "stock", "web", "client"]);
+    let before = world.objects();
+    let alice = world.laptop("alice");
+    a_native_process_takes_the_place_of_a_service(&world, &alice);
+    world.is_given_back(&before);
+    let _ = alice.bridge(&["connect", "orders"]).succeeds();
+    a_command_ends_as_it_would_outside(&alice);
+    ports_and_proxies_lead_into_the_cluster(&alice);
+    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
+}
+
+fn a_native_process_takes_the_place_of_a_service(world: &World, alice: &Laptop) {
+    // Given a static program that Alice runs in the place of orders, on a port of its own choice.
+    let orders = alice.runs_inside("orders");
+    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+
+    // When a request of hers comes,
+    let order = world.client(&["http", "http://orders/", "--header", "x-bridge=alice"]).succeeds().json();
+
+    // then it is answered here, with the help of the cluster's Services by their short names, and with the environment
+    // of the pod.
+    assert_eq!(order["answered_by"], orders.name.as_str(), "{order}");
+    let by = |part: &str| order[part]["answered_by"].as_str().unwrap_or_default().to_owned();
+    assert!(by("price").starts_with("prices-"), "expected a pod of prices, by gRPC: {order}");
+    assert!(by("stock").starts_with("stock-"), "expected a pod of stock, by TCP: {order}");
+    assert_eq!(order["greeting"], "Welcome to the shop", "of a ConfigMap: {order}");
+    assert_eq!(order["secret_set"], true, "of a Secret: {order}");
+
+    // When names are asked for, it is said who knows them.
+    let named = alice.bridge(&["dns", "prices", "-o", "json"]).succeeds().json();
+    assert_eq!(named["source"], "cluster", "{named}");
+    assert_eq!(named["records"][0]["data"], world.service("prices")["spec"]["clusterIP"], "{named}");
+    let environment = alice.bridge(&["env", "orders", "--format", "json"]).succeeds().json();
+    assert_eq!(environment["GREETING"], "Welcome to the shop");
+    assert!(environment["PATH"].is_null() && environment["BRIDGE_POD_NAME"].is_null(), "{environment}");
+
+    // When the program is told to end, the target is given back.
+    orders.ends();
+    eventually("no session is left", Duration::from_secs(10), || {
+        let sessions = alice.status()["sessions"].clone();
+        (sessions == serde_json::json!([])).then_some(()).ok_or_else(|| sessions.to_string())
+    });
+}
+
+fn a_command_ends_as_it_would_outside(alice: &Laptop) {
+    // Its output and its exit code are its own,
+    let done = alice.bridge(&["run", "orders", "sh", "-c", "echo $GREETING; exit 7"]);
+    assert_eq!(done.stdout.trim(), "Welcome to the shop", "{done}");
+    done.fails(7, "");
+    // and what was connected before stays so.
+    assert_eq!(alice.session()["state"], "routing");
+
+    // A program that is not there is said to be so.
+    alice.bridge(&["run", "orders", "--", "no-such-program"]).fails(127, "no-such-program");
+}
+
+fn ports_and_proxies_lead_into_the_cluster(alice: &Laptop) {
+    let curl = |args: &[&str]| {
+        let args = [&["--silent", "--show-error", "--max-time", "10"], args].concat();
+        alice.start(Path::new("curl"), &args).ends(USUAL).succeeds().stdout
+    };
+
+    // Given a port that leads to web, programs that know nothing of it reach web by it.
+    let forwarded = alice.opens(&["forward", "web"]);
+    let answer = curl(&[&format!("http://127.0.0.1:{}/whoami", forwarded.port)]);
+    assert!(answer.starts_with("web web-"), "expected a pod of web: {answer}");
+
+    // By a proxy they use its name, over SOCKS as over HTTP.
+    let proxy = alice.opens(&["proxy", "orders"]);
+    for (kind, tunnel) in [("socks5h", None), ("http", Some("--proxytunnel"))] {
+        let proxy = format!("{kind}://127.0.0.1:{}", proxy.port);
+        let args = ["--proxy", &proxy, "http://web/whoami"];
+        let answer = curl(&args.into_iter().chain(tunnel).collect::<Vec<_>>());
+        assert!(answer.starts_with("web web-"), "expected a pod of web by {kind}: {answer}");
+    }
+}
