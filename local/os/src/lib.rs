@@ -1,10 +1,14 @@
 //! What bridge asks of the laptop's operating system, and the one room of the laptop side where unsafe code may be.
 //!
 //! `runtime` – the user's own directory for the sockets; `peer` – who is at the other end of a Unix socket; `packets` –
-//! Unix sockets that pass descriptors; `detach` – the daemon, started so that it survives the terminal; `machine` – names, memory and the terminal's width.
+//! Unix sockets that pass descriptors; `detach` – the daemon, started so that it survives the terminal; `machine` –
+//! names, memory and the terminal's width; `seccomp` – other processes' system calls, trapped and answered; `signals` –
+//! which of them this process ignores.
 
 pub mod detach;
 pub mod machine;
 pub mod packets;
 pub mod peer;
 pub mod runtime;
+pub mod seccomp;
+pub mod signals;

@@ -1,0 +1,25 @@
+//! Supervision of other processes by seccomp user notification (seccomp_unotify(2)), without privileges.
+//!
+//! `filter` – which system calls are trapped; `spawner` – the thread that carries the filter and starts processes that
+//! inherit it; `listener` – where the trapped calls arrive; `trapped` – one such call: its caller's memory and
+//! descriptors, and the answer; `call` and `address` – what it asks for; `receive` – recvmsg(2) with its control data;
+//! `obstacle` – why a machine has no such supervision.
+//!
+//! The caller sleeps until it is answered, so every `Trapped` is answered: one that is dropped says EIO.
+
+pub mod address;
+mod call;
+mod filter;
+mod listener;
+mod obstacle;
+mod receive;
+mod spawner;
+mod trapped;
+
+pub use call::{Call, Place};
+pub use filter::HIGH;
+pub use listener::Listener;
+pub use obstacle::{Obstacle, probe};
+pub use receive::{Received, receive, watched};
+pub use spawner::{Spawner, start};
+pub use trapped::{Namespace, Reply, Trapped, own_network};

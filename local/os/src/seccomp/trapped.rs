@@ -1,0 +1,272 @@
+//! One trapped call: its caller sleeps in the kernel. Its memory can be read and written, its descriptors taken, and it
+//! goes on when it is answered.
+//!
+//! A caller may be killed at any moment and its id used again, so what is taken from it counts only if the call is
+//! still there afterwards. A process that has made itself unreadable (PR_SET_DUMPABLE, an unreadable program) stays so.
+
+use std::{
+    fs, io,
+    os::{
+        fd::{AsRawFd, BorrowedFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+    sync::Arc,
+};
+
+use rustix::{
+    io::Errno,
+    process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
+};
+
+use super::{
+    Call,
+    listener::{Listener, check},
+};
+
+/// How a call goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// The kernel carries it out, as if it had not been trapped. It reads its arguments anew.
+    Continue,
+    /// It was carried out, and returns this.
+    Value(i64),
+    /// It fails.
+    Error(Errno),
+}
+
+/// A network namespace (network_namespaces(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Namespace(u64, u64);
+
+/// The network namespace of this process.
+pub fn own_network() -> io::Result<Namespace> {
+    network("self")
+}
+
+fn network(process: &str) -> io::Result<Namespace> {
+    let of = fs::metadata(format!("/proc/{process}/ns/net"))?;
+    Ok(Namespace(of.dev(), of.ino()))
+}
+
+#[derive(Debug)]
+pub struct Trapped {
+    listener: Arc<Listener>,
+    id: u64,
+    /// None for a caller that this process cannot see.
+    thread: Option<Pid>,
+    call: Call,
+    answered: bool,
+}
+
+impl Trapped {
+    pub(super) fn new(listener: Arc<Listener>, id: u64, thread: Option<Pid>, call: Call) -> Trapped {
+        Trapped { listener, id, thread, call, answered: false }
+    }
+
+    pub fn call(&self) -> Call {
+        self.call
+    }
+
+    pub(super) fn thread(&self) -> Option<Pid> {
+        self.thread
+    }
+
+    /// Whether the caller still waits.
+    pub fn is_alive(&self) -> bool {
+        // SAFETY: SECCOMP_IOCTL_NOTIF_ID_VALID reads one u64, which outlives the call.
+        #[expect(unsafe_code)]
+        let result = unsafe {
+            let fd = self.listener.descriptor.as_raw_fd();
+            libc::ioctl(fd, libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const self.id)
+        };
+        result == 0
+    }
+
+    /// Lets the caller go on; false if it is gone.
+    pub fn answer(mut self, reply: Reply) -> bool {
+        self.send(reply)
+    }
+
+    fn send(&mut self, reply: Reply) -> bool {
+        let (val, error, flags) = match reply {
+            Reply::Continue => (0, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
+            Reply::Value(value) => (value, 0, 0),
+            Reply::Error(errno) => (0, -errno.raw_os_error(), 0),
+        };
+        self.answered = true;
+        let response = libc::seccomp_notif_resp { id: self.id, val, error, flags };
+        // SAFETY: SECCOMP_IOCTL_NOTIF_SEND reads one such struct, which outlives the call.
+        #[expect(unsafe_code)]
+        let result = unsafe {
+            let fd = self.listener.descriptor.as_raw_fd();
+            libc::ioctl(fd, libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const response)
+        };
+        result == 0
+    }
+
+    /// Fills the buffer from the caller's memory.
+    pub fn read(&self, address: u64, buffer: &mut [u8]) -> io::Result<()> {
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        let own = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        let other = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: buffer.len() };
+        let thread = self.thread.ok_or(Errno::SRCH)?.as_raw_nonzero().get();
+        // SAFETY: what is written is the buffer alone. The other address is read by the kernel, which checks it.
+        #[expect(unsafe_code)]
+        let read =
+            check(unsafe { libc::process_vm_readv(thread, &raw const own, 1, &raw const other, 1, 0) })?;
+        whole(read as usize, buffer.len())
+    }
+
+    /// Writes into the caller's memory.
+    pub fn write(&self, address: u64, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let thread = self.thread.ok_or(Errno::SRCH)?;
+        if self.listener.is_own(thread) {
+            return Err(Errno::PERM.into());
+        }
+        if !self.is_alive() {
+            return Err(Errno::SRCH.into());
+        }
+        let own = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+        let other = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: bytes.len() };
+        let thread = thread.as_raw_nonzero().get();
+        // SAFETY: our bytes are only read. What is written is memory of another process, at a place that it named for
+        // this call: the one thread of ours that can be a caller was excluded above.
+        #[expect(unsafe_code)]
+        let written =
+            check(unsafe { libc::process_vm_writev(thread, &raw const own, 1, &raw const other, 1, 0) })?;
+        whole(written as usize, bytes.len())
+    }
+
+    /// A descriptor of the caller, which then both have.
+    pub fn descriptor(&self, number: i32) -> io::Result<OwnedFd> {
+        let process = process(self.thread)?;
+        // Only now is the id known to be the caller's, and what was read before to be from its memory.
+        if !self.is_alive() {
+            return Err(Errno::SRCH.into());
+        }
+        Ok(pidfd_getfd(process, number, PidfdGetfdFlags::empty())?)
+    }
+
+    /// Answers with a descriptor, at the first of these numbers that is free with the caller. The call is handed back
+    /// on failure: EBADF if none is free, or is not below the caller's limit.
+    pub fn answer_with(
+        mut self,
+        descriptor: BorrowedFd<'_>,
+        numbers: impl IntoIterator<Item = u32>,
+        close_on_exec: bool,
+    ) -> Result<(), (Trapped, Errno)> {
+        let placed = process(self.thread).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        let placed = placed.and_then(|process| {
+            let free = |number: &u32| {
+                pidfd_getfd(&process, *number as i32, PidfdGetfdFlags::empty()).err() == Some(Errno::BADF)
+            };
+            let number = numbers.into_iter().find(free).ok_or(Errno::BADF)?;
+            self.place(descriptor, number, close_on_exec)
+        });
+        match placed {
+            Ok(()) => {
+                self.answered = true;
+                Ok(())
+            }
+            Err(errno) => Err((self, errno)),
+        }
+    }
+
+    /// SECCOMP_IOCTL_NOTIF_ADDFD; the number is what the call returns.
+    fn place(&self, descriptor: BorrowedFd<'_>, number: u32, close_on_exec: bool) -> Result<(), Errno> {
+        let request = libc::seccomp_notif_addfd {
+            id: self.id,
+            flags: (libc::SECCOMP_ADDFD_FLAG_SETFD | libc::SECCOMP_ADDFD_FLAG_SEND) as u32,
+            srcfd: descriptor.as_raw_fd() as u32,
+            newfd: number,
+            newfd_flags: if close_on_exec { libc::O_CLOEXEC as u32 } else { 0 },
+        };
+        // SAFETY: the request is read only, and its descriptor is open for as long as it is borrowed.
+        #[expect(unsafe_code)]
+        let placed = check(unsafe {
+            let fd = self.listener.descriptor.as_raw_fd();
+            libc::ioctl(fd, libc::SECCOMP_IOCTL_NOTIF_ADDFD, &raw const request)
+        });
+        placed?;
+        Ok(())
+    }
+
+    /// The caller's network namespace.
+    pub fn network(&self) -> io::Result<Namespace> {
+        network(&self.thread.ok_or(Errno::SRCH)?.to_string())
+    }
+
+    /// Whether a signal for which it has a handler waits for the caller: it runs only once the call is answered.
+    pub fn has_signal(&self) -> bool {
+        let status = self.thread.and_then(|thread| fs::read_to_string(format!("/proc/{thread}/status")).ok());
+        status.is_some_and(|status| signal_waits(&status))
+    }
+}
+
+impl Drop for Trapped {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.send(Reply::Error(Errno::IO));
+        }
+    }
+}
+
+fn whole(done: usize, wanted: usize) -> io::Result<()> {
+    if done == wanted { Ok(()) } else { Err(Errno::FAULT.into()) }
+}
+
+/// A descriptor of a thread's process (pidfd_open(2)).
+pub(super) fn process(thread: Option<Pid>) -> io::Result<OwnedFd> {
+    /// PIDFD_THREAD (Linux 6.9): without it only a process's first thread can be named.
+    const THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::O_EXCL as u32);
+    let thread = thread.ok_or(Errno::SRCH)?;
+    match pidfd_open(thread, THREAD) {
+        Err(Errno::INVAL) => {}
+        opened => return Ok(opened?),
+    }
+    let status = fs::read_to_string(format!("/proc/{thread}/status"))?;
+    let leader = field(&status, "Tgid:").and_then(|id| id.parse().ok()).and_then(Pid::from_raw);
+    Ok(pidfd_open(leader.ok_or(Errno::SRCH)?, PidfdFlags::empty())?)
+}
+
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+}
+
+/// From /proc/PID/status (proc_pid_status(5)): pending for the thread or its process, not blocked, and caught.
+fn signal_waits(status: &str) -> bool {
+    let mask = |name| field(status, name).and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0);
+    (mask("SigPnd:") | mask("ShdPnd:")) & !mask("SigBlk:") & mask("SigCgt:") != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_waits_if_it_is_pending_and_caught() {
+        let status = |thread: &str, process: &str, blocked: &str, caught: &str| {
+            format!(
+                "Name:\tx\nSigPnd:\t{thread}\nShdPnd:\t{process}\nSigBlk:\t{blocked}\nSigCgt:\t{caught}\n"
+            )
+        };
+        assert!(signal_waits(&status("0", "2", "0", "2")));
+        assert!(signal_waits(&status("2", "0", "4", "6")));
+        assert!(
+            !signal_waits(&status("0", "2", "0", "4")),
+            "not caught: the kernel wakes the caller by itself"
+        );
+        assert!(!signal_waits(&status("0", "2", "2", "2")), "blocked");
+        assert!(!signal_waits(&status("0", "0", "0", "ffffffffffffffff")));
+    }
+
+    #[test]
+    fn our_own_network_is_one() {
+        assert_eq!(own_network().unwrap(), own_network().unwrap());
+    }
+}

@@ -1,0 +1,35 @@
+//! Runs a command natively, with those of its connections that belong to the cluster led there, without privileges.
+//!
+//! The command and all that it starts inherit a seccomp filter; the few system calls that matter for where a packet goes
+//! arrive here, and their callers sleep until they are answered (`bridge_os::seccomp`). What is not the cluster's goes on
+//! as if nothing had been there. For the rest, the caller's own socket is connected to a relay of ours on loopback, so
+//! that its descriptor, its options and its place in an epoll set stay what they are.
+//!
+//! In the order in which a call meets them: `supervisor` takes it from the listener; `decide` says what becomes of it,
+//! asking `Destinations`; `tcp` and `udp` lead it to the `Way`; `unix` and `dns` close the short cuts around DNS and frame
+//! its messages; `run` starts, waits and ends.
+//!
+//! It is a convenience and no wall: a call that is let through reads its arguments anew, so that a program that wants to
+//! get around this can.
+//!
+//! What is not supervised, and uses the laptop's own network: processes whose memory cannot be read (set-user-id
+//! programs lose their privilege, but ssh-agent and the like make themselves unreadable), 32-bit programs, processes in a
+//! network namespace of their own, and receiving by UDP on a descriptor that was duplicated below `HIGH`.
+//!
+//! When this process is killed, the command gets SIGTERM. What else still runs of its tree meets ENOSYS in every trapped
+//! call, those in progress included: nothing hangs, and nothing goes out by the wrong way.
+
+mod decide;
+mod dns;
+mod run;
+mod socket;
+mod supervisor;
+mod tcp;
+mod udp;
+mod unix;
+mod way;
+
+pub use bridge_os::seccomp::{Obstacle, probe};
+
+pub use run::{SuperviseError, run};
+pub use way::{Carry, Destinations, Flow, Refusal, Transport, Verdict, Way};

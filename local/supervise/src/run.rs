@@ -1,0 +1,193 @@
+//! A supervised command from its start to its end.
+//!
+//! It stays in this process's group and has its terminal: Ctrl-C and Ctrl-Z reach both by themselves, so interrupts are
+//! not ours to die of. What is sent to this process alone (SIGTERM, SIGHUP) is handed on. Orphans of the tree become
+//! children of this process, and are reaped.
+
+use std::{
+    io,
+    os::unix::process::ExitStatusExt,
+    path::PathBuf,
+    process::{Command, ExitStatus},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bridge_os::{
+    seccomp::{self, Listener, Obstacle},
+    signals::is_ignored,
+};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, WaitOptions, kill_process, wait},
+};
+use tokio::{
+    runtime::Handle,
+    signal::unix::{self, SignalKind, signal},
+    sync::mpsc,
+    task::JoinSet,
+};
+
+use crate::{
+    Destinations, Way,
+    supervisor::{Supervisor, answer_all},
+    tcp::Relay,
+    udp::{Fronts, Touched},
+    unix::ShortCuts,
+};
+
+/// Why a command was not run, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum SuperviseError {
+    #[error(transparent)]
+    Obstacle(#[from] Obstacle),
+    #[error("no socket on loopback for the relay")]
+    Relay(#[source] io::Error),
+    #[error("cannot start {}", program.display())]
+    Spawn { program: PathBuf, source: io::Error },
+    #[error("cannot watch for signals")]
+    Signals(#[source] io::Error),
+    #[error("trapped calls no longer arrive")]
+    Lost(#[source] io::Error),
+}
+
+/// Runs the command until it ends, whatever else of its tree goes on: that meets ENOSYS where it would be supervised,
+/// as after the death of this process.
+///
+/// It changes this process for good: other threads' signal handlers, the limit of descriptors, and that orphans below
+/// come to it. All children of this process are waited for while it lasts. So: once at a time, in a process that has no
+/// children of its own.
+pub async fn run<D: Destinations, W: Way>(
+    command: Command,
+    destinations: Arc<D>,
+    way: Arc<W>,
+) -> Result<ExitStatus, SuperviseError> {
+    let mut signals = Signals::new().map_err(SuperviseError::Signals)?;
+    let (listener, spawner) = seccomp::start()?;
+    let (relay, listeners) = Relay::bind(Arc::clone(&way)).map_err(SuperviseError::Relay)?;
+    let mut serving = JoinSet::new();
+    for listener in listeners {
+        serving.spawn(Arc::clone(&relay).serve(listener));
+    }
+    let runtime = Handle::current();
+    let supervisor = Arc::new(Supervisor {
+        destinations,
+        way,
+        relay,
+        fronts: Fronts::new(runtime.clone()),
+        touched: Touched::default(),
+        short_cuts: ShortCuts::here(),
+        network: seccomp::own_network().map_err(Obstacle::Access)?,
+        runtime,
+        waiting: Mutex::default(),
+        next_number: 0.into(),
+    });
+    let mut supervision = Supervision::begin(supervisor, listener)?;
+
+    let program = PathBuf::from(command.get_program());
+    let child = spawner.spawn(command).await;
+    let child = child.map_err(|source| SuperviseError::Spawn { program, source })?;
+    let main = Pid::from_child(&child);
+    signals.wait(main, &mut supervision.lost).await
+}
+
+/// The thread that answers calls, and what waits on behalf of them. Ends with the value.
+struct Supervision<D: Destinations, W: Way> {
+    supervisor: Arc<Supervisor<D, W>>,
+    listener: Arc<Listener>,
+    lost: mpsc::Receiver<io::Error>,
+}
+
+impl<D: Destinations, W: Way> Supervision<D, W> {
+    fn begin(supervisor: Arc<Supervisor<D, W>>, listener: Arc<Listener>) -> Result<Self, Obstacle> {
+        let (lost_tx, lost) = mpsc::channel(1);
+        let supervision = Supervision { supervisor, listener, lost };
+        let (supervisor, listener) = (Arc::clone(&supervision.supervisor), Arc::clone(&supervision.listener));
+        let answers = move || match answer_all(&supervisor, &listener) {
+            Ok(()) => {}
+            Err(error) => {
+                let _ = lost_tx.try_send(error);
+            }
+        };
+        std::thread::Builder::new().name("supervisor".to_owned()).spawn(answers).map_err(Obstacle::Other)?;
+        Ok(supervision)
+    }
+}
+
+impl<D: Destinations, W: Way> Drop for Supervision<D, W> {
+    fn drop(&mut self) {
+        self.listener.stop();
+        self.supervisor.waiting.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+}
+
+/// The signals that matter while a command runs.
+struct Signals {
+    children: unix::Signal,
+    /// Handed on. None: ignored since before us, and by the command too.
+    terminate: Option<unix::Signal>,
+    hang_up: Option<unix::Signal>,
+    /// The terminal's: caught and dropped, as the command gets them itself.
+    _interrupt: Option<unix::Signal>,
+    _quit: Option<unix::Signal>,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals {
+            children: signal(SignalKind::child())?,
+            terminate: caught(Signal::TERM, SignalKind::terminate())?,
+            hang_up: caught(Signal::HUP, SignalKind::hangup())?,
+            _interrupt: caught(Signal::INT, SignalKind::interrupt())?,
+            _quit: caught(Signal::QUIT, SignalKind::quit())?,
+        })
+    }
+
+    async fn wait(
+        &mut self,
+        main: Pid,
+        lost: &mut mpsc::Receiver<io::Error>,
+    ) -> Result<ExitStatus, SuperviseError> {
+        loop {
+            tokio::select! {
+                _ = self.children.recv() => {
+                    if let Some(status) = reap(main) {
+                        return Ok(status);
+                    }
+                }
+                () = next(&mut self.terminate) => hand_on(main, Signal::TERM),
+                () = next(&mut self.hang_up) => hand_on(main, Signal::HUP),
+                Some(error) = lost.recv() => return Err(SuperviseError::Lost(error)),
+            }
+        }
+    }
+}
+
+fn caught(number: Signal, kind: SignalKind) -> io::Result<Option<unix::Signal>> {
+    if is_ignored(number) { Ok(None) } else { signal(kind).map(Some) }
+}
+
+async fn next(signal: &mut Option<unix::Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// The command has not been reaped, so its id is its own.
+fn hand_on(main: Pid, signal: Signal) {
+    let _ = kill_process(main, signal);
+}
+
+/// Reaps all that have ended; the status of the command if it is among them.
+fn reap(main: Pid) -> Option<ExitStatus> {
+    let mut status = None;
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some((child, ended))) if child == main => status = Some(ExitStatus::from_raw(ended.as_raw())),
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) | Err(_) => return status,
+        }
+    }
+}

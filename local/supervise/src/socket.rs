@@ -1,0 +1,123 @@
+//! A program's socket, which it and this process both have while a call is answered.
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Duration,
+};
+
+use bridge_os::seccomp::{
+    Trapped,
+    address::{canonical, spelled},
+    watched,
+};
+use rustix::{
+    fs::{OFlags, fcntl_getfl},
+    io::Errno,
+    net::{
+        AddressFamily, SocketType,
+        sockopt::{Timeout, socket_domain, socket_protocol, socket_timeout, socket_type},
+    },
+};
+use tokio::io::{Interest, unix::AsyncFd};
+
+use crate::decide::Kind;
+
+/// IPPROTO_TCP, IPPROTO_UDP and IPPROTO_MPTCP.
+const TCP: u32 = 6;
+const UDP: u32 = 17;
+const MPTCP: u32 = 262;
+
+#[derive(Debug)]
+pub(crate) struct Socket {
+    descriptor: OwnedFd,
+    /// Of IPv6, which may speak IPv4 too by mapped addresses.
+    six: bool,
+    kind: Kind,
+}
+
+impl Socket {
+    /// The caller's descriptor of this number.
+    pub(crate) fn of(trapped: &Trapped, number: i32) -> io::Result<Socket> {
+        let descriptor = trapped.descriptor(number)?;
+        let domain = socket_domain(&descriptor)?;
+        let protocol = socket_protocol(&descriptor)?.map(|protocol| protocol.as_raw().get());
+        let internet = [AddressFamily::INET, AddressFamily::INET6].contains(&domain);
+        let kind = match (socket_type(&descriptor)?, protocol) {
+            (SocketType::STREAM, Some(TCP | MPTCP)) if internet => Kind::Tcp,
+            (SocketType::DGRAM, Some(UDP)) if internet => Kind::Udp,
+            (SocketType::STREAM | SocketType::SEQPACKET, _) => Kind::OtherStream,
+            _ => Kind::Other,
+        };
+        Ok(Socket { descriptor, six: domain == AddressFamily::INET6, kind })
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn is_blocking(&self) -> bool {
+        !fcntl_getfl(&self.descriptor).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK))
+    }
+
+    /// SO_SNDTIMEO
+    pub(crate) fn send_timeout(&self) -> Option<Duration> {
+        socket_timeout(&self.descriptor, Timeout::Send).ok().flatten()
+    }
+
+    /// SO_RCVTIMEO
+    pub(crate) fn receive_timeout(&self) -> Option<Duration> {
+        socket_timeout(&self.descriptor, Timeout::Recv).ok().flatten()
+    }
+
+    /// Its own address, canonical; none before it has one.
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        let name = rustix::net::getsockname(&self.descriptor).ok()?;
+        SocketAddr::try_from(name).ok().map(canonical).filter(|local| local.port() != 0)
+    }
+
+    /// Whom it is connected to, canonical.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        let name = rustix::net::getpeername(&self.descriptor).ok()??;
+        SocketAddr::try_from(name).ok().map(canonical)
+    }
+
+    /// The address as this socket spells it.
+    pub(crate) fn spell(&self, address: SocketAddr) -> SocketAddr {
+        spelled(address, self.six)
+    }
+
+    pub(crate) fn connect(&self, address: SocketAddr) -> Result<(), Errno> {
+        rustix::net::connect(&self.descriptor, &self.spell(address))
+    }
+
+    /// Gives it a port, if it has none, as sending would.
+    pub(crate) fn bound(&self) -> Result<SocketAddr, Errno> {
+        if let Some(local) = self.local() {
+            return Ok(local);
+        }
+        let any = match self.six {
+            true => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+            false => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        };
+        rustix::net::bind(&self.descriptor, &any)?;
+        self.local().ok_or(Errno::ADDRNOTAVAIL)
+    }
+
+    /// What tells this socket from all others while it exists.
+    pub(crate) fn identity(&self) -> Option<u64> {
+        rustix::fs::fstat(&self.descriptor).ok().map(|stat| stat.st_ino)
+    }
+
+    /// For waiting on it.
+    pub(crate) fn watched(&self, interest: Interest) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
+        watched(self.as_fd(), interest)
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}

@@ -1,0 +1,284 @@
+//! Takes trapped calls from the listener, one after the other, on a thread of its own. Nothing here waits: a call that
+//! may have to goes on in a task, which answers it.
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    os::fd::AsFd,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use bridge_os::seccomp::{
+    Call, HIGH, Listener, Namespace, Place, Reply, Trapped,
+    address::{LONGEST, Name, canonical, decode, encode},
+};
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketFlags, SocketType, socket_with},
+};
+use tokio::{runtime::Handle, task::JoinSet};
+
+use crate::{
+    Destinations, Way,
+    decide::{self, Kind, Step},
+    socket::Socket,
+    tcp::{self, Relay, Upstream},
+    udp::{Fronts, Touched},
+    unix::ShortCuts,
+};
+
+pub(crate) struct Supervisor<D: Destinations, W: Way> {
+    pub(crate) destinations: Arc<D>,
+    pub(crate) way: Arc<W>,
+    pub(crate) relay: Arc<Relay<W>>,
+    pub(crate) fronts: Fronts,
+    /// UDP sockets that have sent to a front: what they receive is looked at.
+    pub(crate) touched: Touched,
+    pub(crate) short_cuts: ShortCuts,
+    pub(crate) network: Namespace,
+    pub(crate) runtime: Handle,
+    /// Calls that wait, and are answered elsewhere.
+    pub(crate) waiting: Mutex<JoinSet<()>>,
+    pub(crate) next_number: AtomicU32,
+}
+
+/// Answers calls until the last supervised process has ended, or the listener is stopped.
+pub(crate) fn answer_all<D: Destinations, W: Way>(
+    supervisor: &Arc<Supervisor<D, W>>,
+    listener: &Arc<Listener>,
+) -> io::Result<()> {
+    while let Some(trapped) = listener.next()? {
+        // A panic ends one call, with EIO, and not all that come after it.
+        if catch_unwind(AssertUnwindSafe(|| supervisor.handle(trapped))).is_err() {
+            tracing::error!("a trapped call failed: this is a mistake in bridge");
+        }
+    }
+    Ok(())
+}
+
+impl<D: Destinations, W: Way> Supervisor<D, W> {
+    fn handle(self: &Arc<Self>, trapped: Trapped) {
+        match trapped.call() {
+            Call::Connect { socket, name } => self.connect(trapped, socket, name),
+            Call::PeerName { socket, name, length } => self.peer_name(trapped, socket, name, length),
+            Call::Socket { .. } => self.udp_socket(trapped),
+            Call::SendTo { .. } | Call::SendMessage { .. } | Call::SendMessages { .. } => self.send(trapped),
+            Call::ReceiveFrom { .. } | Call::ReceiveMessage { .. } | Call::ReceiveMessages { .. } => {
+                self.receive(trapped);
+            }
+            Call::Other => {
+                trapped.answer(Reply::Continue);
+            }
+        }
+    }
+
+    /// Goes on with a call where it may wait.
+    pub(crate) fn wait_for(&self, call: impl Future<Output = ()> + Send + 'static) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        while waiting.try_join_next().is_some() {}
+        waiting.spawn_on(call, &self.runtime);
+    }
+
+    /// Whether the caller has the network that we have; another one has its own loopback, without our relay.
+    pub(crate) fn shares_network(&self, trapped: &Trapped) -> io::Result<bool> {
+        Ok(trapped.network()? == self.network)
+    }
+
+    fn connect(self: &Arc<Self>, trapped: Trapped, socket: i32, name: Place) {
+        let mut bytes = [0; LONGEST];
+        let bytes = &mut bytes[..name.length.min(LONGEST)];
+        // Unreadable: a mistake of the caller's, which the kernel will tell it, or a process that hides its memory.
+        let reply = if trapped.read(name.address, bytes).is_err() {
+            Reply::Continue
+        } else {
+            match decode(bytes) {
+                Name::Unix(path) if self.short_cuts.contain(path) => Reply::Error(Errno::NOENT),
+                Name::Internet(address) => return self.connect_to(trapped, socket, canonical(address)),
+                Name::Unix(_) | Name::Other => Reply::Continue,
+            }
+        };
+        trapped.answer(reply);
+    }
+
+    fn connect_to(self: &Arc<Self>, trapped: Trapped, socket: i32, destination: SocketAddr) {
+        if decide::is_left(&*self.destinations, destination) {
+            trapped.answer(Reply::Continue);
+            return;
+        }
+        let taken = match self.shares_network(&trapped) {
+            Ok(true) => Socket::of(&trapped, socket),
+            Ok(false) => {
+                trapped.answer(Reply::Continue);
+                return;
+            }
+            Err(error) => Err(error),
+        };
+        let socket = match taken {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::warn!(%destination, %error, "a program's socket could not be taken");
+                trapped.answer(Reply::Error(decide::failure(&error)));
+                return;
+            }
+        };
+        let step = decide::step(&*self.destinations, destination, socket.kind());
+        match (step, socket.kind()) {
+            (Step::Leave, _) => {
+                trapped.answer(Reply::Continue);
+            }
+            (Step::Fail(errno), _) => {
+                trapped.answer(Reply::Error(errno));
+            }
+            (Step::Relay | Step::Resolve, Kind::Udp) => {
+                trapped.answer(self.connect_udp(&socket, destination, step));
+            }
+            (Step::Relay | Step::Resolve, _) => self.connect_tcp(trapped, socket, destination, step),
+        }
+    }
+
+    fn connect_tcp(self: &Arc<Self>, trapped: Trapped, socket: Socket, destination: SocketAddr, step: Step) {
+        let upstream = match step {
+            Step::Resolve => Upstream::Resolve(destination),
+            _ => Upstream::Dial(destination),
+        };
+        if socket.is_blocking() {
+            self.wait_for(Arc::clone(self).connect_blocking(trapped, socket, destination, upstream));
+            return;
+        }
+        let reply = self.relay.repeat(&socket);
+        let reply = reply.unwrap_or_else(|| self.relay.join(&socket, destination, upstream));
+        self.answer_connect(trapped, &socket, reply);
+    }
+
+    /// Dials first, so that the program sees what became of it.
+    async fn connect_blocking(
+        self: Arc<Self>,
+        trapped: Trapped,
+        socket: Socket,
+        destination: SocketAddr,
+        upstream: Upstream<W::Stream>,
+    ) {
+        let upstream = match upstream {
+            Upstream::Dial(destination) if !self.relay.knows(&socket) => {
+                let (bound, overdue) = decide::hold(socket.send_timeout());
+                match tokio::time::timeout(bound, tcp::dial(&*self.way, destination, decide::LONGEST_HOLD))
+                    .await
+                {
+                    Ok(Ok(stream)) => Upstream::Dialled(stream),
+                    Ok(Err(errno)) => {
+                        trapped.answer(Reply::Error(errno));
+                        return;
+                    }
+                    Err(_) => {
+                        trapped.answer(Reply::Error(overdue));
+                        return;
+                    }
+                }
+            }
+            other => other,
+        };
+        // The kernel's connect waits only if the relay's queue is full; the runtime's threads must not.
+        let joined = tokio::task::spawn_blocking(move || {
+            if !trapped.is_alive() {
+                return;
+            }
+            let reply = self.relay.repeat(&socket);
+            let reply = reply.unwrap_or_else(|| self.relay.join(&socket, destination, upstream));
+            self.answer_connect(trapped, &socket, reply);
+        });
+        let _ = joined.await;
+    }
+
+    fn answer_connect(&self, trapped: Trapped, socket: &Socket, reply: Reply) {
+        if !trapped.answer(reply) && reply == Reply::Value(0) {
+            self.relay.missed(socket);
+        }
+    }
+
+    fn connect_udp(&self, socket: &Socket, destination: SocketAddr, step: Step) -> Reply {
+        let front = match self.fronts.toward(&self.way, destination, step == Step::Resolve) {
+            Ok(front) => front,
+            Err(error) => {
+                tracing::warn!(%destination, %error, "no socket for a destination");
+                return Reply::Error(Errno::NETUNREACH);
+            }
+        };
+        if let Err(errno) = socket.connect(front.address) {
+            return Reply::Error(errno);
+        }
+        if let Some(local) = socket.local() {
+            front.admit(local);
+        }
+        self.touched.insert(socket);
+        Reply::Value(0)
+    }
+
+    fn peer_name(&self, trapped: Trapped, socket: i32, name: u64, length: u64) {
+        let told = Socket::of(&trapped, socket).ok().and_then(|socket| {
+            let peer = socket.peer()?;
+            let meant = self.relay.meant(&socket, peer).or_else(|| self.fronts.meant(peer))?;
+            Some(encode(socket.spell(meant)))
+        });
+        let reply = match told {
+            Some(told) => match write_name(&trapped, &told, name, length) {
+                Ok(()) => Reply::Value(0),
+                Err(_) => Reply::Error(Errno::FAULT),
+            },
+            None => Reply::Continue,
+        };
+        trapped.answer(reply);
+    }
+
+    /// Makes a UDP socket and gives it to the caller under a high number, by which the filter knows it again.
+    fn udp_socket(&self, trapped: Trapped) {
+        let Call::Socket { domain, non_blocking, close_on_exec, protocol, .. } = trapped.call() else {
+            return;
+        };
+        let ours = [0, UDP].contains(&protocol) && self.shares_network(&trapped).unwrap_or(false);
+        let Some(family) = u16::try_from(domain).ok().filter(|_| ours).map(AddressFamily::from_raw) else {
+            trapped.answer(Reply::Continue);
+            return;
+        };
+        let flags = if non_blocking { SocketFlags::NONBLOCK } else { SocketFlags::empty() };
+        let made = socket_with(family, SocketType::DGRAM, flags | SocketFlags::CLOEXEC, None);
+        let given = match made {
+            Ok(socket) => trapped.answer_with(socket.as_fd(), self.numbers(), close_on_exec),
+            Err(errno) => Err((trapped, errno)),
+        };
+        let Err((trapped, errno)) = given else { return };
+        trapped.answer(match errno {
+            // Ours: a low socket could send past us.
+            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Reply::Error(Errno::NOBUFS),
+            // The caller's limit is low, or it has hundreds: it makes its own, and may see the relay as the sender.
+            _ => Reply::Continue,
+        });
+    }
+
+    /// High numbers, each call beginning where the last did not: most likely the first one is free.
+    fn numbers(&self) -> impl Iterator<Item = u32> + use<D, W> {
+        /// Up to where select(2) can wait, and then where only poll(2) can.
+        const COMFORTABLE: u32 = 1024 - HIGH;
+        const MORE: u32 = 1024;
+        let first = self.next_number.fetch_add(1, Ordering::Relaxed) % COMFORTABLE;
+        (0..COMFORTABLE)
+            .map(move |offset| HIGH + (first + offset) % COMFORTABLE)
+            .chain((0..MORE).map(|offset| HIGH + COMFORTABLE + offset))
+    }
+}
+
+/// IPPROTO_UDP
+const UDP: i32 = 17;
+
+/// Writes an address as getpeername(2) and recvfrom(2) do: as much as there is room for, and how long it is.
+pub(crate) fn write_name(trapped: &Trapped, name: &[u8], to: u64, length: u64) -> io::Result<()> {
+    let mut room = [0; 4];
+    trapped.read(length, &mut room)?;
+    let room = usize::try_from(i32::from_ne_bytes(room)).map_err(|_| Errno::INVAL)?;
+    trapped.write(to, &name[..name.len().min(room)])?;
+    trapped.write(length, &(name.len() as u32).to_ne_bytes())
+}

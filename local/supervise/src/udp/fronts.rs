@@ -1,0 +1,245 @@
+//! The fronts. A front takes datagrams from the programs' sockets only, carries each sender's as a flow, and ends a flow
+//! that is idle. Fronts stay, because a connected socket may speak again; the least used go when there are too many.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bridge_os::seccomp::address::canonical;
+use bytes::Bytes;
+use tokio::{
+    net::UdpSocket,
+    runtime::Handle,
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::LONGEST_DATAGRAM;
+use crate::{Flow, Way, decide::LONGEST_HOLD, dns};
+
+const MAX_FRONTS: usize = 1024;
+/// Flows of one front, or questions that it asks at once. Datagrams beyond are dropped.
+const MAX_FLOWS: usize = 512;
+/// A flow ends when nothing has come either way for this long.
+const IDLE: Duration = Duration::from_secs(120);
+/// Datagrams of one sender that may wait, while its flow begins above all.
+const QUEUE: usize = 64;
+/// How long an answer to a question may take: libc asks anew after 5 s.
+const ANSWER: Duration = Duration::from_secs(15);
+
+#[derive(Debug)]
+pub(crate) struct Fronts {
+    runtime: Handle,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    fronts: HashMap<Key, Front>,
+    destinations: HashMap<SocketAddr, SocketAddr>,
+    uses: u64,
+}
+
+/// The same address may be a resolver or not, as what is known of it changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    destination: SocketAddr,
+    resolves: bool,
+}
+
+#[derive(Debug)]
+struct Front {
+    entrance: Entrance,
+    last_use: u64,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// Where to send instead of to the destination.
+#[derive(Debug, Clone)]
+pub(crate) struct Entrance {
+    pub(crate) address: SocketAddr,
+    senders: Senders,
+}
+
+/// Ports of the programs' sockets. What others on this machine send is none of the cluster's business.
+#[derive(Debug, Clone, Default)]
+struct Senders(Arc<Mutex<HashSet<u16>>>);
+
+impl Entrance {
+    /// Lets datagrams from this socket address in.
+    pub(crate) fn admit(&self, local: SocketAddr) {
+        self.senders.0.lock().unwrap_or_else(PoisonError::into_inner).insert(local.port());
+    }
+}
+
+impl Senders {
+    fn contain(&self, from: SocketAddr) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&from.port())
+    }
+}
+
+impl Fronts {
+    pub(crate) fn new(runtime: Handle) -> Fronts {
+        Fronts { runtime, table: Mutex::default() }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The front for a destination. Does not block.
+    pub(crate) fn toward<W: Way>(
+        &self,
+        way: &Arc<W>,
+        destination: SocketAddr,
+        resolves: bool,
+    ) -> io::Result<Entrance> {
+        let key = Key { destination, resolves };
+        let mut table = self.table();
+        table.uses += 1;
+        let last_use = table.uses;
+        if let Some(front) = table.fronts.get_mut(&key) {
+            front.last_use = last_use;
+            return Ok(front.entrance.clone());
+        }
+        let loopback = match destination {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
+        };
+        let socket = std::net::UdpSocket::bind(loopback)?;
+        socket.set_nonblocking(true)?;
+        let entrance = Entrance { address: socket.local_addr()?, senders: Senders::default() };
+        let serving = serve(socket, entrance.senders.clone(), Arc::clone(way), key);
+        let task = AbortOnDropHandle::new(self.runtime.spawn(async {
+            if let Err(error) = serving.await {
+                tracing::warn!(%error, "a front for datagrams ended");
+            }
+        }));
+        table.make_room();
+        table.destinations.insert(entrance.address, destination);
+        table.fronts.insert(key, Front { entrance: entrance.clone(), last_use, _task: task });
+        Ok(entrance)
+    }
+
+    /// The destination for which this address stands.
+    pub(crate) fn meant(&self, front: SocketAddr) -> Option<SocketAddr> {
+        self.table().destinations.get(&front).copied()
+    }
+}
+
+impl Table {
+    fn make_room(&mut self) {
+        if self.fronts.len() < MAX_FRONTS {
+            return;
+        }
+        let oldest = self.fronts.iter().min_by_key(|(_, front)| front.last_use).map(|(key, _)| *key);
+        if let Some(front) = oldest.and_then(|key| self.fronts.remove(&key)) {
+            self.destinations.remove(&front.entrance.address);
+        }
+    }
+}
+
+/// Takes datagrams for ever. What it has begun ends with it.
+async fn serve<W: Way>(
+    socket: std::net::UdpSocket,
+    senders: Senders,
+    way: Arc<W>,
+    key: Key,
+) -> io::Result<()> {
+    let socket = Arc::new(UdpSocket::from_std(socket)?);
+    let mut flows = HashMap::<SocketAddr, mpsc::Sender<Bytes>>::new();
+    let mut tasks = JoinSet::new();
+    let mut buffer = vec![0; LONGEST_DATAGRAM];
+    loop {
+        let (length, from) = tokio::select! {
+            received = socket.recv_from(&mut buffer) => match received {
+                Ok(received) => received,
+                // A program closed its socket before it was sent to: its mistake, or its haste.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
+                Err(error) => return Err(error),
+            },
+            Some(_) = tasks.join_next() => continue,
+        };
+        if !senders.contain(canonical(from)) {
+            continue;
+        }
+        let datagram = Bytes::copy_from_slice(&buffer[..length]);
+        if key.resolves {
+            if tasks.len() < MAX_FLOWS {
+                tasks.spawn(resolve(Arc::clone(&socket), Arc::clone(&way), key.destination, from, datagram));
+            }
+            continue;
+        }
+        let datagram = match flows.get(&from).map(|flow| flow.try_send(datagram.clone())) {
+            Some(Ok(()) | Err(mpsc::error::TrySendError::Full(_))) => continue,
+            Some(Err(mpsc::error::TrySendError::Closed(datagram))) => datagram,
+            None => datagram,
+        };
+        flows.retain(|_, flow| !flow.is_closed());
+        if flows.len() >= MAX_FLOWS {
+            continue;
+        }
+        let (datagrams_tx, datagrams_rx) = mpsc::channel(QUEUE);
+        let _ = datagrams_tx.try_send(datagram);
+        flows.insert(from, datagrams_tx);
+        tasks.spawn(carry(Arc::clone(&socket), Arc::clone(&way), key.destination, from, datagrams_rx));
+    }
+}
+
+async fn resolve<W: Way>(
+    socket: Arc<UdpSocket>,
+    way: Arc<W>,
+    resolver: SocketAddr,
+    from: SocketAddr,
+    query: Bytes,
+) {
+    // No answer is what a program waits for in vain from a resolver that is away.
+    if let Ok(answer) = timeout(ANSWER, way.resolve(query.clone(), resolver)).await {
+        let _ = socket.send_to(&dns::fit(&query, answer), from).await;
+    }
+}
+
+/// One sender's flow, until it is idle or the other side ends it.
+async fn carry<W: Way>(
+    socket: Arc<UdpSocket>,
+    way: Arc<W>,
+    destination: SocketAddr,
+    from: SocketAddr,
+    mut outward: mpsc::Receiver<Bytes>,
+) {
+    let Flow { datagrams_tx, mut datagrams_rx } = match timeout(LONGEST_HOLD, way.flow(destination)).await {
+        Ok(Ok(flow)) => flow,
+        Ok(Err(refusal)) => {
+            tracing::debug!(%destination, %refusal, "datagrams are dropped");
+            return;
+        }
+        Err(_) => return,
+    };
+    let mut idle = Instant::now() + IDLE;
+    loop {
+        tokio::select! {
+            datagram = outward.recv() => match datagram {
+                // A full way drops it, as a full network does.
+                Some(datagram) => match datagrams_tx.try_send(datagram) {
+                    Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => {}
+                    Err(mpsc::error::TrySendError::Closed(_)) => return,
+                },
+                None => return,
+            },
+            datagram = datagrams_rx.recv() => match datagram {
+                Some(datagram) => {
+                    let _ = socket.send_to(&datagram, from).await;
+                }
+                None => return,
+            },
+            () = tokio::time::sleep_until(idle) => return,
+        }
+        idle = Instant::now() + IDLE;
+    }
+}

@@ -1,0 +1,18 @@
+//! UDP: one front on loopback for each destination, to which programs' sockets send instead, and which sends back to
+//! them. A program must see the destination as the sender and not the front: what it receives is received for it, and
+//! the address written as it should be.
+//!
+//! `fronts` – the fronts, and the flows through them; `message` – struct msghdr in a program's memory; `send` and
+//! `receive` – the calls; `touched` – which sockets matter.
+
+mod fronts;
+mod message;
+mod receive;
+mod send;
+mod touched;
+
+pub(crate) use fronts::Fronts;
+pub(crate) use touched::Touched;
+
+/// No datagram is longer (its length has 16 bits).
+const LONGEST_DATAGRAM: usize = u16::MAX as usize;

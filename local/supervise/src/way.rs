@@ -1,0 +1,92 @@
+//! What the rest of bridge tells this room: which destinations are the cluster's, and how they are reached.
+
+use std::{future::Future, net::SocketAddr};
+
+use bytes::Bytes;
+use rustix::io::Errno;
+use tokio::{net::TcpStream, sync::mpsc};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    Tcp,
+    Udp,
+}
+
+/// What becomes of a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not ours: the kernel does what it would have done.
+    Leave,
+    /// It is reached by the `Way`.
+    Relay,
+    /// A resolver: what is sent there are DNS messages, for `Way::resolve`.
+    Resolve,
+    /// Known to fail, and fails at once.
+    Refuse(Refusal),
+}
+
+/// How a destination fails, as the program sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("connection refused")]
+    Refused,
+    #[error("connection timed out")]
+    TimedOut,
+    #[error("no route to host")]
+    HostUnreachable,
+    #[error("network is unreachable")]
+    NetworkUnreachable,
+    #[error("connection reset by peer")]
+    Reset,
+    #[error("permission denied")]
+    Forbidden,
+}
+
+impl Refusal {
+    pub(crate) fn errno(self) -> Errno {
+        match self {
+            Refusal::Refused => Errno::CONNREFUSED,
+            Refusal::TimedOut => Errno::TIMEDOUT,
+            Refusal::HostUnreachable => Errno::HOSTUNREACH,
+            Refusal::NetworkUnreachable => Errno::NETUNREACH,
+            Refusal::Reset => Errno::CONNRESET,
+            Refusal::Forbidden => Errno::ACCESS,
+        }
+    }
+}
+
+/// Which destinations are the cluster's.
+pub trait Destinations: Send + Sync + 'static {
+    /// Asked for each trapped call, on the thread that answers all of them: pure and quick. IPv4 mapped into IPv6 comes
+    /// as IPv4.
+    fn of(&self, destination: SocketAddr, transport: Transport) -> Verdict;
+}
+
+/// How what is relayed gets there.
+pub trait Way: Send + Sync + 'static {
+    type Stream: Carry;
+
+    /// Connects. A program waits 10 s at most; the future is then dropped.
+    fn dial(&self, destination: SocketAddr) -> impl Future<Output = Result<Self::Stream, Refusal>> + Send;
+
+    /// Begins a flow of datagrams. It ends when either end of `Flow` is dropped, or is idle.
+    fn flow(&self, destination: SocketAddr) -> impl Future<Output = Result<Flow, Refusal>> + Send;
+
+    /// Answers a DNS message (RFC 1035) that was meant for this resolver, without a TCP length and of any size.
+    fn resolve(&self, query: Bytes, resolver: SocketAddr) -> impl Future<Output = Bytes> + Send;
+}
+
+/// A dialled connection.
+pub trait Carry: Send + 'static {
+    /// Carries a program's connection to the end of both directions.
+    fn carry(self, local: TcpStream) -> impl Future<Output = ()> + Send;
+}
+
+/// The two directions of a UDP flow.
+#[derive(Debug)]
+pub struct Flow {
+    /// Datagrams to the destination. One that finds it full is dropped.
+    pub datagrams_tx: mpsc::Sender<Bytes>,
+    /// Datagrams from the destination.
+    pub datagrams_rx: mpsc::Receiver<Bytes>,
+}

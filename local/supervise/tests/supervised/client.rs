@@ -1,0 +1,420 @@
+//! The supervised program's role: what programs do with sockets, each kind once. A panic is how one says that something
+//! was not as it would be in the cluster.
+
+use std::{
+    io::{ErrorKind, IoSlice, IoSliceMut, Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::net::{UnixListener, UnixStream},
+    },
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use nix::sys::socket::{
+    ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, SockaddrStorage, recvmmsg, recvmsg, sendmmsg, sendmsg,
+};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+    net::{
+        AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with,
+        sockopt::{Timeout, set_socket_timeout, socket_error},
+    },
+};
+
+use crate::{
+    CLIENT,
+    cluster::{REFUSES, RESOLVER, SERVICE, SERVICE6, SILENT, TURNS_DOWN},
+};
+
+pub(crate) fn play(part: &str) {
+    match part {
+        "blocking-tcp" => blocking_tcp(),
+        "tcp-over-ipv6" => tcp_over_ipv6(),
+        "half-close" => half_close(),
+        "non-blocking-tcp" => non_blocking_tcp(),
+        "refused" => refused(),
+        "time-out" => time_out(),
+        "silent" => silent(),
+        "left-alone" => left_alone(),
+        "connected-udp" => connected_udp(),
+        "unconnected-udp" => unconnected_udp(),
+        "udp-over-ipv6" => udp_over_ipv6(),
+        "messages" => messages(),
+        "many-messages" => many_messages(),
+        "mixed-messages" => mixed_messages(),
+        "dns" => dns(),
+        "short-cuts" => short_cuts(),
+        "tree" => tree(),
+        "threads" => threads(),
+        "out-of-descriptors" => out_of_descriptors(),
+        "nested" => nested(),
+        "waits" => waits(),
+        other => panic!("no such part: {other}"),
+    }
+}
+
+fn at(host: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(host.parse().unwrap(), port)
+}
+
+fn echo(stream: &mut TcpStream) {
+    stream.write_all(b"hello").unwrap();
+    let mut back = [0; 5];
+    stream.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"hello");
+}
+
+fn blocking_tcp() {
+    let mut stream = TcpStream::connect(at(SERVICE, 7)).unwrap();
+    assert_eq!(stream.peer_addr().unwrap(), at(SERVICE, 7));
+    echo(&mut stream);
+    assert_eq!(connect(&stream, &at(SERVICE, 7)), Err(Errno::ISCONN));
+    echo(&mut stream);
+}
+
+fn tcp_over_ipv6() {
+    let mut stream = TcpStream::connect(at(SERVICE6, 7)).unwrap();
+    assert_eq!(stream.peer_addr().unwrap(), at(SERVICE6, 7));
+    echo(&mut stream);
+    let mapped: SocketAddr = format!("[::ffff:{SERVICE}]:7").parse().unwrap();
+    let mut stream = TcpStream::connect(mapped).unwrap();
+    assert_eq!(stream.peer_addr().unwrap(), mapped);
+    echo(&mut stream);
+}
+
+fn half_close() {
+    let mut stream = TcpStream::connect(at(SERVICE, 7)).unwrap();
+    stream.write_all(b"all").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut back = String::new();
+    stream.read_to_string(&mut back).unwrap();
+    assert_eq!(back, "all");
+}
+
+fn stream_socket() -> OwnedFd {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap()
+}
+
+fn wait(socket: &OwnedFd, events: PollFlags) -> PollFlags {
+    let mut one = [PollFd::new(socket, events)];
+    let bound = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
+    assert_eq!(poll(&mut one, Some(&bound)).unwrap(), 1, "nothing within 20 s");
+    one[0].revents()
+}
+
+fn begin(destination: SocketAddr) -> OwnedFd {
+    let socket = stream_socket();
+    assert!(matches!(connect(&socket, &destination), Ok(()) | Err(Errno::INPROGRESS)));
+    socket
+}
+
+fn non_blocking_tcp() {
+    let socket = begin(at(SERVICE, 7));
+    assert!(wait(&socket, PollFlags::OUT).contains(PollFlags::OUT));
+    assert_eq!(socket_error(&socket).unwrap(), Ok(()));
+    // The first connect after it was made says so, if it was made in the meantime; then it is one too many.
+    assert!(matches!(connect(&socket, &at(SERVICE, 7)), Ok(()) | Err(Errno::ISCONN)));
+    assert_eq!(connect(&socket, &at(SERVICE, 7)), Err(Errno::ISCONN));
+    send(&socket, b"hello", SendFlags::empty()).unwrap();
+    wait(&socket, PollFlags::IN);
+    let mut back = [0; 5];
+    assert_eq!(recv(&socket, &mut back[..], RecvFlags::empty()).unwrap().0, 5);
+    assert_eq!(&back, b"hello");
+    let peer = SocketAddr::try_from(rustix::net::getpeername(&socket).unwrap().unwrap()).unwrap();
+    assert_eq!(peer, at(SERVICE, 7));
+}
+
+fn refused() {
+    for host in [REFUSES, TURNS_DOWN] {
+        let error = TcpStream::connect(at(host, 7)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{host}");
+    }
+    assert_eq!(connect(stream_socket(), &at(REFUSES, 7)), Err(Errno::CONNREFUSED), "known at once");
+    let socket = begin(at(TURNS_DOWN, 7));
+    wait(&socket, PollFlags::IN);
+    let ended = recv(&socket, &mut [0; 1][..], RecvFlags::empty()).map(|(length, _)| length);
+    assert_eq!(ended, Err(Errno::CONNRESET));
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    assert_eq!(socket.connect(at(REFUSES, 7)).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    assert_eq!(socket.send_to(b"x", at(REFUSES, 7)).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+}
+
+fn time_out() {
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+    set_socket_timeout(&socket, Timeout::Send, Some(Duration::from_millis(50))).unwrap();
+    assert_eq!(connect(&socket, &at(SILENT, 7)), Err(Errno::INPROGRESS), "as tcp(7) has it");
+}
+
+fn silent() {
+    let begun = Instant::now();
+    let error = TcpStream::connect(at(SILENT, 7)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert!((9..12).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+}
+
+fn left_alone() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    assert_eq!(stream.peer_addr().unwrap(), listener.local_addr().unwrap());
+    let (accepted, from) = listener.accept().unwrap();
+    assert_eq!(accepted.peer_addr().unwrap(), from);
+    let (a, b) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+    a.send_to(b"near", b.local_addr().unwrap()).unwrap();
+    let mut buffer = [0; 8];
+    assert_eq!(b.recv_from(&mut buffer).unwrap(), (4, a.local_addr().unwrap()));
+    drop(listener);
+    assert_eq!(TcpStream::connect(from).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+}
+
+fn connected_udp() {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect(at(SERVICE, 7)).unwrap();
+    assert_eq!(socket.peer_addr().unwrap(), at(SERVICE, 7));
+    let mut buffer = [0; 16];
+    socket.send(b"one").unwrap();
+    assert_eq!(socket.recv(&mut buffer).unwrap(), 3);
+    socket.send(b"second").unwrap();
+    assert_eq!(socket.recv_from(&mut buffer).unwrap(), (6, at(SERVICE, 7)));
+    assert_eq!(&buffer[..6], b"second");
+}
+
+fn unconnected_udp() {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let mut buffer = [0; 16];
+    for text in ["one", "second"] {
+        socket.send_to(text.as_bytes(), at(SERVICE, 7)).unwrap();
+        assert_eq!(socket.recv_from(&mut buffer).unwrap(), (text.len(), at(SERVICE, 7)));
+        assert_eq!(&buffer[..text.len()], text.as_bytes());
+    }
+    // Longer than there is room for, looked at, and then taken.
+    socket.send_to(&[7; 40], at(SERVICE, 7)).unwrap();
+    assert_eq!(socket.peek_from(&mut buffer).unwrap(), (16, at(SERVICE, 7)));
+    assert_eq!(socket.recv_from(&mut buffer).unwrap(), (16, at(SERVICE, 7)));
+    socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    assert_eq!(socket.recv_from(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+    socket.set_nonblocking(true).unwrap();
+    assert_eq!(socket.recv_from(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+    socket.set_nonblocking(false).unwrap();
+    // The same socket speaks with its own machine too.
+    let near = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.send_to(b"near", near.local_addr().unwrap()).unwrap();
+    let (_, from) = near.recv_from(&mut buffer).unwrap();
+    near.send_to(b"back", from).unwrap();
+    socket.set_read_timeout(None).unwrap();
+    assert_eq!(socket.recv_from(&mut buffer).unwrap(), (4, near.local_addr().unwrap()));
+}
+
+fn udp_over_ipv6() {
+    let mut buffer = [0; 16];
+    let socket = UdpSocket::bind("[::]:0").unwrap();
+    let mapped: SocketAddr = format!("[::ffff:{SERVICE}]:7").parse().unwrap();
+    for destination in [at(SERVICE6, 7), mapped] {
+        socket.send_to(b"six", destination).unwrap();
+        assert_eq!(socket.recv_from(&mut buffer).unwrap(), (3, destination));
+    }
+}
+
+fn messages() {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let to = SockaddrStorage::from(at(SERVICE, 7));
+    let parts = [IoSlice::new(b"two "), IoSlice::new(b"parts")];
+    let sent = sendmsg(socket.as_raw_fd(), &parts, &[], MsgFlags::empty(), Some(&to)).unwrap();
+    assert_eq!(sent, 9);
+    let (mut a, mut b) = ([0; 3], [0; 16]);
+    let mut parts = [IoSliceMut::new(&mut a), IoSliceMut::new(&mut b)];
+    let received =
+        recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, None, MsgFlags::empty()).unwrap();
+    assert_eq!((received.bytes, received.address), (9, Some(to)));
+    assert_eq!((&a[..], &b[..6]), (&b"two"[..], &b" parts"[..]));
+}
+
+fn headers(count: usize) -> MultiHeaders<SockaddrIn> {
+    MultiHeaders::preallocate(count, None)
+}
+
+/// Sends one datagram to each address, and returns how many the call said that it sent.
+fn send_many(socket: &UdpSocket, to: &[SocketAddr]) -> usize {
+    let texts: Vec<_> = (0..to.len()).map(|index| vec![b'a' + index as u8; index + 1]).collect();
+    let slices: Vec<_> = texts.iter().map(|text| [IoSlice::new(text)]).collect();
+    let to: Vec<_> = to
+        .iter()
+        .map(|to| match to {
+            SocketAddr::V4(four) => Some(SockaddrIn::from(*four)),
+            SocketAddr::V6(_) => panic!("an address of IPv4"),
+        })
+        .collect();
+    let none: [ControlMessage<'_>; 0] = [];
+    let mut headers = headers(to.len());
+    let sent = sendmmsg(socket.as_raw_fd(), &mut headers, &slices, &to, none, MsgFlags::empty()).unwrap();
+    sent.map(|result| assert!(result.bytes > 0)).count()
+}
+
+fn many_messages() {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    assert_eq!(send_many(&socket, &[at(SERVICE, 7); 3]), 3);
+    let mut lengths = Vec::new();
+    while lengths.len() < 3 {
+        let mut buffers = [[0; 16]; 4];
+        let mut slices: Vec<_> = buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
+        let mut headers = headers(4);
+        let flags = MsgFlags::MSG_WAITFORONE;
+        let received = recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), flags, None).unwrap();
+        for result in received {
+            assert_eq!(result.address.map(|address| address.to_string()), Some(at(SERVICE, 7).to_string()));
+            lengths.push(result.bytes);
+        }
+    }
+    assert_eq!(lengths, [1, 2, 3]);
+}
+
+fn mixed_messages() {
+    let near = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let to = [near.local_addr().unwrap(), at(SERVICE, 7)];
+    assert_eq!(send_many(&socket, &to), 2);
+    let mut buffer = [0; 16];
+    assert_eq!(near.recv(&mut buffer).unwrap(), 1);
+    assert_eq!(socket.recv_from(&mut buffer).unwrap(), (2, at(SERVICE, 7)));
+}
+
+fn question(name: &str) -> Vec<u8> {
+    let mut query = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        query.push(label.len() as u8);
+        query.extend(label.as_bytes());
+    }
+    query.extend([0, 0, 1, 0, 1]);
+    query
+}
+
+fn dns() {
+    let mut buffer = [0; 4096];
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect(at(RESOLVER, 53)).unwrap();
+    socket.send(&question("orders.shop")).unwrap();
+    let length = socket.recv(&mut buffer).unwrap();
+    assert_eq!(buffer[length - 4..length], [127, 96, 0, 1]);
+    socket.send(&question("big.shop")).unwrap();
+    let length = socket.recv(&mut buffer).unwrap();
+    assert_eq!((length, buffer[2] & 2), (question("big.shop").len(), 2), "cut, and says so");
+
+    let mut stream = TcpStream::connect(at(RESOLVER, 53)).unwrap();
+    assert_eq!(stream.peer_addr().unwrap(), at(RESOLVER, 53));
+    for _ in 0..2 {
+        let query = question("big.shop");
+        stream.write_all(&(query.len() as u16).to_be_bytes()).unwrap();
+        stream.write_all(&query).unwrap();
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).unwrap();
+        let length = usize::from(u16::from_be_bytes(length));
+        assert_eq!(length, query.len() + 1600);
+        stream.read_exact(&mut buffer[..length]).unwrap();
+    }
+}
+
+fn short_cuts() {
+    for path in ["/run/systemd/resolve/io.systemd.Resolve", "/run/nscd/socket"] {
+        assert_eq!(UnixStream::connect(path).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a-socket-of-the-users-own");
+    let _listener = UnixListener::bind(&path).unwrap();
+    UnixStream::connect(&path).unwrap();
+}
+
+fn itself(part: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([CLIENT, part]);
+    command
+}
+
+fn tree() {
+    let own = std::env::current_exe().unwrap();
+    // A shell and its child, and a daemon whose parent is gone when it connects.
+    let directory = tempfile::tempdir().unwrap();
+    let done = directory.path().join("done");
+    let script = r#""$0" "$1" "$2" && (mkfifo "$3"; ("$0" "$1" "$2" && echo yes >"$3") & ) && cat "$3""#;
+    let output =
+        Command::new("sh").args(["-c", script]).arg(own).args([CLIENT, "blocking-tcp"]).arg(&done).output();
+    let output = output.unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "yes\n",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // From a thread that is not the first: its children's parent, and a caller with an id of its own.
+    let status = std::thread::spawn(|| itself("unconnected-udp").status().unwrap()).join().unwrap();
+    assert!(status.success());
+}
+
+fn threads() {
+    let many: Vec<_> = (0..16)
+        .map(|_| {
+            std::thread::spawn(|| {
+                for turn in 0..50 {
+                    match turn % 3 {
+                        0 => non_blocking_tcp(),
+                        1 => echo(&mut TcpStream::connect(at(SERVICE, 7)).unwrap()),
+                        _ => unconnected(),
+                    }
+                }
+            })
+        })
+        .collect();
+    for thread in many {
+        thread.join().unwrap();
+    }
+}
+
+fn unconnected() {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    socket.send_to(b"one", at(SERVICE, 7)).unwrap();
+    assert_eq!(socket.recv_from(&mut [0; 8]).unwrap(), (3, at(SERVICE, 7)));
+}
+
+/// The supervisor has few descriptors, each connection takes one, and one that fails looks as if the network were away.
+/// It does not go to the address itself, where nothing listens and which would refuse.
+fn out_of_descriptors() {
+    let mut connected = Vec::new();
+    let error = loop {
+        match TcpStream::connect(at(SERVICE, 7)) {
+            Ok(mut stream) => {
+                echo(&mut stream);
+                connected.push(stream);
+            }
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::NetworkUnreachable);
+    assert!(!connected.is_empty());
+    let error = UdpSocket::bind("0.0.0.0:0").unwrap_err();
+    assert_eq!(Errno::from_io_error(&error), Some(Errno::NOBUFS));
+    // One that ends makes room.
+    connected.clear();
+    let again = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(at(SERVICE, 7)).is_err() {
+        assert!(Instant::now() < again, "no room yet");
+        std::thread::yield_now();
+    }
+}
+
+fn nested() {
+    let obstacle = bridge_supervise::probe().unwrap_err();
+    assert!(matches!(obstacle, bridge_supervise::Obstacle::Nested), "{obstacle}");
+}
+
+/// Says that it is there, and waits in a call that is not answered for long.
+fn waits() {
+    println!("{}", std::process::id());
+    std::io::stdout().flush().unwrap();
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.send_to(b"one", at(SERVICE, 7)).unwrap();
+    socket.recv_from(&mut [0; 8]).unwrap();
+    let _ = socket.recv_from(&mut [0; 8]);
+}

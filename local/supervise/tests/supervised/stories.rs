@@ -1,0 +1,217 @@
+//! The tests.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Command, ExitCode, Output, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+use libtest_mimic::{Arguments, Trial};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{
+    CLIENT, SUPERVISOR,
+    cluster::{BODY, SERVICE},
+};
+
+/// What the cluster was asked for.
+#[derive(Debug, PartialEq, Eq)]
+struct Counted {
+    dialled: usize,
+    flows: usize,
+    resolved: usize,
+}
+
+pub(crate) fn run() -> ExitCode {
+    let stories: [(&str, fn()); 27] = [
+        ("a blocking connect reaches the cluster", || part("blocking-tcp", counted(1, 0, 0))),
+        ("so does one by IPv6, and by IPv4 spelled as IPv6", || part("tcp-over-ipv6", counted(2, 0, 0))),
+        ("one direction can end before the other", || part("half-close", counted(1, 0, 0))),
+        ("a non-blocking connect is told when it is made", || part("non-blocking-tcp", counted(1, 0, 0))),
+        ("what refuses is seen to refuse", || part("refused", counted(2, 0, 0))),
+        ("a program's own time-out holds", || part("time-out", counted(1, 0, 0))),
+        ("a destination that is silent times out", || part("silent", counted(1, 0, 0))),
+        ("what is not the cluster's is left alone", || part("left-alone", counted(0, 0, 0))),
+        ("a connected UDP socket sees its peer", || part("connected-udp", counted(0, 1, 0))),
+        ("an unconnected UDP socket sees who answers", || part("unconnected-udp", counted(0, 1, 0))),
+        ("UDP by IPv6, and by IPv4 spelled as IPv6", || part("udp-over-ipv6", counted(0, 2, 0))),
+        ("sendmsg and recvmsg", || part("messages", counted(0, 1, 0))),
+        ("sendmmsg and recvmmsg", || part("many-messages", counted(0, 1, 0))),
+        ("one call with datagrams for both sides", || part("mixed-messages", counted(0, 1, 0))),
+        ("DNS by UDP and by TCP", || part("dns", counted(0, 0, 4))),
+        ("short cuts around DNS are closed", || part("short-cuts", counted(0, 0, 0))),
+        ("children, grandchildren and orphans are supervised too", || part("tree", counted(2, 1, 0))),
+        ("sixteen threads at once", threads),
+        ("a supervisor out of descriptors lets nothing through", out_of_descriptors),
+        ("a run inside a run is refused", || part("nested", counted(0, 0, 0))),
+        ("the command's exit code and death are its own", exit_codes),
+        ("a command that does not exist is said", missing_command),
+        ("SIGTERM is handed on", terminated),
+        ("a command whose supervisor is killed ends", supervisor_killed),
+        ("curl finds the cluster by name", curl),
+        ("getent asks the cluster's DNS", getent),
+        ("a signal's handler runs while Python waits for a datagram", python_alarm),
+    ];
+    let arguments = Arguments::from_args();
+    let obstacle = bridge_supervise::probe().err();
+    if let Some(obstacle) = &obstacle {
+        eprintln!("skipped, because there is no supervision here: {obstacle}");
+    }
+    let trial = |(name, story): (&'static str, fn())| {
+        let run = move || {
+            story();
+            Ok(())
+        };
+        Trial::test(name, run).with_ignored_flag(obstacle.is_some())
+    };
+    libtest_mimic::run(&arguments, stories.into_iter().map(trial).collect()).exit_code()
+}
+
+fn counted(dialled: usize, flows: usize, resolved: usize) -> Counted {
+    Counted { dialled, flows, resolved }
+}
+
+/// This program as a supervisor of another.
+fn supervisor(program: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([SUPERVISOR, program]).stdin(Stdio::null());
+    command
+}
+
+fn client(part: &str) -> Command {
+    let mut command = supervisor(std::env::current_exe().unwrap().to_str().unwrap());
+    command.args([CLIENT, part]);
+    command
+}
+
+fn part(name: &str, expected: Counted) {
+    let output = client(name).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(count(&output), expected, "{}", said(&output));
+}
+
+fn said(output: &Output) -> String {
+    let text = String::from_utf8_lossy;
+    format!("{}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr))
+}
+
+fn count(output: &Output) -> Counted {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let line = text.lines().find_map(|line| line.strip_prefix("counted ")).expect("nothing was counted");
+    let mut numbers = line.split(' ').map(|number| number.parse().unwrap());
+    counted(numbers.next().unwrap(), numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+fn threads() {
+    let output = client("threads").output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let Counted { dialled, flows, .. } = count(&output);
+    // A port that is used again within the idle time goes on with its flow.
+    assert!(dialled == 16 * 34 && (200..=16 * 16).contains(&flows), "{}", said(&output));
+}
+
+fn out_of_descriptors() {
+    let own = std::env::current_exe().unwrap();
+    let mut limited = Command::new("sh");
+    limited.args(["-c", r#"ulimit -n 48 && exec "$@""#, "sh"]);
+    let output =
+        limited.arg(&own).arg(SUPERVISOR).arg(&own).args([CLIENT, "out-of-descriptors"]).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+fn exit_codes() {
+    let code = |script| supervisor("sh").args(["-c", script]).status().unwrap().code();
+    assert_eq!(code("exit 0"), Some(0));
+    assert_eq!(code("exit 42"), Some(42));
+    assert_eq!(code("kill -KILL $$"), Some(128 + 9));
+    // Orphans end before and after the command.
+    assert_eq!(code("(true &); (sleep 0.05 &); exit 7"), Some(7));
+}
+
+fn missing_command() {
+    let output = supervisor("/does/not/exist").output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(said(&output).contains("not run: cannot start /does/not/exist"), "{}", said(&output));
+}
+
+fn terminated() {
+    let mut command = supervisor("sh");
+    // What it waits for is a child that ends with it.
+    command.args(["-c", r#"trap 'exit 43' TERM; echo ready; read line <"$0""#]);
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let mut running = command.arg(&fifo).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    assert_eq!(first_line(&mut running.stdout), "ready\n");
+    kill_process(Pid::from_child(&running), Signal::TERM).unwrap();
+    assert_eq!(running.wait().unwrap().code(), Some(43));
+}
+
+fn first_line(stdout: &mut Option<std::process::ChildStdout>) -> String {
+    let mut line = String::new();
+    BufReader::with_capacity(1, stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    line
+}
+
+fn supervisor_killed() {
+    let mut running = client("waits").stdout(Stdio::piped()).spawn().unwrap();
+    first_line(&mut running.stdout);
+    running.kill().unwrap();
+    running.wait().unwrap();
+    // Its end of the pipe closes when it has ended.
+    let (ended_tx, ended_rx) = mpsc::channel();
+    let mut stdout = running.stdout.take().unwrap();
+    std::thread::spawn(move || ended_tx.send(stdout.read_to_end(&mut Vec::new())));
+    ended_rx.recv_timeout(Duration::from_secs(10)).expect("it still runs").unwrap();
+}
+
+/// Runs a program of this machine; none where it is not there, which is said.
+fn with_program(program: &str, arguments: &[&str]) -> Option<Output> {
+    if Command::new(program).arg("--version").output().is_err() {
+        eprintln!("skipped: this machine has no {program}");
+        return None;
+    }
+    let output = supervisor(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    Some(output)
+}
+
+fn curl() {
+    for host in [SERVICE, "orders.shop"] {
+        let url = format!("http://{host}/");
+        let arguments = ["-sS", "--noproxy", "*", "--max-time", "20", &url];
+        let Some(output) = with_program("curl", &arguments) else { return };
+        assert_eq!(String::from_utf8_lossy(&output.stdout), BODY);
+        assert_eq!(count(&output).dialled, 1);
+    }
+}
+
+fn getent() {
+    let Some(output) = with_program("getent", &["ahostsv4", "orders.shop"]) else { return };
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with(SERVICE), "{}", said(&output));
+    assert!(count(&output).resolved > 0);
+}
+
+fn python_alarm() {
+    const SCRIPT: &str = r#"
+import signal, socket, sys
+class Alarm(Exception): pass
+def ring(*_): raise Alarm
+signal.signal(signal.SIGALRM, ring)
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.sendto(b"one", (sys.argv[1], 7))
+assert s.recvfrom(9) == (b"one", (sys.argv[1], 7))
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+try:
+    s.recvfrom(9)
+except Alarm:
+    print("rang")
+t = socket.create_connection((sys.argv[1], 7), timeout=20)
+assert t.getpeername() == (sys.argv[1], 7)
+t.sendall(b"hello")
+assert t.recv(5) == b"hello"
+"#;
+    let Some(output) = with_program("python3", &["-c", SCRIPT, SERVICE]) else { return };
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "rang\n");
+}
