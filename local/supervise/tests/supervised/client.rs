@@ -8,7 +8,7 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::net::{UnixListener, UnixStream},
     },
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -49,9 +49,15 @@ pub(crate) fn play(part: &str) {
         "short-cuts" => short_cuts(),
         "tree" => tree(),
         "threads" => threads(),
+        "killed-callers" => killed_callers(),
+        "left-behind" => left_behind(),
         "out-of-descriptors" => out_of_descriptors(),
         "nested" => nested(),
         "waits" => waits(),
+        "waits-to-connect" => {
+            print_now("x");
+            let _ = TcpStream::connect(at(SILENT, 7));
+        }
         other => panic!("no such part: {other}"),
     }
 }
@@ -352,6 +358,30 @@ fn tree() {
     assert!(status.success());
 }
 
+/// Programs that are killed in the middle of a connect are nobody's trouble.
+fn killed_callers() {
+    let many: Vec<_> = (0..8)
+        .map(|_| {
+            let mut child = itself("waits-to-connect").stdout(Stdio::piped()).spawn().unwrap();
+            child.stdout.as_mut().unwrap().read_exact(&mut [0; 1]).unwrap();
+            child
+        })
+        .collect();
+    for mut child in many {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    blocking_tcp();
+    unconnected_udp();
+}
+
+/// Connects when there is no supervisor any more, which a line of the file says.
+fn left_behind() {
+    let file = std::env::args_os().nth(3).unwrap();
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "go\n");
+    println!("{:?}", Errno::from_io_error(&TcpStream::connect(at(SERVICE, 7)).unwrap_err()));
+}
+
 fn threads() {
     let many: Vec<_> = (0..16)
         .map(|_| {
@@ -409,10 +439,14 @@ fn nested() {
     assert!(matches!(obstacle, bridge_supervise::Obstacle::Nested), "{obstacle}");
 }
 
+fn print_now(text: &str) {
+    print!("{text}");
+    std::io::stdout().flush().unwrap();
+}
+
 /// Says that it is there, and waits in a call that is not answered for long.
 fn waits() {
-    println!("{}", std::process::id());
-    std::io::stdout().flush().unwrap();
+    print_now("ready\n");
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.send_to(b"one", at(SERVICE, 7)).unwrap();
     socket.recv_from(&mut [0; 8]).unwrap();

@@ -13,6 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bridge_supervise::{Carry, Destinations, Flow, Refusal, Transport, Verdict, Way, run};
@@ -32,6 +33,9 @@ pub(crate) const REFUSES: &str = "127.96.0.2";
 pub(crate) const TURNS_DOWN: &str = "127.96.0.3";
 /// Never answers.
 pub(crate) const SILENT: &str = "127.96.0.4";
+/// Echoes as `SERVICE` does, once it was dialled for longer than signals and kills take.
+pub(crate) const SLOW: &str = "127.96.0.5";
+const SLOWNESS: Duration = Duration::from_millis(200);
 /// Answers every question for an A record with `SERVICE`; with more than fits where the name begins with "big".
 pub(crate) const RESOLVER: &str = "127.96.0.10";
 
@@ -70,6 +74,10 @@ impl Way for Cluster {
         match destination.ip().to_string().as_str() {
             SERVICE | SERVICE6 if destination.port() == 80 => Ok(Server::Http),
             SERVICE | SERVICE6 => Ok(Server::Echo),
+            SLOW => {
+                tokio::time::sleep(SLOWNESS).await;
+                Ok(Server::Echo)
+            }
             SILENT => pending().await,
             _ => Err(Refusal::Refused),
         }

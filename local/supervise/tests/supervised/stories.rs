@@ -8,11 +8,14 @@ use std::{
 };
 
 use libtest_mimic::{Arguments, Trial};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process},
+};
 
 use crate::{
     CLIENT, SUPERVISOR,
-    cluster::{BODY, SERVICE},
+    cluster::{BODY, SERVICE, SLOW},
 };
 
 /// What the cluster was asked for.
@@ -24,7 +27,7 @@ struct Counted {
 }
 
 pub(crate) fn run() -> ExitCode {
-    let stories: [(&str, fn()); 27] = [
+    let stories: [(&str, fn()); 32] = [
         ("a blocking connect reaches the cluster", || part("blocking-tcp", counted(1, 0, 0))),
         ("so does one by IPv6, and by IPv4 spelled as IPv6", || part("tcp-over-ipv6", counted(2, 0, 0))),
         ("one direction can end before the other", || part("half-close", counted(1, 0, 0))),
@@ -43,14 +46,19 @@ pub(crate) fn run() -> ExitCode {
         ("short cuts around DNS are closed", || part("short-cuts", counted(0, 0, 0))),
         ("children, grandchildren and orphans are supervised too", || part("tree", counted(2, 1, 0))),
         ("sixteen threads at once", threads),
+        ("callers are killed in the middle of a call", killed_callers),
         ("a supervisor out of descriptors lets nothing through", out_of_descriptors),
         ("a run inside a run is refused", || part("nested", counted(0, 0, 0))),
         ("the command's exit code and death are its own", exit_codes),
         ("a command that does not exist is said", missing_command),
         ("SIGTERM is handed on", terminated),
         ("a command whose supervisor is killed ends", supervisor_killed),
+        ("what outlives the command does not hang", left_behind),
         ("curl finds the cluster by name", curl),
         ("getent asks the cluster's DNS", getent),
+        ("a storm of signals does not restart a connect", python_storm),
+        ("an epoll set filled before the connect is told", python_epoll),
+        ("a network namespace of its own is left alone", own_network),
         ("a signal's handler runs while Python waits for a datagram", python_alarm),
     ];
     let arguments = Arguments::from_args();
@@ -118,6 +126,30 @@ fn out_of_descriptors() {
     let output =
         limited.arg(&own).arg(SUPERVISOR).arg(&own).args([CLIENT, "out-of-descriptors"]).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
+}
+
+fn killed_callers() {
+    let output = client("killed-callers").output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    // Some were killed before they were heard.
+    assert!((1..=9).contains(&count(&output).dialled), "{}", said(&output));
+}
+
+fn left_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let mut command = supervisor("sh");
+    command
+        .args(["-c", r#""$@" &"#, "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args([CLIENT, "left-behind"]);
+    let mut running = command.arg(&fifo).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    assert!(running.wait().unwrap().success());
+    std::fs::write(&fifo, "go\n").unwrap();
+    let mut told = String::new();
+    running.stdout.unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!(told, format!("{:?}\n", Some(Errno::NOSYS)));
 }
 
 fn exit_codes() {
@@ -191,6 +223,57 @@ fn getent() {
     let Some(output) = with_program("getent", &["ahostsv4", "orders.shop"]) else { return };
     assert!(String::from_utf8_lossy(&output.stdout).starts_with(SERVICE), "{}", said(&output));
     assert!(count(&output).resolved > 0);
+}
+
+fn python_storm() {
+    const SCRIPT: &str = r#"
+import signal, socket, sys
+rings = 0
+def ring(*_):
+    global rings
+    rings += 1
+signal.signal(signal.SIGALRM, ring)
+signal.siginterrupt(signal.SIGALRM, False)
+signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
+for _ in range(3):
+    s = socket.socket()
+    s.connect((sys.argv[1], 7))
+    s.sendall(b"hello")
+    assert s.recv(5) == b"hello"
+signal.setitimer(signal.ITIMER_REAL, 0)
+assert rings > 0
+"#;
+    let Some(output) = with_program("python3", &["-c", SCRIPT, SLOW]) else { return };
+    assert_eq!(count(&output), counted(3, 0, 0), "each connect was dialled once");
+}
+
+fn python_epoll() {
+    const SCRIPT: &str = r#"
+import errno, select, socket, sys
+s = socket.socket()
+s.setblocking(False)
+e = select.epoll()
+e.register(s, select.EPOLLOUT | select.EPOLLET)
+e.poll(0)
+assert s.connect_ex((sys.argv[1], 7)) in (0, errno.EINPROGRESS)
+assert e.poll(20)[0][1] & select.EPOLLOUT
+assert s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+"#;
+    with_program("python3", &["-c", SCRIPT, SERVICE]);
+}
+
+/// Its loopback is another one, which is down: the connect fails there, and nobody dials.
+fn own_network() {
+    if !Command::new("unshare").args(["-rn", "true"]).output().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: no network namespaces here");
+        return;
+    }
+    let mut command = supervisor("unshare");
+    let output =
+        command.args(["-rn"]).arg(std::env::current_exe().unwrap()).args([CLIENT, "blocking-tcp"]).output();
+    let output = output.unwrap();
+    assert!(!output.status.success() && said(&output).contains("NetworkUnreachable"), "{}", said(&output));
+    assert_eq!(count(&output), counted(0, 0, 0));
 }
 
 fn python_alarm() {
