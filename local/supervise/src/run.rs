@@ -53,14 +53,16 @@ pub enum SuperviseError {
 /// Runs the command until it ends, whatever else of its tree goes on: that meets ENOSYS where it would be supervised,
 /// as after the death of this process.
 ///
-/// It changes this process for good: other threads' signal handlers, the limit of descriptors, and that orphans below
-/// come to it. All children of this process are waited for while it lasts. So: once at a time, in a process that has no
+/// It changes this process for good: its signal handlers, its limit of descriptors, and that orphans below come to it. All children of this process are waited for while it lasts. So: once at a time, in a process that has no
 /// children of its own.
 pub async fn run<D: Destinations, W: Way>(
     command: Command,
     destinations: Arc<D>,
     way: Arc<W>,
 ) -> Result<ExitStatus, SuperviseError> {
+    // What would show only when the first call is trapped.
+    let probed = tokio::task::spawn_blocking(seccomp::probe).await;
+    probed.unwrap_or_else(|panic| Err(Obstacle::Other(io::Error::other(panic))))?;
     let mut signals = Signals::new().map_err(SuperviseError::Signals)?;
     let (listener, spawner) = seccomp::start()?;
     let (relay, listeners) = Relay::bind(Arc::clone(&way)).map_err(SuperviseError::Relay)?;

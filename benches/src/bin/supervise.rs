@@ -1,0 +1,134 @@
+//! What supervision costs a program per connect: to an address that is not the cluster's, and to one that is. The program
+//! is this one in another role; the cluster is played in the supervisor's memory. All on loopback.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail, ensure};
+use bridge_benches::{Budget, Row, median, write};
+use bridge_supervise::{Carry, Destinations, Flow, Refusal, Transport, Verdict, Way, run};
+use bytes::Bytes;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
+use serde_json::json;
+use tokio::net::TcpStream;
+
+const CONNECTS: u32 = 3000;
+const ROUNDS: usize = 5;
+/// Of loopback's own range: nothing leaves the machine.
+const CLUSTER: Ipv4Addr = Ipv4Addr::new(127, 96, 0, 1);
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &arguments[..] {
+        [] => tokio::runtime::Runtime::new()?.block_on(compare()),
+        [role, address, blocking, file] if role == "connect" => {
+            let each = connects(address.parse()?, blocking == "blocking")?;
+            Ok(std::fs::write(file, each.to_string())?)
+        }
+        _ => bail!("no arguments, please"),
+    }
+}
+
+async fn compare() -> anyhow::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let near = listener.local_addr()?;
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let far = SocketAddr::from((CLUSTER, 80));
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("each");
+    let (mut plain, mut left, mut redirected, mut waiting) = (vec![], vec![], vec![], vec![]);
+    for _ in 0..ROUNDS {
+        ensure!(program(near, "non-blocking", &file)?.status()?.success(), "the program failed");
+        plain.push(read(&file)?);
+        left.push(supervised(near, "non-blocking", &file).await?);
+        redirected.push(supervised(far, "non-blocking", &file).await?);
+        waiting.push(supervised(far, "blocking", &file).await?);
+    }
+    let row = |what: &str, supervised: &[f64], budget| Row {
+        what: what.to_owned(),
+        measured: format!("{:.1} µs", median(supervised)),
+        beside: format!("unsupervised {:.1}", median(&plain)),
+        figure: median(supervised) - median(&plain),
+        unit: "µs more".to_owned(),
+        budget,
+        samples: json!({"supervised": supervised, "unsupervised": plain, "unit": "µs"}),
+    };
+    let rows = [
+        row("connect of a supervised program, not ours", &left, Some(Budget::AtMost(15.0))),
+        row("connect of a supervised program, redirected", &redirected, None),
+        row("connect of a supervised program, redirected, dialled first", &waiting, None),
+    ];
+    write("supervise", &rows)
+}
+
+fn program(address: SocketAddr, blocking: &str, file: &Path) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("connect").arg(address.to_string()).arg(blocking).arg(file);
+    Ok(command)
+}
+
+async fn supervised(address: SocketAddr, blocking: &str, file: &Path) -> anyhow::Result<f64> {
+    let cluster = Arc::new(Cluster);
+    let status = run(program(address, blocking, file)?, Arc::clone(&cluster), cluster).await?;
+    ensure!(status.success(), "the supervised program failed");
+    read(file)
+}
+
+fn read(file: &Path) -> anyhow::Result<f64> {
+    let each = std::fs::read_to_string(file).context("what the program measured")?;
+    std::fs::remove_file(file)?;
+    Ok(each.parse()?)
+}
+
+/// Microseconds per socket that is made, connected and closed.
+fn connects(address: SocketAddr, blocking: bool) -> anyhow::Result<f64> {
+    let flags = if blocking { SocketFlags::CLOEXEC } else { SocketFlags::CLOEXEC | SocketFlags::NONBLOCK };
+    let began = Instant::now();
+    for _ in 0..CONNECTS {
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+        match connect(&socket, &address) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        // Its port is free again at once.
+        sockopt::set_socket_linger(&socket, Some(std::time::Duration::ZERO))?;
+    }
+    Ok(began.elapsed().as_secs_f64() * 1e6 / f64::from(CONNECTS))
+}
+
+/// All that it is asked for ends when the program ends it.
+struct Cluster;
+
+impl Destinations for Cluster {
+    fn of(&self, destination: SocketAddr, _: Transport) -> Verdict {
+        if destination.ip() == IpAddr::V4(CLUSTER) { Verdict::Relay } else { Verdict::Leave }
+    }
+}
+
+impl Way for Cluster {
+    type Stream = Silence;
+
+    async fn dial(&self, _: SocketAddr) -> Result<Silence, Refusal> {
+        Ok(Silence)
+    }
+
+    async fn flow(&self, _: SocketAddr) -> Result<Flow, Refusal> {
+        Err(Refusal::Refused)
+    }
+
+    async fn resolve(&self, _: Bytes, _: SocketAddr) -> Bytes {
+        Bytes::new()
+    }
+}
+
+struct Silence;
+
+impl Carry for Silence {
+    async fn carry(self, mut local: TcpStream) {
+        let _ = tokio::io::copy(&mut local, &mut tokio::io::sink()).await;
+    }
+}
