@@ -21,6 +21,7 @@ mod output;
 mod proxy;
 mod request;
 mod requests;
+mod run;
 mod sessions;
 mod status;
 mod version;
@@ -67,7 +68,9 @@ fn command_called(program: Option<&OsString>) -> clap::Command {
 fn block_on(command: Command) -> Result<u8, Failed> {
     let mut builder = match &command {
         // They carry streams.
-        Command::Daemon { .. } => tokio::runtime::Builder::new_multi_thread(),
+        Command::Daemon { .. } | Command::Run(_) | Command::Shell(_) => {
+            tokio::runtime::Builder::new_multi_thread()
+        }
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = builder.enable_all().build();
@@ -80,8 +83,9 @@ fn block_on(command: Command) -> Result<u8, Failed> {
 
 async fn run(command: Command) -> Result<u8, Failed> {
     match command {
+        Command::Run(args) => return run::run(args).await,
+        Command::Shell(args) => return run::shell(args).await,
         Command::Connect { connect, output } => connect::run(connect, output.output).await,
-        Command::Run(_) | Command::Shell(_) => Ok(()),
         Command::Env(args) => env::run(args).await,
         Command::Forward(args) => forward::run(args).await,
         Command::Proxy(args) => proxy::run(args).await,

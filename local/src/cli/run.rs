@@ -20,7 +20,7 @@ use super::attached::Attached;
 use super::error::{Exit, Failed, chain};
 use super::inside::Network;
 use super::output;
-use crate::network::{self, ClusterDns, Dialled, Destinations, Place, Resolver, Streams};
+use crate::network::{self, ClusterDns, Destinations, Dialled, Place, Resolver, Streams};
 
 /// Datagrams that may wait, each way.
 const FLOW_QUEUE: usize = 64;
@@ -57,12 +57,8 @@ async fn supervised(attached: &mut Attached, args: &RunArgs) -> Result<ExitStatu
         attached.target
     ));
     let Network { destinations, resolver, streams, .. } = network;
-    let way = Way {
-        daemon: attached.daemon.client.clone(),
-        session: attached.session.clone(),
-        streams,
-        resolver,
-    };
+    let way =
+        Way { daemon: attached.daemon.client.clone(), session: attached.session.clone(), streams, resolver };
     bridge_supervise::run(command, Arc::new(Where(destinations)), Arc::new(way))
         .await
         .map_err(|error| failed(&error))
