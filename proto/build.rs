@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".bridge.v1.Data")
         .bytes(".bridge.v1.Datagram")
         .bytes(".bridge.v1.DnsMessage")
+        .bytes(".bridge.v1.FilesReply")
         .bytes(".bridge.v1.FlowDatagram")
         .bytes(".bridge.v1.ResolveRequest")
         .compile_fds(descriptors)?;

@@ -39,6 +39,9 @@ pub struct Args {
     /// Variable of the environment that is the agent's own and not the container's (repeatable)
     #[arg(long = "own-variable", value_name = "NAME")]
     pub own_variables: Vec<String>,
+    /// Where a volume of the container is mounted (repeatable)
+    #[arg(long = "volume", value_name = "PATH")]
+    pub volumes: Vec<PathBuf>,
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// error, warn, info, debug, trace, or a filter like `info,bridge_agent=debug`
@@ -79,6 +82,7 @@ impl Args {
                 nodes: self.nodes.into_iter().map(|address| address.to_canonical()).collect(),
                 also_allowed: self.also_allow,
                 own_variables: self.own_variables,
+                volumes: self.volumes,
                 ..Outward::default()
             },
         })

@@ -181,6 +181,23 @@ pub(crate) fn volumes(template: &Value, container: &Value) -> Volumes {
     Volumes { volumes, mounts }
 }
 
+/// Where a container finds these mounts, and the token of its service account: that one is mounted without the template
+/// saying so.
+pub(crate) fn mount_paths(template: &Value, mounts: &[Value]) -> Vec<String> {
+    const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+    let path = |mount: &Value| {
+        let path = text(mount, "/mountPath")?.trim_matches('/');
+        (!path.is_empty()).then(|| format!("/{path}"))
+    };
+    let mut paths: Vec<String> = mounts.iter().filter_map(path).collect();
+    let has_token = at(template, "/spec/automountServiceAccountToken") != Value::Bool(false);
+    if has_token && paths.iter().all(|path| path != TOKEN) {
+        paths.push(TOKEN.to_owned());
+    }
+    paths
+}
+
 fn is_cloned(volume: &Value) -> bool {
     // Huge pages would have to be requested as a resource of ours.
     let huge_pages = text(volume, "/emptyDir/medium").is_some_and(|medium| medium.starts_with("HugePages"));

@@ -121,6 +121,21 @@ fn only_volumes_that_a_second_pod_can_have_are_taken_over() {
 }
 
 #[test]
+fn mounts_are_named_with_the_token_that_no_template_names() {
+    const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let mount = |path: &str| json!({"name": "x", "mountPath": path});
+    let without = template(json!({"automountServiceAccountToken": false}));
+    for (template, mounts, expected) in [
+        (template(json!({})), vec![mount("/etc/shop/"), mount("data")], vec!["/etc/shop", "/data", TOKEN]),
+        (template(json!({})), vec![mount(TOKEN)], vec![TOKEN]),
+        (without.clone(), vec![mount("/etc/shop")], vec!["/etc/shop"]),
+        (without, vec![mount("/")], vec![]),
+    ] {
+        assert_eq!(mount_paths(&template, &mounts), expected, "{mounts:?}");
+    }
+}
+
+#[test]
 fn low_ports_are_opened_without_a_capability() {
     let names = |ports: &[ListenPort]| -> Vec<Value> {
         sysctls(&json!({}), ports).as_array().unwrap().iter().map(|s| s["name"].clone()).collect()

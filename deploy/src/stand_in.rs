@@ -269,6 +269,7 @@ impl Agent {
         origin: IpAddr,
     ) -> Result<Self, DeployError> {
         let pod::Volumes { mut volumes, mut mounts } = pod::volumes(template, container);
+        let of_the_container = pod::mount_paths(template, &mounts);
         let folder = free_folder(&mounts);
         let mut mount = |purpose: &str, read_only: bool, mut volume: Value| {
             let name = free_name(&format!("bridge-{purpose}"), &volumes);
@@ -292,7 +293,11 @@ impl Agent {
         let node = free_name("BRIDGE_NODE_ADDRESS", &env);
         env.push(json!({"name": node, "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}));
         let variables = OwnVariables { pod_name, node };
-        let agent_args = agent_args(stand_in.own_ports, listen, origin, &key, &variables);
+        let mut agent_args = agent_args(stand_in.own_ports, listen, origin, &key, &variables);
+        for path in of_the_container {
+            // Kubernetes would put a variable in the place of "$(NAME)".
+            agent_args.extend(["--volume".to_owned(), path.replace("$(", "$$(")]);
+        }
 
         let (image, command, args) = match &stand_in.agent {
             AgentSource::Image(image) => (image.clone(), "/bridge-agent".to_owned(), agent_args),

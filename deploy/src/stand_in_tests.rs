@@ -329,6 +329,10 @@ fn the_deployment() {
             - BRIDGE_POD_NAME
             - --own-variable
             - BRIDGE_NODE_ADDRESS
+            - --volume
+            - /etc/orders
+            - --volume
+            - /var/run/secrets/kubernetes.io/serviceaccount
             workingDir: /srv
             env:
             - name: LEVEL
@@ -468,12 +472,14 @@ fn our_names_and_folders_make_way() {
     let mut stand_in = orders();
     let container = &mut stand_in.pod_template["spec"]["containers"][1];
     container["env"] = json!([{"name": "BRIDGE_POD_NAME", "value": "theirs"}]);
-    container["volumeMounts"] = json!([{"name": "bridge-run", "mountPath": "/bridge.dev/config"}]);
+    container["volumeMounts"] = json!([{"name": "bridge-run", "mountPath": "/bridge.dev/$(x)"}]);
     stand_in.pod_template["spec"]["volumes"] = json!([{"name": "bridge-run", "emptyDir": {}}]);
     let agent = agent(&stand_in);
     assert_eq!(agent["env"][1]["name"], "BRIDGE_POD_NAME_2");
     let args = agent["args"].as_array().unwrap();
     assert!(args.contains(&json!("$(BRIDGE_POD_NAME_2)")) && args.contains(&json!("BRIDGE_POD_NAME_2")));
+    assert!(args.contains(&json!("/bridge.dev/$$(x)")), "their folder, as it is written: {args:?}");
+    assert!(!args.contains(&json!("/bridge.dev-2/key")), "ours is no volume of theirs");
     assert_eq!(agent["volumeMounts"][3], json!({"name": "bridge-run-2", "mountPath": "/bridge.dev-2/run"}));
 }
 

@@ -16,8 +16,9 @@ use bridge_proto::tunnel::{
 };
 use bridge_proto::v1::agent_server::{Agent, AgentServer};
 use bridge_proto::v1::{
-    Arrival, ArrivalsRequest, Datagram, DnsMessage, Frame, FromAgent, FromDaemon, OpenReply, OpenRequest,
-    ProbeReply, ProbeRequest, RequestsRequest, RequestsSeen, SurroundingsReply, SurroundingsRequest,
+    Arrival, ArrivalsRequest, Datagram, DnsMessage, FilesReply, FilesRequest, Frame, FromAgent, FromDaemon,
+    OpenReply, OpenRequest, ProbeReply, ProbeRequest, RequestsRequest, RequestsSeen, SurroundingsReply,
+    SurroundingsRequest,
 };
 use futures::{Stream, StreamExt as _, stream};
 use tokio::net::TcpListener;
@@ -37,6 +38,8 @@ const TOKEN: &str = "x-bridge-token";
 const ATTEND_QUEUE: usize = 16;
 /// Datagrams of one flow that may wait for the tunnel.
 const FLOW_QUEUE: usize = 64;
+/// Pieces of files that may wait for the tunnel.
+const FILES_QUEUE: usize = 4;
 /// Streams that a daemon may reset before they were served: it cancels parked calls in bulk.
 const PENDING_RESETS: usize = HTTP2_STREAMS as usize;
 
@@ -153,6 +156,19 @@ impl Agent for Service {
     ) -> Result<Response<SurroundingsReply>, Status> {
         self.session(&request)?;
         Ok(Response::new(self.shared.outbound.surroundings()))
+    }
+
+    type FilesStream = ReceiverStream<Result<FilesReply, Status>>;
+
+    async fn files(&self, request: Request<FilesRequest>) -> Result<Response<Self::FilesStream>, Status> {
+        let session = self.session(&request)?;
+        let follow = request.into_inner().follow;
+        let (to_daemon_tx, to_daemon_rx) = mpsc::channel(FILES_QUEUE);
+        let shared = self.shared.clone();
+        self.shared.tasks.spawn(async move {
+            outbound::files(&shared.outbound, session, follow, to_daemon_tx).await;
+        });
+        Ok(Response::new(ReceiverStream::new(to_daemon_rx)))
     }
 
     type ArrivalsStream = Pin<Box<dyn Stream<Item = Result<Arrival, Status>> + Send>>;

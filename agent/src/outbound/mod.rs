@@ -1,11 +1,12 @@
 //! The way out: what a laptop's process asks of the cluster is done from here, as if it ran in this pod.
 //!
 //! `dial` opens TCP connections and `flow` UDP flows, to what `allowed` permits; `resolve` asks the pod's resolver;
-//! `surroundings` tells what the container sees. Callers of the target come first: what laptops open here has a bound
+//! `surroundings` tells what the container sees, `files` its volumes. Callers of the target come first: what laptops open here has a bound
 //! of its own, apart from theirs.
 
 mod allowed;
 mod dial;
+mod files;
 mod flow;
 mod resolve;
 mod surroundings;
@@ -20,6 +21,7 @@ use tokio::sync::Semaphore;
 use self::allowed::Allowed;
 
 pub(crate) use dial::dial;
+pub(crate) use files::files;
 pub(crate) use flow::flow;
 
 /// What the way out is given. By default only the pod's own resolver, and no address that is not the cluster's.
@@ -35,6 +37,8 @@ pub struct Outward {
     pub resolv_conf: Option<PathBuf>,
     /// Variables of the environment that are ours and not the container's.
     pub own_variables: Vec<String>,
+    /// Where volumes of the container are mounted.
+    pub volumes: Vec<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -45,18 +49,20 @@ pub(crate) struct Outbound {
     resolver: Option<SocketAddr>,
     resolv_conf: PathBuf,
     own_variables: Vec<String>,
+    volumes: Vec<PathBuf>,
 }
 
 impl Outbound {
     /// With room for so many connections, flows and questions at a time.
     pub(crate) fn new(outward: Outward, room: usize) -> Self {
-        let Outward { nodes, also_allowed, resolver, resolv_conf, own_variables } = outward;
+        let Outward { nodes, also_allowed, resolver, resolv_conf, own_variables, volumes } = outward;
         Self {
             allowed: Allowed { nodes, also: also_allowed },
             room: Arc::new(Semaphore::new(room)),
             resolver,
             resolv_conf: resolv_conf.unwrap_or_else(|| PathBuf::from("/etc/resolv.conf")),
             own_variables,
+            volumes,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod drain;
 mod everything;
+mod files;
 mod http2;
 mod laptop;
 mod laptop_failures;
