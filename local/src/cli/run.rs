@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
@@ -65,18 +66,30 @@ async fn supervised(attached: &mut Attached, args: &RunArgs) -> Result<ExitStatu
 }
 
 fn failed(error: &SuperviseError) -> Failed {
-    let text = chain(error);
     match error {
-        SuperviseError::Spawn { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-            Failed::new(Exit::NotFound, text, "")
+        SuperviseError::Spawn { program, source } if !is_there(program, source) => {
+            let message = format!("there is no program {}", program.display());
+            Failed::new(Exit::NotFound, message, "")
         }
-        SuperviseError::Spawn { .. } => Failed::new(Exit::NotRun, text, ""),
+        SuperviseError::Spawn { .. } => Failed::new(Exit::NotRun, chain(error), ""),
         SuperviseError::Obstacle(_) => Failed::new(
             Exit::NotRun,
-            format!("a command cannot be given the cluster's network here: {text}"),
-            "bridge env and bridge forward need none of this",
+            format!("a command cannot be given the cluster's network here: {}", chain(error)),
+            "bridge env, bridge forward and bridge proxy need none of this",
         ),
-        _ => Failed::internal(text),
+        _ => Failed::internal(chain(error)),
+    }
+}
+
+/// A folder of PATH that may not be searched makes a missing program look like a forbidden one.
+fn is_there(program: &Path, error: &io::Error) -> bool {
+    match error.kind() {
+        io::ErrorKind::NotFound => false,
+        io::ErrorKind::PermissionDenied if program.components().count() == 1 => {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+        }
+        _ => true,
     }
 }
 
