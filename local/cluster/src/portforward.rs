@@ -3,10 +3,13 @@
 //! The API server upgrades `GET …/pods/P/portforward?ports=N` to a WebSocket (`v4.channel.k8s.io` or `v5`): each binary
 //! message is a channel's number and bytes. For the first port, channel 0 carries data and channel 1 errors as text; the
 //! first message of each is only the port, two bytes, little endian. It knows no half-close: what runs over it must.
+//!
+//! Each message costs a hand-over in API server, kubelet and container runtime, and a write to the pod. So what is written
+//! in several pieces goes as one message.
 
 mod channels;
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -15,6 +18,7 @@ use futures::{Sink, Stream};
 use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use self::channels::{Channels, DATA};
@@ -23,6 +27,8 @@ use crate::error::{Call, ClusterError};
 
 /// Bytes of one message. Larger ones gain nothing on the way through API server and kubelet.
 const MESSAGE: usize = 32 * 1024;
+/// Bytes of one read: what a TLS record holds. Tungstenite clears as much before each, and a record is all that one brings.
+const READ: usize = 16 * 1024;
 
 /// Opens a connection to a port on the loopback of a pod.
 ///
@@ -42,7 +48,9 @@ pub async fn open(
         cluster.client.connect(request).await
     };
     let connection = cluster.call(call, connected).await?;
-    Ok(PortForward::new(connection.into_stream()))
+    let socket = connection.into_stream().into_inner();
+    let config = WebSocketConfig::default().read_buffer_size(READ);
+    Ok(PortForward::new(WebSocketStream::from_raw_socket(socket, Role::Client, Some(config)).await))
 }
 
 /// The data channel of one forwarded port.
@@ -69,6 +77,18 @@ fn socket_error(error: tungstenite::Error) -> io::Error {
     }
 }
 
+/// A data message of the first bytes of these, and how many they are.
+fn message_of(bufs: &[IoSlice<'_>]) -> (Bytes, usize) {
+    let len = bufs.iter().map(|buf| buf.len()).sum::<usize>().min(MESSAGE);
+    let mut message = Vec::with_capacity(1 + len);
+    message.push(DATA);
+    for buf in bufs {
+        let room = 1 + len - message.len();
+        message.extend_from_slice(&buf[..buf.len().min(room)]);
+    }
+    (message.into(), len)
+}
+
 impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for PortForward<Io> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -91,14 +111,23 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for PortForward<Io> {
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PortForward<Io> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         ready!(Pin::new(&mut self.socket).poll_ready(cx)).map_err(socket_error)?;
-        let len = buf.len().min(MESSAGE);
-        let mut message = Vec::with_capacity(1 + len);
-        message.push(DATA);
-        message.extend_from_slice(&buf[..len]);
-        Pin::new(&mut self.socket).start_send(Message::binary(message)).map_err(socket_error)?;
+        let (message, len) = message_of(bufs);
+        Pin::new(&mut self.socket).start_send(Message::Binary(message)).map_err(socket_error)?;
         Poll::Ready(Ok(len))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -119,7 +148,6 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PortForward<Io> {
 mod tests {
     use futures::{SinkExt, StreamExt};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-    use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::channels::ERRORS;
     use super::*;
@@ -148,6 +176,17 @@ mod tests {
         near.flush().await.expect("room");
         let message = far.next().await.expect("a message").expect("no error");
         assert_eq!(message.into_data().as_ref(), b"\x00world");
+    }
+
+    #[tokio::test]
+    async fn pieces_that_are_written_together_are_one_message() {
+        let (mut near, mut far) = pair().await;
+        let pieces = [IoSlice::new(b"head"), IoSlice::new(b""), IoSlice::new(&[7; MESSAGE])];
+        let written = near.write_vectored(&pieces).await.expect("room");
+        near.flush().await.expect("room");
+        let message = far.next().await.expect("a message").expect("no error").into_data();
+        assert_eq!((written, message.len()), (MESSAGE, 1 + MESSAGE), "no longer than the longest");
+        assert_eq!(&message[..6], b"\x00head\x07");
     }
 
     #[tokio::test]
