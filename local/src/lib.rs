@@ -4,6 +4,7 @@
 pub mod cli;
 mod config;
 pub mod daemon;
+mod files;
 pub mod installation;
 mod network;
 pub mod program;

@@ -299,8 +299,20 @@ pub(crate) struct InsideArgs {
     /// Leave a variable of the target out; `*` at the end stands for anything
     #[arg(long, value_name = "NAME")]
     pub(crate) env_exclude: Vec<String>,
+    /// Where the files of the target's volumes are to be (default: dir)
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t, hide_default_value = true)]
+    pub(crate) files: FilesAt,
     #[command(flatten)]
     pub(crate) scope: ScopeArgs,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FilesAt {
+    /// In a directory of this machine, $BRIDGE_ROOT, kept up to date
+    #[default]
+    Dir,
+    /// Nowhere
+    None,
 }
 
 /// What is reached through the cluster.

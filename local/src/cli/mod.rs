@@ -11,6 +11,7 @@ mod doctor;
 mod env;
 mod environment;
 mod error;
+mod files;
 mod forward;
 mod inside;
 mod list;

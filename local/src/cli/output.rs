@@ -66,6 +66,20 @@ pub(crate) fn note(text: &str) {
     let _ = anstream::stderr().write_all(text.as_bytes());
 }
 
+/// Something that the user should know.
+pub(crate) fn warn(warning: &str) {
+    note(&warning_line(warning));
+}
+
+fn warning_line(warning: &str) -> String {
+    format!("{} {warning}\n", styled(YELLOW, "warning:"))
+}
+
+/// What others have named must not steer the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
 /// The steps of something that takes a while: one moving line on a terminal, plain lines otherwise.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
@@ -92,7 +106,7 @@ impl Progress {
     }
 
     pub(crate) fn warn(&self, warning: &str) {
-        let text = format!("{} {warning}\n", styled(YELLOW, "warning:"));
+        let text = warning_line(warning);
         match &self.bar {
             Some(bar) => bar.suspend(|| note(&text)),
             None => note(&text),

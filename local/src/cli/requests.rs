@@ -7,7 +7,7 @@ use super::{
     args::{Format, RequestsArgs},
     daemon::{self, Place},
     error::{Exit, Failed},
-    output::{self, GREEN, RED, YELLOW, milliseconds, styled},
+    output::{self, GREEN, RED, YELLOW, milliseconds, printable, styled},
     sessions::Session,
 };
 
@@ -157,11 +157,6 @@ impl Seen {
         };
         styled(style, &line) + "\n"
     }
-}
-
-/// What callers send must not steer the terminal.
-fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 fn timestamp(begun_us: u64) -> jiff::Timestamp {

@@ -19,8 +19,10 @@ use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use super::args::{RunArgs, ShellArgs};
 use super::attached::Attached;
 use super::error::{Exit, Failed, chain};
+use super::files;
 use super::inside::Network;
 use super::output;
+use crate::files::Files;
 use crate::network::{self, ClusterDns, Destinations, Dialled, Place, Resolver, Streams};
 
 /// Datagrams that may wait, each way.
@@ -29,7 +31,11 @@ const FLOW_QUEUE: usize = 64;
 /// Runs the command; its exit code is ours.
 pub(crate) async fn run(args: RunArgs) -> Result<u8, Failed> {
     let mut attached = Attached::to(&args.connect).await?;
-    let outcome = supervised(&mut attached, &args).await;
+    let files = files::fetch(&attached, args.inside.files).await;
+    let outcome = supervised(&mut attached, &args, files.as_ref()).await;
+    if let Some(files) = files {
+        files.remove().await;
+    }
     let ended = attached.end().await;
     let status = outcome?;
     ended?;
@@ -44,7 +50,11 @@ pub(crate) async fn shell(args: ShellArgs) -> Result<u8, Failed> {
     run(RunArgs { connect, inside, command }).await
 }
 
-async fn supervised(attached: &mut Attached, args: &RunArgs) -> Result<ExitStatus, Failed> {
+async fn supervised(
+    attached: &mut Attached,
+    args: &RunArgs,
+    files: Option<&Files>,
+) -> Result<ExitStatus, Failed> {
     let network = Network::of(attached, &args.inside).await?;
     let [program, arguments @ ..] = args.command.as_slice() else {
         return Err(Failed::new(Exit::Usage, "there is no command to run", "bridge run SERVICE COMMAND"));
@@ -57,6 +67,10 @@ async fn supervised(attached: &mut Attached, args: &RunArgs) -> Result<ExitStatu
         program.display(),
         attached.target
     ));
+    if let Some(files) = files {
+        command.env(files::ROOT, files.root());
+        files::say(files);
+    }
     let Network { destinations, resolver, streams, .. } = network;
     let way =
         Way { daemon: attached.daemon.client.clone(), session: attached.session.clone(), streams, resolver };

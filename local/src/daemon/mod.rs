@@ -7,6 +7,7 @@
 
 mod connect;
 mod failure;
+mod files;
 mod inbound;
 mod outbound;
 mod probe;

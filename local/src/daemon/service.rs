@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::connect::{self, Claimant, Teller};
 use super::failure::Failure;
+use super::files;
 use super::outbound;
 use super::reattach::Reattaching;
 use super::registry::Registry;
@@ -268,6 +269,13 @@ impl daemon_server::Daemon for Daemon {
     ) -> Result<Response<v1::SurroundingsOfTarget>, Status> {
         let session = self.session(&request.into_inner().session)?;
         outbound::surroundings(&session).await.map(Response::new)
+    }
+
+    type FilesStream = files::Told;
+    async fn files(&self, request: Request<v1::FilesQuery>) -> Result<Response<Self::FilesStream>, Status> {
+        let v1::FilesQuery { session, follow } = request.into_inner();
+        let session = self.session(&session)?;
+        Ok(Response::new(files::files(&session, follow)))
     }
 
     async fn stop(&self, _: Request<v1::StopRequest>) -> Result<Response<v1::StopReply>, Status> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bridge_tests::process::USUAL;
-use bridge_tests::{Laptop, World, eventually};
+use bridge_tests::{Laptop, World, eventually, soak};
 
 #[test]
 #[ignore = "needs a cluster: make test"]
@@ -83,5 +83,50 @@ fn ports_and_proxies_lead_into_the_cluster(alice: &Laptop) {
         let args = ["--proxy", &proxy, "http://web/whoami"];
         let answer = curl(&args.into_iter().chain(tunnel).collect::<Vec<_>>());
         assert!(answer.starts_with("web web-"), "expected a pod of web by {kind}: {answer}");
+    }
+}
+
+#[test]
+#[ignore = "needs a cluster: make test"]
+fn the_target_s_volumes_are_files_here_as_long_as_a_command_runs() {
+    let world = World::new("files");
+    let alice = world.laptop("alice");
+    let _ = alice.bridge(&["connect", "orders"]).succeeds();
+    let inside = |options: &[&str], script: &str| {
+        alice.start_bridge(&[&["run", "orders"], options, &["--", "sh", "-c", script]].concat())
+    };
+
+    // A ConfigMap is where the container has it, by the same links.
+    let script = "cd $BRIDGE_ROOT && pwd && cat etc/shop/menu.txt && readlink etc/shop/menu.txt";
+    let seen = inside(&[], script).ends(Duration::from_secs(30)).succeeds();
+    let [root, menu, link] = seen.stdout.lines().collect::<Vec<_>>()[..] else {
+        panic!("three lines: {seen}")
+    };
+    assert_eq!((menu, link), ("coffee, tea and cake", "..data/menu.txt"));
+    assert!(seen.stderr.contains(root), "where they are is said: {seen}");
+    assert!(!Path::new(root).exists(), "they go with the command");
+
+    // So is the token of the pod's service account, which no pod template names.
+    let script = "wc -c < $BRIDGE_ROOT/var/run/secrets/kubernetes.io/serviceaccount/token";
+    let seen = inside(&[], script).ends(Duration::from_secs(30)).succeeds();
+    assert!(seen.stdout.trim().parse::<u32>().is_ok_and(|bytes| bytes > 100), "{seen}");
+
+    // Who does not want them does without.
+    let seen =
+        inside(&["--files", "none"], "echo ${BRIDGE_ROOT-unset}").ends(Duration::from_secs(30)).succeeds();
+    assert_eq!(seen.stdout.trim(), "unset", "{seen}");
+
+    if soak() {
+        // Given a command that reads the menu all the time,
+        let script = "touch $HOME/reads; while menu=$(cat $BRIDGE_ROOT/etc/shop/menu.txt); do \
+                      test \"$menu\" = soup && exit 7; done";
+        let reader = inside(&[], script);
+        eventually("the command reads", Duration::from_secs(30), || {
+            alice.path("reads").exists().then_some(()).ok_or_else(|| "not yet".to_owned())
+        });
+        // when the ConfigMap is changed, it is seen once the kubelet has it, and nothing is ever missing.
+        let soup = r#"{"data": {"menu.txt": "soup\n"}}"#;
+        let _ = world.kubectl(&["patch", "configmap", "orders-menu", "--type=merge", "-p", soup]).succeeds();
+        reader.ends(Duration::from_secs(150)).fails(7, "");
     }
 }

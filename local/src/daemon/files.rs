@@ -1,0 +1,126 @@
+//! The volumes of a target's container, told by whichever agent of the session is reached: if that one goes, by the next.
+
+use std::time::Duration;
+
+use bridge_proto::v1;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::session::{Live, Session};
+use super::tunnel::Client;
+
+pub(super) type Told = ReceiverStream<Result<v1::FilesReply, Status>>;
+type ToCommand = mpsc::Sender<Result<v1::FilesReply, Status>>;
+
+/// How long an agent is waited for at first.
+const REACHED_WITHIN: Duration = Duration::from_secs(10);
+/// What a command does not take (it may be stopped) takes room in the tunnel from others: its call is ended.
+const TAKEN_WITHIN: Duration = Duration::from_secs(3);
+/// Before an agent whose call ended is asked again.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Pieces of files that may wait for the command.
+const QUEUE: usize = 4;
+
+/// Tells them all, and, if it follows, what changes, as long as the session lives.
+pub(super) fn files(session: &Session, follow: bool) -> Told {
+    let (told_tx, told_rx) = mpsc::channel(QUEUE);
+    let (live, service) = (session.watch(), session.facts.service.clone());
+    tokio::spawn(async move {
+        if let Err(status) = pass_on(live, &service, follow, &told_tx).await {
+            // One that cannot be sent means that nobody listens.
+            let _ = told_tx.send(Err(status)).await;
+        }
+    });
+    ReceiverStream::new(told_rx)
+}
+
+async fn pass_on(
+    mut live: watch::Receiver<Live>,
+    service: &str,
+    follow: bool,
+    told_tx: &ToCommand,
+) -> Result<(), Status> {
+    let away = |_| Status::unavailable(format!("no agent of {service} is reached"));
+    let mut agent = tokio::time::timeout(REACHED_WITHIN, next(&mut live)).await.map_err(away)??;
+    loop {
+        match pass(&mut agent, follow, told_tx).await {
+            Passed::All => return Ok(()),
+            Passed::Refused(status) => return Err(status),
+            Passed::CutOff => {}
+        }
+        tokio::time::sleep(PAUSE).await;
+        agent = tokio::select! {
+            agent = next(&mut live) => agent?,
+            () = told_tx.closed() => return Ok(()),
+        };
+    }
+}
+
+async fn next(live: &mut watch::Receiver<Live>) -> Result<Client, Status> {
+    let mut found = None;
+    let reached = live.wait_for(|live| {
+        let mut attended = live.agents.values().filter_map(|agent| agent.attended.as_ref());
+        found = attended.find(|attended| !attended.draining).map(|attended| attended.client.clone());
+        found.is_some()
+    });
+    let over = || Status::not_found("the session has ended");
+    reached.await.map_err(|_| over())?;
+    found.ok_or_else(over)
+}
+
+/// How it went with one agent.
+enum Passed {
+    /// Nothing more is to be told, or nobody listens.
+    All,
+    Refused(Status),
+    CutOff,
+}
+
+async fn pass(agent: &mut Client, follow: bool, told_tx: &ToCommand) -> Passed {
+    let mut told = match agent.files(v1::FilesRequest { follow }).await {
+        Ok(told) => told.into_inner(),
+        Err(status) if matches!(status.code(), tonic::Code::Unimplemented) => return Passed::Refused(status),
+        Err(_) => return Passed::CutOff,
+    };
+    loop {
+        let message = tokio::select! {
+            message = told.message() => message,
+            () = told_tx.closed() => return Passed::All,
+        };
+        match message {
+            Ok(Some(reply)) => match tokio::time::timeout(TAKEN_WITHIN, told_tx.send(Ok(reply))).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Passed::All,
+                Err(_) => return Passed::Refused(Status::aborted("the command took nothing for too long")),
+            },
+            Ok(None) if !follow => return Passed::All,
+            Ok(None) | Err(_) => return Passed::CutOff,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_is_waited_for_but_not_for_ever() {
+        let (_live_tx, live) = watch::channel(Live::default());
+        let (told_tx, _told_rx) = mpsc::channel(1);
+        let refused = pass_on(live, "orders", true, &told_tx).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable);
+        assert_eq!(refused.message(), "no agent of orders is reached");
+    }
+
+    #[tokio::test]
+    async fn a_session_that_has_ended_is_not_waited_for() {
+        let (live_tx, live) = watch::channel(Live::default());
+        let (told_tx, _told_rx) = mpsc::channel(1);
+        drop(live_tx);
+        let refused = pass_on(live, "orders", true, &told_tx).await.unwrap_err();
+        assert_eq!(refused.code(), Code::NotFound);
+    }
+}

@@ -1,0 +1,157 @@
+//! The volumes of the target's container, as files of this machine for as long as a command runs.
+//!
+//! `private` is the directory that they are in, `unpack` makes files of what an agent tells, `tree` exchanges a volume
+//! that has changed so that no reader sees half of it.
+
+mod private;
+mod tree;
+mod unpack;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bridge_proto::v1::{FilesReply, LeftOut};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status, Streaming};
+
+use self::private::Private;
+pub(crate) use self::unpack::UnpackError;
+use self::unpack::{Heard, Unpack};
+
+/// Longer than a daemon waits for an agent.
+const FIRST_WITHIN: Duration = Duration::from_secs(15);
+/// Before it is asked again for what was cut off.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Who tells the files: an agent, by way of the daemon.
+pub(crate) trait Teller: Send + Sync + 'static {
+    fn tell(&self) -> impl Future<Output = Result<Streaming<FilesReply>, Status>> + Send;
+}
+
+/// Why there are no files.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FilesError {
+    #[error("cannot use {path:?}")]
+    Place { path: PathBuf, source: std::io::Error },
+    #[error("{}", .0.message())]
+    Told(#[from] Status),
+    #[error("the daemon or the agent is older than this command and does not tell them")]
+    Older,
+    #[error("nothing was heard for {} s", FIRST_WITHIN.as_secs())]
+    Silent,
+    #[error("the agent stopped before all was told")]
+    CutOff,
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
+}
+
+/// They are kept up to date, until they are removed.
+pub(crate) struct Files {
+    private: Private,
+    left_out: Vec<LeftOut>,
+    stop: CancellationToken,
+    follower: JoinHandle<()>,
+}
+
+impl Files {
+    /// All of them, in a directory of their own in the runtime directory; `None` if there are no volumes. `complain` is
+    /// told if they can be kept up to date no more.
+    pub(crate) async fn fetch(
+        teller: impl Teller,
+        runtime: &Path,
+        complain: impl Fn(&UnpackError) + Send + 'static,
+    ) -> Result<Option<Self>, FilesError> {
+        let place = |source| FilesError::Place { path: runtime.to_owned(), source };
+        let private = Private::make(runtime).map_err(place)?;
+        let mut unpack = Unpack::into(private.path()).map_err(place)?;
+        let mut told = teller.tell().await.map_err(refused)?;
+        loop {
+            let message = tokio::time::timeout(FIRST_WITHIN, told.message()).await;
+            let message = message.map_err(|_| FilesError::Silent)?.map_err(refused)?;
+            if unpack.take(message.ok_or(FilesError::CutOff)?, Instant::now())? == Heard::AllThere {
+                break;
+            }
+        }
+        if unpack.is_empty() {
+            return Ok(None);
+        }
+        let (stop, left_out) = (CancellationToken::new(), std::mem::take(&mut unpack.left_out));
+        let (stopped, runtime) = (stop.clone(), tokio::runtime::Handle::current());
+        // On a thread of its own: it writes files, and the command's connections are to wait for no disk.
+        let follower = tokio::task::spawn_blocking(move || {
+            let following = follow(&teller, told, &mut unpack);
+            if let Some(error) = runtime.block_on(stopped.run_until_cancelled(following)) {
+                complain(&error);
+            }
+        });
+        Ok(Some(Self { private, left_out, stop, follower }))
+    }
+
+    /// What stands for the root of the container.
+    pub(crate) fn root(&self) -> PathBuf {
+        tree::root(self.private.path())
+    }
+
+    pub(crate) fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+
+    /// Removes them.
+    pub(crate) async fn remove(mut self) {
+        self.stop.cancel();
+        // It ends between two of its steps; if it panicked, it has ended as well.
+        let _ = (&mut self.follower).await;
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn refused(status: Status) -> FilesError {
+    if status.code() == Code::Unimplemented { FilesError::Older } else { FilesError::Told(status) }
+}
+
+/// Keeps the files up to date, for ever or until they cannot be written.
+async fn follow(teller: &impl Teller, mut told: Streaming<FilesReply>, unpack: &mut Unpack) -> UnpackError {
+    loop {
+        if let Err(error) = listen(&mut told, unpack).await {
+            return error;
+        }
+        // While nobody tells them, they stay as they are.
+        told = loop {
+            tokio::time::sleep(PAUSE).await;
+            if let Ok(again) = teller.tell().await {
+                break again;
+            }
+        };
+    }
+}
+
+/// Takes what is told, until nothing more is.
+async fn listen(told: &mut Streaming<FilesReply>, unpack: &mut Unpack) -> Result<(), UnpackError> {
+    loop {
+        let sweep_at = unpack.sweep(Instant::now())?;
+        let due = async {
+            match sweep_at {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            message = told.message() => match message {
+                Ok(Some(reply)) => {
+                    let _ = unpack.take(reply, Instant::now())?;
+                }
+                Ok(None) | Err(_) => return Ok(()),
+            },
+            () = due => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
