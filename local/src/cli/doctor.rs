@@ -104,6 +104,14 @@ async fn this_machine(report: &mut Report) -> BTreeSet<String> {
         }
     };
     report.ok("runtime directory", place.directory().display().to_string());
+    match bridge_supervise::probe() {
+        Ok(()) => report.ok("bridge run", "the kernel lets a command be supervised"),
+        Err(obstacle) => report.warn(
+            "bridge run",
+            format!("no command can be given the cluster's network: {}", chain(&obstacle)),
+            "bridge env, bridge forward and bridge proxy need none of this",
+        ),
+    }
     match held(&place, report).await {
         Ok(held) => held,
         Err(failed) => {

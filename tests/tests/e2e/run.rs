@@ -8,7 +8,7 @@ use bridge_tests::{Laptop, World, eventually, soak};
 
 #[test]
 #[ignore = "needs a cluster: make test"]
-fn what_runs_here_has_the_target_s_network_and_environment() {
+fn what_runs_here_has_the_target_s_network_environment_and_files() {
     let world = World::with("run", &["orders", "prices", "stock", "web", "client"]);
     let before = world.objects();
     let alice = world.laptop("alice");
@@ -16,6 +16,7 @@ fn what_runs_here_has_the_target_s_network_and_environment() {
     world.is_given_back(&before);
     let _ = alice.bridge(&["connect", "orders"]).succeeds();
     a_command_ends_as_it_would_outside(&alice);
+    the_volumes_are_files_here_as_long_as_a_command_runs(&world, &alice);
     ports_and_proxies_lead_into_the_cluster(&alice);
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
 }
@@ -61,6 +62,15 @@ fn a_command_ends_as_it_would_outside(alice: &Laptop) {
     // and what was connected before stays so.
     assert_eq!(alice.session()["state"], "routing");
 
+    // A dynamically linked program finds the cluster's Services by each of their names,
+    let full =
+        format!("web.{}.svc.cluster.local", alice.session()["namespace"].as_str().expect("a namespace"));
+    for name in ["web", full.strip_suffix(".svc.cluster.local").expect("it ends so"), &full] {
+        let url = format!("http://{name}/whoami");
+        let done = alice.bridge(&["run", "orders", "--", "curl", "-sS", "--max-time", "10", &url]).succeeds();
+        assert!(done.stdout.starts_with("web web-"), "expected a pod of web for {name}: {done}");
+    }
+
     // A program that is not there is said to be so.
     alice.bridge(&["run", "orders", "--", "no-such-program"]).fails(127, "no-such-program");
 }
@@ -86,12 +96,7 @@ fn ports_and_proxies_lead_into_the_cluster(alice: &Laptop) {
     }
 }
 
-#[test]
-#[ignore = "needs a cluster: make test"]
-fn the_target_s_volumes_are_files_here_as_long_as_a_command_runs() {
-    let world = World::new("files");
-    let alice = world.laptop("alice");
-    let _ = alice.bridge(&["connect", "orders"]).succeeds();
+fn the_volumes_are_files_here_as_long_as_a_command_runs(world: &World, alice: &Laptop) {
     let inside = |options: &[&str], script: &str| {
         alice.start_bridge(&[&["run", "orders"], options, &["--", "sh", "-c", script]].concat())
     };
