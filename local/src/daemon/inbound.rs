@@ -18,8 +18,6 @@ pub(crate) struct Counters {
     pub(crate) streams: AtomicU64,
     pub(crate) to_laptop: AtomicU64,
     pub(crate) from_laptop: AtomicU64,
-    /// Connections into the cluster.
-    pub(crate) outbound: AtomicU64,
     /// Under way now.
     pub(crate) open: AtomicU64,
 }

@@ -1,14 +1,12 @@
 //! The way into the cluster, through an agent of a session: connections, UDP flows and names for processes of this
 //! machine.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bridge_cluster::ranges;
-use bridge_proto::tunnel::{Refused, TunnelStream, carry};
+use bridge_proto::tunnel::{Refused, TunnelStream};
 use bridge_proto::v1::{self, Cause};
 use futures::{StreamExt, TryFutureExt};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -56,12 +54,6 @@ pub(super) async fn dial(session: &Session, address: String) -> Result<TunnelStr
     let open = v1::Open { session: session.facts.id.clone(), address, ..v1::Open::default() };
     let mut stream = TunnelStream::open(open, Box::pin(answers.try_flatten_stream()), outgoing, &budget);
     stream.opened().await.map(|()| stream)
-}
-
-/// Ties a connection of this machine to one into the cluster, until both have ended.
-pub(super) async fn carry_out(session: &Session, connection: TcpStream, stream: TunnelStream) {
-    session.counters.outbound.fetch_add(1, Ordering::Relaxed);
-    carry(connection, stream).await;
 }
 
 /// A UDP flow: the datagrams of one call become those of another.

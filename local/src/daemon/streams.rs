@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bridge_os::packets::{PacketListener, Packets};
 use bridge_os::peer;
-use bridge_proto::tunnel::{Refused, TunnelStream};
+use bridge_proto::tunnel::{Refused, TunnelStream, carry};
 use bridge_proto::v1::{self, Cause, stream_request::Kind};
 use prost::Message as _;
 use tokio::net::TcpStream;
@@ -17,7 +17,6 @@ use tokio::task::JoinSet;
 
 use super::outbound;
 use super::registry::Registry;
-use super::session::Session;
 
 /// Streams of one command that are neither carried nor given up.
 const MOST_PENDING: usize = 4096;
@@ -101,9 +100,7 @@ impl Command {
                         None => {
                             Err(Refused { cause: Cause::TunnelLost, detail: "the session has ended".into() })
                         }
-                        Some(session) => {
-                            outbound::dial(&session, dial.address).await.map(|stream| (session, stream))
-                        }
+                        Some(session) => outbound::dial(&session, dial.address).await,
                     };
                     stream(&packets, id, opened, carry_rx).await;
                 });
@@ -136,7 +133,7 @@ fn connection(descriptor: OwnedFd) -> io::Result<TcpStream> {
 async fn stream(
     packets: &Packets,
     id: u64,
-    opened: Result<(Arc<Session>, TunnelStream), Refused>,
+    opened: Result<TunnelStream, Refused>,
     carry_rx: oneshot::Receiver<TcpStream>,
 ) {
     let refused = opened
@@ -147,7 +144,7 @@ async fn stream(
     // A command that is gone gives the stream up, which is what the next line finds.
     let _ = packets.send(&reply.encode_to_vec(), None).await;
     match (opened, carry_rx.await) {
-        (Ok((session, stream)), Ok(connection)) => outbound::carry_out(&session, connection, stream).await,
+        (Ok(stream), Ok(connection)) => drop(carry(connection, stream).await),
         // It was promised before it was known to be refused.
         (Err(_), Ok(connection)) => drop(connection.set_zero_linger()),
         (_, Err(_)) => {}
