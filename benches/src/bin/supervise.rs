@@ -11,10 +11,13 @@ use anyhow::{Context as _, bail, ensure};
 use bridge_benches::{Budget, Row, median, write};
 use bridge_supervise::{Carry, Destinations, Flow, Refusal, Transport, Verdict, Way, run};
 use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
 use serde_json::json;
 use tokio::net::TcpStream;
+
+use Kind::{Blocking, NonBlocking, Polled};
 
 const CONNECTS: u32 = 3000;
 const ROUNDS: usize = 5;
@@ -25,8 +28,8 @@ fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments[..] {
         [] => tokio::runtime::Runtime::new()?.block_on(compare()),
-        [role, address, blocking, file] if role == "connect" => {
-            let each = connects(address.parse()?, blocking == "blocking")?;
+        [role, address, kind, file] if role == "connect" => {
+            let each = connects(address.parse()?, Kind::of(kind)?)?;
             Ok(std::fs::write(file, each.to_string())?)
         }
         _ => bail!("no arguments, please"),
@@ -40,40 +43,43 @@ async fn compare() -> anyhow::Result<()> {
     let far = SocketAddr::from((CLUSTER, 80));
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("each");
-    let (mut plain, mut left, mut redirected, mut waiting) = (vec![], vec![], vec![], vec![]);
+    let kinds = [("begun", NonBlocking), ("until it is made", Polled), ("blocking", Blocking)];
+    let mut samples = kinds.map(|_| <[Vec<f64>; 3]>::default());
     for _ in 0..ROUNDS {
-        ensure!(program(near, "non-blocking", &file)?.status()?.success(), "the program failed");
-        plain.push(read(&file)?);
-        left.push(supervised(near, "non-blocking", &file).await?);
-        redirected.push(supervised(far, "non-blocking", &file).await?);
-        waiting.push(supervised(far, "blocking", &file).await?);
+        for ((_, kind), [plain, left, redirected]) in kinds.iter().zip(&mut samples) {
+            ensure!(program(near, *kind, &file)?.status()?.success(), "the program failed");
+            plain.push(read(&file)?);
+            left.push(supervised(near, *kind, &file).await?);
+            redirected.push(supervised(far, *kind, &file).await?);
+        }
     }
-    let row = |what: &str, supervised: &[f64], budget| Row {
-        what: what.to_owned(),
+    let row = |what: String, supervised: &[f64], plain: &[f64], budget| Row {
+        what,
         measured: format!("{:.1} µs", median(supervised)),
-        beside: format!("unsupervised {:.1}", median(&plain)),
-        figure: median(supervised) - median(&plain),
+        beside: format!("unsupervised {:.1}", median(plain)),
+        figure: median(supervised) - median(plain),
         unit: "µs more".to_owned(),
         budget,
         samples: json!({"supervised": supervised, "unsupervised": plain, "unit": "µs"}),
     };
-    let rows = [
-        row("connect of a supervised program, not ours", &left, Some(Budget::AtMost(15.0))),
-        row("connect of a supervised program, redirected", &redirected, None),
-        row("connect of a supervised program, redirected, dialled first", &waiting, None),
-    ];
+    let mut rows = Vec::new();
+    for ((name, kind), [plain, left, redirected]) in kinds.iter().zip(&samples) {
+        let budget = matches!(kind, NonBlocking).then_some(Budget::AtMost(15.0));
+        rows.push(row(format!("supervised connect, not ours, {name}"), left, plain, budget));
+        rows.push(row(format!("supervised connect, redirected, {name}"), redirected, plain, None));
+    }
     write("supervise", &rows)
 }
 
-fn program(address: SocketAddr, blocking: &str, file: &Path) -> anyhow::Result<Command> {
+fn program(address: SocketAddr, kind: Kind, file: &Path) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("connect").arg(address.to_string()).arg(blocking).arg(file);
+    command.arg("connect").arg(address.to_string()).arg(kind.name()).arg(file);
     Ok(command)
 }
 
-async fn supervised(address: SocketAddr, blocking: &str, file: &Path) -> anyhow::Result<f64> {
+async fn supervised(address: SocketAddr, kind: Kind, file: &Path) -> anyhow::Result<f64> {
     let cluster = Arc::new(Cluster);
-    let status = run(program(address, blocking, file)?, Arc::clone(&cluster), cluster).await?;
+    let status = run(program(address, kind, file)?, Arc::clone(&cluster), cluster).await?;
     ensure!(status.success(), "the supervised program failed");
     read(file)
 }
@@ -84,15 +90,46 @@ fn read(file: &Path) -> anyhow::Result<f64> {
     Ok(each.parse()?)
 }
 
+/// How the program connects.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    NonBlocking,
+    /// As event loops do: connect, wait until the socket is writable, ask for its error.
+    Polled,
+    Blocking,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            NonBlocking => "non-blocking",
+            Polled => "polled",
+            Blocking => "blocking",
+        }
+    }
+
+    fn of(name: &str) -> anyhow::Result<Self> {
+        let known = [NonBlocking, Polled, Blocking].into_iter().find(|kind| kind.name() == name);
+        known.with_context(|| format!("there is no connect that is {name}"))
+    }
+}
+
 /// Microseconds per socket that is made, connected and closed.
-fn connects(address: SocketAddr, blocking: bool) -> anyhow::Result<f64> {
-    let flags = if blocking { SocketFlags::CLOEXEC } else { SocketFlags::CLOEXEC | SocketFlags::NONBLOCK };
+fn connects(address: SocketAddr, kind: Kind) -> anyhow::Result<f64> {
+    let flags = match kind {
+        Blocking => SocketFlags::CLOEXEC,
+        NonBlocking | Polled => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+    };
     let began = Instant::now();
     for _ in 0..CONNECTS {
         let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
         match connect(&socket, &address) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(errno) => return Err(errno.into()),
+        }
+        if matches!(kind, Polled) {
+            poll(&mut [PollFd::new(&socket, PollFlags::OUT)], None)?;
+            sockopt::socket_error(&socket)??;
         }
         // Its port is free again at once.
         sockopt::set_socket_linger(&socket, Some(std::time::Duration::ZERO))?;

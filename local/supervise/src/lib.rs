@@ -16,9 +16,9 @@
 //! programs lose their privilege, but ssh-agent and the like make themselves unreadable), 32-bit programs, processes in a
 //! network namespace of their own, and receiving by UDP on a descriptor that was duplicated below `HIGH`.
 //!
-//! What a program can notice: `getsockname` says loopback. A connect that does not block succeeds before its destination
-//! was dialled, and is reset if that fails, as behind a service mesh's sidecar; one that blocks, and one to a destination
-//! known to refuse (`Verdict::Refuse`), fail as they should.
+//! What a program can notice: `getsockname` says loopback, and MPTCP's connects wait although they were not to. All else
+//! about a connect is as it would be in the cluster, whether its program waits for it or not: how long it takes, and how
+//! it fails. Only a program that asks neither SO_ERROR nor connect(2) why takes every failure for a reset.
 //!
 //! When this process is killed, the command gets SIGTERM. What else still runs of its tree meets ENOSYS in every trapped
 //! call, those in progress included: nothing hangs, and nothing goes out by the wrong way.

@@ -30,7 +30,7 @@ use tokio::{
 use crate::{
     Destinations, Way,
     supervisor::{Supervisor, answer_all},
-    tcp::Relay,
+    tcp::{Parking, Relay},
     udp::{Fronts, Touched},
     unix::ShortCuts,
 };
@@ -53,8 +53,9 @@ pub enum SuperviseError {
 /// Runs the command until it ends, whatever else of its tree goes on: that meets ENOSYS where it would be supervised,
 /// as after the death of this process.
 ///
-/// It changes this process for good: its signal handlers, its limit of descriptors, and that orphans below come to it. All children of this process are waited for while it lasts. So: once at a time, in a process that has no
-/// children of its own.
+/// It changes this process for good: its signal handlers, its limit of descriptors, and that orphans below come to it. All
+/// children of this process are waited for while it lasts. So: once at a time, in a process that has no children of its
+/// own.
 pub async fn run<D: Destinations, W: Way>(
     command: Command,
     destinations: Arc<D>,
@@ -65,7 +66,10 @@ pub async fn run<D: Destinations, W: Way>(
     probed.unwrap_or_else(|panic| Err(Obstacle::Other(io::Error::other(panic))))?;
     let mut signals = Signals::new().map_err(SuperviseError::Signals)?;
     let (listener, spawner) = seccomp::start()?;
-    let (relay, listeners) = Relay::bind(Arc::clone(&way)).map_err(SuperviseError::Relay)?;
+    let (peers, failures) = (Arc::default(), Arc::default());
+    let relay = Relay::bind(Arc::clone(&way), Arc::clone(&peers));
+    let (relay, listeners) = relay.map_err(SuperviseError::Relay)?;
+    let parking = Parking::new(Arc::clone(&peers), Arc::clone(&failures)).map_err(SuperviseError::Relay)?;
     let mut serving = JoinSet::new();
     for listener in listeners {
         serving.spawn(Arc::clone(&relay).serve(listener));
@@ -75,6 +79,9 @@ pub async fn run<D: Destinations, W: Way>(
         destinations,
         way,
         relay,
+        parking,
+        peers,
+        failures,
         fronts: Fronts::new(runtime.clone()),
         touched: Touched::default(),
         short_cuts: ShortCuts::here(),

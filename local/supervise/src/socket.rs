@@ -16,7 +16,7 @@ use rustix::{
     fs::{OFlags, fcntl_getfl},
     io::Errno,
     net::{
-        AddressFamily, SocketType,
+        AddressFamily, Shutdown, SocketType,
         sockopt::{Timeout, socket_domain, socket_protocol, socket_timeout, socket_type},
     },
 };
@@ -35,6 +35,18 @@ pub(crate) struct Socket {
     /// Of IPv6, which may speak IPv4 too by mapped addresses.
     six: bool,
     kind: Kind,
+    multipath: bool,
+}
+
+/// What tells a socket from all others while it exists, in whichever process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Identity(u64);
+
+impl Identity {
+    #[cfg(test)]
+    pub(crate) const fn of_test(number: u64) -> Identity {
+        Identity(number)
+    }
 }
 
 impl Socket {
@@ -50,11 +62,17 @@ impl Socket {
             (SocketType::STREAM | SocketType::SEQPACKET, _) => Kind::OtherStream,
             _ => Kind::Other,
         };
-        Ok(Socket { descriptor, six: domain == AddressFamily::INET6, kind })
+        let six = domain == AddressFamily::INET6;
+        Ok(Socket { descriptor, six, kind, multipath: protocol == Some(MPTCP) })
     }
 
     pub(crate) fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// MPTCP's, which cannot be opened from both ends.
+    pub(crate) fn is_multipath(&self) -> bool {
+        self.multipath
     }
 
     pub(crate) fn is_blocking(&self) -> bool {
@@ -105,9 +123,13 @@ impl Socket {
         self.local().ok_or(Errno::ADDRNOTAVAIL)
     }
 
-    /// What tells this socket from all others while it exists.
-    pub(crate) fn identity(&self) -> Option<u64> {
-        rustix::fs::fstat(&self.descriptor).ok().map(|stat| stat.st_ino)
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        rustix::fs::fstat(&self.descriptor).ok().map(|stat| Identity(stat.st_ino))
+    }
+
+    /// Ends a connect that is in progress. Whoever waits for it is told.
+    pub(crate) fn abort(&self) {
+        let _ = rustix::net::shutdown(&self.descriptor, Shutdown::Both);
     }
 
     /// For waiting on it.

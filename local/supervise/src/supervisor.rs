@@ -27,7 +27,7 @@ use crate::{
     Destinations, Way,
     decide::{self, Kind, Step},
     socket::Socket,
-    tcp::{self, Relay, Upstream},
+    tcp::{Failures, Parking, Peers, Relay},
     udp::{Fronts, Touched},
     unix::ShortCuts,
 };
@@ -36,6 +36,9 @@ pub(crate) struct Supervisor<D: Destinations, W: Way> {
     pub(crate) destinations: Arc<D>,
     pub(crate) way: Arc<W>,
     pub(crate) relay: Arc<Relay<W>>,
+    pub(crate) parking: Parking,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) failures: Arc<Failures>,
     pub(crate) fronts: Fronts,
     /// UDP sockets that have sent to a front: what they receive is looked at.
     pub(crate) touched: Touched,
@@ -66,6 +69,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
         match trapped.call() {
             Call::Connect { socket, name } => self.connect(trapped, socket, name),
             Call::PeerName { socket, name, length } => self.peer_name(trapped, socket, name, length),
+            Call::SocketError { socket, value, length } => self.socket_error(trapped, socket, value, length),
             Call::Socket { .. } => self.udp_socket(trapped),
             Call::SendTo { .. } | Call::SendMessage { .. } | Call::SendMessages { .. } => self.send(trapped),
             Call::ReceiveFrom { .. } | Call::ReceiveMessage { .. } | Call::ReceiveMessages { .. } => {
@@ -141,65 +145,6 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
         }
     }
 
-    fn connect_tcp(self: &Arc<Self>, trapped: Trapped, socket: Socket, destination: SocketAddr, step: Step) {
-        let upstream = match step {
-            Step::Resolve => Upstream::Resolve(destination),
-            _ => Upstream::Dial(destination),
-        };
-        if socket.is_blocking() {
-            self.wait_for(Arc::clone(self).connect_blocking(trapped, socket, destination, upstream));
-            return;
-        }
-        let reply = self.relay.repeat(&socket);
-        let reply = reply.unwrap_or_else(|| self.relay.join(&socket, destination, upstream));
-        self.answer_connect(trapped, &socket, reply);
-    }
-
-    /// Dials first, so that the program sees what became of it.
-    async fn connect_blocking(
-        self: Arc<Self>,
-        trapped: Trapped,
-        socket: Socket,
-        destination: SocketAddr,
-        upstream: Upstream<W::Stream>,
-    ) {
-        let upstream = match upstream {
-            Upstream::Dial(destination) if !self.relay.knows(&socket) => {
-                let (bound, overdue) = decide::hold(socket.send_timeout());
-                match tokio::time::timeout(bound, tcp::dial(&*self.way, destination, decide::LONGEST_HOLD))
-                    .await
-                {
-                    Ok(Ok(stream)) => Upstream::Dialled(stream),
-                    Ok(Err(errno)) => {
-                        trapped.answer(Reply::Error(errno));
-                        return;
-                    }
-                    Err(_) => {
-                        trapped.answer(Reply::Error(overdue));
-                        return;
-                    }
-                }
-            }
-            other => other,
-        };
-        // The kernel's connect waits only if the relay's queue is full; the runtime's threads must not.
-        let joined = tokio::task::spawn_blocking(move || {
-            if !trapped.is_alive() {
-                return;
-            }
-            let reply = self.relay.repeat(&socket);
-            let reply = reply.unwrap_or_else(|| self.relay.join(&socket, destination, upstream));
-            self.answer_connect(trapped, &socket, reply);
-        });
-        let _ = joined.await;
-    }
-
-    fn answer_connect(&self, trapped: Trapped, socket: &Socket, reply: Reply) {
-        if !trapped.answer(reply) && reply == Reply::Value(0) {
-            self.relay.missed(socket);
-        }
-    }
-
     fn connect_udp(&self, socket: &Socket, destination: SocketAddr, step: Step) -> Reply {
         let front = match self.fronts.toward(&self.way, destination, step == Step::Resolve) {
             Ok(front) => front,
@@ -221,7 +166,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
     fn peer_name(&self, trapped: Trapped, socket: i32, name: u64, length: u64) {
         let told = Socket::of(&trapped, socket).ok().and_then(|socket| {
             let peer = socket.peer()?;
-            let meant = self.relay.meant(&socket, peer).or_else(|| self.fronts.meant(peer))?;
+            let meant = self.peers.meant(&socket, peer).or_else(|| self.fronts.meant(peer))?;
             Some(encode(socket.spell(meant)))
         });
         let reply = match told {

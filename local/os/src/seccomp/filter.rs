@@ -73,6 +73,10 @@ pub(super) fn program() -> Option<Vec<sock_filter>> {
     let udp = || AtLeast(0, HIGH);
     program.extend(rule(libc::SYS_connect, trap([AtLeast(2, SHORTEST_ADDRESS)])));
     program.extend(rule(libc::SYS_getpeername, trap([])));
+    // What became of a connect, and no other option.
+    let option = |at, value: i32| Masked(at, !0, value as u32);
+    let error = [option(1, libc::SOL_SOCKET), option(2, libc::SO_ERROR)];
+    program.extend(rule(libc::SYS_getsockopt, trap(error)));
     // SOCK_DGRAM of AF_INET (2) and AF_INET6 (10), which differ in one bit. The type's upper bits are flags.
     let internet = Masked(0, !8, libc::AF_INET as u32);
     program.extend(rule(libc::SYS_socket, trap([internet, Masked(1, 0xf, libc::SOCK_DGRAM as u32)])));
@@ -201,6 +205,16 @@ mod tests {
         assert_eq!(own(libc::SYS_connect, [3, 1, 28, 0, 0, 0]), NOTIFY);
         assert_eq!(own(libc::SYS_connect, [3, 1, 12, 0, 0, 0]), ALLOW);
         assert_eq!(own(libc::SYS_getpeername, [3, 1, 1, 0, 0, 0]), NOTIFY);
+    }
+
+    #[test]
+    fn of_a_socket_s_options_only_its_error_is_trapped() {
+        let option = |level: i32, name: i32| {
+            own(libc::SYS_getsockopt, [3, level as u64, name as u64, 0x7fff_0000_0000, 0x7fff_0000_0010, 0])
+        };
+        assert_eq!(option(libc::SOL_SOCKET, libc::SO_ERROR), NOTIFY);
+        assert_eq!(option(libc::SOL_SOCKET, libc::SO_TYPE), ALLOW);
+        assert_eq!(option(libc::IPPROTO_TCP, libc::SO_ERROR), ALLOW);
     }
 
     #[test]

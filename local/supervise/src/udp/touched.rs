@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use crate::socket::Socket;
+use crate::socket::{Identity, Socket};
 
 /// A socket is forgotten when at least this many others have been noted since.
 const GENERATION: usize = 16 << 10;
@@ -16,8 +16,8 @@ pub(crate) struct Touched(Mutex<Generations>);
 
 #[derive(Debug, Default)]
 struct Generations {
-    new: HashSet<u64>,
-    old: HashSet<u64>,
+    new: HashSet<Identity>,
+    old: HashSet<Identity>,
 }
 
 impl Touched {
@@ -40,14 +40,14 @@ impl Touched {
 }
 
 impl Generations {
-    fn insert(&mut self, identity: u64) {
+    fn insert(&mut self, identity: Identity) {
         if self.new.len() >= GENERATION {
             self.old = std::mem::take(&mut self.new);
         }
         self.new.insert(identity);
     }
 
-    fn contains(&mut self, identity: u64) -> bool {
+    fn contains(&mut self, identity: Identity) -> bool {
         if self.old.contains(&identity) {
             self.insert(identity);
         }
@@ -62,12 +62,13 @@ mod tests {
     #[test]
     fn the_set_is_bounded_and_keeps_what_is_used() {
         let mut generations = Generations::default();
-        generations.insert(0);
-        for identity in 1..10 * GENERATION as u64 {
-            generations.insert(identity);
-            assert!(generations.contains(0), "used all the time");
+        let socket = Identity::of_test;
+        generations.insert(socket(0));
+        for number in 1..10 * GENERATION as u64 {
+            generations.insert(socket(number));
+            assert!(generations.contains(socket(0)), "used all the time");
         }
-        assert!(!generations.contains(1), "not used since");
+        assert!(!generations.contains(socket(1)), "not used since");
         assert!(generations.new.len() + generations.old.len() <= 2 * GENERATION);
     }
 }

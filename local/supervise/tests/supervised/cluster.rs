@@ -31,6 +31,11 @@ pub(crate) const SERVICE6: &str = "fd10:96::1";
 pub(crate) const REFUSES: &str = "127.96.0.2";
 /// Found out to refuse when it is dialled.
 pub(crate) const TURNS_DOWN: &str = "127.96.0.3";
+pub(crate) const TURNS_DOWN6: &str = "fd10:96::3";
+/// Each fails in its own way when it is dialled, after `SLOWNESS`.
+pub(crate) const AWAY: &str = "127.96.0.6";
+pub(crate) const WITHOUT_A_ROUTE: &str = "127.96.0.7";
+pub(crate) const FORBIDDEN: &str = "127.96.0.8";
 /// Never answers.
 pub(crate) const SILENT: &str = "127.96.0.4";
 /// Echoes as `SERVICE` does, once it was dialled for longer than signals and kills take.
@@ -79,6 +84,9 @@ impl Way for Cluster {
                 Ok(Server::Echo)
             }
             SILENT => pending().await,
+            AWAY => late(Refusal::NetworkUnreachable).await,
+            WITHOUT_A_ROUTE => late(Refusal::HostUnreachable).await,
+            FORBIDDEN => late(Refusal::Forbidden).await,
             _ => Err(Refusal::Refused),
         }
     }
@@ -101,6 +109,11 @@ impl Way for Cluster {
         self.resolved.fetch_add(1, Ordering::Relaxed);
         answer(&query)
     }
+}
+
+async fn late(refusal: Refusal) -> Result<Server, Refusal> {
+    tokio::time::sleep(SLOWNESS).await;
+    Err(refusal)
 }
 
 /// The query's question, and an A record if that is what it asks for.

@@ -15,7 +15,7 @@ use rustix::{
 
 use crate::{
     CLIENT, SUPERVISOR,
-    cluster::{BODY, SERVICE, SLOW},
+    cluster::{BODY, SERVICE, SLOW, TURNS_DOWN},
 };
 
 /// What the cluster was asked for.
@@ -27,12 +27,21 @@ struct Counted {
 }
 
 pub(crate) fn run() -> ExitCode {
-    let stories: [(&str, fn()); 32] = [
+    let stories: [(&str, fn()); 40] = [
         ("a blocking connect reaches the cluster", || part("blocking-tcp", counted(1, 0, 0))),
         ("so does one by IPv6, and by IPv4 spelled as IPv6", || part("tcp-over-ipv6", counted(2, 0, 0))),
         ("one direction can end before the other", || part("half-close", counted(1, 0, 0))),
         ("a non-blocking connect is told when it is made", || part("non-blocking-tcp", counted(1, 0, 0))),
-        ("what refuses is seen to refuse", || part("refused", counted(2, 0, 0))),
+        ("what refuses is seen to refuse", || part("refused", counted(1, 0, 0))),
+        ("a non-blocking connect is in progress while it is dialled", || {
+            part("in-progress", counted(4, 0, 0))
+        }),
+        ("a non-blocking connect fails as its destination does", || part("failures", counted(12, 0, 0))),
+        ("connecting again tells what became of a connect", || part("failure-by-connect", counted(2, 0, 0))),
+        ("tokio sees what a program in the cluster sees", || part("tokio", counted(4, 0, 0))),
+        ("so does a socket of MPTCP", multipath),
+        ("connects that wait do not hold up others", || part("many-in-progress", counted(300, 0, 0))),
+        ("a non-blocking connection carries much", || part("much-data", counted(1, 0, 0))),
         ("a program's own time-out holds", || part("time-out", counted(1, 0, 0))),
         ("a destination that is silent times out", || part("silent", counted(1, 0, 0))),
         ("what is not the cluster's is left alone", || part("left-alone", counted(0, 0, 0))),
@@ -58,6 +67,7 @@ pub(crate) fn run() -> ExitCode {
         ("getent asks the cluster's DNS", getent),
         ("a storm of signals does not restart a connect", python_storm),
         ("an epoll set filled before the connect is told", python_epoll),
+        ("programs say of what refuses what they say elsewhere", refused_programs),
         ("a network namespace of its own is left alone", own_network),
         ("a signal's handler runs while Python waits for a datagram", python_alarm),
     ];
@@ -109,6 +119,15 @@ fn count(output: &Output) -> Counted {
     let line = text.lines().find_map(|line| line.strip_prefix("counted ")).expect("nothing was counted");
     let mut numbers = line.split(' ').map(|number| number.parse().unwrap());
     counted(numbers.next().unwrap(), numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+fn multipath() {
+    let enabled = std::fs::read_to_string("/proc/sys/net/mptcp/enabled");
+    if enabled.is_ok_and(|enabled| enabled.trim() == "1") {
+        part("multipath-tcp", counted(2, 0, 0));
+    } else {
+        eprintln!("skipped: this machine has no MPTCP");
+    }
 }
 
 fn threads() {
@@ -258,8 +277,44 @@ e.poll(0)
 assert s.connect_ex((sys.argv[1], 7)) in (0, errno.EINPROGRESS)
 assert e.poll(20)[0][1] & select.EPOLLOUT
 assert s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+s = socket.socket()
+s.setblocking(False)
+e.register(s, select.EPOLLOUT | select.EPOLLET)
+e.poll(0)
+assert s.connect_ex((sys.argv[2], 7)) == errno.EINPROGRESS
+assert e.poll(20)[0][1] & select.EPOLLERR
+assert s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
 "#;
-    with_program("python3", &["-c", SCRIPT, SERVICE]);
+    with_program("python3", &["-c", SCRIPT, SERVICE, TURNS_DOWN]);
+}
+
+/// Nobody listens at this address of the machine itself either: unsupervised, the kernel refuses.
+fn refused_programs() {
+    const PYTHON: &str = r#"
+import asyncio, sys
+async def main():
+    try:
+        await asyncio.open_connection(sys.argv[1], 7)
+    except OSError as error:
+        print(error)
+asyncio.run(main())
+"#;
+    const NODE: &str = r#"
+require("net").connect(7, process.argv[1]).on("error", error => console.log(error.code, error.message));
+"#;
+    let url = format!("http://{TURNS_DOWN}:7/");
+    // Without its time in ms.
+    let curl = format!("curl -sS --noproxy '*' {url} 2>&1 | sed 's/after [0-9]* ms//'");
+    for (program, arguments) in [
+        ("sh", ["-c", &curl].as_slice()),
+        ("python3", &["-c", PYTHON, TURNS_DOWN]),
+        ("node", &["-e", NODE, TURNS_DOWN]),
+    ] {
+        let Some(supervised) = with_program(program, arguments) else { continue };
+        let outside = Command::new(program).args(arguments).output().unwrap();
+        assert_eq!(supervised.stdout, outside.stdout, "{}", said(&supervised));
+        assert!(!supervised.stdout.is_empty() && count(&supervised).dialled > 0, "{}", said(&supervised));
+    }
 }
 
 /// Its loopback is another one, which is down: the connect fails there, and nobody dials.

@@ -1,26 +1,22 @@
 //! The supervised program's role: what programs do with sockets, each kind once. A panic is how one says that something
 //! was not as it would be in the cluster.
 
+mod udp;
+mod waitless;
+
 use std::{
-    io::{ErrorKind, IoSlice, IoSliceMut, Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::net::{UnixListener, UnixStream},
-    },
+    os::unix::net::{UnixListener, UnixStream},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use nix::sys::socket::{
-    ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, SockaddrStorage, recvmmsg, recvmsg, sendmmsg, sendmsg,
-};
 use rustix::{
-    event::{PollFd, PollFlags, poll},
     io::Errno,
     net::{
-        AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with,
-        sockopt::{Timeout, set_socket_timeout, socket_error},
+        AddressFamily, SocketFlags, SocketType, connect, socket_with,
+        sockopt::{Timeout, set_socket_timeout},
     },
 };
 
@@ -34,17 +30,24 @@ pub(crate) fn play(part: &str) {
         "blocking-tcp" => blocking_tcp(),
         "tcp-over-ipv6" => tcp_over_ipv6(),
         "half-close" => half_close(),
-        "non-blocking-tcp" => non_blocking_tcp(),
+        "non-blocking-tcp" => waitless::non_blocking_tcp(),
         "refused" => refused(),
+        "in-progress" => waitless::in_progress(),
+        "failures" => waitless::failures(),
+        "failure-by-connect" => waitless::failure_by_connect(),
+        "tokio" => waitless::tokio_runtime(),
+        "multipath-tcp" => waitless::multipath_tcp(),
+        "many-in-progress" => waitless::many_in_progress(),
+        "much-data" => waitless::much_data(),
         "time-out" => time_out(),
         "silent" => silent(),
         "left-alone" => left_alone(),
-        "connected-udp" => connected_udp(),
-        "unconnected-udp" => unconnected_udp(),
-        "udp-over-ipv6" => udp_over_ipv6(),
-        "messages" => messages(),
-        "many-messages" => many_messages(),
-        "mixed-messages" => mixed_messages(),
+        "connected-udp" => udp::connected_udp(),
+        "unconnected-udp" => udp::unconnected_udp(),
+        "udp-over-ipv6" => udp::udp_over_ipv6(),
+        "messages" => udp::messages(),
+        "many-messages" => udp::many_messages(),
+        "mixed-messages" => udp::mixed_messages(),
         "dns" => dns(),
         "short-cuts" => short_cuts(),
         "tree" => tree(),
@@ -100,50 +103,12 @@ fn half_close() {
     assert_eq!(back, "all");
 }
 
-fn stream_socket() -> OwnedFd {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap()
-}
-
-fn wait(socket: &OwnedFd, events: PollFlags) -> PollFlags {
-    let mut one = [PollFd::new(socket, events)];
-    let bound = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
-    assert_eq!(poll(&mut one, Some(&bound)).unwrap(), 1, "nothing within 20 s");
-    one[0].revents()
-}
-
-fn begin(destination: SocketAddr) -> OwnedFd {
-    let socket = stream_socket();
-    assert!(matches!(connect(&socket, &destination), Ok(()) | Err(Errno::INPROGRESS)));
-    socket
-}
-
-fn non_blocking_tcp() {
-    let socket = begin(at(SERVICE, 7));
-    assert!(wait(&socket, PollFlags::OUT).contains(PollFlags::OUT));
-    assert_eq!(socket_error(&socket).unwrap(), Ok(()));
-    // The first connect after it was made says so, if it was made in the meantime; then it is one too many.
-    assert!(matches!(connect(&socket, &at(SERVICE, 7)), Ok(()) | Err(Errno::ISCONN)));
-    assert_eq!(connect(&socket, &at(SERVICE, 7)), Err(Errno::ISCONN));
-    send(&socket, b"hello", SendFlags::empty()).unwrap();
-    wait(&socket, PollFlags::IN);
-    let mut back = [0; 5];
-    assert_eq!(recv(&socket, &mut back[..], RecvFlags::empty()).unwrap().0, 5);
-    assert_eq!(&back, b"hello");
-    let peer = SocketAddr::try_from(rustix::net::getpeername(&socket).unwrap().unwrap()).unwrap();
-    assert_eq!(peer, at(SERVICE, 7));
-}
-
 fn refused() {
     for host in [REFUSES, TURNS_DOWN] {
         let error = TcpStream::connect(at(host, 7)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{host}");
     }
-    assert_eq!(connect(stream_socket(), &at(REFUSES, 7)), Err(Errno::CONNREFUSED), "known at once");
-    let socket = begin(at(TURNS_DOWN, 7));
-    wait(&socket, PollFlags::IN);
-    let ended = recv(&socket, &mut [0; 1][..], RecvFlags::empty()).map(|(length, _)| length);
-    assert_eq!(ended, Err(Errno::CONNRESET));
+    assert_eq!(connect(waitless::stream_socket(), &at(REFUSES, 7)), Err(Errno::CONNREFUSED), "known at once");
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     assert_eq!(socket.connect(at(REFUSES, 7)).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     assert_eq!(socket.send_to(b"x", at(REFUSES, 7)).unwrap_err().kind(), ErrorKind::ConnectionRefused);
@@ -174,117 +139,6 @@ fn left_alone() {
     assert_eq!(b.recv_from(&mut buffer).unwrap(), (4, a.local_addr().unwrap()));
     drop(listener);
     assert_eq!(TcpStream::connect(from).unwrap_err().kind(), ErrorKind::ConnectionRefused);
-}
-
-fn connected_udp() {
-    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    socket.connect(at(SERVICE, 7)).unwrap();
-    assert_eq!(socket.peer_addr().unwrap(), at(SERVICE, 7));
-    let mut buffer = [0; 16];
-    socket.send(b"one").unwrap();
-    assert_eq!(socket.recv(&mut buffer).unwrap(), 3);
-    socket.send(b"second").unwrap();
-    assert_eq!(socket.recv_from(&mut buffer).unwrap(), (6, at(SERVICE, 7)));
-    assert_eq!(&buffer[..6], b"second");
-}
-
-fn unconnected_udp() {
-    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    let mut buffer = [0; 16];
-    for text in ["one", "second"] {
-        socket.send_to(text.as_bytes(), at(SERVICE, 7)).unwrap();
-        assert_eq!(socket.recv_from(&mut buffer).unwrap(), (text.len(), at(SERVICE, 7)));
-        assert_eq!(&buffer[..text.len()], text.as_bytes());
-    }
-    // Longer than there is room for, looked at, and then taken.
-    socket.send_to(&[7; 40], at(SERVICE, 7)).unwrap();
-    assert_eq!(socket.peek_from(&mut buffer).unwrap(), (16, at(SERVICE, 7)));
-    assert_eq!(socket.recv_from(&mut buffer).unwrap(), (16, at(SERVICE, 7)));
-    socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    assert_eq!(socket.recv_from(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
-    socket.set_nonblocking(true).unwrap();
-    assert_eq!(socket.recv_from(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
-    socket.set_nonblocking(false).unwrap();
-    // The same socket speaks with its own machine too.
-    let near = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.send_to(b"near", near.local_addr().unwrap()).unwrap();
-    let (_, from) = near.recv_from(&mut buffer).unwrap();
-    near.send_to(b"back", from).unwrap();
-    socket.set_read_timeout(None).unwrap();
-    assert_eq!(socket.recv_from(&mut buffer).unwrap(), (4, near.local_addr().unwrap()));
-}
-
-fn udp_over_ipv6() {
-    let mut buffer = [0; 16];
-    let socket = UdpSocket::bind("[::]:0").unwrap();
-    let mapped: SocketAddr = format!("[::ffff:{SERVICE}]:7").parse().unwrap();
-    for destination in [at(SERVICE6, 7), mapped] {
-        socket.send_to(b"six", destination).unwrap();
-        assert_eq!(socket.recv_from(&mut buffer).unwrap(), (3, destination));
-    }
-}
-
-fn messages() {
-    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    let to = SockaddrStorage::from(at(SERVICE, 7));
-    let parts = [IoSlice::new(b"two "), IoSlice::new(b"parts")];
-    let sent = sendmsg(socket.as_raw_fd(), &parts, &[], MsgFlags::empty(), Some(&to)).unwrap();
-    assert_eq!(sent, 9);
-    let (mut a, mut b) = ([0; 3], [0; 16]);
-    let mut parts = [IoSliceMut::new(&mut a), IoSliceMut::new(&mut b)];
-    let received =
-        recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, None, MsgFlags::empty()).unwrap();
-    assert_eq!((received.bytes, received.address), (9, Some(to)));
-    assert_eq!((&a[..], &b[..6]), (&b"two"[..], &b" parts"[..]));
-}
-
-fn headers(count: usize) -> MultiHeaders<SockaddrIn> {
-    MultiHeaders::preallocate(count, None)
-}
-
-/// Sends one datagram to each address, and returns how many the call said that it sent.
-fn send_many(socket: &UdpSocket, to: &[SocketAddr]) -> usize {
-    let texts: Vec<_> = (0..to.len()).map(|index| vec![b'a' + index as u8; index + 1]).collect();
-    let slices: Vec<_> = texts.iter().map(|text| [IoSlice::new(text)]).collect();
-    let to: Vec<_> = to
-        .iter()
-        .map(|to| match to {
-            SocketAddr::V4(four) => Some(SockaddrIn::from(*four)),
-            SocketAddr::V6(_) => panic!("an address of IPv4"),
-        })
-        .collect();
-    let none: [ControlMessage<'_>; 0] = [];
-    let mut headers = headers(to.len());
-    let sent = sendmmsg(socket.as_raw_fd(), &mut headers, &slices, &to, none, MsgFlags::empty()).unwrap();
-    sent.map(|result| assert!(result.bytes > 0)).count()
-}
-
-fn many_messages() {
-    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    assert_eq!(send_many(&socket, &[at(SERVICE, 7); 3]), 3);
-    let mut lengths = Vec::new();
-    while lengths.len() < 3 {
-        let mut buffers = [[0; 16]; 4];
-        let mut slices: Vec<_> = buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
-        let mut headers = headers(4);
-        let flags = MsgFlags::MSG_WAITFORONE;
-        let received = recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), flags, None).unwrap();
-        for result in received {
-            assert_eq!(result.address.map(|address| address.to_string()), Some(at(SERVICE, 7).to_string()));
-            lengths.push(result.bytes);
-        }
-    }
-    assert_eq!(lengths, [1, 2, 3]);
-}
-
-fn mixed_messages() {
-    let near = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    let to = [near.local_addr().unwrap(), at(SERVICE, 7)];
-    assert_eq!(send_many(&socket, &to), 2);
-    let mut buffer = [0; 16];
-    assert_eq!(near.recv(&mut buffer).unwrap(), 1);
-    assert_eq!(socket.recv_from(&mut buffer).unwrap(), (2, at(SERVICE, 7)));
 }
 
 fn question(name: &str) -> Vec<u8> {
@@ -372,7 +226,7 @@ fn killed_callers() {
         child.wait().unwrap();
     }
     blocking_tcp();
-    unconnected_udp();
+    udp::unconnected_udp();
 }
 
 /// Connects when there is no supervisor any more, which a line of the file says.
@@ -388,7 +242,7 @@ fn threads() {
             std::thread::spawn(|| {
                 for turn in 0..50 {
                     match turn % 3 {
-                        0 => non_blocking_tcp(),
+                        0 => waitless::non_blocking_tcp(),
                         1 => echo(&mut TcpStream::connect(at(SERVICE, 7)).unwrap()),
                         _ => unconnected(),
                     }
