@@ -37,6 +37,8 @@ const loadUsage = `usage: shop load --url URL [FLAGS] [--and --url URL [FLAGS]]â
   --expect REGEX     an answer that does not match counts as failed
   --timeout D        for one request (5s)
   --progress D       the counters so far on stderr, every D; SIGUSR1 asks for them too
+  --stay             do not end after the report, until SIGKILL: the last words of a
+                     container that ends may be missing where its log is followed
   --and              what follows are other callers, beside these
 
 At the end one line of JSON on stdout, for each of the callers: mode, requests, failed,
@@ -63,6 +65,7 @@ type loadPlan struct {
 	expect   *regexp.Regexp // nil: anything
 	timeout  time.Duration
 	progress time.Duration
+	stay     bool
 }
 
 func loadRole(args []string) error {
@@ -76,7 +79,13 @@ func loadRole(args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	return runLoads(ctx, plans, os.Stdout, os.Stderr)
+	if err := runLoads(ctx, plans, os.Stdout, os.Stderr); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(plans, func(plan *loadPlan) bool { return plan.stay }) {
+		time.Sleep(longestLoad)
+	}
+	return nil
 }
 
 // runLoads runs them beside each other. One that cannot begin ends them all.
@@ -159,6 +168,7 @@ func parseLoad(args []string) (*loadPlan, error) {
 	})
 	flags.DurationVar(&plan.timeout, "timeout", 5*time.Second, "")
 	flags.DurationVar(&plan.progress, "progress", 0, "")
+	flags.BoolVar(&plan.stay, "stay", false, "")
 	if _, err := parseArgs(flags, args, 0, 0); err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -61,6 +60,9 @@ impl std::fmt::Display for Report {
 /// What the callers of each kind have counted, in the order in which they were named.
 type Counted = Arc<Mutex<Vec<(String, Report)>>>;
 
+/// How long a load that was told to end has for its reports.
+const GRACE_S: u32 = 15;
+
 /// A load under way: a pod, and its log.
 #[derive(Debug)]
 pub struct Load {
@@ -68,7 +70,6 @@ pub struct Load {
     pod: String,
     counted: Counted,
     log: UnixStream,
-    reader: JoinHandle<()>,
 }
 
 impl Load {
@@ -80,7 +81,7 @@ impl Load {
             [&mode[..], args].concat()
         });
         let callers = callers.collect::<Vec<_>>().join(&"--and".to_owned());
-        let args = [vec!["load".to_owned()], callers].concat();
+        let args = [vec!["load".to_owned(), "--stay".to_owned()], callers].concat();
         let container = json!({"name": "callers", "image": shop_image(), "imagePullPolicy": "IfNotPresent", "args": args,
             "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
             "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}});
@@ -88,7 +89,6 @@ impl Load {
         "metadata": {"name": pod, "labels": {"app": "load"}},
         "spec": {
             "restartPolicy": "Never",
-            "terminationGracePeriodSeconds": 15,
             "automountServiceAccountToken": false,
             "securityContext": {"runAsNonRoot": true, "runAsUser": 10001, "runAsGroup": 10001,
                 "seccompProfile": {"type": "RuntimeDefault"}},
@@ -103,11 +103,11 @@ impl Load {
         let counted: Vec<_> = modes.iter().map(|(mode, _)| ((*mode).to_owned(), Report::default())).collect();
         let counted = Counted::new(Mutex::new(counted));
         let (lines, log) = api::follow(&format!("{pods}/{pod}/log?follow=true"));
-        let reader = std::thread::spawn({
+        std::thread::spawn({
             let counted = counted.clone();
             move || lines.for_each(|line| count(&counted, &line))
         });
-        let load = Self { namespace: namespace.to_owned(), pod, counted, log, reader };
+        let load = Self { namespace: namespace.to_owned(), pod, counted, log };
         load.goes_on(10);
         load
     }
@@ -162,17 +162,16 @@ impl Load {
 
     #[track_caller]
     fn end(&self) {
-        self.delete();
-        crate::eventually("the load ends", Duration::from_secs(30), || {
-            self.reader.is_finished().then_some(()).ok_or("its log goes on".to_owned())
+        self.delete(GRACE_S);
+        crate::eventually("the load's final reports", Duration::from_secs(10), || {
+            let going_on = self.so_far().into_iter().find(|(_, report)| report.0["ended"] != true);
+            going_on.map_or(Ok(()), |(mode, report)| Err(format!("{mode}: {report}")))
         });
-        for (mode, report) in self.so_far() {
-            assert!(report.0["ended"] == true, "{mode}: expected a final report, this is the last: {report}");
-        }
     }
 
-    fn delete(&self) {
-        api::discard(&format!("/api/v1/namespaces/{}/pods/{}", self.namespace, self.pod));
+    fn delete(&self, grace_s: u32) {
+        let pod = format!("/api/v1/namespaces/{}/pods/{}", self.namespace, self.pod);
+        api::discard(&format!("{pod}?gracePeriodSeconds={grace_s}"));
     }
 }
 
@@ -181,19 +180,18 @@ impl Drop for Load {
         if std::thread::panicking() {
             eprintln!("{} had counted: {:?}", self.pod, self.so_far());
         }
-        if !self.reader.is_finished() {
-            // Its end is not waited for: the namespace goes.
-            let _ = self.log.shutdown(Shutdown::Both);
-            self.delete();
-        }
+        // Its end is not waited for: the namespace goes.
+        let _ = self.log.shutdown(Shutdown::Both);
+        self.delete(1);
     }
 }
 
-/// Takes in a line of the log. The last one of each mode is its final report.
+/// Takes in a line of the log: a report. The final one stays, as what was said before it on stderr may come after it.
 fn count(counted: &Mutex<Vec<(String, Report)>>, line: &str) {
     let Ok(report) = serde_json::from_str::<Value>(line) else { return };
     let mut counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, latest)) = counted.iter_mut().find(|(mode, _)| report["mode"] == mode.as_str()) {
+    let latest = counted.iter_mut().find(|(mode, _)| report["mode"] == mode.as_str());
+    if let Some((_, latest)) = latest.filter(|(_, latest)| latest.0["ended"] != true) {
         *latest = Report(report);
     }
 }

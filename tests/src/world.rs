@@ -32,30 +32,39 @@ const PARTS: [(&str, &str); 5] = [
 pub struct World {
     pub namespace: String,
     kubeconfig: Value,
+    /// How many pods a Deployment has at most.
+    most_replicas: u32,
     client: OnceLock<Client>,
 }
 
 impl World {
-    /// A namespace with `orders` and a pod to send requests from.
+    /// A namespace with `orders` as it is deployed, which is two pods, and a pod to send requests from.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self::with(name, &["orders", "client"])
+        Self::of(name, &["orders", "client"], 2)
     }
 
-    /// A namespace with these Deployments of the sample application, all of them ready.
+    /// A namespace with these Deployments of the sample application, of one pod each: as many agents stand in for them,
+    /// and it is pods that a run is spent on.
+    #[must_use]
+    pub fn with(name: &str, parts: &[&str]) -> Self {
+        Self::of(name, parts, 1)
+    }
+
+    /// Comes back when all of them are ready.
     ///
     /// # Panics
     ///
     /// If they are not within a minute.
-    #[must_use]
-    pub fn with(name: &str, parts: &[&str]) -> Self {
+    fn of(name: &str, parts: &[&str], most_replicas: u32) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let unique = format!("{:x}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let namespace = format!("bridge-test-{name}-{unique}");
         let namespaced = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace,
             "labels": {LABEL: "yes", "pod-security.kubernetes.io/enforce": "restricted"}}});
         let _ = api::create("/api/v1/namespaces", &namespaced);
-        let world = Self { kubeconfig: kubeconfig(&namespace), namespace, client: OnceLock::new() };
+        let world =
+            Self { kubeconfig: kubeconfig(&namespace), namespace, most_replicas, client: OnceLock::new() };
 
         let manifests: Vec<String> = parts.iter().map(|part| world.manifest(part)).collect();
         let role = std::fs::read_to_string(file("deploy/rbac-developer.yaml")).expect("the developer's Role");
@@ -82,6 +91,7 @@ impl World {
             .expect("a manifest")
             .replace("namespace: shop\n", &format!("namespace: {}\n", self.namespace))
             .replace("image: shop:dev\n", &format!("image: {}\n", shop_image()))
+            .replace("replicas: 2\n", &format!("replicas: {}\n", self.most_replicas))
     }
 
     /// Applies YAML, as an admin does.

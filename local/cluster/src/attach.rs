@@ -25,19 +25,11 @@ use crate::watch::{self, Progress};
 /// A stand-in that is not ready after this long is given up.
 pub const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// A Service with our claim written at it.
-#[derive(Debug, Clone)]
-pub struct Claimed {
-    pub attachment: Attachment,
-    /// A stand-in that this one replaces, as it did not fit the Service any more: to be retired.
-    pub stale: Option<String>,
-}
-
 /// Writes a claim at the Service: into the attachment that is there, else into `fresh`, which the caller makes of the
 /// Service as it is and which names a stand-in that nobody has yet.
 ///
 /// An attachment whose Service has meanwhile got a selector that is neither the original nor the attached one is
-/// replaced: its stand-in leads to the wrong pods.
+/// replaced: its stand-in leads to the wrong pods, and is then nobody's ([`crate::clean::retire_unused`]).
 ///
 /// # Errors
 ///
@@ -47,7 +39,7 @@ pub async fn claim(
     service: &str,
     fresh: impl Fn(&Service) -> Attachment,
     claim: &Claim,
-) -> Result<Claimed, ClusterError> {
+) -> Result<Attachment, ClusterError> {
     loop {
         let now = read(cluster, service).await?;
         let mut attachment = Attachment::current(&now)?.unwrap_or_else(|| fresh(&now));
@@ -57,11 +49,7 @@ pub async fn claim(
         })?;
         let change = json!({"metadata": {"annotations": {ATTACHMENT: attachment.to_annotation()}}});
         match patch(cluster, &now, change).await {
-            Ok(_) => {
-                let before = Attachment::of(&now)?.map(|before| before.stand_in);
-                let stale = before.filter(|stand_in| *stand_in != attachment.stand_in);
-                return Ok(Claimed { attachment, stale });
-            }
+            Ok(_) => return Ok(attachment),
             Err(ClusterError::Conflict { .. }) => {}
             Err(error) => return Err(error),
         }

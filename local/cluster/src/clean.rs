@@ -54,18 +54,37 @@ pub async fn clean(cluster: &Cluster, only: Option<&str>, whose: &Whose) -> Resu
     for service in all.iter().filter(wanted) {
         release_gone(cluster, service, whose, &mut cleaned).await?;
     }
+    for (service, stand_in) in retire_unused(cluster, only).await? {
+        cleaned.done.push(format!("{service}: the stand-in {stand_in}, which nobody uses, goes"));
+    }
+    Ok(cleaned)
+}
+
+/// Lets the stand-ins go that no attachment names, of one Service or of all: what an interrupted disconnect left.
+///
+/// # Errors
+///
+/// Those of the calls; what was done until then stays done.
+pub async fn retire_unused(
+    cluster: &Cluster,
+    only: Option<&str>,
+) -> Result<Vec<ServiceAndStandIn>, ClusterError> {
+    // In this order: a connect writes its attachment before it makes its stand-in.
+    let mut unused = stand_ins(cluster).await?;
+    unused.retain(|(service, _)| only.is_none_or(|name| service == name));
+    if unused.is_empty() {
+        return Ok(Vec::new());
+    }
     let all = services(cluster).await?;
     let in_use = in_use(&all)?;
-    let mut left = stand_ins(cluster).await?;
-    left.retain(|(service, _)| only.is_none_or(|name| service == name));
-    for (service, stand_in) in left.difference(&in_use) {
+    unused.retain(|found| !in_use.contains(found));
+    for (service, stand_in) in &unused {
         if let Some(led_there) = all.iter().find(|s| s.name_any() == *service) {
             lead_back(cluster, led_there, stand_in, &all).await?;
         }
         detach::retire(cluster, service, stand_in).await?;
-        cleaned.done.push(format!("{service}: the stand-in {stand_in}, which nobody uses, goes"));
     }
-    Ok(cleaned)
+    Ok(unused.into_iter().collect())
 }
 
 /// Puts back the selector of a Service that leads to a stand-in although its annotation is gone: the Service in front of
@@ -118,7 +137,8 @@ async fn services(cluster: &Cluster) -> Result<Vec<Service>, ClusterError> {
     Ok(cluster.call(call, api.list(&ListParams::default())).await?.items)
 }
 
-type ServiceAndStandIn = (String, String);
+/// The name of a Service, and the id of a stand-in for it.
+pub type ServiceAndStandIn = (String, String);
 
 /// The stand-ins that an attachment names.
 fn in_use(services: &[Service]) -> Result<BTreeSet<ServiceAndStandIn>, ClusterError> {

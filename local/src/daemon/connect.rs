@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bridge_cluster::attach::{self, Claimed};
+use bridge_cluster::attach;
+use bridge_cluster::clean;
 use bridge_cluster::client::Cluster;
 use bridge_cluster::detach;
 use bridge_cluster::error::ClusterError;
@@ -196,7 +197,7 @@ async fn take_over(
         snapshot.listen_ports()?.iter().map(|port| (port.service_port, port.listen)).collect();
 
     let fresh = |now: &_| attach::fresh(now, &stand_in, ports.clone());
-    let Claimed { attachment, stale } = attach::claim(&cluster, &service, fresh, &claim).await?;
+    let attachment = attach::claim(&cluster, &service, fresh, &claim).await?;
     stand_in.id.clone_from(&attachment.stand_in);
     let name = stand_in.names().stand_in;
     tell.step(format!("putting agents in front of Service {service} (Deployment {name})")).await?;
@@ -227,12 +228,13 @@ async fn take_over(
     let arrivals = probe::listen(&session).await?;
     attach::switch(&cluster, &service, &attachment.stand_in).await?;
     probe::until_seen(&session, arrivals, probe::address(&snapshot, &service)?).await?;
-    tokio::select! {
-        () = others_attended(&session) => {}
+    let (tidied, ()) = tokio::select! {
+        done = async { tokio::join!(clean::retire_unused(&cluster, Some(&service)), others_attended(&session)) } => done,
         given_up = tell.given_up() => return Err(given_up),
-    }
-    if let Some(stale) = stale {
-        detach::retire(&cluster, &service, &stale).await?;
+    };
+    if let Err(error) = tidied {
+        tell.warn(format!("what an earlier connect has left is still there (`bridge clean`): {error}"))
+            .await?;
     }
     events::record(&cluster, &service, "BridgeConnected", &told(&session)).await;
     Ok(session)

@@ -5,7 +5,7 @@ use bridge_tests::World;
 #[test]
 #[ignore = "needs a cluster: make test"]
 fn developers_share_a_service_and_are_told_when_nothing_listens() {
-    let world = World::new("developers");
+    let world = World::with("developers", &["orders", "client"]);
     let before = world.objects();
     two_share_a_service_and_none_takes_what_is_another_s(&world);
     world.is_given_back(&before);

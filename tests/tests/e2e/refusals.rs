@@ -65,7 +65,7 @@ fn a_policy_for_the_origin_s_labels_is_named(world: &World, alice: &Laptop) {
 /// It leaves no room for the stand-in's pods, which is known only once they are tried.
 fn what_the_quota_refuses_half_way_is_undone(world: &World, alice: &Laptop) {
     let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "tight"},
-        "spec": {"hard": {"pods": "2"}}});
+        "spec": {"hard": {"pods": "1"}}});
     let _ = world.apply(&quota.to_string());
     let before = world.objects();
     let refused = alice.bridge(&["connect", "orders"]);
