@@ -79,7 +79,7 @@ fn program(address: SocketAddr, kind: Kind, file: &Path) -> anyhow::Result<Comma
 
 async fn supervised(address: SocketAddr, kind: Kind, file: &Path) -> anyhow::Result<f64> {
     let cluster = Arc::new(Cluster);
-    let status = run(program(address, kind, file)?, Arc::clone(&cluster), cluster).await?;
+    let status = run(program(address, kind, file)?, Arc::clone(&cluster), cluster, |_| ()).await?;
     ensure!(status.success(), "the supervised program failed");
     read(file)
 }

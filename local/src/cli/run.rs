@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bridge_proto::tunnel::Refused;
 use bridge_proto::v1::{self, Cause};
-use bridge_supervise::{Carry, Flow, Refusal, SuperviseError, Transport, Verdict};
+use bridge_supervise::{Carry, Flow, Refusal, Remark, SuperviseError, Transport, Verdict};
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -74,7 +74,8 @@ async fn supervised(
     let Network { destinations, resolver, streams, .. } = network;
     let way =
         Way { daemon: attached.daemon.client.clone(), session: attached.session.clone(), streams, resolver };
-    bridge_supervise::run(command, Arc::new(Where(destinations)), Arc::new(way))
+    let tell = |remark: &Remark| output::warn(&output::printable(&remark.to_string()));
+    bridge_supervise::run(command, Arc::new(Where(destinations)), Arc::new(way), tell)
         .await
         .map_err(|error| failed(&error))
 }

@@ -36,9 +36,9 @@ pub(crate) async fn serve(offered: Offered, allowed: bool, counters: &Counters) 
             counters.streams.fetch_add(1, Ordering::Relaxed);
             let _open = Open::begin(counters);
             if let Ok(stream) = offered.accept().await {
-                let (from_laptop, to_laptop) = carry(local, stream).await;
-                counters.from_laptop.fetch_add(from_laptop, Ordering::Relaxed);
-                counters.to_laptop.fetch_add(to_laptop, Ordering::Relaxed);
+                let carried = carry(local, stream).await;
+                counters.from_laptop.fetch_add(carried.in_bytes, Ordering::Relaxed);
+                counters.to_laptop.fetch_add(carried.out_bytes, Ordering::Relaxed);
             }
         }
         Err(error) => {

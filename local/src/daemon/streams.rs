@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bridge_os::packets::{PacketListener, Packets};
 use bridge_os::peer;
-use bridge_proto::tunnel::{Refused, TunnelStream, carry};
+use bridge_proto::tunnel::{Refused, ResetBy, TunnelStream, carry};
 use bridge_proto::v1::{self, Cause, stream_request::Kind};
 use prost::Message as _;
 use tokio::net::TcpStream;
@@ -93,6 +93,7 @@ impl Command {
                 self.pending.insert(id, carry_tx);
                 let packets = self.packets.clone();
                 self.streams.spawn(async move {
+                    let address = dial.address.clone();
                     let opened = match session {
                         _ if full => {
                             Err(Refused { cause: Cause::NoRoom, detail: "the daemon holds too many".into() })
@@ -102,7 +103,10 @@ impl Command {
                         }
                         Some(session) => outbound::dial(&session, dial.address).await,
                     };
-                    stream(&packets, id, opened, carry_rx).await;
+                    let lost = stream(&packets, id, opened, carry_rx).await;
+                    if let Some(reset) = lost.filter(|reset| reset.cause == Cause::TunnelLost) {
+                        tracing::warn!(%address, "a connection into the cluster was reset: {reset}");
+                    }
                 });
             }
             Some(Kind::Carry(_)) => match (self.pending.remove(&id), descriptor.map(connection)) {
@@ -129,13 +133,14 @@ fn connection(descriptor: OwnedFd) -> io::Result<TcpStream> {
     TcpStream::from_std(connection)
 }
 
-/// Answers, waits for the connection that is to be tied to the stream, and carries it.
+/// Answers, waits for the connection that is to be tied to the stream, and carries it. Returns why that ended before its
+/// time.
 async fn stream(
     packets: &Packets,
     id: u64,
     opened: Result<TunnelStream, Refused>,
     carry_rx: oneshot::Receiver<TcpStream>,
-) {
+) -> Option<ResetBy> {
     let refused = opened
         .as_ref()
         .err()
@@ -144,9 +149,12 @@ async fn stream(
     // A command that is gone gives the stream up, which is what the next line finds.
     let _ = packets.send(&reply.encode_to_vec(), None).await;
     match (opened, carry_rx.await) {
-        (Ok(stream), Ok(connection)) => drop(carry(connection, stream).await),
+        (Ok(stream), Ok(connection)) => carry(connection, stream).await.reset,
         // It was promised before it was known to be refused.
-        (Err(_), Ok(connection)) => drop(connection.set_zero_linger()),
-        (_, Err(_)) => {}
+        (Err(_), Ok(connection)) => {
+            let _ = connection.set_zero_linger();
+            None
+        }
+        (_, Err(_)) => None,
     }
 }

@@ -6,8 +6,9 @@ use rustix::io::Errno;
 
 use crate::{Destinations, Transport, Verdict};
 
-/// A program's call is held no longer than this for what may wait.
-pub(crate) const LONGEST_HOLD: Duration = Duration::from_secs(10);
+/// A program's call is held no longer than this for what may wait. A way that ends its waiting after ten seconds has time
+/// to say why.
+pub(crate) const LONGEST_HOLD: Duration = Duration::from_secs(11);
 
 /// What a socket speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,24 +7,27 @@
 //!
 //! In the order in which a call meets them: `supervisor` takes it from the listener; `decide` says what becomes of it,
 //! asking `Destinations`; `tcp` and `udp` lead it to the `Way`; `unix` and `dns` close the short cuts around DNS and frame
-//! its messages; `run` starts, waits and ends.
+//! its messages; `run` starts, waits and ends; `remark` says what is not supervised.
 //!
 //! It is a convenience and no wall: a call that is let through reads its arguments anew, so that a program that wants to
 //! get around this can.
 //!
 //! What is not supervised, and uses the laptop's own network: processes whose memory cannot be read (set-user-id
 //! programs lose their privilege, but ssh-agent and the like make themselves unreadable), 32-bit programs, processes in a
-//! network namespace of their own, and receiving by UDP on a descriptor that was duplicated below `HIGH`.
+//! network namespace of their own, and receiving by UDP on a descriptor that was duplicated below `HIGH`. A `Remark` says
+//! so of the first two, and of programs whose limit of descriptors is too low.
 //!
 //! What a program can notice: `getsockname` says loopback, and MPTCP's connects wait although they were not to. All else
 //! about a connect is as it would be in the cluster, whether its program waits for it or not: how long it takes, and how
 //! it fails. Only a program that asks neither SO_ERROR nor connect(2) why takes every failure for a reset.
 //!
 //! When this process is killed, the command gets SIGTERM. What else still runs of its tree meets ENOSYS in every trapped
-//! call, those in progress included: nothing hangs, and nothing goes out by the wrong way.
+//! call, those in progress included, and a connect that did not wait fails when the kernel next sends a packet for it
+//! (after 1, 3, 7 s): nothing hangs, and nothing goes out by the wrong way.
 
 mod decide;
 mod dns;
+mod remark;
 mod run;
 mod socket;
 mod supervisor;
@@ -35,5 +38,6 @@ mod way;
 
 pub use bridge_os::seccomp::{Obstacle, probe};
 
+pub use remark::Remark;
 pub use run::{SuperviseError, run};
 pub use way::{Carry, Destinations, Flow, Refusal, Transport, Verdict, Way};

@@ -28,7 +28,8 @@ use tokio::{
 };
 
 use crate::{
-    Destinations, Way,
+    Destinations, Remark, Way,
+    remark::Remarks,
     supervisor::{Supervisor, answer_all},
     tcp::{Parking, Relay},
     udp::{Fronts, Touched},
@@ -51,7 +52,7 @@ pub enum SuperviseError {
 }
 
 /// Runs the command until it ends, whatever else of its tree goes on: that meets ENOSYS where it would be supervised,
-/// as after the death of this process.
+/// as after the death of this process. `tell` hears, once, of each program that is not wholly supervised.
 ///
 /// It changes this process for good: its signal handlers, its limit of descriptors, and that orphans below come to it. All
 /// children of this process are waited for while it lasts. So: once at a time, in a process that has no children of its
@@ -60,6 +61,7 @@ pub async fn run<D: Destinations, W: Way>(
     command: Command,
     destinations: Arc<D>,
     way: Arc<W>,
+    tell: impl Fn(&Remark) + Send + Sync + 'static,
 ) -> Result<ExitStatus, SuperviseError> {
     // What would show only when the first call is trapped.
     let probed = tokio::task::spawn_blocking(seccomp::probe).await;
@@ -85,6 +87,7 @@ pub async fn run<D: Destinations, W: Way>(
         fronts: Fronts::new(runtime.clone()),
         touched: Touched::default(),
         short_cuts: ShortCuts::here(),
+        remarks: Remarks::new(tell),
         network: seccomp::own_network().map_err(Obstacle::Access)?,
         runtime,
         waiting: Mutex::default(),

@@ -26,6 +26,7 @@ use tokio::{runtime::Handle, task::JoinSet};
 use crate::{
     Destinations, Way,
     decide::{self, Kind, Step},
+    remark::{Remark, Remarks},
     socket::Socket,
     tcp::{Failures, Parking, Peers, Relay},
     udp::{Fronts, Touched},
@@ -43,6 +44,7 @@ pub(crate) struct Supervisor<D: Destinations, W: Way> {
     /// UDP sockets that have sent to a front: what they receive is looked at.
     pub(crate) touched: Touched,
     pub(crate) short_cuts: ShortCuts,
+    pub(crate) remarks: Remarks,
     pub(crate) network: Namespace,
     pub(crate) runtime: Handle,
     /// Calls that wait, and are answered elsewhere.
@@ -75,6 +77,10 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
             Call::ReceiveFrom { .. } | Call::ReceiveMessage { .. } | Call::ReceiveMessages { .. } => {
                 self.receive(trapped);
             }
+            Call::ThirtyTwoBit => {
+                self.remarks.make(Remark::ThirtyTwoBit, &trapped);
+                trapped.answer(Reply::Continue);
+            }
             Call::Other => {
                 trapped.answer(Reply::Continue);
             }
@@ -96,14 +102,16 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
     fn connect(self: &Arc<Self>, trapped: Trapped, socket: i32, name: Place) {
         let mut bytes = [0; LONGEST];
         let bytes = &mut bytes[..name.length.min(LONGEST)];
-        // Unreadable: a mistake of the caller's, which the kernel will tell it, or a process that hides its memory.
-        let reply = if trapped.read(name.address, bytes).is_err() {
-            Reply::Continue
-        } else {
-            match decode(bytes) {
-                Name::Unix(path) if self.short_cuts.contain(path) => Reply::Error(Errno::NOENT),
-                Name::Internet(address) => return self.connect_to(trapped, socket, canonical(address)),
-                Name::Unix(_) | Name::Other => Reply::Continue,
+        let reply = match trapped.read(name.address, bytes).map(|()| decode(bytes)) {
+            Ok(Name::Unix(path)) if self.short_cuts.contain(path) => Reply::Error(Errno::NOENT),
+            Ok(Name::Internet(address)) => return self.connect_to(trapped, socket, canonical(address)),
+            Ok(Name::Unix(_) | Name::Other) => Reply::Continue,
+            Err(error) => {
+                if Errno::from_io_error(&error) == Some(Errno::PERM) && is_internet_s(name.length) {
+                    self.remarks.make(Remark::Hidden, &trapped);
+                }
+                // Else a mistake of the caller's, which the kernel will tell it.
+                Reply::Continue
             }
         };
         trapped.answer(reply);
@@ -196,12 +204,17 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
             Err(errno) => Err((trapped, errno)),
         };
         let Err((trapped, errno)) = given else { return };
-        trapped.answer(match errno {
+        let reply = match errno {
             // Ours: a low socket could send past us.
             Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Reply::Error(Errno::NOBUFS),
             // The caller's limit is low, or it has hundreds: it makes its own, and may see the relay as the sender.
+            Errno::BADF => {
+                self.remarks.make(Remark::FewDescriptors, &trapped);
+                Reply::Continue
+            }
             _ => Reply::Continue,
-        });
+        };
+        trapped.answer(reply);
     }
 
     /// High numbers, each call beginning where the last did not: most likely the first one is free.
@@ -218,6 +231,11 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
 
 /// IPPROTO_UDP
 const UDP: i32 = 17;
+
+/// Whether an address that cannot be read is as long as one of IPv4 or IPv6, the scope left out or not.
+fn is_internet_s(length: usize) -> bool {
+    matches!(length, 16 | 24 | 28)
+}
 
 /// Writes an address as getpeername(2) and recvfrom(2) do: as much as there is room for, and how long it is.
 pub(crate) fn write_name(trapped: &Trapped, name: &[u8], to: u64, length: u64) -> io::Result<()> {

@@ -66,7 +66,7 @@ pub trait Destinations: Send + Sync + 'static {
 pub trait Way: Send + Sync + 'static {
     type Stream: Carry;
 
-    /// Connects. A program waits 10 s at most; the future is then dropped.
+    /// Connects. A program waits 11 s at most; the future is then dropped.
     fn dial(&self, destination: SocketAddr) -> impl Future<Output = Result<Self::Stream, Refusal>> + Send;
 
     /// Begins a flow of datagrams. It ends when either end of `Flow` is dropped, or is idle.

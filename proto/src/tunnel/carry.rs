@@ -10,21 +10,32 @@ use crate::v1::Cause;
 
 const COPY_BUFFER: usize = 32 * 1024;
 
-/// Carries bytes until both directions ended; a reset on one side becomes a reset on the other. Returns how many bytes
-/// went into the tunnel, and how many came out of it.
-pub async fn carry(mut connection: TcpStream, mut stream: TunnelStream) -> (u64, u64) {
+/// What became of a connection that was carried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Carried {
+    /// Bytes that went into the tunnel.
+    pub in_bytes: u64,
+    /// Bytes that came out of it.
+    pub out_bytes: u64,
+    /// Why the tunnel's side ended before its time, if it did.
+    pub reset: Option<ResetBy>,
+}
+
+/// Carries bytes until both directions ended; a reset on one side becomes a reset on the other.
+pub async fn carry(mut connection: TcpStream, mut stream: TunnelStream) -> Carried {
     let carried = copy_bidirectional_with_sizes(&mut connection, &mut stream, COPY_BUFFER, COPY_BUFFER).await;
-    let bytes = stream.bytes();
+    let (in_bytes, out_bytes) = stream.bytes();
+    let mut reset = None;
     if let Err(error) = carried {
-        let by_the_tunnel = error.get_ref().is_some_and(|source| source.is::<ResetBy>());
-        if by_the_tunnel {
+        reset = error.get_ref().and_then(|source| source.downcast_ref::<ResetBy>()).cloned();
+        if reset.is_some() {
             // Without lingering, closing resets: the peer sees that the other end is gone, not an orderly end.
             let _ = connection.set_zero_linger();
         } else {
             stream.reset(Cause::Reset, error.to_string());
         }
     }
-    bytes
+    Carried { in_bytes, out_bytes, reset }
 }
 
 impl Cause {

@@ -18,7 +18,7 @@ mod stream;
 pub use stream::hostile::frames as hostile_frames;
 
 pub use budget::Budget;
-pub use carry::carry;
+pub use carry::{Carried, carry};
 pub use engine::{FRAME, MAX_WINDOW, MIN_WINDOW};
 pub use stream::{FrameSender, Offered, Refused, ResetBy, TunnelStream, offered};
 

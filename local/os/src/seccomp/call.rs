@@ -2,6 +2,8 @@
 
 use libc::{c_int, c_long};
 
+use super::filter;
+
 /// Memory of the caller, as it says: neither readable nor as long as that for certain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -32,12 +34,21 @@ pub enum Call {
     ReceiveMessage { socket: c_int, message: u64, flags: c_int },
     /// recvmmsg(2); `timeout` is a struct timespec.
     ReceiveMessages { socket: c_int, messages: u64, count: usize, flags: c_int, timeout: u64 },
+    /// A connect of a 32-bit program.
+    ThirtyTwoBit,
     /// Trapped by a filter that is not ours, or of another version.
     Other,
 }
 
 impl Call {
-    pub(super) fn new(number: c_int, arguments: [u64; 6]) -> Call {
+    pub(super) fn of(data: &libc::seccomp_data) -> Call {
+        match filter::is_ours(data.arch) {
+            true => Call::new(data.nr, data.args),
+            false => Call::ThirtyTwoBit,
+        }
+    }
+
+    fn new(number: c_int, arguments: [u64; 6]) -> Call {
         let [a, b, c, d, e, f] = arguments;
         let socket = a as c_int;
         let place = |address, length: u64| Place { address, length: length as usize };

@@ -9,13 +9,26 @@ use libc::{c_long, c_uint, sock_filter};
 /// Descriptors from here on are UDP sockets, most likely. Below 1024, because select(2) and the usual limit end there.
 pub const HIGH: u32 = 768;
 
-/// AUDIT_ARCH_… of linux/audit.h. A call by another architecture's table (a 32-bit program) is let through.
+/// AUDIT_ARCH_… of linux/audit.h.
 #[cfg(target_arch = "x86_64")]
 const ARCHITECTURE: Option<u32> = Some(0xc000_003e);
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURE: Option<u32> = Some(0xc000_00b7);
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const ARCHITECTURE: Option<u32> = None;
+
+/// The table of 32-bit programs on the same machine (AUDIT_ARCH_I386, AUDIT_ARCH_ARM), and its connect(2). Such programs
+/// are not supervised: their calls are let through, and trapped only where that is to be said.
+#[cfg(not(target_arch = "aarch64"))]
+const THIRTY_TWO_BIT: (u32, u32) = (0x4000_0003, 362);
+#[cfg(target_arch = "aarch64")]
+const THIRTY_TWO_BIT: (u32, u32) = (0x4000_0028, 283);
+/// socketcall(2), by which old programs connect, and its number for that. The same in both.
+const SOCKET_CALL: u32 = 102;
+const SYS_CONNECT: u32 = 3;
+
+/// How long the rule for them is.
+const THIRTY_TWO_BIT_RULE: u8 = 8;
 
 /// Numbers from here on are x86-64's x32 table, which would be a way around the filter. No other table reaches it.
 const X32: u32 = 0x4000_0000;
@@ -64,8 +77,17 @@ pub(super) fn program() -> Option<Vec<sock_filter>> {
     use Test::{AtLeast, Masked, NotNull};
     let mut program = vec![
         load(TABLE),
-        jump(IF_EQUAL, ARCHITECTURE?, 1, 0),
+        jump(IF_EQUAL, ARCHITECTURE?, THIRTY_TWO_BIT_RULE, 0),
+        // Of 32-bit programs.
+        jump(IF_EQUAL, THIRTY_TWO_BIT.0, 0, 5),
+        load(NUMBER),
+        jump(IF_EQUAL, THIRTY_TWO_BIT.1, 4, 0),
+        jump(IF_EQUAL, SOCKET_CALL, 0, 2),
+        load(low(0)),
+        jump(IF_EQUAL, SYS_CONNECT, 1, 0),
         answer(ALLOW),
+        answer(NOTIFY),
+        // Of all others.
         load(NUMBER),
         jump(IF_AT_LEAST, X32, 0, 1),
         answer(refuse(libc::ENOSYS)),
@@ -91,6 +113,11 @@ pub(super) fn program() -> Option<Vec<sock_filter>> {
     program.extend(rule(libc::SYS_io_uring_setup, vec![answer(refuse(libc::ENOSYS))]));
     program.push(answer(ALLOW));
     Some(program)
+}
+
+/// Whether a call is by the table of the programs that are supervised.
+pub(super) fn is_ours(table: u32) -> bool {
+    ARCHITECTURE == Some(table)
 }
 
 fn load(offset: u32) -> sock_filter {
@@ -272,7 +299,17 @@ mod tests {
         for call in [libc::SYS_read, libc::SYS_write, libc::SYS_openat, libc::SYS_close, libc::SYS_bind] {
             assert_eq!(own(call, [768, 1, 16, 0, 1, 16]), ALLOW);
         }
-        // AUDIT_ARCH_I386: a 32-bit program is not supervised.
-        assert_eq!(verdict(0x4000_0003, libc::SYS_connect, [3, 1, 16, 0, 0, 0]), ALLOW);
+    }
+
+    #[test]
+    fn of_32_bit_programs_only_connects_are_trapped() {
+        let (table, connect) = THIRTY_TWO_BIT;
+        let of_32_bit =
+            |number: u32, first: u64| verdict(table, c_long::from(number), [first, 1, 16, 0, 0, 0]);
+        assert_eq!(of_32_bit(connect, 3), NOTIFY);
+        assert_eq!(of_32_bit(SOCKET_CALL, 3), NOTIFY);
+        assert_eq!(of_32_bit(SOCKET_CALL, 1), ALLOW);
+        assert_eq!(of_32_bit(libc::SYS_connect as u32, 3), ALLOW, "another call in that table");
+        assert_eq!(verdict(0x8000_0016, libc::SYS_connect, [3, 1, 16, 0, 0, 0]), ALLOW, "of another machine");
     }
 }

@@ -95,7 +95,7 @@ impl Listener {
             }
             match self.take() {
                 Ok(notification) => {
-                    let call = Call::new(notification.data.nr, notification.data.args);
+                    let call = Call::of(&notification.data);
                     let thread = Pid::from_raw(notification.pid as i32);
                     return Ok(Some(Trapped::new(Arc::clone(self), notification.id, thread, call)));
                 }

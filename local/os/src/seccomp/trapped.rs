@@ -196,6 +196,15 @@ impl Trapped {
         Ok(())
     }
 
+    /// The name of the caller's program, which no process can hide; none if it is gone.
+    pub fn program(&self) -> Option<String> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.thread?)).ok()?;
+        // A thread's own name is not the program's.
+        let process = field(&status, "Tgid:")?;
+        let name = fs::read(format!("/proc/{process}/comm")).ok()?;
+        Some(String::from_utf8_lossy(&name).trim_end().to_owned())
+    }
+
     /// The caller's network namespace.
     pub fn network(&self) -> io::Result<Namespace> {
         network(&self.thread.ok_or(Errno::SRCH)?.to_string())

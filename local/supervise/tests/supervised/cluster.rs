@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use bridge_supervise::{Carry, Destinations, Flow, Refusal, Transport, Verdict, Way, run};
+use bridge_supervise::{Carry, Destinations, Flow, Refusal, Remark, Transport, Verdict, Way, run};
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -165,7 +165,8 @@ pub(crate) fn supervise(mut program: Vec<OsString>) -> ExitCode {
     command.args(program);
     let cluster = Arc::new(Cluster::default());
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let ended = runtime.block_on(run(command, Arc::clone(&cluster), Arc::clone(&cluster)));
+    let tell = |remark: &Remark| eprintln!("remark: {remark}");
+    let ended = runtime.block_on(run(command, Arc::clone(&cluster), Arc::clone(&cluster), tell));
     runtime.shutdown_background();
     let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
     eprintln!("counted {} {} {}", count(&cluster.dialled), count(&cluster.flows), count(&cluster.resolved));

@@ -1,33 +1,29 @@
 //! The tests.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader},
     process::{Command, ExitCode, Output, Stdio},
-    sync::mpsc,
-    time::Duration,
 };
 
 use libtest_mimic::{Arguments, Trial};
-use rustix::{
-    io::Errno,
-    process::{Pid, Signal, kill_process},
-};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     CLIENT, SUPERVISOR,
     cluster::{BODY, SERVICE, SLOW, TURNS_DOWN},
+    trouble,
 };
 
 /// What the cluster was asked for.
 #[derive(Debug, PartialEq, Eq)]
-struct Counted {
-    dialled: usize,
+pub(crate) struct Counted {
+    pub(crate) dialled: usize,
     flows: usize,
     resolved: usize,
 }
 
 pub(crate) fn run() -> ExitCode {
-    let stories: [(&str, fn()); 40] = [
+    let stories: [(&str, fn()); 45] = [
         ("a blocking connect reaches the cluster", || part("blocking-tcp", counted(1, 0, 0))),
         ("so does one by IPv6, and by IPv4 spelled as IPv6", || part("tcp-over-ipv6", counted(2, 0, 0))),
         ("one direction can end before the other", || part("half-close", counted(1, 0, 0))),
@@ -55,20 +51,25 @@ pub(crate) fn run() -> ExitCode {
         ("short cuts around DNS are closed", || part("short-cuts", counted(0, 0, 0))),
         ("children, grandchildren and orphans are supervised too", || part("tree", counted(2, 1, 0))),
         ("sixteen threads at once", threads),
-        ("callers are killed in the middle of a call", killed_callers),
-        ("a supervisor out of descriptors lets nothing through", out_of_descriptors),
+        ("callers are killed in the middle of a call", trouble::killed_callers),
+        ("a supervisor out of descriptors lets nothing through", trouble::out_of_descriptors),
         ("a run inside a run is refused", || part("nested", counted(0, 0, 0))),
         ("the command's exit code and death are its own", exit_codes),
         ("a command that does not exist is said", missing_command),
         ("SIGTERM is handed on", terminated),
-        ("a command whose supervisor is killed ends", supervisor_killed),
-        ("what outlives the command does not hang", left_behind),
+        ("a command whose supervisor is killed ends", trouble::supervisor_killed),
+        ("a supervisor that is killed under load leaves nothing hanging", trouble::killed_under_load),
+        ("what a machine lacks is said (simulated by a filter)", trouble::lacking),
+        ("a program that hides its memory is left alone, which is said", trouble::hides),
+        ("so is a 32-bit program", trouble::thirty_two_bit),
+        ("a program with few descriptors has its names and connections", trouble::few_descriptors),
+        ("what outlives the command does not hang", trouble::left_behind),
         ("curl finds the cluster by name", curl),
         ("getent asks the cluster's DNS", getent),
         ("a storm of signals does not restart a connect", python_storm),
         ("an epoll set filled before the connect is told", python_epoll),
         ("programs say of what refuses what they say elsewhere", refused_programs),
-        ("a network namespace of its own is left alone", own_network),
+        ("a network namespace of its own is left alone", trouble::own_network),
         ("a signal's handler runs while Python waits for a datagram", python_alarm),
     ];
     let arguments = Arguments::from_args();
@@ -86,18 +87,18 @@ pub(crate) fn run() -> ExitCode {
     libtest_mimic::run(&arguments, stories.into_iter().map(trial).collect()).exit_code()
 }
 
-fn counted(dialled: usize, flows: usize, resolved: usize) -> Counted {
+pub(crate) fn counted(dialled: usize, flows: usize, resolved: usize) -> Counted {
     Counted { dialled, flows, resolved }
 }
 
 /// This program as a supervisor of another.
-fn supervisor(program: &str) -> Command {
+pub(crate) fn supervisor(program: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([SUPERVISOR, program]).stdin(Stdio::null());
     command
 }
 
-fn client(part: &str) -> Command {
+pub(crate) fn client(part: &str) -> Command {
     let mut command = supervisor(std::env::current_exe().unwrap().to_str().unwrap());
     command.args([CLIENT, part]);
     command
@@ -109,12 +110,12 @@ fn part(name: &str, expected: Counted) {
     assert_eq!(count(&output), expected, "{}", said(&output));
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     let text = String::from_utf8_lossy;
     format!("{}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr))
 }
 
-fn count(output: &Output) -> Counted {
+pub(crate) fn count(output: &Output) -> Counted {
     let text = String::from_utf8_lossy(&output.stderr);
     let line = text.lines().find_map(|line| line.strip_prefix("counted ")).expect("nothing was counted");
     let mut numbers = line.split(' ').map(|number| number.parse().unwrap());
@@ -136,39 +137,6 @@ fn threads() {
     let Counted { dialled, flows, .. } = count(&output);
     // A port that is used again within the idle time goes on with its flow.
     assert!(dialled == 16 * 34 && (200..=16 * 16).contains(&flows), "{}", said(&output));
-}
-
-fn out_of_descriptors() {
-    let own = std::env::current_exe().unwrap();
-    let mut limited = Command::new("sh");
-    limited.args(["-c", r#"ulimit -n 48 && exec "$@""#, "sh"]);
-    let output =
-        limited.arg(&own).arg(SUPERVISOR).arg(&own).args([CLIENT, "out-of-descriptors"]).output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
-}
-
-fn killed_callers() {
-    let output = client("killed-callers").output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
-    // Some were killed before they were heard.
-    assert!((1..=9).contains(&count(&output).dialled), "{}", said(&output));
-}
-
-fn left_behind() {
-    let directory = tempfile::tempdir().unwrap();
-    let fifo = directory.path().join("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let mut command = supervisor("sh");
-    command
-        .args(["-c", r#""$@" &"#, "sh"])
-        .arg(std::env::current_exe().unwrap())
-        .args([CLIENT, "left-behind"]);
-    let mut running = command.arg(&fifo).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    assert!(running.wait().unwrap().success());
-    std::fs::write(&fifo, "go\n").unwrap();
-    let mut told = String::new();
-    running.stdout.unwrap().read_to_string(&mut told).unwrap();
-    assert_eq!(told, format!("{:?}\n", Some(Errno::NOSYS)));
 }
 
 fn exit_codes() {
@@ -199,22 +167,10 @@ fn terminated() {
     assert_eq!(running.wait().unwrap().code(), Some(43));
 }
 
-fn first_line(stdout: &mut Option<std::process::ChildStdout>) -> String {
+pub(crate) fn first_line(stdout: &mut Option<std::process::ChildStdout>) -> String {
     let mut line = String::new();
     BufReader::with_capacity(1, stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     line
-}
-
-fn supervisor_killed() {
-    let mut running = client("waits").stdout(Stdio::piped()).spawn().unwrap();
-    first_line(&mut running.stdout);
-    running.kill().unwrap();
-    running.wait().unwrap();
-    // Its end of the pipe closes when it has ended.
-    let (ended_tx, ended_rx) = mpsc::channel();
-    let mut stdout = running.stdout.take().unwrap();
-    std::thread::spawn(move || ended_tx.send(stdout.read_to_end(&mut Vec::new())));
-    ended_rx.recv_timeout(Duration::from_secs(10)).expect("it still runs").unwrap();
 }
 
 /// Runs a program of this machine; none where it is not there, which is said.
@@ -315,20 +271,6 @@ require("net").connect(7, process.argv[1]).on("error", error => console.log(erro
         assert_eq!(supervised.stdout, outside.stdout, "{}", said(&supervised));
         assert!(!supervised.stdout.is_empty() && count(&supervised).dialled > 0, "{}", said(&supervised));
     }
-}
-
-/// Its loopback is another one, which is down: the connect fails there, and nobody dials.
-fn own_network() {
-    if !Command::new("unshare").args(["-rn", "true"]).output().is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: no network namespaces here");
-        return;
-    }
-    let mut command = supervisor("unshare");
-    let output =
-        command.args(["-rn"]).arg(std::env::current_exe().unwrap()).args([CLIENT, "blocking-tcp"]).output();
-    let output = output.unwrap();
-    assert!(!output.status.success() && said(&output).contains("NetworkUnreachable"), "{}", said(&output));
-    assert_eq!(count(&output), counted(0, 0, 0));
 }
 
 fn python_alarm() {

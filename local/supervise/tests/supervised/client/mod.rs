@@ -1,6 +1,7 @@
 //! The supervised program's role: what programs do with sockets, each kind once. A panic is how one says that something
 //! was not as it would be in the cluster.
 
+mod trouble;
 mod udp;
 mod waitless;
 
@@ -8,7 +9,7 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::unix::net::{UnixListener, UnixStream},
-    process::{Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -52,15 +53,16 @@ pub(crate) fn play(part: &str) {
         "short-cuts" => short_cuts(),
         "tree" => tree(),
         "threads" => threads(),
-        "killed-callers" => killed_callers(),
-        "left-behind" => left_behind(),
-        "out-of-descriptors" => out_of_descriptors(),
-        "nested" => nested(),
-        "waits" => waits(),
-        "waits-to-connect" => {
-            print_now("x");
-            let _ = TcpStream::connect(at(SILENT, 7));
-        }
+        "killed-callers" => trouble::killed_callers(),
+        "left-behind" => trouble::left_behind(),
+        "out-of-descriptors" => trouble::out_of_descriptors(),
+        "nested" => trouble::nested(),
+        "waits" => trouble::waits(),
+        "waits-to-connect" => trouble::waits_to_connect(),
+        "waits-in-progress" => trouble::waits_in_progress(),
+        "under-load" => trouble::under_load(),
+        "hides" => trouble::hides(),
+        "few-descriptors" => trouble::few_descriptors(),
         other => panic!("no such part: {other}"),
     }
 }
@@ -212,30 +214,6 @@ fn tree() {
     assert!(status.success());
 }
 
-/// Programs that are killed in the middle of a connect are nobody's trouble.
-fn killed_callers() {
-    let many: Vec<_> = (0..8)
-        .map(|_| {
-            let mut child = itself("waits-to-connect").stdout(Stdio::piped()).spawn().unwrap();
-            child.stdout.as_mut().unwrap().read_exact(&mut [0; 1]).unwrap();
-            child
-        })
-        .collect();
-    for mut child in many {
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    blocking_tcp();
-    udp::unconnected_udp();
-}
-
-/// Connects when there is no supervisor any more, which a line of the file says.
-fn left_behind() {
-    let file = std::env::args_os().nth(3).unwrap();
-    assert_eq!(std::fs::read_to_string(file).unwrap(), "go\n");
-    println!("{:?}", Errno::from_io_error(&TcpStream::connect(at(SERVICE, 7)).unwrap_err()));
-}
-
 fn threads() {
     let many: Vec<_> = (0..16)
         .map(|_| {
@@ -262,47 +240,7 @@ fn unconnected() {
     assert_eq!(socket.recv_from(&mut [0; 8]).unwrap(), (3, at(SERVICE, 7)));
 }
 
-/// The supervisor has few descriptors, each connection takes one, and one that fails looks as if the network were away.
-/// It does not go to the address itself, where nothing listens and which would refuse.
-fn out_of_descriptors() {
-    let mut connected = Vec::new();
-    let error = loop {
-        match TcpStream::connect(at(SERVICE, 7)) {
-            Ok(mut stream) => {
-                echo(&mut stream);
-                connected.push(stream);
-            }
-            Err(error) => break error,
-        }
-    };
-    assert_eq!(error.kind(), ErrorKind::NetworkUnreachable);
-    assert!(!connected.is_empty());
-    let error = UdpSocket::bind("0.0.0.0:0").unwrap_err();
-    assert_eq!(Errno::from_io_error(&error), Some(Errno::NOBUFS));
-    // One that ends makes room.
-    connected.clear();
-    let again = Instant::now() + Duration::from_secs(20);
-    while TcpStream::connect(at(SERVICE, 7)).is_err() {
-        assert!(Instant::now() < again, "no room yet");
-        std::thread::yield_now();
-    }
-}
-
-fn nested() {
-    let obstacle = bridge_supervise::probe().unwrap_err();
-    assert!(matches!(obstacle, bridge_supervise::Obstacle::Nested), "{obstacle}");
-}
-
 fn print_now(text: &str) {
     print!("{text}");
     std::io::stdout().flush().unwrap();
-}
-
-/// Says that it is there, and waits in a call that is not answered for long.
-fn waits() {
-    print_now("ready\n");
-    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    socket.send_to(b"one", at(SERVICE, 7)).unwrap();
-    socket.recv_from(&mut [0; 8]).unwrap();
-    let _ = socket.recv_from(&mut [0; 8]);
 }

@@ -31,21 +31,21 @@ pub(super) fn stream_socket() -> OwnedFd {
     socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap()
 }
 
-fn wait(socket: &OwnedFd, events: PollFlags) -> PollFlags {
+pub(super) fn wait(socket: &OwnedFd, events: PollFlags) -> PollFlags {
     let mut one = [PollFd::new(socket, events)];
     let bound = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
     assert_eq!(poll(&mut one, Some(&bound)).unwrap(), 1, "nothing within 20 s");
     one[0].revents()
 }
 
-fn begin(destination: SocketAddr) -> OwnedFd {
+pub(super) fn begin(destination: SocketAddr) -> OwnedFd {
     let socket = stream_socket();
     assert!(matches!(connect(&socket, &destination), Ok(()) | Err(Errno::INPROGRESS)));
     socket
 }
 
 /// What became of a connect, once that is known.
-fn outcome(socket: &OwnedFd) -> Result<(), Errno> {
+pub(super) fn outcome(socket: &OwnedFd) -> Result<(), Errno> {
     wait(socket, PollFlags::OUT);
     socket_error(socket).unwrap()
 }

@@ -1,0 +1,71 @@
+//! What the user should know about a program that is not supervised, or not wholly: said once of each.
+
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+};
+
+use bridge_os::seccomp::{HIGH, Trapped};
+
+/// Each with the name of the program.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Remark {
+    #[error("{0} hides its memory, as keepers of keys do: it uses this machine's own network")]
+    Hidden(String),
+    #[error("{0} is a 32-bit program: it uses this machine's own network")]
+    ThirtyTwoBit(String),
+    #[error(
+        "{0} may have no descriptors from {HIGH} on (ulimit -n): its UDP sockets see this machine as the sender of \
+         what the cluster answers"
+    )]
+    FewDescriptors(String),
+}
+
+/// Programs beyond that are as the others were.
+const MOST: usize = 64;
+
+pub(crate) struct Remarks {
+    tell: Box<dyn Fn(&Remark) + Send + Sync>,
+    told: Mutex<HashSet<Remark>>,
+}
+
+impl Remarks {
+    pub(crate) fn new(tell: impl Fn(&Remark) + Send + Sync + 'static) -> Remarks {
+        Remarks { tell: Box::new(tell), told: Mutex::default() }
+    }
+
+    pub(crate) fn make(&self, of: fn(String) -> Remark, trapped: &Trapped) {
+        // A caller that is gone has nothing that would matter any more.
+        if let Some(program) = trapped.program() {
+            self.tell_once(of(program));
+        }
+    }
+
+    fn tell_once(&self, remark: Remark) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() < MOST && told.insert(remark.clone()) {
+            (self.tell)(&remark);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn each_remark_is_made_once_of_each_program() {
+        let told = Arc::<Mutex<Vec<String>>>::default();
+        let into = Arc::clone(&told);
+        let remarks = Remarks::new(move |remark| into.lock().unwrap().push(remark.to_string()));
+        for program in ["ssh-agent", "gpg-agent", "ssh-agent"] {
+            remarks.tell_once(Remark::Hidden(program.to_owned()));
+        }
+        remarks.tell_once(Remark::ThirtyTwoBit("ssh-agent".to_owned()));
+        let told = told.lock().unwrap();
+        let first_words: Vec<_> = told.iter().filter_map(|remark| remark.split(' ').next()).collect();
+        assert_eq!(first_words, ["ssh-agent", "gpg-agent", "ssh-agent"]);
+    }
+}
