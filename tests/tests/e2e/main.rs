@@ -1,15 +1,16 @@
 //! The command against a real cluster. Each test has a namespace, a daemon and callers of its own, so they run beside
-//! each other. `make test` runs them, `make soak` with larger figures.
+//! each other, in the order of their names: the longest should be among the first. `make test` runs them, `make soak`
+//! with larger figures.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod agents;
 mod bulk;
+mod changes;
 mod command;
+mod connecting;
 mod developers;
 mod kills;
 mod refusals;
 mod requests;
-mod resets;
-mod rounds;
 mod routing;
 mod run;

@@ -8,7 +8,7 @@ use bridge_tests::{Laptop, World, soak};
 #[ignore = "needs a cluster: make test"]
 fn connecting_and_disconnecting_fails_no_request_and_leaves_nothing_behind() {
     // Given callers.
-    let world = World::new("rounds");
+    let world = World::new("connecting");
     let alice = world.laptop("alice");
     let orders = alice.runs("orders");
     let before = world.objects();

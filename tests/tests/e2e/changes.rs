@@ -9,7 +9,7 @@ use bridge_tests::{Laptop, Local, World, eventually};
 #[test]
 #[ignore = "needs a cluster: make test"]
 fn who_resets_or_rolls_out_what_is_connected_fails_no_request() {
-    let world = World::new("resets");
+    let world = World::new("changes");
     let alice = world.laptop("alice");
     let orders = alice.runs("orders");
     let others = world.others();
@@ -18,6 +18,7 @@ fn who_resets_or_rolls_out_what_is_connected_fails_no_request() {
     others.has_lost_nothing();
     a_port_that_is_added_is_followed(&world, &alice, &orders);
     rolling_the_origin_out_keeps_it_routed(&world, &alice, &orders);
+    a_port_that_is_taken_away_is_told(&world, &alice);
 }
 
 fn applying_the_original_manifest_gives_the_traffic_to_the_origin(
@@ -113,7 +114,9 @@ fn a_port_that_is_added_is_followed(world: &World, alice: &Laptop, orders: &Loca
     // … and nobody has lost a request.
     others.goes_on(20);
     others.has_lost_nothing();
+}
 
+fn a_port_that_is_taken_away_is_told(world: &World, alice: &Laptop) {
     // When what was routed is there no more, status says so, and all is the origin's.
     let other = r#"[{"op": "replace", "path": "/spec/ports/0", "value": {"name": "web", "port": 82, "targetPort": "http"}}]"#;
     let _ = world.kubectl(&["patch", "service", "orders", "--type=json", "-p", other]).succeeds();
@@ -128,13 +131,11 @@ fn a_port_that_is_added_is_followed(world: &World, alice: &Laptop, orders: &Loca
         answer.starts_with("orders orders-").then_some(()).ok_or(answer)
     });
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
-    let original = r#"[{"op": "replace", "path": "/spec/ports", "value": [{"name": "http", "port": 80, "targetPort": "http"}]}]"#;
-    let _ = world.kubectl(&["patch", "service", "orders", "--type=json", "-p", original]).succeeds();
 }
 
 fn rolling_the_origin_out_keeps_it_routed(world: &World, alice: &Laptop, orders: &Local) {
-    // Given callers through the agents (WebSockets end with the pod that they are at, as they would without us).
-    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+    // Given orders connected, and callers through the agents (WebSockets end with the pod that they are at, as they would
+    // without us).
     let late = world.others_by("late", &["new", "keepalive"]);
     let hers = world.requests_of("alice", &format!("^orders {}", orders.name));
 
@@ -148,5 +149,4 @@ fn rolling_the_origin_out_keeps_it_routed(world: &World, alice: &Laptop, orders:
     hers.has_lost_nothing();
     let session = alice.session();
     assert_eq!(session["state"], "routing", "{session}");
-    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
 }
