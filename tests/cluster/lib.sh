@@ -13,12 +13,17 @@ cluster() {
 	exec "$state/bin/cluster" "$@"
 }
 
-# missing prints PROGRAM PACKAGE of what is needed and not there.
-missing() {
+# absent reads lines of PROGRAM PACKAGE, and prints those whose program is not there.
+absent() {
 	local program package
 	while read -r program package; do
 		PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || echo "$program $package"
-	done <<-END
+	done
+}
+
+# missing prints PROGRAM PACKAGE of what is needed and not there.
+missing() {
+	absent <<-END
 		containerd containerd
 		ctr containerd
 		containerd-shim-runc-v2 containerd
@@ -43,7 +48,7 @@ install_missing() {
 	local install="apt-get install -y --no-install-recommends --no-remove $packages"
 	echo "missing: $programs"
 	if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
-		echo "up: install them first (Debian: as root, $install)" >&2
+		echo "${0##*/}: install them first (Debian: as root, $install)" >&2
 		return 1
 	fi
 	echo "installing: $packages"
@@ -52,7 +57,7 @@ install_missing() {
 	# The lists may be there and name versions that the archive no longer has.
 	$install -qq >/dev/null || { apt-get update -qq && $install -qq >/dev/null; }
 	list=$(missing)
-	[[ -z $list ]] || { echo "up: still missing: $list" >&2 && return 1; }
+	[[ -z $list ]] || { echo "${0##*/}: still missing: $list" >&2 && return 1; }
 }
 
 # go_build OUT LDFLAGS PACKAGE... shows how far it is. The flags are part of the build

@@ -1,6 +1,6 @@
-// Package image writes an OCI image around one static binary, without a registry or a
-// container engine: in goes a program, out comes an archive that containerd imports.
-// The same input gives the same bytes.
+// Package image writes an OCI image around one static binary, or of a directory, without
+// a registry or a container engine: in goes a program, out comes an archive that
+// containerd imports. The same input gives the same bytes.
 package image
 
 import (
@@ -15,12 +15,13 @@ import (
 	"path/filepath"
 )
 
-// Image is what to build. There is no /etc and no shell in it: the binary must carry
+// Image is what to build. Around one binary there is no /etc and no shell: it must carry
 // whatever `kubectl exec` should run.
 type Image struct {
 	Names  []string // full references, such as docker.io/test/echo:1
 	User   string   // UID:GID
-	Binary string   // becomes /BASENAME, the entrypoint
+	Root   string   // a directory that is the image's root; empty: there is the binary alone
+	Binary string   // becomes /BASENAME, the entrypoint; with a root, a path in it
 	Args   []string // follow it
 }
 
@@ -28,7 +29,7 @@ type object = map[string]any
 
 // Build writes the archive.
 func Build(out string, i Image) error {
-	program, err := os.ReadFile(i.Binary)
+	program, err := os.ReadFile(filepath.Join(i.Root, i.Binary))
 	if err != nil {
 		return err
 	}
@@ -40,12 +41,11 @@ func Build(out string, i Image) error {
 }
 
 func (i Image) archive(program []byte) ([]byte, error) {
-	arch, err := architecture(program)
+	arch, err := architecture(program, i.Root != "")
 	if err != nil {
 		return nil, err
 	}
-	base := filepath.Base(i.Binary)
-	layer, err := tarball([]file{{base, 0o755, program}})
+	entrypoint, layer, err := i.layer(program)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func (i Image) archive(program []byte) ([]byte, error) {
 	l := blob("layer.v1.tar", layer)
 	config, err := json.Marshal(object{
 		"architecture": arch, "os": "linux",
-		"config": object{"Entrypoint": append([]string{"/" + base}, i.Args...), "User": i.User,
+		"config": object{"Entrypoint": append([]string{entrypoint}, i.Args...), "User": i.User,
 			"Env": []string{"PATH=/"}, "WorkingDir": "/"},
 		"rootfs": object{"type": "layers", "diff_ids": []any{l["digest"]}}, // uncompressed: diff ID = digest
 	})
@@ -83,15 +83,31 @@ func (i Image) archive(program []byte) ([]byte, error) {
 	return tarball(append(files, file{"index.json", 0o644, index}))
 }
 
+// layer is what the image holds, and where the program is in it.
+func (i Image) layer(program []byte) (entrypoint string, layer []byte, err error) {
+	if i.Root == "" {
+		base := filepath.Base(i.Binary)
+		layer, err = tarball([]file{{base, 0o755, program}})
+		return "/" + base, layer, err
+	}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.AddFS(os.DirFS(i.Root)); err != nil {
+		return "", nil, err
+	}
+	return filepath.Join("/", i.Binary), b.Bytes(), w.Close()
+}
+
 // architecture is the program's, in Go's words. A program that needs an interpreter is
-// refused here: in the pod it would end with "no such file or directory".
-func architecture(program []byte) (string, error) {
+// refused here unless there may be one: in the pod it would end with "no such file or
+// directory".
+func architecture(program []byte, interpreted bool) (string, error) {
 	f, err := elf.NewFile(bytes.NewReader(program))
 	if err != nil {
 		return "", err
 	}
 	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP {
+		if p.Type == elf.PT_INTERP && !interpreted {
 			return "", errors.New("is not a static binary")
 		}
 	}

@@ -7,8 +7,12 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -110,6 +114,33 @@ func TestWhatCannotRunIsRefused(t *testing.T) {
 		if _, err := (Image{Binary: "x"}).archive(prog); err == nil {
 			t.Errorf("%s: built", what)
 		}
+	}
+}
+
+func TestADirectoryBecomesTheImage(t *testing.T) {
+	root := t.TempDir()
+	prog := program(elf.EM_X86_64, elf.PT_LOAD, elf.PT_INTERP)
+	if err := errors.Join(
+		os.Mkdir(filepath.Join(root, "bin"), 0o755),
+		os.WriteFile(filepath.Join(root, "bin/dash"), prog, 0o755),
+		os.Symlink("dash", filepath.Join(root, "bin/sh")),
+	); err != nil {
+		t.Fatal(err)
+	}
+	entrypoint, layer, err := Image{Root: root, Binary: "bin/sh"}.layer(prog)
+	if err != nil || entrypoint != "/bin/sh" {
+		t.Fatalf("entrypoint %s, %v", entrypoint, err)
+	}
+	links := map[string]string{}
+	for r := tar.NewReader(bytes.NewReader(layer)); ; {
+		h, err := r.Next()
+		if err != nil {
+			break
+		}
+		links[h.Name] = h.Linkname
+	}
+	if want := map[string]string{"bin/": "", "bin/dash": "", "bin/sh": "dash"}; !maps.Equal(links, want) {
+		t.Errorf("the layer holds %v", links)
 	}
 }
 

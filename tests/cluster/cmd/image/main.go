@@ -1,5 +1,5 @@
-// Command image writes an OCI image archive around one static binary. It needs nothing
-// of Kubernetes, so that images can be built where no cluster is.
+// Command image writes an OCI image archive around one static binary, or of a directory. It
+// needs nothing of Kubernetes, so that images can be built where no cluster is.
 package main
 
 import (
@@ -14,12 +14,13 @@ func main() {
 	var i image.Image
 	out := flag.String("o", "image.tar", "the archive to write")
 	flag.StringVar(&i.User, "user", "65532:65532", "the image's user, UID:GID")
+	flag.StringVar(&i.Root, "root", "", "a directory that is the image's root, with BINARY in it (default: BINARY alone)")
 	flag.Func("name", "the image's full reference, such as docker.io/test/echo:1 (repeatable)", func(s string) error {
 		i.Names = append(i.Names, s)
 		return nil
 	})
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "usage: image-of [-o FILE] [-user UID:GID] -name REF [-name REF]... BINARY [ARG...]")
+		fmt.Fprintln(os.Stderr, "usage: image-of [-o FILE] [-user UID:GID] [-root DIR] -name REF [-name REF]... BINARY [ARG...]")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
