@@ -49,6 +49,9 @@ pub(super) fn left_behind() {
 
 /// The supervisor has few descriptors, each connection takes one, and one that fails looks as if the network were away.
 /// It does not go to the address itself, where nothing listens and which would refuse.
+/// More than a supervisor with 48 descriptors can serve at a time; their program has no more itself.
+const MANY: usize = 30;
+
 pub(super) fn out_of_descriptors() {
     let mut connected = Vec::new();
     let error = loop {
@@ -64,9 +67,10 @@ pub(super) fn out_of_descriptors() {
     assert!(!connected.is_empty());
     let error = UdpSocket::bind("0.0.0.0:0").unwrap_err();
     assert_eq!(Errno::from_io_error(&error), Some(Errno::NOBUFS));
-    // So it is with those that do not wait: each is made, or fails.
+    // So it is with those that do not wait: each is made, or fails. Without a descriptor the reason cannot be told.
     connected.clear();
-    let outcomes: Vec<_> = (0..100)
+    has_room_again();
+    let outcomes: Vec<_> = (0..MANY)
         .map(|_| {
             let socket = stream_socket();
             match connect(&socket, &at(SERVICE, 7)) {
@@ -83,10 +87,16 @@ pub(super) fn out_of_descriptors() {
         })
         .collect();
     let made = outcomes.iter().filter(|(outcome, _)| outcome.is_ok()).count();
-    assert!((1..100).contains(&made), "{made} were made");
-    assert!(outcomes.iter().all(|(outcome, _)| matches!(outcome, Ok(()) | Err(Errno::NETUNREACH))));
+    assert!((1..MANY).contains(&made), "{made} were made");
+    for (outcome, _) in &outcomes {
+        assert!(matches!(outcome, Ok(()) | Err(Errno::NETUNREACH | Errno::CONNRESET)), "{outcome:?}");
+    }
     // One that ends makes room.
     drop(outcomes);
+    has_room_again();
+}
+
+fn has_room_again() {
     let again = Instant::now() + Duration::from_secs(20);
     while TcpStream::connect(at(SERVICE, 7)).is_err() {
         assert!(Instant::now() < again, "no room yet");
