@@ -1,0 +1,153 @@
+//! What supervision costs the work of a developer's day: `npm ci`, `cargo build` and `go build` of something small, each
+//! into an empty directory, with and without it by turns. All that is downloaded is there before.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use bridge_benches::{Budget, Row, median, write};
+use bridge_supervise::{Carry, Destinations, Flow, Refusal, Transport, Verdict, Way, run};
+use bytes::Bytes;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+const PAIRS: usize = 5;
+/// This program's role as the supervisor of a command.
+const SUPERVISED: &str = "supervised";
+
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    match &arguments[..] {
+        [role, program, rest @ ..] if role == SUPERVISED => supervise(program, rest),
+        _ => compare().map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn compare() -> anyhow::Result<()> {
+    let downloaded = std::path::absolute("target/bench/npm-cache")?;
+    let mut rows = Vec::new();
+    for build in [Build::Npm { cache: downloaded }, Build::Cargo, Build::Go] {
+        // What it downloads is there after this one.
+        build.seconds(&[])?;
+        let this = std::env::current_exe()?;
+        let (mut plain, mut supervised) = (Vec::new(), Vec::new());
+        for _ in 0..PAIRS {
+            plain.push(build.seconds(&[])?);
+            supervised.push(build.seconds(&[this.as_os_str(), OsStr::new(SUPERVISED)])?);
+        }
+        rows.push(row(build.name(), &plain, &supervised));
+    }
+    write("builds", &rows)
+}
+
+/// No more than the spread of those without supervision.
+fn row(name: &str, plain: &[f64], supervised: &[f64]) -> Row {
+    let slowest = plain.iter().copied().fold(0.0, f64::max);
+    Row {
+        what: format!("supervised {name}"),
+        measured: format!("{:.2} s", median(supervised)),
+        beside: format!("unsupervised {:.2}, at most {slowest:.2}", median(plain)),
+        figure: median(supervised) / median(plain),
+        unit: "×".to_owned(),
+        budget: Some(Budget::AtMost(slowest / median(plain))),
+        samples: json!({"supervised": supervised, "unsupervised": plain, "unit": "s"}),
+    }
+}
+
+enum Build {
+    Npm { cache: PathBuf },
+    Cargo,
+    Go,
+}
+
+impl Build {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Npm { .. } => "npm ci",
+            Self::Cargo => "cargo build",
+            Self::Go => "go build",
+        }
+    }
+
+    /// How long it takes, started by these words.
+    fn seconds(&self, by: &[&OsStr]) -> anyhow::Result<f64> {
+        let into = tempfile::tempdir()?;
+        let mut command = self.command(by, &into)?;
+        let began = Instant::now();
+        let done = command.stdin(Stdio::null()).output().with_context(|| format!("starting {command:?}"))?;
+        let took = began.elapsed().as_secs_f64();
+        ensure!(done.status.success(), "{}: {}", self.name(), String::from_utf8_lossy(&done.stderr));
+        Ok(took)
+    }
+
+    fn command(&self, by: &[&OsStr], into: &TempDir) -> anyhow::Result<Command> {
+        let into = into.path();
+        let words: &[&str] = match self {
+            Self::Npm { .. } => &["npm", "ci", "--prefer-offline", "--no-audit", "--no-fund"],
+            Self::Cargo => &["cargo", "build", "--locked", "--manifest-path", "agent/loader/Cargo.toml"],
+            Self::Go => &["go", "build", "-o", "/dev/null", "./cmd/tool"],
+        };
+        let mut all = by.iter().copied().chain(words.iter().map(OsStr::new));
+        let mut command = Command::new(all.next().context("a command")?);
+        command.args(all);
+        match self {
+            Self::Npm { cache } => {
+                for file in ["package.json", "package-lock.json"] {
+                    std::fs::copy(Path::new("benches/npm").join(file), into.join(file))?;
+                }
+                command.current_dir(into).arg("--cache").arg(cache);
+            }
+            Self::Cargo => {
+                command.arg("--target-dir").arg(into);
+            }
+            Self::Go => {
+                command.current_dir("tests/cluster").env("GOCACHE", into);
+            }
+        }
+        Ok(command)
+    }
+}
+
+fn supervise(program: &OsStr, arguments: &[std::ffi::OsString]) -> anyhow::Result<ExitCode> {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    let runtime = tokio::runtime::Runtime::new()?;
+    let ended = runtime.block_on(run(command, Arc::new(Elsewhere), Arc::new(Elsewhere), |_| ()))?;
+    Ok(if ended.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A cluster with which a build has nothing to do.
+struct Elsewhere;
+
+impl Destinations for Elsewhere {
+    fn of(&self, _: SocketAddr, _: Transport) -> Verdict {
+        Verdict::Leave
+    }
+}
+
+impl Way for Elsewhere {
+    type Stream = Nothing;
+
+    async fn dial(&self, _: SocketAddr) -> Result<Nothing, Refusal> {
+        Err(Refusal::Refused)
+    }
+
+    async fn flow(&self, _: SocketAddr) -> Result<Flow, Refusal> {
+        Err(Refusal::Refused)
+    }
+
+    async fn resolve(&self, _: Bytes, _: SocketAddr) -> Bytes {
+        Bytes::new()
+    }
+}
+
+struct Nothing;
+
+impl Carry for Nothing {
+    async fn carry(self, _: TcpStream) {}
+}
