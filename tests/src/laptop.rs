@@ -113,15 +113,31 @@ impl Laptop {
         Local::start(command, name, port_of_shop)
     }
 
-    /// The same by `bridge run`, in the place of the Service of that name.
+    /// The same by `bridge run`, in the place of the Service of that name. It chooses its port itself, and bridge finds
+    /// out which.
     #[must_use]
     pub fn runs_inside(&self, role: &str) -> Local {
-        let name = format!("{}-inside", self.me);
+        self.runs_inside_at(role, role, 0)
+    }
+
+    /// The same for another Service, and on a given port.
+    #[must_use]
+    pub fn runs_inside_at(&self, service: &str, role: &str, port: u16) -> Local {
+        let name = format!("{role}-of-{}-inside", self.me);
         let mut command = self.command();
+        let port = format!("PORT={port}");
         // Its usual quarter of a second for its neighbours is no measure of a busy machine.
-        command.args(["PORT=0", &format!("SHOP_NAME={name}"), "SHOP_DRAIN=0s", "NEIGHBOUR_TIMEOUT=10s"]);
-        command.arg(place::bridge()).args(["run", role, "--"]).arg(place::shop()).arg(role);
-        Local::start(command, name, port_of_shop)
+        command.args([&port, &format!("SHOP_NAME={name}"), "SHOP_DRAIN=0s", "NEIGHBOUR_TIMEOUT=10s"]);
+        command.arg(place::bridge()).args(["run", service, "--"]).arg(place::shop()).arg(role);
+        Local::start(command, name, port_that_bridge_found)
+    }
+
+    /// A TCP port on which nothing listens just now.
+    #[must_use]
+    pub fn free_port(&self) -> u16 {
+        let script = "import socket; s = socket.socket(); s.bind(('', 0)); print(s.getsockname()[1])";
+        let done = self.start(Path::new("python3"), &["-c", script]).ends(USUAL).succeeds();
+        done.stdout.trim().parse().expect("a port")
     }
 
     /// `bridge forward` or `bridge proxy`: a port of the laptop that leads into the cluster.
@@ -260,6 +276,14 @@ fn read(from: impl Read + Send + 'static, port_of: fn(&str) -> Option<u16>, port
 /// "orders at alice listens on [::]:8080"
 fn port_of_shop(line: &str) -> Option<u16> {
     line.contains("listens on").then(|| line.rsplit_once(':'))??.1.trim().parse().ok()
+}
+
+/// "the command listens on port 3000, but requests come to port 8080: …", or "orders: requests with … come to port 5000"
+fn port_that_bridge_found(line: &str) -> Option<u16> {
+    let elsewhere =
+        line.split_once("the command listens on port ").and_then(|(_, rest)| rest.split_once(", but"));
+    let led = || line.split_once(": requests with ")?.1.rsplit_once("come to port ");
+    elsewhere.map(|(port, _)| port).or_else(|| led().map(|(_, port)| port))?.trim().parse().ok()
 }
 
 /// "127.0.0.1:5432 → db:5432", "socks5h://127.0.0.1:1080 …"

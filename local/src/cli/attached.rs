@@ -20,6 +20,10 @@ pub(crate) struct Attached {
     pub(crate) context: String,
     /// This command has made it.
     pub(crate) made: bool,
+    /// Where requests come in.
+    pub(crate) routes: Vec<v1::RouteStatus>,
+    /// What it was made by, if its local ports were nobody's choice.
+    pub(crate) free: Option<v1::ConnectRequest>,
 }
 
 impl Attached {
@@ -32,15 +36,17 @@ impl Attached {
         if args.is_plain()
             && let Some(there) = before.iter().find(|session| is_meant(session, &args.target, &cluster))
         {
-            return Self::of(place, there.clone(), false).await;
+            return Self::of(place, there.clone(), None).await;
         }
-        let session = connect::connect(args).await?;
+        let mut request = connect::request(args)?;
+        request.for_command = true;
+        let session = connect::connect(request.clone()).await?;
         let made = before.iter().all(|there| {
             there.target != session.target
                 || there.namespace != session.namespace
                 || there.context != session.context
         });
-        Self::of(place, session, made).await
+        Self::of(place, session, made.then_some(request)).await
     }
 
     /// The session with the target, or the only one there is.
@@ -55,15 +61,21 @@ impl Attached {
             None => is_in(session, cluster),
         });
         match meant.pop() {
-            Some(session) if meant.is_empty() => Self::of(place, session, false).await.map(Some),
+            Some(session) if meant.is_empty() => Self::of(place, session, None).await.map(Some),
             _ => Ok(None),
         }
     }
 
-    async fn of(place: Place, session: v1::SessionStatus, made: bool) -> Result<Self, Failed> {
+    async fn of(
+        place: Place,
+        session: v1::SessionStatus,
+        made_by: Option<v1::ConnectRequest>,
+    ) -> Result<Self, Failed> {
         let daemon = daemon::started(&place).await?;
-        let v1::SessionStatus { id, target, namespace, context, .. } = session;
-        Ok(Self { daemon, place, session: id, target, namespace, context, made })
+        let v1::SessionStatus { id, target, namespace, context, routes, .. } = session;
+        let made = made_by.is_some();
+        let free = made_by.filter(|request| request.ports.is_empty());
+        Ok(Self { daemon, place, session: id, target, namespace, context, made, routes, free })
     }
 
     /// What the target's container sees.

@@ -10,17 +10,23 @@ use super::{
     request::{self, Surroundings},
     sessions::Session,
 };
+use crate::network::DaemonClient;
 
 pub(crate) async fn run(args: ConnectArgs, format: Format) -> Result<(), Failed> {
-    let session = Session::from(connect(&args).await?);
+    let session = Session::from(connect(request(&args)?).await?);
     output::print_as(format, &session, || session.connected(args.everything, &program()))
 }
 
-/// Connects, showing each step.
-pub(crate) async fn connect(args: &ConnectArgs) -> Result<v1::SessionStatus, Failed> {
+/// What the daemon is asked for.
+pub(crate) fn request(args: &ConnectArgs) -> Result<v1::ConnectRequest, Failed> {
     let config = request::config()?;
     let mut request = request::connect(args, &config, &Surroundings::of_this_process())?;
     request.cluster = Some(request::cluster(&args.cluster, &config)?);
+    Ok(request)
+}
+
+/// Connects, showing each step.
+pub(crate) async fn connect(request: v1::ConnectRequest) -> Result<v1::SessionStatus, Failed> {
     if crate::program::carried().is_none() && request.agent_image.is_empty() {
         return Err(Failed::new(
             Exit::Internal,
@@ -28,26 +34,42 @@ pub(crate) async fn connect(args: &ConnectArgs) -> Result<v1::SessionStatus, Fai
             "make build (the command is then target/release/bridge), or name an image: --agent-image",
         ));
     }
+    let target = request.target.clone();
+    let progress = Progress::new();
+    let show = |said: &Said| match said {
+        Said::Step(step) => progress.step(step),
+        Said::Warning(warning) => progress.warn(warning),
+    };
+    let mut daemon = daemon::started(&Place::find()?).await?;
     tokio::select! {
-        connected = connected(request) => connected,
+        connected = connected(&mut daemon.client, request, show) => connected,
         // Dropping the call is what tells the daemon.
         _ = tokio::signal::ctrl_c() => {
-            let message = format!("interrupted: what was begun for {} is being undone", args.target);
+            let message = format!("interrupted: what was begun for {target} is being undone");
             Err(Failed::new(Exit::Interrupted, message, ""))
         }
     }
 }
 
-async fn connected(request: v1::ConnectRequest) -> Result<v1::SessionStatus, Failed> {
-    let progress = Progress::new();
-    let mut daemon = daemon::started(&Place::find()?).await?;
-    let call = daemon.client.connect(request).await;
+/// What the daemon says meanwhile.
+pub(crate) enum Said {
+    Step(String),
+    Warning(String),
+}
+
+/// Asks the daemon, and passes on what it says until the session is there.
+pub(crate) async fn connected(
+    daemon: &mut DaemonClient,
+    request: v1::ConnectRequest,
+    show: impl Fn(&Said),
+) -> Result<v1::SessionStatus, Failed> {
+    let call = daemon.connect(request).await;
     let mut events = call.map_err(|status| Failed::call(&status))?.into_inner();
     loop {
         let event = events.message().await.map_err(|status| Failed::call(&status))?;
         match event.map(|event| event.kind) {
-            Some(Some(v1::connect_event::Kind::Step(step))) => progress.step(&step),
-            Some(Some(v1::connect_event::Kind::Warning(warning))) => progress.warn(&warning),
+            Some(Some(v1::connect_event::Kind::Step(step))) => show(&Said::Step(step)),
+            Some(Some(v1::connect_event::Kind::Warning(warning))) => show(&Said::Warning(warning)),
             Some(Some(v1::connect_event::Kind::Connected(status))) => return Ok(status),
             Some(Some(v1::connect_event::Kind::Failed(failure))) => return Err(failure.into()),
             // Something that a newer daemon has to say.

@@ -15,6 +15,7 @@ mod files;
 mod forward;
 mod inside;
 mod list;
+mod listening;
 mod logs;
 mod matching;
 mod names;

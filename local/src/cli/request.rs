@@ -127,6 +127,7 @@ pub(crate) fn connect(
         narrowed_by: narrowed_by(&args.paths, args.method.as_ref()),
         // With headers of one's own there is no default route for it to be beside.
         kubernetes_route_as: headers.is_empty() && compat == Some(Compat::BridgeToKubernetes),
+        for_command: false,
     })
 }
 

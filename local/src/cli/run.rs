@@ -1,5 +1,6 @@
 //! `bridge run` and `bridge shell`: a command of this machine as if it stood in the target's pod.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
@@ -21,12 +22,15 @@ use super::attached::Attached;
 use super::error::{Exit, Failed, chain};
 use super::files;
 use super::inside::Network;
+use super::listening::Entrances;
 use super::output;
 use crate::files::Files;
 use crate::network::{self, ClusterDns, Destinations, Dialled, Place, Resolver, Streams};
 
 /// Datagrams that may wait, each way.
 const FLOW_QUEUE: usize = 64;
+/// Ports on which the command begins to listen, and that nobody has looked at.
+const LISTENS_QUEUE: usize = 64;
 
 /// Runs the command; its exit code is ours.
 pub(crate) async fn run(args: RunArgs) -> Result<u8, Failed> {
@@ -62,22 +66,38 @@ async fn supervised(
     let mut command = Command::new(program);
     command.args(arguments).envs(&network.environment);
     command.env("BRIDGE_TARGET", &attached.target);
+    let entrances = Entrances::of(attached);
     output::note(&format!(
-        "  {} runs in the place of Service {}, with the cluster's network\n",
+        "  {} runs in the place of Service {}, with the cluster's network; {}\n",
         program.display(),
-        attached.target
+        attached.target,
+        entrances.describe()
     ));
     if let Some(files) = files {
         command.env(files::ROOT, files.root());
         files::say(files);
     }
     let Network { destinations, resolver, streams, .. } = network;
-    let way =
-        Way { daemon: attached.daemon.client.clone(), session: attached.session.clone(), streams, resolver };
+    let (listens_tx, listens_rx) = mpsc::channel(LISTENS_QUEUE);
+    let way = Way {
+        daemon: attached.daemon.client.clone(),
+        session: attached.session.clone(),
+        streams,
+        resolver,
+        listens_tx,
+    };
     let tell = |remark: &Remark| output::warn(&output::printable(&remark.to_string()));
-    bridge_supervise::run(command, Arc::new(Where(destinations)), Arc::new(way), tell)
-        .await
-        .map_err(|error| failed(&error))
+    let supervised = bridge_supervise::run(command, Arc::new(Where(destinations)), Arc::new(way), tell);
+    tokio::select! {
+        ended = supervised => ended.map_err(|error| failed(&error)),
+        never = follow(entrances, listens_rx) => match never {},
+    }
+}
+
+/// Follows where the command listens; it ends when the command has.
+async fn follow(entrances: Entrances, listens_rx: mpsc::Receiver<SocketAddr>) -> Infallible {
+    entrances.watch(listens_rx).await;
+    std::future::pending().await
 }
 
 fn failed(error: &SuperviseError) -> Failed {
@@ -133,6 +153,7 @@ struct Way {
     session: String,
     streams: Arc<Streams>,
     resolver: Arc<Resolver<ClusterDns>>,
+    listens_tx: mpsc::Sender<SocketAddr>,
 }
 
 impl bridge_supervise::Way for Way {
@@ -170,6 +191,11 @@ impl bridge_supervise::Way for Way {
 
     async fn resolve(&self, query: Bytes, resolver: SocketAddr) -> Bytes {
         self.resolver.answer(query, resolver).await.message
+    }
+
+    fn listens(&self, address: SocketAddr) {
+        // What finds no room is one of many, and of none can be said that it is the one.
+        let _ = self.listens_tx.try_send(address);
     }
 }
 

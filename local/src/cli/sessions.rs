@@ -224,6 +224,7 @@ pub(crate) mod tests {
                 port: "http".to_owned(),
                 local_port: 3000,
                 r#match: "x-bridge: alice or baggage bridge=alice".to_owned(),
+                service_port: 80,
             }],
             agents: vec![v1::AgentStatus {
                 pod: "orders-bridge-7f3a-x".to_owned(),

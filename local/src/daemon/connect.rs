@@ -155,7 +155,14 @@ async fn plan(
             PortProblem::NoSuch { wanted, ports } => ClusterError::NoSuchPort { service, wanted, ports },
         }
     })?;
-    for route in &routes {
+    if !request.for_command {
+        say_where_nothing_listens(&routes, tell).await?;
+    }
+    Ok(routes)
+}
+
+pub(crate) async fn say_where_nothing_listens(routes: &[PortRoute], tell: &Teller) -> Result<(), Failure> {
+    for route in routes {
         let port = route.route.local_port;
         let local = u16::try_from(port).map_err(|_| Failure::BadPort(port))?;
         if super::inbound::connect(local).await.is_err() {
@@ -165,7 +172,7 @@ async fn plan(
             .await?;
         }
     }
-    Ok(routes)
+    Ok(())
 }
 
 fn agent_source(request: &v1::ConnectRequest) -> Result<AgentSource, Failure> {
@@ -208,7 +215,7 @@ async fn take_over(
     }
 
     tell.step("opening the tunnel").await?;
-    let session = Session::start(Facts {
+    let facts = Facts {
         id: claim.id.clone(),
         user: claim.user.clone(),
         cluster: cluster.clone(),
@@ -216,10 +223,10 @@ async fn take_over(
         stand_in: attachment.stand_in.clone(),
         control_port: attachment.control,
         key: Arc::from(key),
-        routes,
         since_ms: claim.since,
         request: request.clone(),
-    });
+    };
+    let session = Session::start(facts, routes);
     tokio::select! {
         attended = all_attended(&session) => attended?,
         given_up = tell.given_up() => return Err(given_up),
@@ -242,7 +249,7 @@ async fn take_over(
 
 /// What the Service's Events say of a session.
 fn told(session: &Session) -> String {
-    let routes = routes::status(&session.facts.routes);
+    let routes = routes::status(&session.routes());
     let routes: Vec<_> =
         routes.iter().map(|route| format!("port {}: {}", route.port, route.r#match)).collect();
     format!(

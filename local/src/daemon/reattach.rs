@@ -74,10 +74,9 @@ impl Reattaching {
 /// What was asked for, with the ports by what they are called: one that was the only one may have got company.
 fn same_ports(session: &Session) -> v1::ConnectRequest {
     let ports = session
-        .facts
-        .routes
-        .iter()
-        .map(|port| v1::PortMapping { local: port.route.local_port, remote: port.name.clone() });
+        .routes()
+        .into_iter()
+        .map(|port| v1::PortMapping { local: port.route.local_port, remote: port.name });
     v1::ConnectRequest { ports: ports.collect(), ..session.facts.request.clone() }
 }
 

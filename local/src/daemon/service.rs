@@ -20,7 +20,7 @@ use super::outbound;
 use super::reattach::Reattaching;
 use super::registry::Registry;
 use super::requests::{self, Watched};
-use super::routes;
+use super::routes::{self, PortRoute};
 use super::session::Session;
 
 /// Events that may wait for the command to read them.
@@ -77,6 +77,11 @@ impl Connecting {
             if is_as_asked(&there, &request) {
                 return Ok(there);
             }
+            if let Some(routes) = only_led_elsewhere(&there, &request) {
+                connect::say_where_nothing_listens(&routes, &self.tell).await?;
+                there.lead_to(routes).await;
+                return Ok(there);
+            }
             // The new session takes the claim over; until its routes are in force, requests go to the origin.
             self.registry.remove(&there);
         }
@@ -92,21 +97,37 @@ impl Connecting {
 
 /// Whether a session is what a connect asks for, and works.
 fn is_as_asked(session: &Session, request: &v1::ConnectRequest) -> bool {
+    let routes = session.routes();
+    let is_mapped = |route: &PortRoute| {
+        let to_it =
+            |m: &v1::PortMapping| m.local == route.route.local_port && routes::is_called(route, &m.remote);
+        request.ports.iter().any(to_it)
+    };
+    let ports =
+        request.ports.is_empty() || (request.ports.len() == routes.len() && routes.iter().all(is_mapped));
+    ports && takes_as_asked(session, &routes, request)
+}
+
+/// The routes of a session that differs from what a connect asks for in its local ports alone.
+fn only_led_elsewhere(session: &Session, request: &v1::ConnectRequest) -> Option<Vec<PortRoute>> {
+    let routes = session.routes();
+    if !takes_as_asked(session, &routes, request) {
+        return None;
+    }
+    routes::led_elsewhere(&routes, &request.ports)
+}
+
+/// Whether it works, and takes the requests that a connect asks for.
+fn takes_as_asked(session: &Session, routes: &[PortRoute], request: &v1::ConnectRequest) -> bool {
     let wanted = routes::match_of(request);
-    let same = |port: &routes::PortRoute| {
-        let mapped = |m: &v1::PortMapping| {
-            m.local == port.route.local_port
-                && (m.remote.is_empty() || m.remote == port.name || m.remote == port.service_port.to_string())
-        };
-        port.route.r#match.as_ref() == Some(&wanted)
-            && port.route.fallback == request.fallback
-            && port.route.keep_cache_headers == request.keep_cache_headers
-            && (request.ports.is_empty() || request.ports.iter().any(mapped))
+    let same = |route: &v1::Route| {
+        route.r#match.as_ref() == Some(&wanted)
+            && route.fallback == request.fallback
+            && route.keep_cache_headers == request.keep_cache_headers
     };
     session.status().state() == v1::State::Routing
         && session.facts.user == request.user
-        && (request.ports.is_empty() || request.ports.len() == session.facts.routes.len())
-        && session.facts.routes.iter().all(same)
+        && routes.iter().all(|port| same(&port.route))
 }
 
 /// The sessions that a disconnect means.

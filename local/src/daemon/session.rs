@@ -1,8 +1,8 @@
 //! A session: keeps a tunnel to each agent of the stand-in, follows what happens to the Service, and knows its status.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bridge_cluster::client::Cluster;
@@ -34,7 +34,6 @@ pub(crate) struct Facts {
     pub(crate) stand_in: String,
     pub(crate) control_port: u16,
     pub(crate) key: Arc<[u8]>,
-    pub(crate) routes: Vec<PortRoute>,
     pub(crate) since_ms: u64,
     /// What was asked for.
     pub(crate) request: v1::ConnectRequest,
@@ -71,6 +70,8 @@ pub(crate) struct Session {
     pub(crate) counters: Arc<Counters>,
     live_rx: watch::Receiver<Live>,
     live_tx: watch::Sender<Live>,
+    /// What it is here for; the routes in force follow it until the session ends.
+    routes: Mutex<Vec<PortRoute>>,
     routes_tx: watch::Sender<v1::Routes>,
     stop: CancellationToken,
 }
@@ -83,24 +84,23 @@ impl Drop for Session {
 
 impl Session {
     /// Begins to reach the agents; the routes are in force at each as soon as it is reached.
-    pub(crate) fn start(facts: Facts) -> Self {
+    pub(crate) fn start(facts: Facts, routes: Vec<PortRoute>) -> Self {
         let (live_tx, live_rx) = watch::channel(Live::default());
-        let routes = facts.routes.iter().map(|port| port.route.clone()).collect();
-        let (routes_tx, routes) = watch::channel(v1::Routes { revision: 1, routes });
+        let (routes_tx, in_force) = watch::channel(v1::Routes { revision: 1, routes: to_messages(&routes) });
         let counters = Arc::new(Counters::default());
         let purpose = Purpose {
             cluster: facts.cluster.clone(),
             control_port: facts.control_port,
             key: facts.key.clone(),
             session: v1::Session { id: facts.id.clone(), user: facts.user.clone(), since_ms: facts.since_ms },
-            routes,
+            routes: in_force,
             counters: counters.clone(),
         };
         let stop = CancellationToken::new();
         let supervisor = Supervisor { facts: facts.clone(), purpose, live: live_tx.clone() };
         let stopped = stop.clone();
         tokio::spawn(async move { stopped.run_until_cancelled(supervisor.run()).await });
-        Self { facts, counters, live_rx, live_tx, routes_tx, stop }
+        Self { facts, counters, live_rx, live_tx, routes: Mutex::new(routes), routes_tx, stop }
     }
 
     /// Waits for a state of affairs.
@@ -127,12 +127,34 @@ impl Session {
         self.live_rx.borrow().clone()
     }
 
+    pub(crate) fn routes(&self) -> Vec<PortRoute> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Leads its requests to other local ports, from one request to the next; resolves when all agents that are reached
+    /// know of it.
+    pub(crate) async fn lead_to(&self, routes: Vec<PortRoute>) {
+        let in_force = to_messages(&routes);
+        *self.routes.lock().unwrap_or_else(PoisonError::into_inner) = routes;
+        self.put_in_force(in_force).await;
+    }
+
     /// Marks it as ending and takes the routes away; resolves when all agents that are reached have done so.
     pub(crate) async fn unroute(&self) {
         self.live_tx.send_modify(|live| live.disconnecting = true);
-        self.routes_tx.send_replace(v1::Routes { revision: 2, routes: Vec::new() });
-        self.until(|live| live.agents.values().filter_map(|a| a.attended.as_ref()).all(|a| a.routed >= 2))
-            .await;
+        self.put_in_force(Vec::new()).await;
+    }
+
+    async fn put_in_force(&self, routes: Vec<v1::Route>) {
+        let mut revision = 0;
+        self.routes_tx.send_modify(|current| {
+            revision = current.revision + 1;
+            *current = v1::Routes { revision, routes };
+        });
+        let attended = |live: &Live| {
+            live.agents.values().filter_map(|agent| agent.attended.as_ref()).all(|a| a.routed >= revision)
+        };
+        self.until(attended).await;
     }
 
     /// Waits until no request is under way.
@@ -161,7 +183,7 @@ impl Session {
             namespace: self.facts.cluster.namespace.clone(),
             context: self.facts.cluster.context.clone(),
             since_ms: self.facts.since_ms,
-            routes: routes::status(&self.facts.routes),
+            routes: routes::status(&self.routes()),
             agents: agents.collect(),
             state: state.into(),
             detail,
@@ -174,6 +196,10 @@ impl Session {
             opaque,
         }
     }
+}
+
+fn to_messages(routes: &[PortRoute]) -> Vec<v1::Route> {
+    routes.iter().map(|port| port.route.clone()).collect()
 }
 
 fn detail_of(agent: &Agent) -> String {

@@ -81,10 +81,23 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
                 self.remarks.make(Remark::ThirtyTwoBit, &trapped);
                 trapped.answer(Reply::Continue);
             }
+            Call::Listen { socket } => self.listen(trapped, socket),
             Call::Other => {
                 trapped.answer(Reply::Continue);
             }
         }
+    }
+
+    /// Tells where a program listens. What cannot be found out remains the program's own business.
+    fn listen(&self, trapped: Trapped, socket: i32) {
+        if self.shares_network(&trapped).unwrap_or(false)
+            && let Ok(socket) = Socket::of(&trapped, socket)
+            && socket.kind() == Kind::Tcp
+            && let Some(local) = socket.local()
+        {
+            self.way.listens(local);
+        }
+        trapped.answer(Reply::Continue);
     }
 
     /// Goes on with a call where it may wait.

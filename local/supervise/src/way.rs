@@ -74,6 +74,10 @@ pub trait Way: Send + Sync + 'static {
 
     /// Answers a DNS message (RFC 1035) that was meant for this resolver, without a TCP length and of any size.
     fn resolve(&self, query: Bytes, resolver: SocketAddr) -> impl Future<Output = Bytes> + Send;
+
+    /// A program is about to listen for TCP connections at this address of the laptop. Told on the thread that answers all
+    /// calls: quick.
+    fn listens(&self, _: SocketAddr) {}
 }
 
 /// A dialled connection.

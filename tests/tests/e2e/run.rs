@@ -14,6 +14,7 @@ fn what_runs_here_has_the_target_s_network_environment_and_files() {
     let alice = world.laptop("alice");
     a_native_process_takes_the_place_of_a_service(&world, &alice);
     world.is_given_back(&before);
+    the_port_by_which_callers_know_a_service_is_found(&world, &alice);
     let _ = alice.bridge(&["connect", "orders"]).succeeds();
     a_command_ends_as_it_would_outside(&alice);
     the_volumes_are_files_here_as_long_as_a_command_runs(&world, &alice);
@@ -22,7 +23,7 @@ fn what_runs_here_has_the_target_s_network_environment_and_files() {
 }
 
 fn a_native_process_takes_the_place_of_a_service(world: &World, alice: &Laptop) {
-    // Given a static program that Alice runs in the place of orders, on a port of its own choice.
+    // Given a static program that Alice runs in the place of orders, on a port of its own choice, which bridge tells her.
     let orders = alice.runs_inside("orders");
     let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
 
@@ -52,6 +53,23 @@ fn a_native_process_takes_the_place_of_a_service(world: &World, alice: &Laptop) 
         let sessions = alice.status()["sessions"].clone();
         (sessions == serde_json::json!([])).then_some(()).ok_or_else(|| sessions.to_string())
     });
+}
+
+fn the_port_by_which_callers_know_a_service_is_found(world: &World, alice: &Laptop) {
+    // Given a Service whose port is another than its pods',
+    let port = alice.free_port();
+    let _ = world.apply(&format!(
+        r#"{{"apiVersion": "v1", "kind": "Service", "metadata": {{"name": "by-number"}},
+            "spec": {{"selector": {{"app": "orders"}}, "ports": [{{"port": {port}, "targetPort": "http"}}]}}}}"#
+    ));
+    // when Alice's program listens on that,
+    let orders = alice.runs_inside_at("by-number", "orders", port);
+    // then her requests come there.
+    assert_eq!(orders.port, port);
+    let url = format!("http://by-number:{port}/whoami");
+    let answer = world.client(&["http", &url, "--header", "x-bridge=alice"]).succeeds().stdout;
+    assert_eq!(answer.trim(), format!("orders {}", orders.name));
+    orders.ends();
 }
 
 fn a_command_ends_as_it_would_outside(alice: &Laptop) {

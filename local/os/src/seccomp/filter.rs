@@ -99,6 +99,7 @@ pub(super) fn program() -> Option<Vec<sock_filter>> {
     let option = |at, value: i32| Masked(at, !0, value as u32);
     let error = [option(1, libc::SOL_SOCKET), option(2, libc::SO_ERROR)];
     program.extend(rule(libc::SYS_getsockopt, trap(error)));
+    program.extend(rule(libc::SYS_listen, trap([])));
     // SOCK_DGRAM of AF_INET (2) and AF_INET6 (10), which differ in one bit. The type's upper bits are flags.
     let internet = Masked(0, !8, libc::AF_INET as u32);
     program.extend(rule(libc::SYS_socket, trap([internet, Masked(1, 0xf, libc::SOCK_DGRAM as u32)])));
@@ -232,6 +233,7 @@ mod tests {
         assert_eq!(own(libc::SYS_connect, [3, 1, 28, 0, 0, 0]), NOTIFY);
         assert_eq!(own(libc::SYS_connect, [3, 1, 12, 0, 0, 0]), ALLOW);
         assert_eq!(own(libc::SYS_getpeername, [3, 1, 1, 0, 0, 0]), NOTIFY);
+        assert_eq!(own(libc::SYS_listen, [3, 128, 0, 0, 0, 0]), NOTIFY);
     }
 
     #[test]

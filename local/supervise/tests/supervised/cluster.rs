@@ -44,6 +44,9 @@ const SLOWNESS: Duration = Duration::from_millis(200);
 /// Answers every question for an A record with `SERVICE`; with more than fits where the name begins with "big".
 pub(crate) const RESOLVER: &str = "127.96.0.10";
 
+/// What the supervisor says when a program begins to listen.
+pub(crate) const LISTENS: &str = "listens at ";
+
 pub(crate) const BODY: &str = "from the cluster";
 
 #[derive(Default)]
@@ -108,6 +111,10 @@ impl Way for Cluster {
     async fn resolve(&self, query: Bytes, _: SocketAddr) -> Bytes {
         self.resolved.fetch_add(1, Ordering::Relaxed);
         answer(&query)
+    }
+
+    fn listens(&self, address: SocketAddr) {
+        eprintln!("{LISTENS}{address}");
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     CLIENT, SUPERVISOR,
-    cluster::{BODY, SERVICE, SLOW, TURNS_DOWN},
+    cluster::{BODY, LISTENS, SERVICE, SLOW, TURNS_DOWN},
     trouble,
 };
 
@@ -23,7 +23,7 @@ pub(crate) struct Counted {
 }
 
 pub(crate) fn run() -> ExitCode {
-    let stories: [(&str, fn()); 45] = [
+    let stories: [(&str, fn()); 46] = [
         ("a blocking connect reaches the cluster", || part("blocking-tcp", counted(1, 0, 0))),
         ("so does one by IPv6, and by IPv4 spelled as IPv6", || part("tcp-over-ipv6", counted(2, 0, 0))),
         ("one direction can end before the other", || part("half-close", counted(1, 0, 0))),
@@ -41,6 +41,7 @@ pub(crate) fn run() -> ExitCode {
         ("a program's own time-out holds", || part("time-out", counted(1, 0, 0))),
         ("a destination that is silent times out", || part("silent", counted(1, 0, 0))),
         ("what is not the cluster's is left alone", || part("left-alone", counted(0, 0, 0))),
+        ("where a program listens is told", listening),
         ("a connected UDP socket sees its peer", || part("connected-udp", counted(0, 1, 0))),
         ("an unconnected UDP socket sees who answers", || part("unconnected-udp", counted(0, 1, 0))),
         ("UDP by IPv6, and by IPv4 spelled as IPv6", || part("udp-over-ipv6", counted(0, 2, 0))),
@@ -129,6 +130,18 @@ fn multipath() {
     } else {
         eprintln!("skipped: this machine has no MPTCP");
     }
+}
+
+fn listening() {
+    let output = client("listening").output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let (listened, told) = (lines(&output.stdout), lines(&output.stderr));
+    let told: Vec<&str> = told.iter().filter_map(|line| line.strip_prefix(LISTENS)).collect();
+    assert!(listened.len() == 2 && told == listened, "{}", said(&output));
+}
+
+fn lines(output: &[u8]) -> Vec<String> {
+    String::from_utf8_lossy(output).lines().map(str::to_owned).collect()
 }
 
 fn threads() {

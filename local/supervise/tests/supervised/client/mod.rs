@@ -43,6 +43,7 @@ pub(crate) fn play(part: &str) {
         "time-out" => time_out(),
         "silent" => silent(),
         "left-alone" => left_alone(),
+        "listening" => listening(),
         "connected-udp" => udp::connected_udp(),
         "unconnected-udp" => udp::unconnected_udp(),
         "udp-over-ipv6" => udp::udp_over_ipv6(),
@@ -127,6 +128,19 @@ fn silent() {
     let error = TcpStream::connect(at(SILENT, 7)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert!((9..12).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+}
+
+/// Says where it does, and takes a connection there.
+fn listening() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let listener = TcpListener::bind(address).unwrap();
+        let address = listener.local_addr().unwrap();
+        println!("{address}");
+        let _stream = TcpStream::connect(address).unwrap();
+        listener.accept().unwrap();
+    }
+    let unix = tempfile::tempdir().unwrap();
+    drop(UnixListener::bind(unix.path().join("socket")).unwrap());
 }
 
 fn left_alone() {

@@ -1,0 +1,179 @@
+//! On which ports a command listens, and to which its target's requests come: where no request would find it, they are led
+//! to it, or the user is told.
+//!
+//! As long as nobody has chosen them, the local ports are those of the pods, because a program listens there as it does in
+//! its container. If it listens on the port that callers of the Service use, that is as clear. Any other port may be
+//! anything (a debugger's, a build daemon's): it is said, and not guessed.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bridge_proto::v1;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::attached::Attached;
+use super::connect;
+use super::output;
+use crate::network::DaemonClient;
+
+/// What listens elsewhere first (a debugger) may listen where it should by then.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// Where requests come in, and how that is changed.
+pub(crate) struct Entrances {
+    target: String,
+    routes: Vec<v1::RouteStatus>,
+    daemon: DaemonClient,
+    /// What the session was made by, if its local ports were nobody's choice.
+    free: Option<v1::ConnectRequest>,
+}
+
+impl Entrances {
+    pub(crate) fn of(attached: &Attached) -> Self {
+        Self {
+            target: attached.target.clone(),
+            routes: attached.routes.clone(),
+            daemon: attached.daemon.client.clone(),
+            free: attached.free.clone(),
+        }
+    }
+
+    /// For people: "requests with x-bridge: alice come to port 8080".
+    pub(crate) fn describe(&self) -> String {
+        let ports: BTreeSet<u32> = self.routes.iter().map(|route| route.local_port).collect();
+        let which = self.routes.first().map_or("", |route| route.r#match.as_str());
+        let which =
+            if which.is_empty() { "all requests".to_owned() } else { format!("requests with {which}") };
+        format!("{which} come to {}", listed(ports))
+    }
+
+    /// Follows what a command listens on, to its end.
+    pub(crate) async fn watch(mut self, mut listens_rx: mpsc::Receiver<SocketAddr>) {
+        let mut ports = BTreeSet::new();
+        let mut told = false;
+        loop {
+            let listens = timeout(SETTLED, listens_rx.recv()).await;
+            match listens {
+                Ok(Some(address)) => {
+                    ports.insert(u32::from(address.port()));
+                    if let Some(mappings) = nearer(&self.routes, &ports)
+                        && let Some(request) = self.free.clone()
+                    {
+                        self.lead(v1::ConnectRequest { ports: mappings, ..request }).await;
+                    }
+                }
+                Ok(None) => return,
+                Err(_) if !told => {
+                    if let Some(sentence) = elsewhere(&self.routes, &ports) {
+                        output::warn(&sentence);
+                        told = true;
+                    }
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn lead(&mut self, request: v1::ConnectRequest) {
+        match connect::connected(&mut self.daemon, request, |_| {}).await {
+            Ok(session) => {
+                self.routes = session.routes;
+                output::note(&format!("  {}: {}\n", self.target, self.describe()));
+            }
+            Err(failed) => output::note(&failed.render()),
+        }
+    }
+}
+
+/// The routes' mappings, if one of them leads nowhere and its Service's port is listened on.
+fn nearer(routes: &[v1::RouteStatus], ports: &BTreeSet<u32>) -> Option<Vec<v1::PortMapping>> {
+    let is_taken = |port: u32| routes.iter().any(|route| route.local_port == port);
+    let leads = |route: &v1::RouteStatus| {
+        let nearer = !ports.contains(&route.local_port)
+            && ports.contains(&route.service_port)
+            && !is_taken(route.service_port);
+        if nearer { route.service_port } else { route.local_port }
+    };
+    if routes.iter().all(|route| leads(route) == route.local_port) {
+        return None;
+    }
+    let mapping =
+        |route: &v1::RouteStatus| v1::PortMapping { local: leads(route), remote: route.port.clone() };
+    Some(routes.iter().map(mapping).collect())
+}
+
+/// What to say of a command that listens, but on no port that requests come to.
+fn elsewhere(routes: &[v1::RouteStatus], ports: &BTreeSet<u32>) -> Option<String> {
+    let one = ports.first()?;
+    if routes.iter().any(|route| ports.contains(&route.local_port)) {
+        return None;
+    }
+    let name = match routes {
+        [_] => String::new(),
+        _ => format!(":{}", routes.first()?.port),
+    };
+    let local = routes.iter().map(|route| route.local_port).collect();
+    Some(format!(
+        "the command listens on {}, but requests come to {}: `--port {one}{name}` leads them there",
+        listed(ports.clone()),
+        listed(local)
+    ))
+}
+
+/// "port 80", "ports 80 and 81"
+fn listed(ports: BTreeSet<u32>) -> String {
+    let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    match ports.split_last() {
+        None => "no port".to_owned(),
+        Some((last, [])) => format!("port {last}"),
+        Some((last, others)) => format!("ports {} and {last}", others.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(port: &str, service_port: u32, local_port: u32) -> v1::RouteStatus {
+        v1::RouteStatus { port: port.to_owned(), service_port, local_port, r#match: "x-bridge: a".to_owned() }
+    }
+
+    fn led(routes: &[v1::RouteStatus], ports: &[u32]) -> Option<Vec<u32>> {
+        let nearer = nearer(routes, &ports.iter().copied().collect())?;
+        Some(nearer.iter().map(|mapping| mapping.local).collect())
+    }
+
+    #[test]
+    fn requests_are_led_to_the_service_s_port_only_if_the_pods_one_is_not_listened_on() {
+        let one = [route("http", 5000, 8080)];
+        assert_eq!(led(&one, &[5000]), Some(vec![5000]));
+        assert_eq!(led(&one, &[5000, 8080]), None);
+        assert_eq!(led(&one, &[3000]), None, "any other port is not guessed");
+        assert_eq!(led(&one, &[]), None);
+        let two = [route("http", 80, 8080), route("metrics", 8080, 9090)];
+        assert_eq!(led(&two, &[8080]), None, "it is the other one's");
+        assert_eq!(led(&two, &[80, 9090]), Some(vec![80, 9090]));
+    }
+
+    #[test]
+    fn a_command_that_requests_do_not_find_is_said_once_and_how_to_mend_it() {
+        let say = |routes: &[v1::RouteStatus], ports: &[u32]| {
+            elsewhere(routes, &ports.iter().copied().collect()).unwrap_or_default()
+        };
+        let one = [route("http", 80, 8080)];
+        assert_eq!(
+            say(&one, &[3000]),
+            "the command listens on port 3000, but requests come to port 8080: `--port 3000` leads them there"
+        );
+        assert_eq!(say(&one, &[3000, 8080]), "");
+        assert_eq!(say(&one, &[]), "");
+        let two = [route("http", 80, 8080), route("metrics", 9090, 9090)];
+        assert_eq!(
+            say(&two, &[3000, 9229]),
+            "the command listens on ports 3000 and 9229, but requests come to ports 8080 and 9090: \
+             `--port 3000:http` leads them there"
+        );
+    }
+}
