@@ -18,6 +18,8 @@ use crate::{
     nearest::nearest,
 };
 
+/// What kubectl uses where the context names none.
+const DEFAULT_NAMESPACE: &str = "default";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For an answer to one request; what is longer by nature (watches, port-forwards) does not go through
 /// [`Cluster::call`].
@@ -125,6 +127,20 @@ impl Access {
             return listed;
         }
         self.environment.get("HOME").map(|home| Path::new(home).join(".kube/config")).into_iter().collect()
+    }
+
+    /// The context and the namespace that are meant, as the kubeconfig has them: nothing is run or asked for it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the kubeconfig.
+    pub fn place(&self) -> Result<(String, String), ClusterError> {
+        let kubeconfig = self.read()?;
+        let name = chosen_context(&kubeconfig, self.context.as_deref())?;
+        let context = kubeconfig.contexts.iter().find(|context| context.name == name);
+        let of_context = context.and_then(|context| context.context.as_ref()?.namespace.clone());
+        let namespace = self.namespace.clone().or(of_context).unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+        Ok((name, namespace))
     }
 
     /// All files, merged as kubectl does: the first to say something counts, and files that are not there say nothing.

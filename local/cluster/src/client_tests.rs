@@ -53,6 +53,26 @@ fn files_are_those_that_kubectl_would_read() {
     }
 }
 
+#[test]
+fn the_place_is_named_by_the_kubeconfig_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config");
+    std::fs::write(&file, KUBECONFIG).unwrap();
+    let named = |context: Option<&str>, namespace: Option<&str>| {
+        let access = Access {
+            kubeconfig: vec![file.clone()],
+            context: context.map(str::to_owned),
+            namespace: namespace.map(str::to_owned),
+            ..Access::default()
+        };
+        let (context, namespace) = access.place().unwrap();
+        format!("{context}/{namespace}")
+    };
+    assert_eq!(named(None, None), "dev/shop");
+    assert_eq!(named(None, Some("test")), "dev/test");
+    assert_eq!(named(Some("production"), None), "production/default");
+}
+
 #[tokio::test]
 async fn a_client_goes_where_the_context_says() {
     let folder = tempfile::tempdir().unwrap();

@@ -2,11 +2,11 @@
 
 use bridge_proto::v1;
 
-use super::args::ConnectArgs;
+use super::args::{ClusterArgs, ConnectArgs};
 use super::connect;
 use super::daemon::{self, Daemon, Place};
 use super::disconnect;
-use super::error::Failed;
+use super::error::{Exit, Failed};
 use super::names::Target;
 use super::request;
 
@@ -31,12 +31,10 @@ impl Attached {
     pub(crate) async fn to(args: &ConnectArgs) -> Result<Self, Failed> {
         let place = Place::find()?;
         let before = sessions(&place).await?;
-        let config = request::config()?;
-        let cluster = request::cluster(&args.cluster, &config)?;
         if args.is_plain()
-            && let Some(there) = before.iter().find(|session| is_meant(session, &args.target, &cluster))
+            && let Some(there) = meant(&before, &args.target, &args.cluster)?
         {
-            return Self::of(place, there.clone(), None).await;
+            return Self::of(place, there, None).await;
         }
         let mut request = connect::request(args)?;
         request.for_command = true;
@@ -52,17 +50,17 @@ impl Attached {
     /// The session with the target, or the only one there is.
     pub(crate) async fn existing(
         target: Option<&Target>,
-        cluster: &v1::Cluster,
+        cluster: &ClusterArgs,
     ) -> Result<Option<Self>, Failed> {
         let place = Place::find()?;
-        let mut meant = sessions(&place).await?;
-        meant.retain(|session| match target {
-            Some(target) => is_meant(session, target, cluster),
-            None => is_in(session, cluster),
-        });
-        match meant.pop() {
-            Some(session) if meant.is_empty() => Self::of(place, session, None).await.map(Some),
-            _ => Ok(None),
+        let all = sessions(&place).await?;
+        let session = match target {
+            Some(target) => meant(&all, target, cluster)?,
+            None => only(&all, cluster)?,
+        };
+        match session {
+            Some(session) => Self::of(place, session, None).await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -103,12 +101,89 @@ async fn sessions(place: &Place) -> Result<Vec<v1::SessionStatus>, Failed> {
     Ok(status.into_inner().sessions)
 }
 
-fn is_meant(session: &v1::SessionStatus, target: &Target, cluster: &v1::Cluster) -> bool {
-    session.target == target.name() && is_in(session, cluster)
+fn only(sessions: &[v1::SessionStatus], args: &ClusterArgs) -> Result<Option<v1::SessionStatus>, Failed> {
+    let cluster = request::cluster(args, &request::config()?)?;
+    let mut there = sessions.iter().filter(|session| is_in(session, &cluster));
+    let first = there.next();
+    Ok(first.filter(|_| there.next().is_none()).cloned())
+}
+
+/// The session with the target; of several, the one in the namespace that kubectl would mean.
+fn meant(
+    sessions: &[v1::SessionStatus],
+    target: &Target,
+    args: &ClusterArgs,
+) -> Result<Option<v1::SessionStatus>, Failed> {
+    let config = request::config()?;
+    let cluster = request::cluster(args, &config)?;
+    let is_meant = |session: &&v1::SessionStatus| session.target == target.name() && is_in(session, &cluster);
+    let fitting: Vec<_> = sessions.iter().filter(is_meant).collect();
+    // Without a kubeconfig that can be read, no place is preferred.
+    let here = || request::access(args, &config).ok()?.place().ok();
+    Ok(one_of(&fitting, here)?.cloned())
+}
+
+/// The only one, else the one that is here: in this context and namespace.
+fn one_of<'a>(
+    fitting: &[&'a v1::SessionStatus],
+    here: impl FnOnce() -> Option<(String, String)>,
+) -> Result<Option<&'a v1::SessionStatus>, Failed> {
+    if let [] | [_] = fitting {
+        return Ok(fitting.first().copied());
+    }
+    let is_here = |session: &&&v1::SessionStatus, (context, namespace): &(String, String)| {
+        session.context == *context && session.namespace == *namespace
+    };
+    let place = here();
+    if let Some(one) =
+        fitting.iter().find(|session| place.as_ref().is_some_and(|here| is_here(session, here)))
+    {
+        return Ok(Some(*one));
+    }
+    let place = |session: &&v1::SessionStatus| format!("{} ({})", session.namespace, session.context);
+    let places: Vec<_> = fitting.iter().map(place).collect();
+    let target = fitting.first().map_or("", |session| session.target.as_str());
+    Err(Failed::new(
+        Exit::Usage,
+        format!("{target} is connected in several namespaces: {}", places.join(", ")),
+        "say which: -n NAMESPACE, and --context where they are of several clusters",
+    ))
 }
 
 /// What is not said is no matter.
 fn is_in(session: &v1::SessionStatus, cluster: &v1::Cluster) -> bool {
     (cluster.namespace.is_empty() || cluster.namespace == session.namespace)
         && (cluster.context.is_empty() || cluster.context == session.context)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(context: &str, namespace: &str) -> v1::SessionStatus {
+        let of = |text: &str| text.to_owned();
+        v1::SessionStatus {
+            target: of("orders"),
+            context: of(context),
+            namespace: of(namespace),
+            ..v1::SessionStatus::default()
+        }
+    }
+
+    #[test]
+    fn of_several_sessions_the_one_in_the_context_s_namespace_is_meant() {
+        let (shop, test, other) = (session("dev", "shop"), session("dev", "test"), session("prod", "test"));
+        let here = |namespace: &str| Some(("dev".to_owned(), namespace.to_owned()));
+        let place = |fitting: &[&v1::SessionStatus], here: Option<(String, String)>| {
+            one_of(fitting, || here).map(|one| one.map(|one| format!("{}/{}", one.context, one.namespace)))
+        };
+        assert_eq!(place(&[], here("shop")), Ok(None));
+        assert_eq!(place(&[&other], here("shop")), Ok(Some("prod/test".to_owned())), "the only one");
+        assert_eq!(place(&[&shop, &test, &other], here("test")), Ok(Some("dev/test".to_owned())));
+        for elsewhere in [here("default"), None] {
+            let failed = place(&[&shop, &other], elsewhere).unwrap_err();
+            assert_eq!(failed.exit, Exit::Usage);
+            assert_eq!(failed.message, "orders is connected in several namespaces: shop (dev), test (prod)");
+        }
+    }
 }

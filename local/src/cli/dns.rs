@@ -9,7 +9,6 @@ use super::attached::Attached;
 use super::error::{Exit, Failed};
 use super::inside::Network;
 use super::output;
-use super::request;
 use crate::network::{Answered, Source};
 
 /// As it is printed: the names of the fields are a promise.
@@ -37,8 +36,7 @@ struct Record {
 
 pub(crate) async fn run(args: DnsArgs) -> Result<(), Failed> {
     let query = query(&args.name, args.record_type.as_deref())?;
-    let cluster = request::cluster(&args.cluster, &request::config()?)?;
-    let mut attached = match (Attached::existing(args.target.as_ref(), &cluster).await?, args.target) {
+    let mut attached = match (Attached::existing(args.target.as_ref(), &args.cluster).await?, args.target) {
         (Some(attached), _) => attached,
         (None, Some(target)) => Attached::to(&ConnectArgs::plain(target, args.cluster)).await?,
         (None, None) => {

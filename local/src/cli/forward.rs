@@ -70,8 +70,7 @@ struct Forwarded {
 
 pub(crate) async fn run(args: ForwardArgs) -> Result<(), Failed> {
     let config = request::config()?;
-    let cluster = request::cluster(&args.cluster, &config)?;
-    let Some(attached) = Attached::existing(args.via.as_ref(), &cluster).await? else {
+    let Some(attached) = Attached::existing(args.via.as_ref(), &args.cluster).await? else {
         let message = match &args.via {
             Some(target) => format!("{target} is not connected from this machine"),
             None => "connections go through a target, and not exactly one is connected".to_owned(),
