@@ -14,7 +14,7 @@ use super::args::{Egress, InsideArgs};
 use super::attached::Attached;
 use super::environment::{self, Variables, of_the_target};
 use super::error::{Exit, Failed};
-use crate::network::{ClusterDns, Destinations, Resolver, Scope, Search, Streams, nameservers};
+use crate::network::{ClusterDns, Destinations, Flows, Resolver, Scope, Search, Streams, nameservers};
 
 /// What libc asks where resolv.conf(5) names nobody.
 const NO_RESOLVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
@@ -25,6 +25,7 @@ pub(crate) struct Network {
     pub(crate) destinations: Arc<Destinations>,
     pub(crate) resolver: Arc<Resolver<ClusterDns>>,
     pub(crate) streams: Arc<Streams>,
+    pub(crate) flows: Flows,
     /// The first of this machine's.
     pub(crate) upstream: SocketAddr,
     /// The target's variables.
@@ -64,9 +65,29 @@ impl Network {
             resolver: Arc::new(Resolver::new(search, dns, destinations.clone())),
             destinations,
             streams: Arc::new(Streams::new(attached.place.streams(), attached.session.clone())),
+            flows: Flows { daemon: attached.daemon.client.clone(), session: attached.session.clone() },
             upstream: resolvers[0],
             environment: variables.into_iter().map(|(name, value)| (os(name), os(value))).collect(),
         })
+    }
+}
+
+#[cfg(test)]
+impl Network {
+    /// Of no cluster: everything is this machine's.
+    pub(crate) fn of_this_machine() -> Self {
+        let daemon = tonic::transport::Endpoint::from_static("http://daemon").connect_lazy();
+        let daemon = crate::network::DaemonClient::new(daemon);
+        let destinations = Arc::new(Destinations::new(Scope::default(), Vec::new()));
+        let dns = ClusterDns { daemon: daemon.clone(), session: String::new() };
+        Self {
+            resolver: Arc::new(Resolver::new(Search::of("", ""), dns, destinations.clone())),
+            destinations,
+            streams: Arc::new(Streams::new("/nowhere".into(), String::new())),
+            flows: Flows { daemon, session: String::new() },
+            upstream: NO_RESOLVER,
+            environment: BTreeMap::new(),
+        }
     }
 }
 

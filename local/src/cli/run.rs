@@ -10,12 +10,11 @@ use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
 use bridge_proto::tunnel::Refused;
-use bridge_proto::v1::{self, Cause};
+use bridge_proto::v1::Cause;
 use bridge_supervise::{Carry, Flow, Refusal, Remark, SuperviseError, Transport, Verdict};
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 
 use super::args::{RunArgs, ShellArgs};
 use super::attached::Attached;
@@ -25,10 +24,8 @@ use super::inside::Network;
 use super::listening::Entrances;
 use super::output;
 use crate::files::Files;
-use crate::network::{self, ClusterDns, Destinations, Dialled, Place, Resolver, Streams};
+use crate::network::{self, ClusterDns, Destinations, Dialled, FlowError, Flows, Place, Resolver, Streams};
 
-/// Datagrams that may wait, each way.
-const FLOW_QUEUE: usize = 64;
 /// Ports on which the command begins to listen, and that nobody has looked at.
 const LISTENS_QUEUE: usize = 64;
 
@@ -77,15 +74,9 @@ async fn supervised(
         command.env(files::ROOT, files.root());
         files::say(files);
     }
-    let Network { destinations, resolver, streams, .. } = network;
+    let Network { destinations, resolver, streams, flows, .. } = network;
     let (listens_tx, listens_rx) = mpsc::channel(LISTENS_QUEUE);
-    let way = Way {
-        daemon: attached.daemon.client.clone(),
-        session: attached.session.clone(),
-        streams,
-        resolver,
-        listens_tx,
-    };
+    let way = Way { streams, flows, resolver, listens_tx };
     let tell = |remark: &Remark| output::warn(&output::printable(&remark.to_string()));
     let supervised = bridge_supervise::run(command, Arc::new(Where(destinations)), Arc::new(way), tell);
     tokio::select! {
@@ -149,9 +140,8 @@ impl bridge_supervise::Destinations for Where {
 
 /// The way into the cluster, through the daemon.
 struct Way {
-    daemon: network::DaemonClient,
-    session: String,
     streams: Arc<Streams>,
+    flows: Flows,
     resolver: Arc<Resolver<ClusterDns>>,
     listens_tx: mpsc::Sender<SocketAddr>,
 }
@@ -164,28 +154,11 @@ impl bridge_supervise::Way for Way {
     }
 
     async fn flow(&self, destination: SocketAddr) -> Result<Flow, Refusal> {
-        let (datagrams_tx, to_daemon) = mpsc::channel::<Bytes>(FLOW_QUEUE);
-        let session = self.session.clone();
-        let first = v1::FlowDatagram { session, address: destination.to_string(), payload: Bytes::new() };
-        let datagram = |payload| v1::FlowDatagram { payload, ..v1::FlowDatagram::default() };
-        let request = tokio_stream::once(first).chain(ReceiverStream::new(to_daemon).map(datagram));
-        let mut answers = match self.daemon.clone().flow(request).await {
-            Ok(reply) => reply.into_inner(),
-            Err(_) => return Err(Refusal::NetworkUnreachable),
-        };
-        // The first one says that it is open.
-        if !matches!(answers.message().await, Ok(Some(_))) {
-            return Err(Refusal::HostUnreachable);
-        }
-        let (from_daemon_tx, datagrams_rx) = mpsc::channel(FLOW_QUEUE);
-        tokio::spawn(async move {
-            while let Ok(Some(datagram)) = answers.message().await {
-                // Without room it is dropped, as in any network.
-                if let Err(mpsc::error::TrySendError::Closed(_)) = from_daemon_tx.try_send(datagram.payload) {
-                    return;
-                }
-            }
-        });
+        let opened = self.flows.open(destination).await.map_err(|error| match error {
+            FlowError::Away => Refusal::NetworkUnreachable,
+            FlowError::Refused => Refusal::HostUnreachable,
+        })?;
+        let network::Flow { datagrams_tx, datagrams_rx } = opened;
         Ok(Flow { datagrams_tx, datagrams_rx })
     }
 

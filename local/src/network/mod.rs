@@ -1,9 +1,10 @@
 //! The cluster's network, for processes of this machine, by way of a session that the daemon holds.
 //!
-//! `streams` asks the daemon for connections and hands over those that are to be tied to them; `names` decides what the
+//! `streams` asks the daemon for connections and hands over those that are to be tied to them, `flows` for UDP; `names` decides what the
 //! cluster is asked for a name, and `resolver` asks; `destinations` knows which addresses are the cluster's.
 
 mod destinations;
+mod flows;
 mod names;
 mod resolver;
 mod streams;
@@ -16,6 +17,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 pub(crate) use destinations::{Destinations, Place, Scope};
+pub(crate) use flows::{Flow, FlowError, Flows};
 pub(crate) use names::Search;
 pub(crate) use resolver::{Answered, Resolver, Source};
 pub(crate) use streams::{Dialled, Streams};

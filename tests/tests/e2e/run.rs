@@ -18,7 +18,7 @@ fn what_runs_here_has_the_target_s_network_environment_and_files() {
     let _ = alice.bridge(&["connect", "orders"]).succeeds();
     a_command_ends_as_it_would_outside(&alice);
     the_volumes_are_files_here_as_long_as_a_command_runs(&world, &alice);
-    ports_and_proxies_lead_into_the_cluster(&alice);
+    ports_and_proxies_lead_into_the_cluster(&world, &alice);
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
 }
 
@@ -93,7 +93,7 @@ fn a_command_ends_as_it_would_outside(alice: &Laptop) {
     alice.bridge(&["run", "orders", "--", "no-such-program"]).fails(127, "no-such-program");
 }
 
-fn ports_and_proxies_lead_into_the_cluster(alice: &Laptop) {
+fn ports_and_proxies_lead_into_the_cluster(world: &World, alice: &Laptop) {
     let curl = |args: &[&str]| {
         let args = [&["--silent", "--show-error", "--max-time", "10"], args].concat();
         alice.start(Path::new("curl"), &args).ends(USUAL).succeeds().stdout
@@ -112,6 +112,27 @@ fn ports_and_proxies_lead_into_the_cluster(alice: &Laptop) {
         let answer = curl(&args.into_iter().chain(tunnel).collect::<Vec<_>>());
         assert!(answer.starts_with("web web-"), "expected a pod of web by {kind}: {answer}");
     }
+
+    // Datagrams go by SOCKS as well: here a question to the cluster's own DNS.
+    let name = format!("web.{}.svc.cluster.local", world.namespace);
+    let script = r#"
+import socket, struct, sys
+tcp = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+tcp.sendall(b"\5\1\0")
+tcp.recv(2)
+tcp.sendall(b"\5\3\0\1" + bytes(6))
+port, = struct.unpack(">H", tcp.recv(10)[8:])
+to = b"kube-dns.kube-system"
+labels = b"".join(bytes([len(label)]) + label for label in sys.argv[2].encode().split(b"."))
+question = b"\0\7\1\0\0\1" + bytes(6) + labels + b"\0\0\1\0\1"
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.settimeout(10)
+udp.sendto(b"\0\0\0\3" + bytes([len(to)]) + to + struct.pack(">H", 53) + question, ("127.0.0.1", port))
+print(socket.inet_ntoa(udp.recv(2048)[-4:]))
+"#;
+    let asked =
+        alice.start(Path::new("python3"), &["-c", script, &proxy.port.to_string(), &name]).ends(USUAL);
+    assert_eq!(asked.succeeds().stdout.trim(), world.service("web")["spec"]["clusterIP"]);
 }
 
 fn the_volumes_are_files_here_as_long_as_a_command_runs(world: &World, alice: &Laptop) {

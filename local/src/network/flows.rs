@@ -1,0 +1,63 @@
+//! UDP flows into the cluster, asked of the daemon; see `Flow` in `daemon.proto`.
+
+use std::net::SocketAddr;
+
+use bridge_proto::v1;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+
+use super::DaemonClient;
+
+/// Datagrams that may wait, each way.
+const QUEUE: usize = 64;
+
+/// The flows of one session.
+#[derive(Clone)]
+pub(crate) struct Flows {
+    pub(crate) daemon: DaemonClient,
+    pub(crate) session: String,
+}
+
+/// The two directions. It ends when either end is dropped, or is idle for long. What finds no room is dropped, as in any
+/// network.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    pub(crate) datagrams_tx: mpsc::Sender<Bytes>,
+    pub(crate) datagrams_rx: mpsc::Receiver<Bytes>,
+}
+
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FlowError {
+    #[error("the daemon or the agent is not reached")]
+    Away,
+    #[error("the agent does not open it")]
+    Refused,
+}
+
+impl Flows {
+    /// Begins a flow to an address, from inside the cluster.
+    pub(crate) async fn open(&self, destination: SocketAddr) -> Result<Flow, FlowError> {
+        let (datagrams_tx, to_daemon) = mpsc::channel::<Bytes>(QUEUE);
+        let session = self.session.clone();
+        let first = v1::FlowDatagram { session, address: destination.to_string(), payload: Bytes::new() };
+        let datagram = |payload| v1::FlowDatagram { payload, ..v1::FlowDatagram::default() };
+        let request = tokio_stream::once(first).chain(ReceiverStream::new(to_daemon).map(datagram));
+        let reply = self.daemon.clone().flow(request).await.map_err(|_| FlowError::Away)?;
+        let mut answers = reply.into_inner();
+        // The first one says that it is open.
+        if !matches!(answers.message().await, Ok(Some(_))) {
+            return Err(FlowError::Refused);
+        }
+        let (from_daemon_tx, datagrams_rx) = mpsc::channel(QUEUE);
+        tokio::spawn(async move {
+            while let Ok(Some(datagram)) = answers.message().await {
+                if let Err(mpsc::error::TrySendError::Closed(_)) = from_daemon_tx.try_send(datagram.payload) {
+                    return;
+                }
+            }
+        });
+        Ok(Flow { datagrams_tx, datagrams_rx })
+    }
+}
