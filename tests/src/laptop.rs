@@ -89,6 +89,14 @@ impl Laptop {
         self.start_bridge(args).ends(USUAL)
     }
 
+    /// The same where the kernel's supervision of processes is forbidden, as it is in some containers.
+    #[must_use]
+    pub fn bridge_without_supervision(&self, args: &[&str]) -> Done {
+        let bridge = place::bridge();
+        let bridge = ["-c", include_str!("forbids_supervision.py"), bridge.to_str().expect("UTF-8")];
+        self.start(Path::new("python3"), &[&bridge, args].concat()).ends(USUAL)
+    }
+
     /// The same, while the story goes on.
     #[must_use]
     pub fn start_bridge(&self, args: &[&str]) -> Running {

@@ -28,6 +28,7 @@ use super::inside::Network;
 use super::output;
 use crate::network::Place;
 
+pub(crate) const ANY_PORT: u16 = 0;
 /// Who connects says at once what is wanted.
 const ASKED_WITHIN: Duration = Duration::from_secs(10);
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -87,6 +88,24 @@ impl Proxy {
             }
         }
     }
+}
+
+/// What tells programs of a proxy, each kind in its own way.
+pub(crate) fn variables(proxy: SocketAddr) -> Vec<(&'static str, String)> {
+    let (socks, http) = (format!("socks5h://{proxy}"), format!("http://{proxy}"));
+    let own = "localhost,127.0.0.1,::1".to_owned();
+    vec![
+        ("ALL_PROXY", socks.clone()),
+        ("all_proxy", socks),
+        ("HTTP_PROXY", http.clone()),
+        ("http_proxy", http.clone()),
+        ("HTTPS_PROXY", http.clone()),
+        ("https_proxy", http),
+        ("NO_PROXY", own.clone()),
+        ("no_proxy", own),
+        // Without it, Node does not look at the others.
+        ("NODE_USE_ENV_PROXY", "1".to_owned()),
+    ]
 }
 
 /// What a client wants to reach.

@@ -1,4 +1,7 @@
-//! `bridge run` and `bridge shell`: a command of this machine as if it stood in the target's pod.
+//! `bridge run` and `bridge shell`: a command of this machine as if it stood in the target's pod. It is supervised (`way`
+//! says where its connections go), or told of a proxy where supervision cannot be had.
+
+mod way;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -9,13 +12,10 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
-use bridge_proto::tunnel::Refused;
-use bridge_proto::v1::Cause;
-use bridge_supervise::{Carry, Flow, Refusal, Remark, SuperviseError, Transport, Verdict};
-use bytes::Bytes;
-use tokio::net::TcpStream;
+use bridge_supervise::{Obstacle, Remark, SuperviseError};
 use tokio::sync::mpsc;
 
+use self::way::{Way, Where};
 use super::args::{RunArgs, ShellArgs};
 use super::attached::Attached;
 use super::error::{Exit, Failed, chain};
@@ -23,8 +23,8 @@ use super::files;
 use super::inside::Network;
 use super::listening::Entrances;
 use super::output;
+use super::proxy::{self, ANY_PORT, Proxy};
 use crate::files::Files;
-use crate::network::{self, ClusterDns, Destinations, Dialled, FlowError, Flows, Place, Resolver, Streams};
 
 /// Ports on which the command begins to listen, and that nobody has looked at.
 const LISTENS_QUEUE: usize = 64;
@@ -33,7 +33,7 @@ const LISTENS_QUEUE: usize = 64;
 pub(crate) async fn run(args: RunArgs) -> Result<u8, Failed> {
     let mut attached = Attached::to(&args.connect).await?;
     let files = files::fetch(&attached, args.inside.files).await;
-    let outcome = supervised(&mut attached, &args, files.as_ref()).await;
+    let outcome = in_the_place_of(&mut attached, &args, files.as_ref()).await;
     if let Some(files) = files {
         files.remove().await;
     }
@@ -51,7 +51,7 @@ pub(crate) async fn shell(args: ShellArgs) -> Result<u8, Failed> {
     run(RunArgs { connect, inside, command }).await
 }
 
-async fn supervised(
+async fn in_the_place_of(
     attached: &mut Attached,
     args: &RunArgs,
     files: Option<&Files>,
@@ -74,14 +74,51 @@ async fn supervised(
         command.env(files::ROOT, files.root());
         files::say(files);
     }
+    match obstacle().await {
+        None => supervised(command, entrances, network).await,
+        Some(obstacle) => proxied(command, network, &obstacle).await,
+    }
+    .map_err(|error| failed(&error))
+}
+
+/// What stands in the way of supervision.
+async fn obstacle() -> Option<Obstacle> {
+    let probed = tokio::task::spawn_blocking(bridge_supervise::probe).await;
+    probed.unwrap_or_else(|panic| Err(Obstacle::Other(io::Error::other(panic)))).err()
+}
+
+async fn supervised(
+    command: Command,
+    entrances: Entrances,
+    network: Network,
+) -> Result<ExitStatus, SuperviseError> {
     let Network { destinations, resolver, streams, flows, .. } = network;
     let (listens_tx, listens_rx) = mpsc::channel(LISTENS_QUEUE);
     let way = Way { streams, flows, resolver, listens_tx };
     let tell = |remark: &Remark| output::warn(&output::printable(&remark.to_string()));
     let supervised = bridge_supervise::run(command, Arc::new(Where(destinations)), Arc::new(way), tell);
     tokio::select! {
-        ended = supervised => ended.map_err(|error| failed(&error)),
+        ended = supervised => ended,
         never = follow(entrances, listens_rx) => match never {},
+    }
+}
+
+/// The next best: the command is told of a proxy.
+async fn proxied(
+    mut command: Command,
+    network: Network,
+    obstacle: &Obstacle,
+) -> Result<ExitStatus, SuperviseError> {
+    let proxy = Proxy::bind(ANY_PORT).await.map_err(SuperviseError::Relay)?;
+    output::warn(&format!(
+        "{}: the command has a proxy instead, so only those of its programs reach the cluster that heed ALL_PROXY, \
+         HTTP_PROXY or HTTPS_PROXY, and only by TCP",
+        chain(obstacle)
+    ));
+    command.envs(proxy::variables(proxy.address));
+    tokio::select! {
+        ended = bridge_supervise::run_alone(command) => ended,
+        never = proxy.serve(Arc::new(network)) => match never {},
     }
 }
 
@@ -123,70 +160,4 @@ fn is_there(program: &Path, error: &io::Error) -> bool {
 fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     u8::try_from(code).unwrap_or(1)
-}
-
-/// Which destinations are the cluster's, as the supervisor asks for it.
-struct Where(Arc<Destinations>);
-
-impl bridge_supervise::Destinations for Where {
-    fn of(&self, destination: SocketAddr, _: Transport) -> Verdict {
-        match self.0.of(destination) {
-            Place::Laptop => Verdict::Leave,
-            Place::Cluster => Verdict::Relay,
-            Place::Resolver => Verdict::Resolve,
-        }
-    }
-}
-
-/// The way into the cluster, through the daemon.
-struct Way {
-    streams: Arc<Streams>,
-    flows: Flows,
-    resolver: Arc<Resolver<ClusterDns>>,
-    listens_tx: mpsc::Sender<SocketAddr>,
-}
-
-impl bridge_supervise::Way for Way {
-    type Stream = Connected;
-
-    async fn dial(&self, destination: SocketAddr) -> Result<Connected, Refusal> {
-        self.streams.dial(destination).await.map(Connected).map_err(|refused| refusal(&refused))
-    }
-
-    async fn flow(&self, destination: SocketAddr) -> Result<Flow, Refusal> {
-        let opened = self.flows.open(destination).await.map_err(|error| match error {
-            FlowError::Away => Refusal::NetworkUnreachable,
-            FlowError::Refused => Refusal::HostUnreachable,
-        })?;
-        let network::Flow { datagrams_tx, datagrams_rx } = opened;
-        Ok(Flow { datagrams_tx, datagrams_rx })
-    }
-
-    async fn resolve(&self, query: Bytes, resolver: SocketAddr) -> Bytes {
-        self.resolver.answer(query, resolver).await.message
-    }
-
-    fn listens(&self, address: SocketAddr) {
-        // What finds no room is one of many, and of none can be said that it is the one.
-        let _ = self.listens_tx.try_send(address);
-    }
-}
-
-struct Connected(Dialled);
-
-impl Carry for Connected {
-    async fn carry(self, local: TcpStream) {
-        // If the daemon is gone, the connection is closed here, which is what its program sees.
-        let _ = self.0.carry(&local).await;
-    }
-}
-
-fn refusal(refused: &Refused) -> Refusal {
-    match refused.cause {
-        Cause::Refused => Refusal::Refused,
-        Cause::TimedOut => Refusal::TimedOut,
-        Cause::Forbidden => Refusal::Forbidden,
-        Cause::TunnelLost | Cause::NoRoom => Refusal::NetworkUnreachable,
-        _ => Refusal::HostUnreachable,
-    }
 }

@@ -21,6 +21,8 @@
 //! about a connect is as it would be in the cluster, whether its program waits for it or not: how long it takes, and how
 //! it fails. Only a program that asks neither SO_ERROR nor connect(2) why takes every failure for a reset.
 //!
+//! Where there is no supervision, `run_alone` is a parent that is as good, and nothing more.
+//!
 //! When this process is killed, the command gets SIGTERM. What else still runs of its tree meets ENOSYS in every trapped
 //! call, those in progress included, and a connect that did not wait fails when the kernel next sends a packet for it
 //! (after 1, 3, 7 s): nothing hangs, and nothing goes out by the wrong way.
@@ -39,5 +41,5 @@ mod way;
 pub use bridge_os::seccomp::{Obstacle, probe};
 
 pub use remark::Remark;
-pub use run::{SuperviseError, run};
+pub use run::{SuperviseError, run, run_alone};
 pub use way::{Carry, Destinations, Flow, Refusal, Transport, Verdict, Way};

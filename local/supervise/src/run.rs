@@ -13,6 +13,7 @@ use std::{
 };
 
 use bridge_os::{
+    child::ends_with_us,
     seccomp::{self, Listener, Obstacle},
     signals::is_ignored,
 };
@@ -100,6 +101,18 @@ pub async fn run<D: Destinations, W: Way>(
     let child = child.map_err(|source| SuperviseError::Spawn { program, source })?;
     let main = Pid::from_child(&child);
     signals.wait(main, &mut supervision.lost).await
+}
+
+/// Runs the command until it ends, as `run` does but without supervision: on a machine where it cannot be had. To be
+/// polled by a thread that stays, as the command ends with the one that starts it.
+pub async fn run_alone(mut command: Command) -> Result<ExitStatus, SuperviseError> {
+    let mut signals = Signals::new().map_err(SuperviseError::Signals)?;
+    ends_with_us(&mut command);
+    let program = PathBuf::from(command.get_program());
+    let child = command.spawn().map_err(|source| SuperviseError::Spawn { program, source })?;
+    // The sender lives as long as nothing can be lost.
+    let (_lost_tx, mut lost_rx) = mpsc::channel(1);
+    signals.wait(Pid::from_child(&child), &mut lost_rx).await
 }
 
 /// The thread that answers calls, and what waits on behalf of them. Ends with the value.

@@ -19,6 +19,7 @@ fn what_runs_here_has_the_target_s_network_environment_and_files() {
     a_command_ends_as_it_would_outside(&alice);
     the_volumes_are_files_here_as_long_as_a_command_runs(&world, &alice);
     ports_and_proxies_lead_into_the_cluster(&world, &alice);
+    without_supervision_a_command_has_a_proxy(&alice);
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
 }
 
@@ -91,6 +92,17 @@ fn a_command_ends_as_it_would_outside(alice: &Laptop) {
 
     // A program that is not there is said to be so.
     alice.bridge(&["run", "orders", "--", "no-such-program"]).fails(127, "no-such-program");
+}
+
+fn without_supervision_a_command_has_a_proxy(alice: &Laptop) {
+    let curl = ["curl", "-sS", "--max-time", "10", "http://web/whoami"];
+    let done = alice.bridge_without_supervision(&[&["run", "orders", "--"], &curl[..]].concat()).succeeds();
+    assert!(done.stdout.starts_with("web web-"), "expected a pod of web: {done}");
+    let said: Vec<_> = done.stderr.lines().filter(|line| line.contains("has a proxy instead")).collect();
+    assert!(said.len() == 1 && said[0].contains("forbids seccomp filters"), "why is said once: {done}");
+    let done = alice.bridge_without_supervision(&["run", "orders", "sh", "-c", "echo $GREETING; exit 7"]);
+    assert_eq!(done.stdout.trim(), "Welcome to the shop", "{done}");
+    done.fails(7, "");
 }
 
 fn ports_and_proxies_lead_into_the_cluster(world: &World, alice: &Laptop) {
