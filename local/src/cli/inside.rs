@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
+use bridge_os::networks;
 use hickory_proto::rr::Name;
 use ipnet::IpNet;
 
@@ -14,7 +15,9 @@ use super::args::{Egress, InsideArgs};
 use super::attached::Attached;
 use super::environment::{self, Variables, of_the_target};
 use super::error::{Exit, Failed};
-use crate::network::{ClusterDns, Destinations, Flows, Resolver, Scope, Search, Streams, nameservers};
+use crate::network::{
+    ClusterDns, Destinations, Flows, Overlap, Resolver, Scope, Search, Streams, nameservers, overlaps,
+};
 
 /// What libc asks where resolv.conf(5) names nobody.
 const NO_RESOLVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
@@ -28,6 +31,7 @@ pub(crate) struct Network {
     pub(crate) flows: Flows,
     /// The first of this machine's.
     pub(crate) upstream: SocketAddr,
+    pub(crate) overlaps: Vec<Overlap>,
     /// The target's variables.
     pub(crate) environment: BTreeMap<OsString, OsString>,
 }
@@ -55,6 +59,7 @@ impl Network {
             excluded: not.networks,
             everything: args.scope.egress == Egress::Cluster,
         };
+        let overlaps = overlaps(&scope, &networks::routed());
         let destinations = Arc::new(Destinations::new(scope, resolvers.clone()));
         let dns = ClusterDns { daemon: attached.daemon.client.clone(), session: attached.session.clone() };
         let search = Search::of(&inside.resolv_conf, &conf).with(also.names, not.names);
@@ -67,6 +72,7 @@ impl Network {
             streams: Arc::new(Streams::new(attached.place.streams(), attached.session.clone())),
             flows: Flows { daemon: attached.daemon.client.clone(), session: attached.session.clone() },
             upstream: resolvers[0],
+            overlaps,
             environment: variables.into_iter().map(|(name, value)| (os(name), os(value))).collect(),
         })
     }
@@ -86,6 +92,7 @@ impl Network {
             streams: Arc::new(Streams::new("/nowhere".into(), String::new())),
             flows: Flows { daemon, session: String::new() },
             upstream: NO_RESOLVER,
+            overlaps: Vec::new(),
             environment: BTreeMap::new(),
         }
     }

@@ -28,6 +28,8 @@ use crate::files::Files;
 
 /// Ports on which the command begins to listen, and that nobody has looked at.
 const LISTENS_QUEUE: usize = 64;
+/// More of them are one mistake, and not several.
+const OVERLAPS: usize = 3;
 
 /// Runs the command; its exit code is ours.
 pub(crate) async fn run(args: RunArgs) -> Result<u8, Failed> {
@@ -70,6 +72,9 @@ async fn in_the_place_of(
         attached.target,
         entrances.describe()
     ));
+    for overlap in network.overlaps.iter().take(OVERLAPS) {
+        output::warn(&overlap.to_string());
+    }
     if let Some(files) = files {
         command.env(files::ROOT, files.root());
         files::say(files);

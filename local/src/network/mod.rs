@@ -1,11 +1,13 @@
 //! The cluster's network, for processes of this machine, by way of a session that the daemon holds.
 //!
 //! `streams` asks the daemon for connections and hands over those that are to be tied to them, `flows` for UDP; `names` decides what the
-//! cluster is asked for a name, and `resolver` asks; `destinations` knows which addresses are the cluster's.
+//! cluster is asked for a name, and `resolver` asks; `destinations` knows which addresses are the cluster's, and `overlap`
+//! which of them are this machine's as well.
 
 mod destinations;
 mod flows;
 mod names;
+mod overlap;
 mod resolver;
 mod streams;
 
@@ -19,6 +21,7 @@ use tonic::transport::Channel;
 pub(crate) use destinations::{Destinations, Place, Scope};
 pub(crate) use flows::{Flow, FlowError, Flows};
 pub(crate) use names::Search;
+pub(crate) use overlap::{Overlap, overlaps};
 pub(crate) use resolver::{Answered, Resolver, Source};
 pub(crate) use streams::{Dialled, Streams};
 

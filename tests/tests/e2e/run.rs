@@ -20,6 +20,7 @@ fn what_runs_here_has_the_target_s_network_environment_and_files() {
     the_volumes_are_files_here_as_long_as_a_command_runs(&world, &alice);
     ports_and_proxies_lead_into_the_cluster(&world, &alice);
     without_supervision_a_command_has_a_proxy(&alice);
+    a_network_that_both_have_is_said(&alice);
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
 }
 
@@ -103,6 +104,15 @@ fn without_supervision_a_command_has_a_proxy(alice: &Laptop) {
     let done = alice.bridge_without_supervision(&["run", "orders", "sh", "-c", "echo $GREETING; exit 7"]);
     assert_eq!(done.stdout.trim(), "Welcome to the shop", "{done}");
     done.fails(7, "");
+}
+
+fn a_network_that_both_have_is_said(alice: &Laptop) {
+    // Given that all addresses count to the cluster, which those of the laptop's own network are among (if it has one),
+    let done = alice.bridge(&["run", "orders", "--also-cluster", "0.0.0.0/0", "true"]).succeeds();
+    let warned = done.stderr.contains("0.0.0.0/0 is a network of the cluster, and ");
+    let routes = alice.start(Path::new("cat"), &["/proc/net/route"]).ends(USUAL).succeeds().stdout;
+    let is_default = |route: &str| route.split_whitespace().nth(1) == Some("00000000");
+    assert_eq!(warned, !routes.lines().skip(1).all(is_default), "{routes}\n{done}");
 }
 
 fn ports_and_proxies_lead_into_the_cluster(world: &World, alice: &Laptop) {
