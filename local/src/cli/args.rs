@@ -90,7 +90,7 @@ pub(crate) enum Command {
     ///
     /// Through a target that is connected. Each Service's port is listened for under its own number where that is free.
     Forward(ForwardArgs),
-    /// A SOCKS5 and HTTP CONNECT proxy into the cluster, for programs that run already
+    /// A proxy into the cluster (SOCKS5 with UDP, HTTP), for programs that run already
     ///
     /// On loopback. Names are looked up as in the target's pod; what is not the cluster's is reached from this machine.
     Proxy(ProxyArgs),
@@ -231,7 +231,8 @@ pub(crate) struct ConnectArgs {
     pub(crate) me: Option<UserName>,
     /// Which local port the target's port leads to (default: the port the pods listen on)
     ///
-    /// REMOTE is a port of the Service, by number or name. Without it: the Service's only port.
+    /// REMOTE is a port of the Service, by number or name. Without it: the Service's only port. `bridge run` takes all ports
+    /// of the Service by default, and finds out if the command listens on the Service's port rather than on the pods'.
     #[arg(long = "port", value_name = "LOCAL[:REMOTE]")]
     pub(crate) ports: Vec<PortMap>,
     /// What a request gets when nothing listens on the local port (default: answer)

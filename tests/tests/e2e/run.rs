@@ -15,6 +15,7 @@ fn what_runs_here_has_the_target_s_network_environment_and_files() {
     a_native_process_takes_the_place_of_a_service(&world, &alice);
     world.is_given_back(&before);
     the_port_by_which_callers_know_a_service_is_found(&world, &alice);
+    two_services_that_run_here_find_each_other(&world, &alice);
     let _ = alice.bridge(&["connect", "orders"]).succeeds();
     a_command_ends_as_it_would_outside(&alice);
     the_volumes_are_files_here_as_long_as_a_command_runs(&world, &alice);
@@ -72,6 +73,37 @@ fn the_port_by_which_callers_know_a_service_is_found(world: &World, alice: &Lapt
     let answer = world.client(&["http", &url, "--header", "x-bridge=alice"]).succeeds().stdout;
     assert_eq!(answer.trim(), format!("orders {}", orders.name));
     orders.ends();
+    let _ = world.kubectl(&["delete", "service", "by-number"]).succeeds();
+}
+
+fn two_services_that_run_here_find_each_other(world: &World, alice: &Laptop) {
+    // Given web and orders, both run by Alice, in two terminals,
+    let (web, orders) = (alice.runs_inside("web"), alice.runs_inside("orders"));
+    let _ = alice.bridge(&["connect", "web", "--port", &web.for_port("http")]).succeeds();
+    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+    let who = |headers: &[&str]| {
+        let args = [&["http", "http://web/"], headers].concat();
+        let page = world.client(&args).succeeds().json();
+        let by = |page: &serde_json::Value| page["answered_by"].as_str().unwrap_or_default().to_owned();
+        (by(&page), by(&page["orders"]))
+    };
+
+    // when a request of hers comes to web, her web asks for orders by the cluster's name, and her orders answers:
+    let hers = (web.name.clone(), orders.name.clone());
+    assert_eq!(who(&["--header", "x-bridge=alice"]), hers);
+    assert_eq!(who(&["--header", "baggage=bridge=alice"]), hers);
+    // everybody else sees the pods.
+    let others = who(&[]);
+    assert!(others.0.starts_with("web-") && others.1.starts_with("orders-"), "{others:?}");
+
+    // When one ends, the other goes on, and finds the pods.
+    orders.ends();
+    eventually("orders is given back", Duration::from_secs(10), || {
+        let seen = who(&["--header", "x-bridge=alice"]);
+        let as_expected = seen.0 == web.name && seen.1.starts_with("orders-");
+        as_expected.then_some(()).ok_or_else(|| format!("{seen:?}"))
+    });
+    web.ends();
 }
 
 fn a_command_ends_as_it_would_outside(alice: &Laptop) {
