@@ -1,14 +1,17 @@
 //! The files of the target's container for a command that runs here, and what is said about them.
 
+use std::path::PathBuf;
+use std::process::Command;
+
 use bridge_proto::files::{MAX_BYTES, MAX_ENTRIES};
 use bridge_proto::v1::{FilesQuery, FilesReply, LeftOut, LeftOutReason};
 use tonic::{Status, Streaming};
 
 use super::args::FilesAt;
 use super::attached::Attached;
-use super::error::chain;
+use super::error::{Exit, Failed, chain};
 use super::output::{self, printable};
-use crate::files::{Files, Teller};
+use crate::files::{Files, Plan, Teller};
 use crate::network::DaemonClient;
 
 /// Tells a command where they are.
@@ -37,9 +40,45 @@ pub(crate) async fn fetch(attached: &Attached, wanted: FilesAt) -> Option<Files>
     }
 }
 
-/// Says where they are, and what is not there.
-pub(crate) fn say(files: &Files) {
-    output::note(&format!("  the files of its volumes are in ${ROOT}: {}\n", files.root().display()));
+/// Tells the command where they are, and the user what is different for it.
+pub(crate) fn give(files: &Files, wanted: FilesAt, command: &mut Command) -> Result<(), Failed> {
+    command.env(ROOT, files.root());
+    let there = format!("in ${ROOT}: {}", files.root().display());
+    if wanted == FilesAt::Mount {
+        let (view, plan) = files.at_their_own_paths().map_err(|error| {
+            let message = format!("the target's files cannot be at their own paths: {}", chain(&error));
+            Failed::new(Exit::NotRun, message, format!("--files dir has them in ${ROOT}"))
+        })?;
+        view.give(command);
+        output::note(&format!("  the files of its volumes are at their own paths, and {there}\n"));
+        for sentence in different(&plan) {
+            output::warn(&sentence);
+        }
+    } else {
+        output::note(&format!("  the files of its volumes are {there}\n"));
+    }
+    say_what_is_missing(files);
+    Ok(())
+}
+
+/// What the command sees otherwise than this machine has it.
+fn different(plan: &Plan) -> Vec<String> {
+    let list = |paths: &[PathBuf]| {
+        let paths: Vec<String> = paths.iter().map(|path| printable(&path.to_string_lossy())).collect();
+        paths.join(", ")
+    };
+    let mut sentences = Vec::new();
+    if !plan.hidden.is_empty() {
+        sentences.push(format!("the target's files hide what this machine has in {}", list(&plan.hidden)));
+    }
+    if !plan.covered.is_empty() {
+        let covered = list(&plan.covered);
+        sentences.push(format!("what is made directly in {covered} from now on, the command does not see"));
+    }
+    sentences
+}
+
+fn say_what_is_missing(files: &Files) {
     if let Some(sentence) = sentence(files.left_out()) {
         output::warn(&sentence);
     }
@@ -86,6 +125,21 @@ fn reason(reason: LeftOutReason) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_view_changes_is_said() {
+        let paths = |all: &[&str]| all.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let plan =
+            Plan { steps: Vec::new(), hidden: paths(&["/etc/ssl"]), covered: paths(&["/etc", "/run"]) };
+        assert_eq!(
+            different(&plan),
+            [
+                "the target's files hide what this machine has in /etc/ssl",
+                "what is made directly in /etc, /run from now on, the command does not see"
+            ]
+        );
+        assert_eq!(different(&Plan::default()), [""; 0]);
+    }
 
     #[test]
     fn what_is_left_out_is_said_in_one_sentence() {

@@ -76,8 +76,7 @@ async fn in_the_place_of(
         output::warn(&overlap.to_string());
     }
     if let Some(files) = files {
-        command.env(files::ROOT, files.root());
-        files::say(files);
+        files::give(files, args.inside.files, &mut command)?;
     }
     match obstacle().await {
         None => supervised(command, entrances, network).await,

@@ -1,8 +1,10 @@
 //! The volumes of the target's container, as files of this machine for as long as a command runs.
 //!
 //! `private` is the directory that they are in, `unpack` makes files of what an agent tells, `tree` exchanges a volume
-//! that has changed so that no reader sees half of it.
+//! that has changed so that no reader sees half of it; `own_paths` plans a view in which they are where the container has
+//! them.
 
+mod own_paths;
 mod private;
 mod tree;
 mod unpack;
@@ -10,11 +12,13 @@ mod unpack;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use bridge_os::view::View;
 use bridge_proto::v1::{FilesReply, LeftOut};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
+pub(crate) use self::own_paths::{NoPlace, Plan};
 use self::private::Private;
 pub(crate) use self::unpack::UnpackError;
 use self::unpack::{Heard, Unpack};
@@ -46,9 +50,22 @@ pub(crate) enum FilesError {
     Unpack(#[from] UnpackError),
 }
 
+/// Why they are not where the container has them.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OwnPathsError {
+    #[error(transparent)]
+    NoPlace(#[from] NoPlace),
+    #[error("there is no room to prepare them")]
+    Stage(#[source] std::io::Error),
+    #[error("this system does not let a user have a view of the file system (a user and a mount namespace)")]
+    Refused(#[source] std::io::Error),
+}
+
 /// They are kept up to date, until they are removed.
 pub(crate) struct Files {
     private: Private,
+    /// Where the container has them.
+    volumes: Vec<PathBuf>,
     left_out: Vec<LeftOut>,
     stop: CancellationToken,
     follower: JoinHandle<()>,
@@ -76,6 +93,7 @@ impl Files {
         if unpack.is_empty() {
             return Ok(None);
         }
+        let volumes = unpack.volumes();
         let (stop, left_out) = (CancellationToken::new(), std::mem::take(&mut unpack.left_out));
         let (stopped, runtime) = (stop.clone(), tokio::runtime::Handle::current());
         // On a thread of its own: it writes files, and the command's connections are to wait for no disk.
@@ -85,7 +103,7 @@ impl Files {
                 complain(&error);
             }
         });
-        Ok(Some(Self { private, left_out, stop, follower }))
+        Ok(Some(Self { private, volumes, left_out, stop, follower }))
     }
 
     /// What stands for the root of the container.
@@ -95,6 +113,15 @@ impl Files {
 
     pub(crate) fn left_out(&self) -> &[LeftOut] {
         &self.left_out
+    }
+
+    /// A view of the file system in which they are where the container has them, and what else is different in it. Once.
+    pub(crate) fn at_their_own_paths(&self) -> Result<(View, Plan), OwnPathsError> {
+        let stage = self.private.path().join("view");
+        std::fs::create_dir(&stage).map_err(OwnPathsError::Stage)?;
+        let plan = own_paths::plan(&self.volumes, &self.root(), &stage)?;
+        let view = View::new(&plan.steps).and_then(|view| view.try_out().map(|()| view));
+        Ok((view.map_err(OwnPathsError::Refused)?, plan))
     }
 
     /// Removes them.

@@ -7,7 +7,7 @@ use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use bridge_os::beneath::{Directory, Name};
@@ -80,6 +80,16 @@ impl Unpack {
     /// Whether there are no volumes.
     pub(super) fn is_empty(&self) -> bool {
         self.sizes.is_empty() && self.left_out.is_empty()
+    }
+
+    /// Their absolute paths.
+    pub(super) fn volumes(&self) -> Vec<PathBuf> {
+        let path = |names: &Names| {
+            let mut path = PathBuf::from("/");
+            path.extend(names.iter().map(Name::as_os_str));
+            path
+        };
+        self.sizes.keys().map(path).collect()
     }
 
     pub(super) fn take(&mut self, reply: FilesReply, now: Instant) -> Result<Heard, UnpackError> {

@@ -209,16 +209,31 @@ fn the_volumes_are_files_here_as_long_as_a_command_runs(world: &World, alice: &L
     let seen = inside(&[], script).ends(Duration::from_secs(30)).succeeds();
     assert!(seen.stdout.trim().parse::<u32>().is_ok_and(|bytes| bytes > 100), "{seen}");
 
+    // They are where the container has them for who wants that, on systems that let a user have it.
+    let script =
+        "cat /etc/shop/menu.txt; head -c 1 /var/run/secrets/kubernetes.io/serviceaccount/token; id -u";
+    let seen = inside(&["--files", "mount"], script).ends(Duration::from_secs(30));
+    if seen.code == Some(126) {
+        assert!(seen.stderr.contains("does not let a user have a view"), "{seen}");
+    } else {
+        let seen = seen.succeeds();
+        let uid = alice.start(Path::new("id"), &["-u"]).ends(USUAL).stdout;
+        assert_eq!(seen.stdout, format!("coffee, tea and cake\ne{uid}"), "menu, token and user: {seen}");
+        assert!(seen.stderr.contains("/run"), "what is covered is said: {seen}");
+    }
+
     // Who does not want them does without.
     let seen =
         inside(&["--files", "none"], "echo ${BRIDGE_ROOT-unset}").ends(Duration::from_secs(30)).succeeds();
     assert_eq!(seen.stdout.trim(), "unset", "{seen}");
 
     if soak() {
-        // Given a command that reads the menu all the time,
-        let script = "touch $HOME/reads; while menu=$(cat $BRIDGE_ROOT/etc/shop/menu.txt); do \
-                      test \"$menu\" = soup && exit 7; done";
-        let reader = inside(&[], script);
+        // Given commands that read the menu all the time,
+        let script = |menu: &str| {
+            format!("touch $HOME/reads; while menu=$(cat {menu}); do test \"$menu\" = soup && exit 7; done")
+        };
+        let reader = inside(&[], &script("$BRIDGE_ROOT/etc/shop/menu.txt"));
+        let at_its_own_path = inside(&["--files", "mount"], &script("/etc/shop/menu.txt"));
         eventually("the command reads", Duration::from_secs(30), || {
             alice.path("reads").exists().then_some(()).ok_or_else(|| "not yet".to_owned())
         });
@@ -226,5 +241,7 @@ fn the_volumes_are_files_here_as_long_as_a_command_runs(world: &World, alice: &L
         let soup = r#"{"data": {"menu.txt": "soup\n"}}"#;
         let _ = world.kubectl(&["patch", "configmap", "orders-menu", "--type=merge", "-p", soup]).succeeds();
         reader.ends(Duration::from_secs(150)).fails(7, "");
+        let read = at_its_own_path.ends(Duration::from_secs(150));
+        assert!(matches!(read.code, Some(7 | 126)), "{read}");
     }
 }

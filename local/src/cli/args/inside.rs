@@ -40,6 +40,8 @@ pub(crate) enum FilesAt {
     /// In a directory of this machine, $BRIDGE_ROOT, kept up to date
     #[default]
     Dir,
+    /// There, and at their own absolute paths, which only the command sees
+    Mount,
     /// Nowhere
     None,
 }
