@@ -29,6 +29,16 @@ pub(crate) struct Attached {
 impl Attached {
     /// The session with the target, as asked for: if nothing is asked of it, one that is there will do.
     pub(crate) async fn to(args: &ConnectArgs) -> Result<Self, Failed> {
+        Self::with(args, |_| {}).await
+    }
+
+    /// The same for a command in whose place nothing will listen: the user's requests go on to the origin.
+    pub(crate) async fn without_listening(target: Target, cluster: ClusterArgs) -> Result<Self, Failed> {
+        let args = ConnectArgs::plain(target, cluster);
+        Self::with(&args, |request| request.set_fallback(v1::Fallback::Origin)).await
+    }
+
+    async fn with(args: &ConnectArgs, change: impl FnOnce(&mut v1::ConnectRequest)) -> Result<Self, Failed> {
         let place = Place::find()?;
         let before = sessions(&place).await?;
         if args.is_plain()
@@ -38,6 +48,7 @@ impl Attached {
         }
         let mut request = connect::request(args)?;
         request.for_command = true;
+        change(&mut request);
         let session = connect::connect(request.clone()).await?;
         let made = before.iter().all(|there| {
             there.target != session.target

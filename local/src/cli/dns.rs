@@ -4,7 +4,7 @@ use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, RecordType};
 use serde::Serialize;
 
-use super::args::{ConnectArgs, DnsArgs, InsideArgs};
+use super::args::{DnsArgs, InsideArgs};
 use super::attached::Attached;
 use super::error::{Exit, Failed};
 use super::inside::Network;
@@ -38,7 +38,7 @@ pub(crate) async fn run(args: DnsArgs) -> Result<(), Failed> {
     let query = query(&args.name, args.record_type.as_deref())?;
     let mut attached = match (Attached::existing(args.target.as_ref(), &args.cluster).await?, args.target) {
         (Some(attached), _) => attached,
-        (None, Some(target)) => Attached::to(&ConnectArgs::plain(target, args.cluster)).await?,
+        (None, Some(target)) => Attached::without_listening(target, args.cluster).await?,
         (None, None) => {
             let message = "names are asked in a target's pod, and not exactly one target is connected";
             return Err(Failed::new(Exit::Usage, message, "name it: bridge dns NAME --target SERVICE"));

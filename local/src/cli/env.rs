@@ -1,13 +1,13 @@
 //! `bridge env`: the target's environment, for a program that is started otherwise.
 
-use super::args::{ConnectArgs, EnvArgs};
+use super::args::EnvArgs;
 use super::attached::Attached;
 use super::environment::{of_the_target, render};
 use super::error::Failed;
 use super::output;
 
 pub(crate) async fn run(args: EnvArgs) -> Result<(), Failed> {
-    let mut attached = Attached::to(&ConnectArgs::plain(args.target, args.cluster)).await?;
+    let mut attached = Attached::without_listening(args.target, args.cluster).await?;
     let surroundings = attached.surroundings().await;
     // What was made for this is given back also if nothing came of it.
     let ended = attached.end().await;

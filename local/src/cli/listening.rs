@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use bridge_proto::v1;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 
 use super::attached::Attached;
 use super::connect;
@@ -54,25 +53,35 @@ impl Entrances {
         let mut ports = BTreeSet::new();
         let mut told = false;
         loop {
-            let listens = timeout(SETTLED, listens_rx.recv()).await;
-            match listens {
-                Ok(Some(address)) => {
-                    ports.insert(u32::from(address.port()));
-                    if let Some(mappings) = nearer(&self.routes, &ports)
-                        && let Some(request) = self.free.clone()
-                    {
-                        self.lead(v1::ConnectRequest { ports: mappings, ..request }).await;
-                    }
+            let sentence = elsewhere(&self.routes, &ports).filter(|_| !told);
+            let settled = async {
+                match &sentence {
+                    Some(_) => tokio::time::sleep(SETTLED).await,
+                    None => std::future::pending().await,
                 }
-                Ok(None) => return,
-                Err(_) if !told => {
-                    if let Some(sentence) = elsewhere(&self.routes, &ports) {
-                        output::warn(&sentence);
-                        told = true;
+            };
+            tokio::select! {
+                listens = listens_rx.recv() => match listens {
+                    Some(address) => {
+                        ports.insert(u32::from(address.port()));
+                        self.follow(&ports).await;
                     }
+                    None => return,
+                },
+                () = settled => {
+                    output::warn(&sentence.unwrap_or_default());
+                    told = true;
                 }
-                Err(_) => {}
             }
+        }
+    }
+
+    /// Leads requests to where the command listens, if that is clear.
+    async fn follow(&mut self, ports: &BTreeSet<u32>) {
+        if let Some(mappings) = nearer(&self.routes, ports)
+            && let Some(request) = self.free.clone()
+        {
+            self.lead(v1::ConnectRequest { ports: mappings, ..request }).await;
         }
     }
 

@@ -21,7 +21,7 @@ use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::args::{ConnectArgs, InsideArgs, ProxyArgs};
+use super::args::{InsideArgs, ProxyArgs};
 use super::attached::Attached;
 use super::error::Failed;
 use super::inside::Network;
@@ -36,7 +36,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) async fn run(args: ProxyArgs) -> Result<(), Failed> {
-    let mut attached = Attached::to(&ConnectArgs::plain(args.target.clone(), args.cluster.clone())).await?;
+    let mut attached = Attached::without_listening(args.target.clone(), args.cluster.clone()).await?;
     let served = serve(&mut attached, &args).await;
     let ended = attached.end().await;
     served.and(ended)

@@ -51,7 +51,7 @@ pub(super) fn plan(volumes: &[PathBuf], root: &Path, stage: &Path) -> Result<Pla
         let (there, missing) = nearest(volume)?;
         if !missing.as_os_str().is_empty() {
             covers.entry(there).or_default().push(Seen { from, missing, is_file });
-        } else if is_file != !there.is_dir() {
+        } else if is_file == there.is_dir() {
             return Err(NoPlace::InTheWay { path: volume.clone() });
         } else if is_file || !is_empty() {
             if is_file || fs::read_dir(&there).map_or(true, |mut entries| entries.next().is_some()) {
