@@ -98,9 +98,21 @@ impl Running {
     ///
     /// If it has ended already.
     pub fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
+    /// Kills it, and not what it has started.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended already.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process");
-        kill_process(pid, Signal::INT)
-            .unwrap_or_else(|error| panic!("cannot interrupt `{}`: {error}", self.line));
+        kill_process(pid, signal).unwrap_or_else(|error| panic!("{signal:?} to `{}`: {error}", self.line));
     }
 
     /// Waits for the end.

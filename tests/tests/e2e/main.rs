@@ -14,3 +14,4 @@ mod refusals;
 mod requests;
 mod routing;
 mod run;
+mod soak;

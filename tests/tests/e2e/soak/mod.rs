@@ -1,0 +1,4 @@
+//! What takes minutes, or kills what others need: only `make soak` runs these.
+
+mod deaths;
+mod rotation;
