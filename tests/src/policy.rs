@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::api;
 use crate::place::kubectl_with;
-use crate::world::{LABEL, World};
+use crate::world::{LABEL, World, run};
 
 const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
 const BINDINGS: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings";
@@ -20,7 +20,7 @@ impl Policy {
     /// Returns when pods with a container `c` for which `holds` is not true are refused, with these words.
     pub(crate) fn start(world: &World, holds: &str, words: &str) -> Self {
         let name = world.namespace.clone();
-        let metadata = json!({"name": name, "labels": {LABEL: "yes"}});
+        let metadata = json!({"name": name, "labels": {LABEL: run()}});
         let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]});
         let validation =
             json!({"expression": format!("object.spec.containers.all(c, {holds})"), "message": words});

@@ -19,6 +19,12 @@ use crate::process::{Done, USUAL};
 /// Marks the namespaces of the suite, so that `tests/run` finds what a killed one has left.
 pub const LABEL: &str = "bridge.dev/end-to-end";
 
+/// The label's value: which run of the suite it is, as several may go on at a time.
+#[must_use]
+pub fn run() -> String {
+    std::env::var("BRIDGE_TEST_RUN").unwrap_or_else(|_| "by-hand".to_owned())
+}
+
 /// The manifests of the sample application that a world can have, each named after its Deployment.
 const PARTS: [(&str, &str); 5] = [
     ("stock", "deploy/shop/10-stock.yaml"),
@@ -61,7 +67,7 @@ impl World {
         let unique = format!("{:x}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let namespace = format!("bridge-test-{name}-{unique}");
         let namespaced = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace,
-            "labels": {LABEL: "yes", "pod-security.kubernetes.io/enforce": "restricted"}}});
+            "labels": {LABEL: run(), "pod-security.kubernetes.io/enforce": "restricted"}}});
         let _ = api::create("/api/v1/namespaces", &namespaced);
         let world =
             Self { kubeconfig: kubeconfig(&namespace), namespace, most_replicas, client: OnceLock::new() };
