@@ -2,7 +2,6 @@
 # shellcheck shell=bash
 
 debuggers() {
-	wanted debuggers || return 0
 	mkdir "$work/debuggers"
 	address=$(kubectl get service web -o jsonpath='{.spec.clusterIP}')
 	debugger strace "the calls of a child, with the cluster's addresses"
@@ -13,6 +12,7 @@ debuggers() {
 
 # debugger NAME WHAT runs by_NAME, which prints what has been seen and must find it good.
 debugger() {
+	wanted "debuggers/$1" || return 0
 	local log=$work/debuggers/$1
 	if by_"$1" >"$log" 2>&1; then
 		printf '%-10s %-6s %s\n' "$1" pass "$2"
@@ -61,9 +61,10 @@ by_node() {
 	mkfifo "$work/debuggers/commands"
 	outside node inspect "127.0.0.1:$port" <"$work/debuggers/commands" >"$log.outside" 2>&1 &
 	{
-		# It goes on when it is told to, and its debugger ends when that has no more input.
-		seen '/Break on start/p' "$log.outside" >&2 && echo cont && wait "$program"
-	} >"$work/debuggers/commands"
+		# It goes on when it is told to; and a program ends only when its debugger, which has no more input, has gone.
+		seen '/Break on start/p' "$log.outside" && echo cont >&3 && seen '/^web:80/p' "$log"
+	} 3>"$work/debuggers/commands"
+	wait "$program"
 	cat "$log.outside" "$log"
 	answered "$log" && grep -q webSocketDebuggerUrl "$log.list"
 }

@@ -1,5 +1,5 @@
-# What programs say when a destination refuses, is silent, is nowhere, or has a name that nobody knows: by bridge run, and
-# the same programs in a pod. The text is theirs; what kind of error it is must be the same.
+# What programs say when a destination refuses, is silent, is nowhere, or has a name that nobody knows: by bridge run,
+# and the same programs in a pod. The text is theirs; what kind of error it is must be the same.
 # shellcheck shell=bash
 
 programs=(curl Node Go Python Java)

@@ -1,6 +1,6 @@
 # Packets to the cluster's addresses that leave the laptop by any way but the tunnel. The laptop's network has no way to
-# pods and Services; while this counts, the developer has one, as by the default route of a real laptop: packets that take
-# it are counted, and dropped.
+# pods and Services; while this counts, the developer has one, as by the default route of a real laptop: packets that
+# take it are counted, and dropped.
 # shellcheck shell=bash
 
 table=$uid

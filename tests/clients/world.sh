@@ -6,7 +6,7 @@
 uid=65503
 namespace=bridge-clients-$$
 work=$(mktemp -d "${TMPDIR:-/tmp}/bridge-clients.XXXXXX")
-take_down='' daemon=''
+take_down=''
 developer=(tests/cluster/laptop --uid "$uid" env -u BRIDGE_CONTEXT -u BRIDGE_NAMESPACE -u BRIDGE_HEADER
 	-u BRIDGE_FALLBACK -u BRIDGE_REPLICAS -u BRIDGE_AGENT_IMAGE BRIDGE_ME=alice KUBECONFIG="$work/kubeconfig"
 	HOME="$work/home" XDG_RUNTIME_DIR="$work/home/run" XDG_CONFIG_HOME="$work/home" XDG_STATE_HOME="$work/home")

@@ -4,7 +4,10 @@ import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.time.Duration;
 
-/** A client in Java: Client KIND HOST:PORT… prints "HOST:PORT ANSWER" for each. PATIENCE: for how many seconds it waits. */
+/**
+ * A client in Java: Client KIND HOST:PORT… prints "HOST:PORT ANSWER" for each. PATIENCE: for how many seconds it waits
+ * for one.
+ */
 public final class Client {
     static final Duration PATIENCE =
             Duration.ofSeconds(Long.parseLong(System.getenv().getOrDefault("PATIENCE", "10")));
@@ -36,7 +39,7 @@ public final class Client {
             case "netty-epoll-dns":
                 return new Netty(true, true)::ask;
             default:
-                System.err.println("usage: Client http|netty-nio|netty-nio-dns|netty-epoll|netty-epoll-dns HOST:PORT…");
+                System.err.println("usage: Client http|netty-nio[-dns]|netty-epoll[-dns] HOST:PORT…");
                 System.exit(2);
                 throw new IllegalStateException();
         }
@@ -55,9 +58,10 @@ public final class Client {
     }
 
     private static String http(String host, int port) throws Exception {
-        HttpClient client = HttpClient.newBuilder().connectTimeout(PATIENCE).build();
+        HttpClient client =
+                HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).connectTimeout(PATIENCE).build();
         URI uri = URI.create("http://" + host + ":" + port + "/whoami");
-        HttpRequest request = HttpRequest.newBuilder(uri).timeout(PATIENCE).version(HttpClient.Version.HTTP_1_1).build();
+        HttpRequest request = HttpRequest.newBuilder(uri).timeout(PATIENCE).build();
         return client.send(request, HttpResponse.BodyHandlers.ofString()).body();
     }
 }

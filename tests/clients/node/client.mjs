@@ -1,4 +1,5 @@
-// A client in Node: client.mjs KIND HOST:PORT… prints "HOST:PORT ANSWER" for each. PATIENCE: for how many seconds it waits.
+// A client in Node: client.mjs KIND HOST:PORT… prints "HOST:PORT ANSWER" for each. PATIENCE: for how many seconds it
+// waits for one.
 
 import dgram from "node:dgram";
 import dns from "node:dns/promises";
