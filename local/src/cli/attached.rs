@@ -87,6 +87,13 @@ impl Attached {
         Ok(Self { daemon, place, session: id, target, namespace, context, made, routes, free })
     }
 
+    /// This user's other sessions.
+    pub(crate) async fn others(&self) -> Result<Vec<v1::SessionStatus>, Failed> {
+        let mut all = sessions(&self.place).await?;
+        all.retain(|session| session.id != self.session);
+        Ok(all)
+    }
+
     /// What the target's container sees.
     pub(crate) async fn surroundings(&mut self) -> Result<v1::SurroundingsOfTarget, Failed> {
         let query = v1::SurroundingsQuery { session: self.session.clone() };

@@ -108,8 +108,8 @@ async fn this_machine(report: &mut Report) -> BTreeSet<String> {
         Ok(()) => report.ok("bridge run", "the kernel lets a command be supervised"),
         Err(obstacle) => report.warn(
             "bridge run",
-            format!("no command can be given the cluster's network: {}", chain(&obstacle)),
-            "bridge env, bridge forward and bridge proxy need none of this",
+            format!("no command can be supervised: {}", chain(&obstacle)),
+            "it gives commands a proxy instead, which not all programs heed",
         ),
     }
     match held(&place, report).await {

@@ -48,6 +48,11 @@ impl Entrances {
         format!("{which} come to {}", listed(ports))
     }
 
+    /// What to say if the requests of another session come to the same port.
+    pub(crate) fn shared_with(&self, others: &[v1::SessionStatus]) -> Option<String> {
+        shared(&self.routes, others)
+    }
+
     /// Follows what a command listens on, to its end.
     pub(crate) async fn watch(mut self, mut listens_rx: mpsc::Receiver<SocketAddr>) {
         let mut ports = BTreeSet::new();
@@ -113,6 +118,16 @@ fn nearer(routes: &[v1::RouteStatus], ports: &BTreeSet<u32>) -> Option<Vec<v1::P
     Some(routes.iter().map(mapping).collect())
 }
 
+fn shared(routes: &[v1::RouteStatus], others: &[v1::SessionStatus]) -> Option<String> {
+    let is_ours = |port: &u32| routes.iter().any(|route| route.local_port == *port);
+    let port = |other: &v1::SessionStatus| other.routes.iter().map(|route| route.local_port).find(is_ours);
+    let (other, port) = others.iter().find_map(|other| Some((&other.target, port(other)?)))?;
+    Some(format!(
+        "your requests to {other} come to port {port}, too, where only one program can listen: `--port` gives this one \
+         another"
+    ))
+}
+
 /// What to say of a command that listens, but on no port that requests come to.
 fn elsewhere(routes: &[v1::RouteStatus], ports: &BTreeSet<u32>) -> Option<String> {
     let one = ports.first()?;
@@ -164,6 +179,24 @@ mod tests {
         let two = [route("http", 80, 8080), route("metrics", 8080, 9090)];
         assert_eq!(led(&two, &[8080]), None, "it is the other one's");
         assert_eq!(led(&two, &[80, 9090]), Some(vec![80, 9090]));
+    }
+
+    #[test]
+    fn a_port_to_which_another_session_s_requests_come_is_said() {
+        let session = |target: &str, routes: &[v1::RouteStatus]| v1::SessionStatus {
+            target: target.to_owned(),
+            routes: routes.to_vec(),
+            ..v1::SessionStatus::default()
+        };
+        let (web, orders) =
+            (session("web", &[route("http", 80, 3000)]), session("orders", &[route("http", 80, 8080)]));
+        let own = [route("http", 80, 8080), route("metrics", 90, 9090)];
+        assert_eq!(shared(&own, std::slice::from_ref(&web)), None);
+        assert_eq!(
+            shared(&own, &[web, orders]).unwrap(),
+            "your requests to orders come to port 8080, too, where only one program can listen: `--port` gives this one \
+             another"
+        );
     }
 
     #[test]

@@ -72,6 +72,9 @@ async fn in_the_place_of(
         attached.target,
         entrances.describe()
     ));
+    if let Some(shared) = entrances.shared_with(&attached.others().await?) {
+        output::warn(&shared);
+    }
     for overlap in network.overlaps.iter().take(OVERLAPS) {
         output::warn(&overlap.to_string());
     }

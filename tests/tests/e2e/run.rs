@@ -79,6 +79,9 @@ fn the_port_by_which_callers_know_a_service_is_found(world: &World, alice: &Lapt
 fn two_services_that_run_here_find_each_other(world: &World, alice: &Laptop) {
     // Given web and orders, both run by Alice, in two terminals,
     let (web, orders) = (alice.runs_inside("web"), alice.runs_inside("orders"));
+    // (that both would by default listen on the same port is said)
+    let said = alice.bridge(&["run", "web", "true"]).succeeds().stderr;
+    assert!(said.contains("your requests to orders come to port 8080, too"), "{said}");
     let _ = alice.bridge(&["connect", "web", "--port", &web.for_port("http")]).succeeds();
     let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
     let who = |headers: &[&str]| {
