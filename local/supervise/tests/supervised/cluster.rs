@@ -43,6 +43,7 @@ pub(crate) const SLOW: &str = "127.96.0.5";
 const SLOWNESS: Duration = Duration::from_millis(200);
 /// Answers every question for an A record with `SERVICE`; with more than fits where the name begins with "big".
 pub(crate) const RESOLVER: &str = "127.96.0.10";
+pub(crate) const RESOLVER6: &str = "fd10:96::a";
 
 /// What the supervisor says when a program begins to listen.
 pub(crate) const LISTENS: &str = "listens at ";

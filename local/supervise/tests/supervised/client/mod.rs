@@ -23,7 +23,7 @@ use rustix::{
 
 use crate::{
     CLIENT,
-    cluster::{REFUSES, RESOLVER, SERVICE, SERVICE6, SILENT, TURNS_DOWN},
+    cluster::{REFUSES, RESOLVER, RESOLVER6, SERVICE, SERVICE6, SILENT, TURNS_DOWN},
 };
 
 pub(crate) fn play(part: &str) {
@@ -50,7 +50,9 @@ pub(crate) fn play(part: &str) {
         "messages" => udp::messages(),
         "many-messages" => udp::many_messages(),
         "mixed-messages" => udp::mixed_messages(),
-        "dns" => dns(),
+        "dns" => dns(RESOLVER, "0.0.0.0:0"),
+        "dns-over-ipv6" => dns(RESOLVER6, "[::]:0"),
+        "waitless-over-ipv6" => waitless::over_ipv6(),
         "short-cuts" => short_cuts(),
         "tree" => tree(),
         "threads" => threads(),
@@ -167,10 +169,10 @@ fn question(name: &str) -> Vec<u8> {
     query
 }
 
-fn dns() {
+fn dns(resolver: &str, any: &str) {
     let mut buffer = [0; 4096];
-    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    socket.connect(at(RESOLVER, 53)).unwrap();
+    let socket = UdpSocket::bind(any).unwrap();
+    socket.connect(at(resolver, 53)).unwrap();
     socket.send(&question("orders.shop")).unwrap();
     let length = socket.recv(&mut buffer).unwrap();
     assert_eq!(buffer[length - 4..length], [127, 96, 0, 1]);
@@ -178,8 +180,8 @@ fn dns() {
     let length = socket.recv(&mut buffer).unwrap();
     assert_eq!((length, buffer[2] & 2), (question("big.shop").len(), 2), "cut, and says so");
 
-    let mut stream = TcpStream::connect(at(RESOLVER, 53)).unwrap();
-    assert_eq!(stream.peer_addr().unwrap(), at(RESOLVER, 53));
+    let mut stream = TcpStream::connect(at(resolver, 53)).unwrap();
+    assert_eq!(stream.peer_addr().unwrap(), at(resolver, 53));
     for _ in 0..2 {
         let query = question("big.shop");
         stream.write_all(&(query.len() as u16).to_be_bytes()).unwrap();

@@ -47,11 +47,11 @@ pub(super) fn left_behind() {
     println!("{:?}", Errno::from_io_error(&TcpStream::connect(at(SERVICE, 7)).unwrap_err()));
 }
 
-/// The supervisor has few descriptors, each connection takes one, and one that fails looks as if the network were away.
-/// It does not go to the address itself, where nothing listens and which would refuse.
 /// More than a supervisor with 48 descriptors can serve at a time; their program has no more itself.
 const MANY: usize = 30;
 
+/// The supervisor has few descriptors, each connection takes one, and one that fails looks as if the network were away.
+/// It does not go to the address itself, where nothing listens and which would refuse.
 pub(super) fn out_of_descriptors() {
     let mut connected = Vec::new();
     let error = loop {

@@ -26,9 +26,14 @@ const MPTCP: Protocol = Protocol::from_raw(NonZeroU32::new(262).unwrap());
 /// Mebibytes.
 const MUCH: usize = 64;
 
+const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+
 pub(super) fn stream_socket() -> OwnedFd {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap()
+    socket_with(AddressFamily::INET, SocketType::STREAM, FLAGS, None).unwrap()
+}
+
+fn stream_socket6() -> OwnedFd {
+    socket_with(AddressFamily::INET6, SocketType::STREAM, FLAGS, None).unwrap()
 }
 
 pub(super) fn wait(socket: &OwnedFd, events: PollFlags) -> PollFlags {
@@ -64,6 +69,24 @@ pub(super) fn non_blocking_tcp() {
     assert_eq!(&back, b"hello");
     let peer = SocketAddr::try_from(rustix::net::getpeername(&socket).unwrap().unwrap()).unwrap();
     assert_eq!(peer, at(SERVICE, 7));
+}
+
+pub(super) fn over_ipv6() {
+    let mapped: SocketAddr = format!("[::ffff:{SERVICE}]:7").parse().unwrap();
+    for destination in [at(SERVICE6, 7), mapped] {
+        let socket = stream_socket6();
+        assert_eq!(connect(&socket, &destination), Err(Errno::INPROGRESS));
+        assert_eq!(outcome(&socket), Ok(()));
+        let mut stream = blocking(socket);
+        assert_eq!(stream.peer_addr().unwrap(), destination);
+        echo(&mut stream);
+    }
+    let mapped: SocketAddr = format!("[::ffff:{TURNS_DOWN}]:7").parse().unwrap();
+    for destination in [at(TURNS_DOWN6, 7), mapped] {
+        let socket = stream_socket6();
+        assert_eq!(connect(&socket, &destination), Err(Errno::INPROGRESS));
+        assert_eq!(outcome(&socket), Err(Errno::CONNREFUSED), "{destination}");
+    }
 }
 
 pub(super) fn in_progress() {
@@ -103,13 +126,6 @@ pub(super) fn failures() {
         assert_eq!(outcome(&socket), Ok(()));
         echo(&mut blocking(socket));
     }
-    let mapped: SocketAddr = format!("[::ffff:{TURNS_DOWN}]:7").parse().unwrap();
-    for destination in [mapped, at(TURNS_DOWN6, 7)] {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket = socket_with(AddressFamily::INET6, SocketType::STREAM, flags, None).unwrap();
-        assert_eq!(connect(&socket, &destination), Err(Errno::INPROGRESS));
-        assert_eq!(outcome(&socket), Err(Errno::CONNREFUSED), "{destination}");
-    }
 }
 
 /// As programs do that never ask for SO_ERROR.
@@ -138,8 +154,7 @@ pub(super) fn tokio_runtime() {
 
 pub(super) fn multipath_tcp() {
     let connected = |host| {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, Some(MPTCP)).unwrap();
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, FLAGS, Some(MPTCP)).unwrap();
         let connected = connect(&socket, &at(host, 7));
         (socket, connected)
     };
