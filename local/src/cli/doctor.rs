@@ -104,9 +104,14 @@ async fn this_machine(report: &mut Report) -> BTreeSet<String> {
         }
     };
     report.ok("runtime directory", place.directory().display().to_string());
-    match bridge_supervise::probe() {
-        Ok(()) => report.ok("bridge run", "the kernel lets a command be supervised"),
-        Err(obstacle) => report.warn(
+    match (bridge_supervise::probe(), bridge_supervise::low_limit()) {
+        (Ok(()), None) => report.ok("bridge run", "the kernel lets a command be supervised"),
+        (Ok(()), Some(limit)) => report.warn(
+            "bridge run",
+            format!("a command may open {limit} files only, so its UDP sockets are not wholly supervised"),
+            "ulimit -n 1024",
+        ),
+        (Err(obstacle), _) => report.warn(
             "bridge run",
             format!("no command can be supervised: {}", chain(&obstacle)),
             "it gives commands a proxy instead, which not all programs heed",

@@ -38,7 +38,7 @@ mod udp;
 mod unix;
 mod way;
 
-pub use bridge_os::seccomp::{Obstacle, probe};
+pub use bridge_os::seccomp::{Obstacle, low_limit, probe};
 
 pub use remark::Remark;
 pub use run::{SuperviseError, run, run_alone};

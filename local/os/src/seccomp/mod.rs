@@ -19,7 +19,7 @@ mod trapped;
 pub use call::{Call, Place};
 pub use filter::HIGH;
 pub use listener::Listener;
-pub use obstacle::{Obstacle, probe};
+pub use obstacle::{Obstacle, low_limit, probe};
 pub use receive::{Received, receive, watched};
 pub use spawner::{Spawner, start};
 pub use trapped::{Namespace, Reply, Trapped, own_network};

@@ -5,12 +5,12 @@ use std::{fs, io, time::Duration};
 use rustix::{
     fd::OwnedFd,
     io::Errno,
-    process::{PidfdGetfdFlags, pidfd_getfd},
+    process::{PidfdGetfdFlags, Resource, getrlimit, pidfd_getfd},
 };
 
 use super::{
     Call, Reply,
-    filter::program,
+    filter::{HIGH, program},
     listener::{Listener, seccomp},
     trapped::{self, Trapped},
 };
@@ -82,6 +82,11 @@ pub fn probe() -> Result<(), Obstacle> {
     drop(listener);
     let _ = caller.join();
     found
+}
+
+/// The limit of descriptors of this process and of what it starts, where it leaves no room for UDP sockets from `HIGH` on.
+pub fn low_limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).current.filter(|limit| *limit <= u64::from(HIGH))
 }
 
 fn own_descriptor() -> Result<OwnedFd, Errno> {
