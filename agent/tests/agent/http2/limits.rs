@@ -97,7 +97,7 @@ async fn stalled_streams_hold_up_no_others() {
         patient.initial_connection_window_size(1 << 30);
         let mut caller = Caller::connect(world.port()).await;
         let mut origin = Serving::with(world.origin.accepts().await, &patient).await;
-        let body = Bytes::from(vec![7; 1 << 18]);
+        let body = Bytes::from(vec![7; 1 << 20]);
         // and many requests whose bodies nobody reads, at the origin and at a laptop,
         let mut stalled = Vec::new();
         let mut process = None;
