@@ -43,6 +43,11 @@ pub(crate) struct Socket {
 pub(crate) struct Identity(u64);
 
 impl Identity {
+    /// Of the caller's descriptor of this number, when this process has no room for the socket itself.
+    pub(crate) fn of(trapped: &Trapped, number: i32) -> Option<Identity> {
+        trapped.inode(number).ok().map(Identity)
+    }
+
     #[cfg(test)]
     pub(crate) const fn of_test(number: u64) -> Identity {
         Identity(number)

@@ -152,6 +152,14 @@ impl Trapped {
         Ok(pidfd_getfd(process, number, PidfdGetfdFlags::empty())?)
     }
 
+    /// The inode of a descriptor of the caller, for which this process needs none of its own: only a look at /proc.
+    pub fn inode(&self, number: i32) -> io::Result<u64> {
+        let thread = self.thread.ok_or(Errno::SRCH)?;
+        let inode = rustix::fs::stat(format!("/proc/{thread}/fd/{number}"))?.st_ino;
+        // As above.
+        if self.is_alive() { Ok(inode) } else { Err(Errno::SRCH.into()) }
+    }
+
     /// Answers with a descriptor, at the first of these numbers that is free with the caller. The call is handed back
     /// on failure: EBADF if none is free, or is not below the caller's limit.
     pub fn answer_with(

@@ -10,7 +10,7 @@ use super::relay::Upstream;
 use crate::{
     Carry, Destinations, Way,
     decide::{self, LONGEST_HOLD, Step},
-    socket::Socket,
+    socket::{Identity, Socket},
     supervisor::{Supervisor, write_name},
 };
 
@@ -136,7 +136,9 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
         if self.failures.is_empty() {
             return None;
         }
-        let socket = Socket::of(trapped, socket).ok()?;
+        let Ok(socket) = Socket::of(trapped, socket) else {
+            return self.failures.take(Identity::of(trapped, socket)?);
+        };
         let reason = self.failures.take(socket.identity()?)?;
         // The kernel's own word for it has been told, too.
         let _ = sockopt::socket_error(&socket);
