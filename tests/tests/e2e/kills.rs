@@ -55,7 +55,8 @@ fn a_killed_daemon_leaves_all_to_the_origin(world: &World, alice: &Laptop, order
 fn what_a_kill_leaves_half_done_is_mended(world: &World, alice: &Laptop, orders: &Local) {
     // When the daemon is killed at any moment of a connect or a disconnect,
     // then clean, from the annotation alone, or the next connect puts things right.
-    let moments: &[u64] = if soak() { &[0, 50, 100, 200, 300, 500, 700, 900, 1200, 1600] } else { &[1200] };
+    let moments: &[u64] =
+        if soak() { &[0, 50, 100, 200, 300, 500, 700, 900, 1200, 1600] } else { &[300, 1200] };
     for (turn, moment) in moments.iter().map(|ms| Duration::from_millis(*ms)).enumerate() {
         killed_while_connecting(alice, orders, moment);
         mend(world, alice, orders, turn % 2 == 0);
