@@ -393,5 +393,4 @@ fn free_folder(mounts: &[Value]) -> String {
 }
 
 #[cfg(test)]
-#[path = "stand_in_tests.rs"]
 mod tests;
