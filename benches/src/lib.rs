@@ -2,13 +2,14 @@
 //!
 //! A comparison is a program of `src/bin` or a script beside `run`; it writes `target/bench/NAME.json`, a list of rows with
 //! all samples. `table` prints the rows of all files. `peer` is a process under load, `load` measures it while `http1` or
-//! `http2` asks, `laptop` is a daemon's side of the tunnel.
+//! `http2` asks, `laptop` is a daemon's side of the tunnel, `supervisor` runs a command supervised.
 
 pub mod http1;
 pub mod http2;
 pub mod laptop;
 pub mod load;
 pub mod peer;
+pub mod supervisor;
 
 use std::path::Path;
 

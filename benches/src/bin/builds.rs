@@ -2,19 +2,14 @@
 //! into an empty directory, with and without it by turns. All that is downloaded is there before.
 
 use std::ffi::OsStr;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use bridge_benches::{Budget, Row, median, write};
-use bridge_supervise::{Carry, Destinations, Flow, Refusal, Transport, Verdict, Way, run};
-use bytes::Bytes;
+use bridge_benches::{Budget, Row, median, supervisor, write};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::net::TcpStream;
 
 const PAIRS: usize = 5;
 /// This program's role as the supervisor of a command.
@@ -118,37 +113,7 @@ fn supervise(program: &OsStr, arguments: &[std::ffi::OsString]) -> anyhow::Resul
     let mut command = Command::new(program);
     command.args(arguments);
     let runtime = tokio::runtime::Runtime::new()?;
-    let ended = runtime.block_on(run(command, Arc::new(Elsewhere), Arc::new(Elsewhere), |_| ()))?;
+    // It has nothing to do with the cluster.
+    let ended = runtime.block_on(supervisor::run(command))?;
     Ok(if ended.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// A cluster with which a build has nothing to do.
-struct Elsewhere;
-
-impl Destinations for Elsewhere {
-    fn of(&self, _: SocketAddr, _: Transport) -> Verdict {
-        Verdict::Leave
-    }
-}
-
-impl Way for Elsewhere {
-    type Stream = Nothing;
-
-    async fn dial(&self, _: SocketAddr) -> Result<Nothing, Refusal> {
-        Err(Refusal::Refused)
-    }
-
-    async fn flow(&self, _: SocketAddr) -> Result<Flow, Refusal> {
-        Err(Refusal::Refused)
-    }
-
-    async fn resolve(&self, _: Bytes, _: SocketAddr) -> Bytes {
-        Bytes::new()
-    }
-}
-
-struct Nothing;
-
-impl Carry for Nothing {
-    async fn carry(self, _: TcpStream) {}
 }

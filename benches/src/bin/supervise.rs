@@ -1,29 +1,23 @@
 //! What supervision costs a program per connect: to an address that is not the cluster's, and to one that is. The program
 //! is this one in another role; the cluster is played in the supervisor's memory. All on loopback.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
-use bridge_benches::{Budget, Row, median, write};
-use bridge_supervise::{Carry, Destinations, Flow, Refusal, Transport, Verdict, Way, run};
-use bytes::Bytes;
+use bridge_benches::{Budget, Row, median, supervisor, write};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
 use serde_json::json;
-use tokio::net::TcpStream;
 
 use Kind::{Blocking, NonBlocking, Polled};
 
 const CONNECTS: u32 = 3000;
 const QUEUE: i32 = 4096;
 const ROUNDS: usize = 5;
-/// Of loopback's own range: nothing leaves the machine.
-const CLUSTER: Ipv4Addr = Ipv4Addr::new(127, 96, 0, 1);
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -43,7 +37,7 @@ async fn compare() -> anyhow::Result<()> {
     rustix::net::listen(&listener, QUEUE)?;
     let near = listener.local_addr()?;
     std::thread::spawn(move || listener.incoming().for_each(drop));
-    let far = SocketAddr::from((CLUSTER, 80));
+    let far = SocketAddr::from((supervisor::CLUSTER, 80));
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("each");
     let kinds = [("begun", NonBlocking), ("until it is made", Polled), ("blocking", Blocking)];
@@ -81,8 +75,7 @@ fn program(address: SocketAddr, kind: Kind, file: &Path) -> anyhow::Result<Comma
 }
 
 async fn supervised(address: SocketAddr, kind: Kind, file: &Path) -> anyhow::Result<f64> {
-    let cluster = Arc::new(Cluster);
-    let status = run(program(address, kind, file)?, Arc::clone(&cluster), cluster, |_| ()).await?;
+    let status = supervisor::run(program(address, kind, file)?).await?;
     ensure!(status.success(), "the supervised program failed");
     read(file)
 }
@@ -138,37 +131,4 @@ fn connects(address: SocketAddr, kind: Kind) -> anyhow::Result<f64> {
         sockopt::set_socket_linger(&socket, Some(std::time::Duration::ZERO))?;
     }
     Ok(began.elapsed().as_secs_f64() * 1e6 / f64::from(CONNECTS))
-}
-
-/// All that it is asked for ends when the program ends it.
-struct Cluster;
-
-impl Destinations for Cluster {
-    fn of(&self, destination: SocketAddr, _: Transport) -> Verdict {
-        if destination.ip() == IpAddr::V4(CLUSTER) { Verdict::Relay } else { Verdict::Leave }
-    }
-}
-
-impl Way for Cluster {
-    type Stream = Silence;
-
-    async fn dial(&self, _: SocketAddr) -> Result<Silence, Refusal> {
-        Ok(Silence)
-    }
-
-    async fn flow(&self, _: SocketAddr) -> Result<Flow, Refusal> {
-        Err(Refusal::Refused)
-    }
-
-    async fn resolve(&self, _: Bytes, _: SocketAddr) -> Bytes {
-        Bytes::new()
-    }
-}
-
-struct Silence;
-
-impl Carry for Silence {
-    async fn carry(self, mut local: TcpStream) {
-        let _ = tokio::io::copy(&mut local, &mut tokio::io::sink()).await;
-    }
 }
