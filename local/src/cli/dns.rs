@@ -53,13 +53,8 @@ pub(crate) async fn run(args: DnsArgs) -> Result<(), Failed> {
 
 async fn ask(attached: &mut Attached, query: &Query) -> Result<Answered, Failed> {
     let network = Network::of(attached, &InsideArgs::default()).await?;
-    let mut message = Message::query();
-    message.metadata.id = rand::random();
-    message.metadata.recursion_desired = true;
-    message.add_query(query.clone());
-    let message =
-        message.to_vec().map_err(|error| Failed::internal(format!("cannot ask for that name: {error}")))?;
-    Ok(network.resolver.answer(message.into(), network.upstream).await)
+    let answered = network.ask(query.clone()).await;
+    answered.map_err(|error| Failed::internal(format!("cannot ask for that name: {error}")))
 }
 
 /// An address is asked for its name.

@@ -8,6 +8,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
 use bridge_os::networks;
+use hickory_proto::ProtoError;
+use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::Name;
 use ipnet::IpNet;
 
@@ -16,7 +18,8 @@ use super::attached::Attached;
 use super::environment::{self, Variables, of_the_target};
 use super::error::{Exit, Failed};
 use crate::network::{
-    ClusterDns, Destinations, Flows, Overlap, Resolver, Scope, Search, Streams, nameservers, overlaps,
+    Answered, ClusterDns, Destinations, Flows, Overlap, Resolver, Scope, Search, Streams, nameservers,
+    overlaps,
 };
 
 /// What libc asks where resolv.conf(5) names nobody.
@@ -75,6 +78,15 @@ impl Network {
             overlaps,
             environment: variables.into_iter().map(|(name, value)| (os(name), os(value))).collect(),
         })
+    }
+
+    /// Asks as a program would, and hears what it would hear. Fails where the question cannot be encoded.
+    pub(crate) async fn ask(&self, query: Query) -> Result<Answered, ProtoError> {
+        let mut message = Message::query();
+        message.metadata.id = rand::random();
+        message.metadata.recursion_desired = true;
+        message.add_query(query);
+        Ok(self.resolver.answer(message.to_vec()?.into(), self.upstream).await)
     }
 }
 

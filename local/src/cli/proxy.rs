@@ -250,13 +250,8 @@ async fn looked_up(name: &str, network: &Network) -> Vec<IpAddr> {
     }
     name.set_fqdn(true);
     let ask = async |record_type| {
-        let mut message = Message::query();
-        message.metadata.id = rand::random();
-        message.metadata.recursion_desired = true;
-        message.add_query(Query::query(name.clone(), record_type));
-        let query = message.to_vec().unwrap_or_default();
-        let answered = network.resolver.answer(query.into(), network.upstream).await;
-        Message::from_vec(&answered.message).map(|answer| answer.answers).unwrap_or_default()
+        let answered = network.ask(Query::query(name.clone(), record_type)).await.ok()?;
+        Message::from_vec(&answered.message).ok().map(|answer| answer.answers)
     };
     let (v4, v6) = tokio::join!(ask(RecordType::A), ask(RecordType::AAAA));
     let address = |data: &RData| match data {
@@ -264,5 +259,5 @@ async fn looked_up(name: &str, network: &Network) -> Vec<IpAddr> {
         RData::AAAA(address) => Some(IpAddr::V6(address.0)),
         _ => None,
     };
-    v4.iter().chain(&v6).filter_map(|record| address(&record.data)).collect()
+    [v4, v6].iter().flatten().flatten().filter_map(|record| address(&record.data)).collect()
 }
