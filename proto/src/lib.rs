@@ -1,9 +1,10 @@
 //! What bridge's two sides say to each other.
 //!
 //! `v1` holds the generated messages and services, `version` the handshake, `pattern` the patterns of matches, `latency` how
-//! times are counted, `files` how much of volumes is told, `tunnel` the streams that one gRPC connection between a daemon
-//! and an agent carries. Both sides use this crate; it knows nothing of Kubernetes or HTTP.
+//! times are counted, `files` how much of volumes is told, `dns` how resolvers are asked, `tunnel` the streams that one gRPC
+//! connection between a daemon and an agent carries. Both sides use this crate; it knows nothing of Kubernetes or HTTP.
 
+pub mod dns;
 pub mod files;
 pub mod latency;
 pub mod pattern;

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
 use bridge_os::networks;
+use bridge_proto::dns::nameservers;
 use hickory_proto::ProtoError;
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::Name;
@@ -18,8 +19,7 @@ use super::attached::Attached;
 use super::environment::{self, Variables, of_the_target};
 use super::error::{Exit, Failed};
 use crate::network::{
-    Answered, ClusterDns, Destinations, Flows, Overlap, Resolver, Scope, Search, Streams, nameservers,
-    overlaps,
+    Answered, ClusterDns, Destinations, Flows, Overlap, Resolver, Scope, Search, Streams, overlaps,
 };
 
 /// What libc asks where resolv.conf(5) names nobody.

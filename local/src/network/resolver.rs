@@ -2,17 +2,15 @@
 //! does (RFC 1035; EDNS of RFC 6891 goes through).
 
 use std::collections::HashMap;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bridge_proto::dns;
 use bytes::Bytes;
 use futures::future::join_all;
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
 use tonic::Status;
 
 use super::destinations::Destinations;
@@ -26,7 +24,6 @@ const UNKNOWN_FOR: Duration = Duration::from_secs(5);
 const KNOWN_FOR: Duration = Duration::from_secs(30);
 /// This machine's resolvers, each time.
 const UPSTREAM_WITHIN: Duration = Duration::from_secs(5);
-const LONGEST: usize = 65_535;
 
 /// The cluster's resolver: one message there, one back.
 pub(crate) trait Ask: Send + Sync + 'static {
@@ -206,7 +203,7 @@ impl<A: Ask> Resolver<A> {
 
     async fn by_the_laptop(&self, message: &Bytes, upstream: SocketAddr) -> Answered {
         let source = Source::Laptop(upstream);
-        match tokio::time::timeout(UPSTREAM_WITHIN, forward(message, upstream)).await {
+        match tokio::time::timeout(UPSTREAM_WITHIN, dns::ask(upstream, message)).await {
             Ok(Ok(message)) => Answered { message, source },
             // As if it had not been there: whoever asked asks the next one.
             _ => {
@@ -266,38 +263,6 @@ fn failed(asked: &Message, code: ResponseCode) -> Bytes {
 
 fn has_answers(answered: &Answered) -> bool {
     Message::from_vec(&answered.message).is_ok_and(|message| !message.answers.is_empty())
-}
-
-/// Asks one of this machine's resolvers; by TCP what does not fit into a datagram.
-async fn forward(message: &[u8], upstream: SocketAddr) -> io::Result<Bytes> {
-    let any: IpAddr = match upstream {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0)).await?;
-    socket.connect(upstream).await?;
-    socket.send(message).await?;
-    let mut answer = Vec::with_capacity(LONGEST);
-    loop {
-        answer.clear();
-        socket.recv_buf(&mut answer).await?;
-        let truncated = answer.get(2).is_some_and(|flags| flags & 0x02 != 0);
-        if truncated {
-            return forward_by_tcp(message, upstream).await;
-        }
-        if answer.get(..2) == message.get(..2) {
-            return Ok(answer.into());
-        }
-    }
-}
-
-async fn forward_by_tcp(message: &[u8], upstream: SocketAddr) -> io::Result<Bytes> {
-    let mut connection = TcpStream::connect(upstream).await?;
-    let length = u16::try_from(message.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    connection.write_all(&[&length.to_be_bytes(), message].concat()).await?;
-    let mut answer = vec![0; connection.read_u16().await?.into()];
-    connection.read_exact(&mut answer).await?;
-    Ok(answer.into())
 }
 
 #[cfg(test)]

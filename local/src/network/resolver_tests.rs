@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hickory_proto::rr::RecordType;
 use hickory_proto::rr::rdata::A;
+use tokio::net::UdpSocket;
 
 use super::*;
 
