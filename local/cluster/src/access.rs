@@ -44,7 +44,7 @@ impl std::fmt::Display for Right {
 #[must_use]
 pub fn rights() -> Vec<Right> {
     use Need::{Comfort, Connect};
-    const TABLE: [(Need, &str, &str, &[&str]); 16] = [
+    const TABLE: [(Need, &str, &str, &[&str]); 17] = [
         (Connect, "", "services", &["get", "list", "watch", "create", "patch", "delete"]),
         (Connect, "apps", "deployments", &["get", "list", "watch", "create", "delete"]),
         (Connect, "apps", "replicasets", &["get"]),
@@ -52,7 +52,8 @@ pub fn rights() -> Vec<Right> {
         (Comfort, "apps", "statefulsets", &["get", "list"]),
         (Comfort, "apps", "daemonsets", &["get", "list"]),
         (Connect, "", "pods", &["get", "list", "watch"]),
-        (Connect, "", "pods/portforward", &["get", "create"]),
+        (Connect, "", "pods/portforward", &["create"]),
+        (Comfort, "", "pods/portforward", &["get"]),
         (Comfort, "", "pods/log", &["get"]),
         (Connect, "", "configmaps", &["create", "get", "list", "patch", "delete"]),
         (Connect, "", "secrets", &["create", "get", "patch", "delete"]),

@@ -1,8 +1,15 @@
-//! The messages of a port-forward. The file that reads them is built alone: its crate would bring a Kubernetes client along.
+//! What comes by a port-forward, by either way. The files that read it are built alone: their crate would bring a Kubernetes
+//! client along.
 #![no_main]
 
 #[path = "../../../local/cluster/src/portforward/channels.rs"]
 #[allow(dead_code)]
 mod channels;
+#[path = "../../../local/cluster/src/portforward/frames.rs"]
+#[allow(dead_code)]
+mod frames;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| channels::hostile(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    channels::hostile(data);
+    frames::hostile(data);
+});
