@@ -15,6 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bridge_proto::dns::nameservers;
 use ipnet::IpNet;
 use tokio::sync::Semaphore;
 
@@ -31,10 +32,8 @@ pub struct Outward {
     pub nodes: Vec<IpAddr>,
     /// Allowed although they are otherwise forbidden.
     pub also_allowed: Vec<IpNet>,
-    /// Asked instead of those of `resolv_conf`.
+    /// Asked instead of the pod's.
     pub resolver: Option<SocketAddr>,
-    /// By default `/etc/resolv.conf`.
-    pub resolv_conf: Option<PathBuf>,
     /// Variables of the environment that are ours and not the container's.
     pub own_variables: Vec<String>,
     /// Where volumes of the container are mounted.
@@ -46,8 +45,9 @@ pub(crate) struct Outbound {
     allowed: Allowed,
     /// For connections, flows and questions under way.
     room: Arc<Semaphore>,
-    resolver: Option<SocketAddr>,
-    resolv_conf: PathBuf,
+    resolvers: Vec<SocketAddr>,
+    /// As it was when the agent started: the kubelet writes it once, before that.
+    resolv_conf: String,
     own_variables: Vec<String>,
     volumes: Vec<PathBuf>,
 }
@@ -55,12 +55,13 @@ pub(crate) struct Outbound {
 impl Outbound {
     /// With room for so many connections, flows and questions at a time.
     pub(crate) fn new(outward: Outward, room: usize) -> Self {
-        let Outward { nodes, also_allowed, resolver, resolv_conf, own_variables, volumes } = outward;
+        let Outward { nodes, also_allowed, resolver, own_variables, volumes } = outward;
+        let resolv_conf = resolve::resolv_conf();
         Self {
             allowed: Allowed { nodes, also: also_allowed },
             room: Arc::new(Semaphore::new(room)),
-            resolver,
-            resolv_conf: resolv_conf.unwrap_or_else(|| PathBuf::from("/etc/resolv.conf")),
+            resolvers: resolver.map_or_else(|| nameservers(&resolv_conf), |resolver| vec![resolver]),
+            resolv_conf,
             own_variables,
             volumes,
         }

@@ -1,8 +1,8 @@
-//! The pod's resolvers, asked on behalf of a laptop.
+//! The pod's resolvers: what resolv.conf(5) says of them, and what they say to a laptop's questions.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use bridge_proto::dns;
@@ -15,7 +15,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 2;
 /// A header and the shortest question.
 const SHORTEST: usize = 17;
-/// Nobody's resolv.conf is longer.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Nobody's is longer.
 const MAX_CONF: u64 = 64 * 1024;
 
 /// Why there is no answer.
@@ -25,8 +26,8 @@ pub(crate) enum ResolveError {
     Length(usize),
     #[error("this agent has no room for more questions")]
     NoRoom,
-    #[error("the pod has no resolver: {0}")]
-    NoResolver(String),
+    #[error("the pod's resolv.conf names no resolver")]
+    NoResolver,
     #[error("no answer from {0}")]
     Silent(SocketAddr),
 }
@@ -38,12 +39,8 @@ impl Outbound {
             return Err(ResolveError::Length(query.len()));
         }
         let _room = self.room.try_acquire().map_err(|_| ResolveError::NoRoom)?;
-        let resolvers = match self.resolver {
-            Some(resolver) => vec![resolver],
-            None => dns::nameservers(&self.resolv_conf().map_err(|error| no_resolver(&error))?),
-        };
-        let last = *resolvers.last().ok_or_else(|| ResolveError::NoResolver("none is named".to_owned()))?;
-        for resolver in resolvers.iter().cycle().take(resolvers.len() * ROUNDS) {
+        let last = *self.resolvers.last().ok_or(ResolveError::NoResolver)?;
+        for resolver in self.resolvers.iter().cycle().take(self.resolvers.len() * ROUNDS) {
             match tokio::time::timeout(ANSWER_WITHIN, dns::ask(*resolver, query)).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => tracing::debug!(%resolver, %error, "no answer"),
@@ -52,20 +49,18 @@ impl Outbound {
         }
         Err(ResolveError::Silent(last))
     }
-
-    /// The pod's resolv.conf, as far as it is text of a bearable length.
-    pub(super) fn resolv_conf(&self) -> io::Result<String> {
-        read(&self.resolv_conf)
-    }
 }
 
-fn read(path: &Path) -> io::Result<String> {
-    use std::io::Read as _;
+/// The pod's resolv.conf, as far as it is text of a bearable length: one that cannot be read says nothing.
+pub(super) fn resolv_conf() -> String {
+    read().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the pod's resolv.conf cannot be read");
+        String::new()
+    })
+}
+
+fn read() -> io::Result<String> {
     let mut text = String::new();
-    std::fs::File::open(path)?.take(MAX_CONF).read_to_string(&mut text)?;
+    File::open(RESOLV_CONF)?.take(MAX_CONF).read_to_string(&mut text)?;
     Ok(text)
-}
-
-fn no_resolver(error: &io::Error) -> ResolveError {
-    ResolveError::NoResolver(error.to_string())
 }

@@ -15,10 +15,6 @@ impl Outbound {
             .filter(|(name, _)| !ours(name))
             .map(|(name, value)| Variable { name: name.into_vec(), value: value.into_vec() })
             .collect();
-        let resolv_conf = self.resolv_conf().unwrap_or_else(|error| {
-            tracing::warn!(%error, "the pod's resolv.conf cannot be read");
-            String::new()
-        });
-        SurroundingsReply { environment, resolv_conf }
+        SurroundingsReply { environment, resolv_conf: self.resolv_conf.clone() }
     }
 }
