@@ -44,13 +44,9 @@ impl Allowed {
         if self.also.iter().any(|net| net.contains(&address)) {
             return Ok(());
         }
-        let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+        check_routed(address)?;
         if address.is_loopback() {
             Err(Forbidden::Loopback(address))
-        } else if address.is_unspecified() || address.is_multicast() || broadcast {
-            Err(Forbidden::NoHost(address))
-        } else if is_link_local(address) {
-            Err(Forbidden::LinkLocal(address))
         } else if METADATA.contains(&address) {
             Err(Forbidden::Metadata(address))
         } else if self.nodes.contains(&address) {
@@ -69,10 +65,18 @@ impl Allowed {
     }
 }
 
-fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+/// Checks that a canonical address is one that packets are routed to: one host's, and not of one link only.
+pub(crate) fn check_routed(address: IpAddr) -> Result<(), Forbidden> {
+    let (broadcast, link_local) = match address {
+        IpAddr::V4(v4) => (v4.is_broadcast(), v4.is_link_local()),
+        IpAddr::V6(v6) => (false, v6.is_unicast_link_local()),
+    };
+    if address.is_unspecified() || address.is_multicast() || broadcast {
+        Err(Forbidden::NoHost(address))
+    } else if link_local {
+        Err(Forbidden::LinkLocal(address))
+    } else {
+        Ok(())
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 
 use self::allowed::Allowed;
 
+pub(crate) use allowed::check_routed;
 pub(crate) use dial::dial;
 pub(crate) use files::files;
 pub(crate) use flow::flow;
