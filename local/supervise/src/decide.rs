@@ -6,10 +6,6 @@ use rustix::io::Errno;
 
 use crate::{Destinations, Transport, Verdict};
 
-/// A program's call is held no longer than this for what may wait. A way that ends its waiting after ten seconds has time
-/// to say why.
-pub(crate) const LONGEST_HOLD: Duration = Duration::from_secs(11);
-
 /// What a socket speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -51,11 +47,11 @@ pub(crate) fn step(destinations: &impl Destinations, destination: SocketAddr, ki
     }
 }
 
-/// How long a blocking connect may take, and how it fails then: as tcp(7) has it with SO_SNDTIMEO, or by our bound.
-pub(crate) fn hold(send_timeout: Option<Duration>) -> (Duration, Errno) {
+/// How long a blocking connect may take, and how it fails then: as tcp(7) has it with SO_SNDTIMEO, or by the way's patience.
+pub(crate) fn hold(send_timeout: Option<Duration>, patience: Duration) -> (Duration, Errno) {
     match send_timeout {
-        Some(timeout) if timeout < LONGEST_HOLD => (timeout, Errno::INPROGRESS),
-        _ => (LONGEST_HOLD, Errno::TIMEDOUT),
+        Some(timeout) if timeout < patience => (timeout, Errno::INPROGRESS),
+        _ => (patience, Errno::TIMEDOUT),
     }
 }
 
@@ -117,10 +113,11 @@ mod tests {
     }
 
     #[test]
-    fn holds_are_bounded_by_the_program_or_by_us() {
-        assert_eq!(hold(None), (LONGEST_HOLD, Errno::TIMEDOUT));
-        assert_eq!(hold(Some(Duration::from_secs(60))), (LONGEST_HOLD, Errno::TIMEDOUT));
-        assert_eq!(hold(Some(Duration::from_millis(5))), (Duration::from_millis(5), Errno::INPROGRESS));
+    fn holds_are_bounded_by_the_program_or_by_the_way() {
+        let [short, patience, long] = [5, 11, 60].map(Duration::from_secs);
+        assert_eq!(hold(None, patience), (patience, Errno::TIMEDOUT));
+        assert_eq!(hold(Some(long), patience), (patience, Errno::TIMEDOUT));
+        assert_eq!(hold(Some(short), patience), (short, Errno::INPROGRESS));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the rest of bridge tells this room: which destinations are the cluster's, and how they are reached.
 
-use std::{future::Future, net::SocketAddr};
+use std::{future::Future, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use rustix::io::Errno;
@@ -66,7 +66,11 @@ pub trait Destinations: Send + Sync + 'static {
 pub trait Way: Send + Sync + 'static {
     type Stream: Carry;
 
-    /// Connects. A program waits 11 s at most; the future is then dropped.
+    /// A program's call is held no longer than this for what may wait. A way that ends its waiting after ten seconds has
+    /// time to say why.
+    const PATIENCE: Duration = Duration::from_secs(11);
+
+    /// Connects. After `PATIENCE` the future is dropped.
     fn dial(&self, destination: SocketAddr) -> impl Future<Output = Result<Self::Stream, Refusal>> + Send;
 
     /// Begins a flow of datagrams. It ends when either end of `Flow` is dropped, or is idle.

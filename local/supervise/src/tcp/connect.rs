@@ -1,6 +1,6 @@
 //! connect(2) of TCP sockets to the cluster, and what a program asks afterwards.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use bridge_os::seccomp::{Reply, Trapped};
 use rustix::{io::Errno, net::sockopt};
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::relay::Upstream;
 use crate::{
     Carry, Destinations, Way,
-    decide::{self, LONGEST_HOLD, Step},
+    decide::{self, Step},
     socket::{Identity, Socket},
     supervisor::{Supervisor, write_name},
 };
@@ -50,8 +50,8 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
         } else if step == Step::Resolve {
             Some(Upstream::Resolve(destination))
         } else {
-            let (bound, overdue) = decide::hold(socket.send_timeout());
-            let dialled = timeout(bound, dial(&*self.way, destination, LONGEST_HOLD)).await;
+            let (bound, overdue) = decide::hold(socket.send_timeout(), W::PATIENCE);
+            let dialled = timeout(bound, dial(&*self.way, destination)).await;
             match dialled.unwrap_or(Err(overdue)) {
                 Ok(stream) => Some(Upstream::Dialled(stream)),
                 Err(errno) => {
@@ -84,7 +84,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
         };
         let way = Arc::clone(&self.way);
         self.wait_for(async move {
-            let stream = match dial(&*way, destination, LONGEST_HOLD).await {
+            let stream = match dial(&*way, destination).await {
                 Ok(stream) => stream,
                 Err(errno) => return parked.fail(errno),
             };
@@ -146,9 +146,8 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
     }
 }
 
-/// Dials within the bound.
-async fn dial<W: Way>(way: &W, destination: SocketAddr, bound: Duration) -> Result<W::Stream, Errno> {
-    match timeout(bound, way.dial(destination)).await {
+async fn dial<W: Way>(way: &W, destination: SocketAddr) -> Result<W::Stream, Errno> {
+    match timeout(W::PATIENCE, way.dial(destination)).await {
         Ok(dialled) => dialled.map_err(|refusal| refusal.errno()),
         Err(_) => Err(Errno::TIMEDOUT),
     }

@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::LONGEST_DATAGRAM;
-use crate::{Flow, Way, decide::LONGEST_HOLD, dns};
+use crate::{Flow, Way, dns};
 
 const MAX_FRONTS: usize = 1024;
 /// Flows of one front, or questions that it asks at once. Datagrams beyond are dropped.
@@ -213,7 +213,7 @@ async fn carry<W: Way>(
     from: SocketAddr,
     mut outward: mpsc::Receiver<Bytes>,
 ) {
-    let Flow { datagrams_tx, mut datagrams_rx } = match timeout(LONGEST_HOLD, way.flow(destination)).await {
+    let Flow { datagrams_tx, mut datagrams_rx } = match timeout(W::PATIENCE, way.flow(destination)).await {
         Ok(Ok(flow)) => flow,
         Ok(Err(refusal)) => {
             tracing::debug!(%destination, %refusal, "datagrams are dropped");

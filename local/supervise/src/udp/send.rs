@@ -82,8 +82,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
                 let supervisor = Arc::clone(self);
                 self.wait_for(async move {
                     let room = async { socket.watched(Interest::WRITABLE)?.writable().await.map(|_| ()) };
-                    let bound =
-                        socket.send_timeout().unwrap_or(decide::LONGEST_HOLD).min(decide::LONGEST_HOLD);
+                    let bound = socket.send_timeout().unwrap_or(W::PATIENCE).min(W::PATIENCE);
                     let _ = tokio::time::timeout(bound, room).await;
                     let sent = supervisor.try_send(&trapped, &socket, &sending);
                     trapped.answer(sent.map_or_else(Reply::Error, Reply::Value));

@@ -36,8 +36,9 @@ pub(crate) const TURNS_DOWN6: &str = "fd10:96::3";
 pub(crate) const AWAY: &str = "127.96.0.6";
 pub(crate) const WITHOUT_A_ROUTE: &str = "127.96.0.7";
 pub(crate) const FORBIDDEN: &str = "127.96.0.8";
-/// Never answers.
+/// Never answers: given up after `PATIENCE`, longer than anything else takes here.
 pub(crate) const SILENT: &str = "127.96.0.4";
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// Echoes as `SERVICE` does, once it was dialled for longer than signals and kills take.
 pub(crate) const SLOW: &str = "127.96.0.5";
 const SLOWNESS: Duration = Duration::from_millis(200);
@@ -77,6 +78,8 @@ impl Destinations for Cluster {
 
 impl Way for Cluster {
     type Stream = Server;
+
+    const PATIENCE: Duration = PATIENCE;
 
     async fn dial(&self, destination: SocketAddr) -> Result<Server, Refusal> {
         self.dialled.fetch_add(1, Ordering::Relaxed);
