@@ -2,10 +2,13 @@
 //! shapes of its output, and a daemon that starts, answers, and is found again.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Output};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Output, time::Duration};
 
 use assert_cmd::Command;
+use bridge_proto::v1::{FollowQuery, daemon_client::DaemonClient};
+use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
+use tonic::transport::Endpoint;
 
 /// A user of their own: home, configuration and runtime directory. What daemon a command started ends with it.
 struct User {
@@ -269,6 +272,29 @@ fn the_daemon_answers_and_a_killed_one_is_no_obstacle() {
     assert_eq!(stdout(&user.run(&["status"])), "nothing is connected\n");
     let _again = user.daemon();
     assert_eq!(user.run(&["status"]).status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_told_to_end_waits_for_no_call_that_would_go_on() {
+    // given: a command follows a session
+    let user = User::new();
+    let mut daemon = user.daemon();
+    let socket = user.runtime().join("daemon.sock");
+    let connect = tower::service_fn(move |_| {
+        let socket = socket.clone();
+        async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
+    });
+    let channel = Endpoint::from_static("http://bridge").connect_with_connector(connect).await.unwrap();
+    let query = FollowQuery { session: "of somebody".to_owned() };
+    let mut followed = DaemonClient::new(channel).follow(query).await.unwrap().into_inner();
+    let told = followed.message().await.unwrap().expect("how it is");
+    assert_eq!(told.made_by, None, "there is none of that name");
+    // when: it is told to end, then: it does
+    assert!(kill("TERM", daemon.child.id().into()));
+    let ended = tokio::task::spawn_blocking(move || daemon.child.wait());
+    let ended = tokio::time::timeout(Duration::from_secs(10), ended).await.expect("it ends");
+    assert!(ended.unwrap().unwrap().success());
+    assert!(!matches!(followed.message().await, Ok(Some(_))), "nothing more is told");
 }
 
 #[test]

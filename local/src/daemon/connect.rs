@@ -47,15 +47,19 @@ impl Teller {
         self.tell(v1::connect_event::Kind::Warning(text.into())).await
     }
 
-    pub(crate) async fn tell(&self, kind: v1::connect_event::Kind) -> Result<(), Failure> {
-        self.events_tx.send(v1::ConnectEvent { kind: Some(kind) }).await.map_err(|_| Failure::GivenUp)
+    async fn tell(&self, kind: v1::connect_event::Kind) -> Result<(), Failure> {
+        self.event(v1::ConnectEvent { kind: Some(kind), ..v1::ConnectEvent::default() }).await
+    }
+
+    pub(crate) async fn event(&self, event: v1::ConnectEvent) -> Result<(), Failure> {
+        self.events_tx.send(event).await.map_err(|_| Failure::GivenUp)
     }
 
     /// Says a step if there is room; progress may be dropped.
     fn hint(&self, text: &str) {
         let kind = Some(v1::connect_event::Kind::Step(text.to_owned()));
         // A full channel or a user who has gone: the next real step finds out.
-        let _ = self.events_tx.try_send(v1::ConnectEvent { kind });
+        let _ = self.events_tx.try_send(v1::ConnectEvent { kind, ..v1::ConnectEvent::default() });
     }
 
     /// Resolves when nobody listens any more.

@@ -2,12 +2,13 @@
 //!
 //! `service` takes what is asked, `connect` carries one connect out (with `routes`, `probe`), `session` keeps what came
 //! of it alive, `reattach` moves it when the Service gets other ports, `tunnel` and `inbound` carry the requests,
-//! `outbound` and `streams` what processes of this machine want of the cluster; `registry` ends sessions, `failure` says
-//! what went wrong.
+//! `outbound` and `streams` what processes of this machine want of the cluster; `follow` tells commands how to make a
+//! session again that dies with this process; `registry` ends sessions, `failure` says what went wrong.
 
 mod connect;
 mod failure;
 mod files;
+mod follow;
 mod inbound;
 mod outbound;
 mod probe;
@@ -33,11 +34,14 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
 
 use self::registry::Registry;
 
 /// How long ending may take when the user's machine shuts down: sessions are disconnected meanwhile.
 const END_WITHIN: Duration = Duration::from_secs(5);
+/// How long calls may go on then: some (`bridge requests -f`) would never end.
+const LAST_CALLS: Duration = Duration::from_secs(1);
 
 /// How the daemon is run.
 pub struct DaemonOptions {
@@ -85,25 +89,31 @@ pub async fn run(options: DaemonOptions) -> Result<(), RunError> {
 
     let registry = Registry::new();
     let streams = tokio::spawn(streams::run(streams, registry.clone()));
-    let stop = Arc::new(Notify::new());
+    let (stop, ending) = (Arc::new(Notify::new()), CancellationToken::new());
     let daemon = service::Daemon {
         registry: registry.clone(),
         installation: options.installation,
         log_file: options.log_file,
         stop: stop.clone(),
+        ending: ending.clone(),
         turn: Arc::default(),
     };
-    let served = tonic::transport::Server::builder()
+    let told_to_end = async {
+        tokio::select! {
+            () = stop.notified() => {}
+            () = idle_for(&registry, options.idle) => tracing::info!("no session for a while: ending"),
+            _ = terminate.recv() => tracing::info!("told to end"),
+            _ = interrupt.recv() => tracing::info!("interrupted"),
+        }
+        ending.cancel();
+    };
+    let serving = tonic::transport::Server::builder()
         .add_service(DaemonServer::new(daemon))
-        .serve_with_incoming_shutdown(connections, async {
-            tokio::select! {
-                () = stop.notified() => {}
-                () = idle_for(&registry, options.idle) => tracing::info!("no session for a while: ending"),
-                _ = terminate.recv() => tracing::info!("told to end"),
-                _ = interrupt.recv() => tracing::info!("interrupted"),
-            }
-        })
-        .await;
+        .serve_with_incoming_shutdown(connections, told_to_end);
+    let served = tokio::select! {
+        served = serving => served,
+        () = last_calls(&ending) => Ok(()),
+    };
     streams.abort();
     let _ = std::fs::remove_file(&options.socket);
     let _ = std::fs::remove_file(&options.streams);
@@ -118,6 +128,12 @@ pub async fn run(options: DaemonOptions) -> Result<(), RunError> {
     // What is not done by then, `bridge clean` does; meanwhile the agents send everything to the origin.
     let _ = tokio::time::timeout(END_WITHIN, ending).await;
     Ok(served?)
+}
+
+/// Resolves when calls have had their time since the end began.
+async fn last_calls(ending: &CancellationToken) {
+    ending.cancelled().await;
+    tokio::time::sleep(LAST_CALLS).await;
 }
 
 /// Resolves when there has been no session for so long.

@@ -72,7 +72,7 @@ impl Reattaching {
 }
 
 /// What was asked for, with the ports by what they are called: one that was the only one may have got company.
-fn same_ports(session: &Session) -> v1::ConnectRequest {
+pub(super) fn same_ports(session: &Session) -> v1::ConnectRequest {
     let ports = session
         .routes()
         .into_iter()

@@ -11,11 +11,13 @@ use bridge_proto::version;
 use futures::StreamExt;
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::connect::{self, Claimant, Teller};
 use super::failure::Failure;
 use super::files;
+use super::follow;
 use super::outbound;
 use super::reattach::Reattaching;
 use super::registry::Registry;
@@ -31,6 +33,8 @@ pub(crate) struct Daemon {
     pub(crate) installation: String,
     pub(crate) log_file: PathBuf,
     pub(crate) stop: Arc<Notify>,
+    /// Cancelled when it ends, before its sessions do: to commands it looks as if it had died.
+    pub(crate) ending: CancellationToken,
     /// Connects and disconnects of this user one after the other: each finds what the one before made.
     pub(crate) turn: Arc<Mutex<()>>,
 }
@@ -58,29 +62,35 @@ struct Connecting {
 
 impl Connecting {
     async fn run(self, request: v1::ConnectRequest) {
-        let outcome = match self.connect(request).await {
-            Ok(session) => connect_event::Kind::Connected(session.status()),
+        let (outcome, found) = match self.connect(request).await {
+            Ok((session, found)) => (connect_event::Kind::Connected(session.status()), found),
             Err(failure) => {
                 tracing::warn!(%failure, "not connected");
-                connect_event::Kind::Failed(failure.to_message())
+                (connect_event::Kind::Failed(failure.to_message()), false)
             }
         };
         // A command that has gone needs no outcome.
-        let _ = self.tell.tell(outcome).await;
+        let _ = self.tell.event(v1::ConnectEvent { kind: Some(outcome), found }).await;
     }
 
-    async fn connect(&self, mut request: v1::ConnectRequest) -> Result<Arc<Session>, Failure> {
-        let cluster = Cluster::of(&access(request.cluster.take().unwrap_or_default())).await?;
+    /// The session, and whether one with the target was there already.
+    async fn connect(&self, mut request: v1::ConnectRequest) -> Result<(Arc<Session>, bool), Failure> {
+        let asked = request.cluster.take().unwrap_or_default();
+        let kubeconfig = asked.kubeconfig.clone();
+        let cluster = Cluster::of(&access(asked)).await?;
+        request.cluster = Some(lasting(kubeconfig, &cluster));
         let _turn = self.turn.lock().await;
         let found = connect::find(cluster, &request.target).await?;
-        if let Some(there) = self.registry.find(&found.cluster, &found.service) {
+        let there = self.registry.find(&found.cluster, &found.service);
+        let was_there = there.is_some();
+        if let Some(there) = there {
             if is_as_asked(&there, &request) {
-                return Ok(there);
+                return Ok((there, was_there));
             }
             if let Some(routes) = only_led_elsewhere(&there, &request) {
                 connect::say_where_nothing_listens(&routes, &self.tell).await?;
                 there.lead_to(routes).await;
-                return Ok(there);
+                return Ok((there, was_there));
             }
             // The new session takes the claim over; until its routes are in force, requests go to the origin.
             self.registry.remove(&there);
@@ -91,7 +101,17 @@ impl Connecting {
         let session = self.registry.add(session);
         let (registry, turn) = (self.registry.clone(), self.turn.clone());
         Reattaching { registry, turn, installation: self.installation.clone() }.watch_over(&session);
-        Ok(session)
+        Ok((session, was_there))
+    }
+}
+
+/// What of the caller's way to the cluster may be kept: whatever becomes of the current context, it leads to this one.
+fn lasting(kubeconfig: Vec<String>, cluster: &Cluster) -> v1::Cluster {
+    v1::Cluster {
+        kubeconfig,
+        context: cluster.context.clone(),
+        namespace: cluster.namespace.clone(),
+        ..v1::Cluster::default()
     }
 }
 
@@ -297,6 +317,18 @@ impl daemon_server::Daemon for Daemon {
         let v1::FilesQuery { session, follow } = request.into_inner();
         let session = self.session(&session)?;
         Ok(Response::new(files::files(&session, follow)))
+    }
+
+    type FollowStream = Events<v1::FollowedSession>;
+    async fn follow(
+        &self,
+        request: Request<v1::FollowQuery>,
+    ) -> Result<Response<Self::FollowStream>, Status> {
+        let (told_tx, told_rx) = mpsc::channel(EVENTS);
+        let telling = follow::tell(self.registry.clone(), request.into_inner().session, told_tx);
+        let ending = self.ending.clone();
+        tokio::spawn(async move { ending.run_until_cancelled(telling).await });
+        Ok(Response::new(ReceiverStream::new(told_rx).map(Ok as Wrap<_>)))
     }
 
     async fn stop(&self, _: Request<v1::StopRequest>) -> Result<Response<v1::StopReply>, Status> {

@@ -35,7 +35,7 @@ pub(crate) struct Facts {
     pub(crate) control_port: u16,
     pub(crate) key: Arc<[u8]>,
     pub(crate) since_ms: u64,
-    /// What was asked for.
+    /// What was asked for, without the environment of who asked.
     pub(crate) request: v1::ConnectRequest,
 }
 
@@ -111,6 +111,11 @@ impl Session {
 
     pub(crate) fn watch(&self) -> watch::Receiver<Live> {
         self.live_rx.clone()
+    }
+
+    /// Changes whenever its requests are led elsewhere.
+    pub(crate) fn watch_routes(&self) -> watch::Receiver<v1::Routes> {
+        self.routes_tx.subscribe()
     }
 
     /// Notes that there is no stand-in for the Service's new ports, and why.
