@@ -1,20 +1,31 @@
-//! A session for the time of a command: the one that is there, or one that the command makes and ends.
+//! A session for the time of a command: the one that is there, or one that the command makes and ends. Commands that stay
+//! keep it: if the daemon dies, it is made again.
+
+mod again;
+mod keep;
 
 use bridge_proto::v1;
+use tokio::signal::unix::{SignalKind, signal};
 
+use self::again::Again;
+use self::keep::{ByDaemon, Keeper, Kept, State};
 use super::args::{ClusterArgs, ConnectArgs};
+use super::clean;
 use super::connect;
 use super::daemon::{self, Daemon, Place};
 use super::disconnect;
 use super::error::{Exit, Failed};
 use super::names::Target;
 use super::request;
+use crate::network::{Sessions, Via};
 
 pub(crate) struct Attached {
     pub(crate) daemon: Daemon,
     pub(crate) place: Place,
-    /// Its id.
+    /// Its id, at first,
     pub(crate) session: String,
+    /// and what it is by now.
+    pub(crate) via: Via,
     pub(crate) target: String,
     pub(crate) namespace: String,
     pub(crate) context: String,
@@ -24,6 +35,13 @@ pub(crate) struct Attached {
     pub(crate) routes: Vec<v1::RouteStatus>,
     /// What it was made by, if its local ports were nobody's choice.
     pub(crate) free: Option<v1::ConnectRequest>,
+    keeping: Keeping,
+}
+
+/// What becomes of it if the daemon dies.
+enum Keeping {
+    NotYet(Sessions),
+    By(Keeper),
 }
 
 impl Attached {
@@ -49,12 +67,14 @@ impl Attached {
         let mut request = connect::request(args)?;
         request.for_command = true;
         change(&mut request);
-        let session = connect::connect(request.clone()).await?;
-        let made = before.iter().all(|there| {
-            there.target != session.target
-                || there.namespace != session.namespace
-                || there.context != session.context
+        let connected = connect::connect(request.clone()).await?;
+        let session = connected.session;
+        let was_there = before.iter().any(|there| {
+            there.target == session.target
+                && there.namespace == session.namespace
+                && there.context == session.context
         });
+        let made = !was_there && !connected.found;
         Self::of(place, session, made.then_some(request)).await
     }
 
@@ -84,7 +104,23 @@ impl Attached {
         let v1::SessionStatus { id, target, namespace, context, routes, .. } = session;
         let made = made_by.is_some();
         let free = made_by.filter(|request| request.ports.is_empty());
-        Ok(Self { daemon, place, session: id, target, namespace, context, made, routes, free })
+        let (sessions, via) = Via::to(&id);
+        let keeping = Keeping::NotYet(sessions);
+        Ok(Self { daemon, place, session: id, via, target, namespace, context, made, routes, free, keeping })
+    }
+
+    /// From now on until the end, the session is made again if the daemon dies.
+    pub(crate) fn kept(self) -> Self {
+        let Keeping::NotYet(sessions) = self.keeping else { return self };
+        let hands = ByDaemon {
+            place: self.place.clone(),
+            client: self.daemon.client.clone(),
+            target: self.target.clone(),
+            namespace: self.namespace.clone(),
+            context: self.context.clone(),
+        };
+        let again = Again::new(self.target.clone(), self.made);
+        Self { keeping: Keeping::By(Keeper::begin(hands, again, sessions)), ..self }
     }
 
     /// This user's other sessions.
@@ -102,15 +138,49 @@ impl Attached {
     }
 
     /// Gives the target back, if this command has taken it.
-    pub(crate) async fn end(mut self) -> Result<(), Failed> {
-        if !self.made {
-            return Ok(());
+    pub(crate) async fn end(self) -> Result<(), Failed> {
+        let Self { mut daemon, target, context, namespace, made, keeping, .. } = self;
+        let kept = match keeping {
+            Keeping::By(keeper) => keeper.end().await,
+            Keeping::NotYet(_) => None,
+        };
+        let there = Kept { ours: made, state: State::There, made_by: None };
+        let Kept { ours, state, made_by } = kept.unwrap_or(there);
+        match state {
+            State::There if ours => {
+                let cluster = v1::Cluster { context, namespace, ..Default::default() };
+                let request = v1::DisconnectRequest { target, cluster: Some(cluster), ..Default::default() };
+                disconnect::disconnect(&mut daemon, request).await.map(drop)
+            }
+            State::Away if ours => put_back(&target, made_by.unwrap_or_default()).await,
+            State::There | State::Away | State::Ended => Ok(()),
         }
-        let cluster = v1::Cluster { context: self.context, namespace: self.namespace, ..Default::default() };
-        let request =
-            v1::DisconnectRequest { target: self.target, cluster: Some(cluster), ..Default::default() };
-        disconnect::disconnect(&mut self.daemon, request).await.map(drop)
     }
+}
+
+/// Resolves when the user has had enough (Ctrl-C), or whoever ends this process otherwise: what is to be given back can be.
+pub(crate) async fn told_to_end() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => drop(terminate.recv().await),
+            // It ends by that signal as it would have.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
+
+/// Gives a target back that no daemon holds: from what is written in the cluster, as `bridge clean` does.
+async fn put_back(target: &str, made_by: v1::ConnectRequest) -> Result<(), Failed> {
+    let cluster = v1::Cluster { environment: request::environment(), ..made_by.cluster.unwrap_or_default() };
+    let advice = format!("bridge clean {target} -n {} --context {}", cluster.namespace, cluster.context);
+    clean::put_back(&request::access_to(cluster), target).await.map_err(|failed| {
+        let why = failed.message;
+        Failed::new(Exit::Left, format!("{target} was not connected again, nor given back: {why}"), advice)
+    })
 }
 
 async fn sessions(place: &Place) -> Result<Vec<v1::SessionStatus>, Failed> {

@@ -1,7 +1,7 @@
 //! `bridge clean`: puts back what sessions left behind whose daemon is gone.
 
 use bridge_cluster::{
-    Cluster,
+    Access, Cluster,
     clean::{self, Cleaned, Whose},
 };
 use bridge_proto::v1;
@@ -17,6 +17,29 @@ use crate::installation;
 
 pub(crate) async fn run(args: CleanArgs) -> Result<(), Failed> {
     let cluster = Cluster::of(&request::access(&args.cluster, &request::config()?)?).await?;
+    let whose = whose(args.others).await?;
+    let only = match &args.service {
+        Some(target) => {
+            let meant = target.to_string().parse().map_err(Failed::from)?;
+            Some(bridge_cluster::target::resolve(&cluster, &meant).await?)
+        }
+        None => None,
+    };
+    let progress = Progress::new();
+    progress.step(&format!("looking through namespace {}", cluster.namespace));
+    let cleaned = clean::clean(&cluster, only.as_deref(), &whose).await?;
+    drop(progress);
+    output::print(&text(&cleaned, &cluster.namespace))
+}
+
+/// Puts one Service back, as far as this machine's sessions hold it that are gone.
+pub(crate) async fn put_back(access: &Access, service: &str) -> Result<(), Failed> {
+    let cluster = Cluster::of(access).await?;
+    clean::clean(&cluster, Some(service), &whose(false).await?).await?;
+    Ok(())
+}
+
+async fn whose(others: bool) -> Result<Whose, Failed> {
     let installation = installation::name().map_err(|error| Failed::internal(chain(&error)))?;
     // What this user's daemon holds is alive, whatever the cluster looks like.
     let alive = match daemon::running(&Place::find()?).await? {
@@ -27,19 +50,7 @@ pub(crate) async fn run(args: CleanArgs) -> Result<(), Failed> {
         }
         None => Default::default(),
     };
-    let only = match &args.service {
-        Some(target) => {
-            let meant = target.to_string().parse().map_err(Failed::from)?;
-            Some(bridge_cluster::target::resolve(&cluster, &meant).await?)
-        }
-        None => None,
-    };
-    let progress = Progress::new();
-    progress.step(&format!("looking through namespace {}", cluster.namespace));
-    let whose = Whose { installation, alive, others: args.others };
-    let cleaned = clean::clean(&cluster, only.as_deref(), &whose).await?;
-    drop(progress);
-    output::print(&text(&cleaned, &cluster.namespace))
+    Ok(Whose { installation, alive, others })
 }
 
 fn text(cleaned: &Cleaned, namespace: &str) -> String {

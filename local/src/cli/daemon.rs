@@ -25,6 +25,7 @@ use tower::service_fn;
 
 use super::error::{Exit, Failed, chain};
 use crate::daemon::DaemonOptions;
+use crate::network::is_gone;
 
 /// From the call to the first answer; the daemon answers Hello without waiting for anything.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -173,7 +174,7 @@ async fn greet(place: &Place) -> Result<Option<Daemon>, Failed> {
     match tokio::time::timeout(ANSWER, hello).await {
         Ok(Ok(reply)) => Ok(Some(Daemon { client, hello: reply.into_inner() })),
         // It was just ending.
-        Ok(Err(status)) if status.code() == tonic::Code::Unavailable => Ok(None),
+        Ok(Err(status)) if status.code() == tonic::Code::Unavailable || is_gone(&status) => Ok(None),
         Ok(Err(status)) => Err(Failed::call(&status)),
         Err(_) => Err(Failed::internal(format!("the daemon does not answer within {} s", ANSWER.as_secs()))),
     }

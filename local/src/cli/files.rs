@@ -12,7 +12,7 @@ use super::attached::Attached;
 use super::error::{Exit, Failed, chain};
 use super::output::{self, printable};
 use crate::files::{Files, Plan, Teller};
-use crate::network::DaemonClient;
+use crate::network::{DaemonClient, Via};
 
 /// Tells a command where they are.
 pub(crate) const ROOT: &str = "BRIDGE_ROOT";
@@ -25,7 +25,7 @@ pub(crate) async fn fetch(attached: &Attached, wanted: FilesAt) -> Option<Files>
     if wanted == FilesAt::None {
         return None;
     }
-    let teller = ByDaemon { daemon: attached.daemon.client.clone(), session: attached.session.clone() };
+    let teller = ByDaemon { daemon: attached.daemon.client.clone(), via: attached.via.clone() };
     let outdated = |error: &crate::files::UnpackError| {
         let why = printable(&chain(error));
         output::warn(&format!("the target's files are no longer kept up to date: {why}"));
@@ -86,12 +86,13 @@ fn say_what_is_missing(files: &Files) {
 
 struct ByDaemon {
     daemon: DaemonClient,
-    session: String,
+    via: Via,
 }
 
 impl Teller for ByDaemon {
     async fn tell(&self) -> Result<Streaming<FilesReply>, Status> {
-        let query = FilesQuery { session: self.session.clone(), follow: true };
+        let session = self.via.now().ok_or_else(|| Status::unavailable("the daemon is gone"))?;
+        let query = FilesQuery { session: session.to_string(), follow: true };
         Ok(self.daemon.clone().files(query).await?.into_inner())
     }
 }

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::args::ForwardArgs;
-use super::attached::Attached;
+use super::attached::{Attached, told_to_end};
 use super::error::{Exit, Failed};
 use super::output::{self, BOLD, styled};
 use super::request;
@@ -87,7 +87,14 @@ pub(crate) async fn run(args: ForwardArgs) -> Result<(), Failed> {
         context: Some(attached.context.clone()),
         ..request::access(&args.cluster, &config)?
     };
-    let all = services::reachable(&Cluster::of(&access).await?).await?;
+    let attached = attached.kept();
+    let served = serve_all(&attached, &access, args).await;
+    let ended = attached.end().await;
+    served.and(ended)
+}
+
+async fn serve_all(attached: &Attached, access: &Access, args: ForwardArgs) -> Result<(), Failed> {
+    let all = services::reachable(&Cluster::of(access).await?).await?;
     let wanted = if args.all { everything(&all) } else { args.services };
     let mut listening = Vec::new();
     for wanted in &wanted {
@@ -98,14 +105,14 @@ pub(crate) async fn run(args: ForwardArgs) -> Result<(), Failed> {
     let forwarded: Vec<&Forwarded> = listening.iter().map(|(_, forwarded)| forwarded).collect();
     output::print_as(args.output.output, &forwarded, || table(&forwarded))?;
 
-    let streams = Arc::new(Streams::new(attached.place.streams(), attached.session.clone()));
+    let streams = Arc::new(Streams::new(attached.place.streams(), attached.via.clone()));
     let mut listeners = JoinSet::new();
     for (listener, forwarded) in listening {
         listeners.spawn(serve(listener, forwarded, streams.clone()));
     }
     tokio::select! {
         () = async { while listeners.join_next().await.is_some() {} } => Ok(()),
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        () = told_to_end() => Ok(()),
     }
 }
 

@@ -64,7 +64,7 @@ impl Network {
         };
         let overlaps = overlaps(&scope, &networks::routed());
         let destinations = Arc::new(Destinations::new(scope, resolvers.clone()));
-        let dns = ClusterDns { daemon: attached.daemon.client.clone(), session: attached.session.clone() };
+        let dns = ClusterDns { daemon: attached.daemon.client.clone(), via: attached.via.clone() };
         let search = Search::of(&inside.resolv_conf, &conf).with(also.names, not.names);
         let mut variables = of_the_target(&inside, &args.env_exclude);
         variables.extend(environment);
@@ -72,8 +72,8 @@ impl Network {
         Ok(Self {
             resolver: Arc::new(Resolver::new(search, dns, destinations.clone())),
             destinations,
-            streams: Arc::new(Streams::new(attached.place.streams(), attached.session.clone())),
-            flows: Flows { daemon: attached.daemon.client.clone(), session: attached.session.clone() },
+            streams: Arc::new(Streams::new(attached.place.streams(), attached.via.clone())),
+            flows: Flows { daemon: attached.daemon.client.clone(), via: attached.via.clone() },
             upstream: resolvers[0],
             overlaps,
             environment: variables.into_iter().map(|(name, value)| (os(name), os(value))).collect(),
@@ -97,12 +97,13 @@ impl Network {
         let daemon = tonic::transport::Endpoint::from_static("http://daemon").connect_lazy();
         let daemon = crate::network::DaemonClient::new(daemon);
         let destinations = Arc::new(Destinations::new(Scope::default(), Vec::new()));
-        let dns = ClusterDns { daemon: daemon.clone(), session: String::new() };
+        let (_, via) = crate::network::Via::to("");
+        let dns = ClusterDns { daemon: daemon.clone(), via: via.clone() };
         Self {
             resolver: Arc::new(Resolver::new(Search::of("", ""), dns, destinations.clone())),
             destinations,
-            streams: Arc::new(Streams::new("/nowhere".into(), String::new())),
-            flows: Flows { daemon, session: String::new() },
+            streams: Arc::new(Streams::new("/nowhere".into(), via.clone())),
+            flows: Flows { daemon, via },
             upstream: NO_RESOLVER,
             overlaps: Vec::new(),
             environment: BTreeMap::new(),

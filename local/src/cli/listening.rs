@@ -6,6 +6,7 @@
 //! anything (a debugger's, a build daemon's): it is said, and not guessed.
 
 use std::collections::BTreeSet;
+use std::future::ready;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -15,16 +16,19 @@ use tokio::sync::mpsc;
 use super::attached::Attached;
 use super::connect;
 use super::output;
-use crate::network::DaemonClient;
+use crate::network::{DaemonClient, Via};
 
 /// What listens elsewhere first (a debugger) may listen where it should by then.
 const SETTLED: Duration = Duration::from_secs(3);
+/// How long a session is waited for whose daemon has died.
+const AGAIN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Where requests come in, and how that is changed.
 pub(crate) struct Entrances {
     target: String,
     routes: Vec<v1::RouteStatus>,
     daemon: DaemonClient,
+    via: Via,
     /// What the session was made by, if its local ports were nobody's choice.
     free: Option<v1::ConnectRequest>,
 }
@@ -35,6 +39,7 @@ impl Entrances {
             target: attached.target.clone(),
             routes: attached.routes.clone(),
             daemon: attached.daemon.client.clone(),
+            via: attached.via.clone(),
             free: attached.free.clone(),
         }
     }
@@ -91,9 +96,11 @@ impl Entrances {
     }
 
     async fn lead(&mut self, request: v1::ConnectRequest) {
+        // A session that is just being made again is not to be made twice.
+        let _ = self.via.ask(AGAIN_WITHIN, |_| ready(Some(()))).await;
         match connect::connected(&mut self.daemon, request, |_| {}).await {
-            Ok(session) => {
-                self.routes = session.routes;
+            Ok(connected) => {
+                self.routes = connected.session.routes;
                 output::note(&format!("  {}: {}\n", self.target, self.describe()));
             }
             Err(failed) => output::note(&failed.render()),

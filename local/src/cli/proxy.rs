@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::args::{InsideArgs, ProxyArgs};
-use super::attached::Attached;
+use super::attached::{Attached, told_to_end};
 use super::error::Failed;
 use super::inside::Network;
 use super::output;
@@ -36,7 +36,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) async fn run(args: ProxyArgs) -> Result<(), Failed> {
-    let mut attached = Attached::without_listening(args.target.clone(), args.cluster.clone()).await?;
+    let attached = Attached::without_listening(args.target.clone(), args.cluster.clone()).await?;
+    let mut attached = attached.kept();
     let served = serve(&mut attached, &args).await;
     let ended = attached.end().await;
     served.and(ended)
@@ -53,7 +54,7 @@ async fn serve(attached: &mut Attached, args: &ProxyArgs) -> Result<(), Failed> 
     output::note("  stop with Ctrl-C\n");
     tokio::select! {
         never = proxy.serve(network) => match never {},
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        () = told_to_end() => Ok(()),
     }
 }
 

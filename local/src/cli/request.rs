@@ -1,6 +1,6 @@
 //! What was typed, with the defaults of variables and config file, as the request that the daemon gets.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{collections::HashMap, ffi::OsString, path::PathBuf};
 
 use bridge_cluster::Access;
 use bridge_proto::v1;
@@ -38,22 +38,30 @@ pub(crate) fn cluster(args: &ClusterArgs, config: &Config) -> Result<v1::Cluster
         kubeconfig: files.into_iter().map(absolute).collect::<Result<_, _>>()?,
         context: chosen(&args.context, &config.context),
         namespace: chosen(&args.namespace, &config.namespace),
-        environment: std::env::vars_os()
-            .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
-            .collect(),
+        environment: environment(),
     })
+}
+
+/// Of this process, for credential plugins and proxies.
+pub(crate) fn environment() -> HashMap<String, String> {
+    std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect()
 }
 
 /// The same, for a command that asks the cluster itself.
 pub(crate) fn access(args: &ClusterArgs, config: &Config) -> Result<Access, Failed> {
-    let v1::Cluster { kubeconfig, context, namespace, environment } = cluster(args, config)?;
+    cluster(args, config).map(access_to)
+}
+
+/// The way there.
+pub(crate) fn access_to(cluster: v1::Cluster) -> Access {
+    let v1::Cluster { kubeconfig, context, namespace, environment } = cluster;
     let given = |text: String| (!text.is_empty()).then_some(text);
-    Ok(Access {
+    Access {
         kubeconfig: kubeconfig.into_iter().map(PathBuf::from).collect(),
         context: given(context),
         namespace: given(namespace),
         environment: environment.into_iter().collect(),
-    })
+    }
 }
 
 fn split_paths(list: OsString) -> Vec<PathBuf> {

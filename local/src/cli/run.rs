@@ -33,7 +33,7 @@ const OVERLAPS: usize = 3;
 
 /// Runs the command; its exit code is ours.
 pub(crate) async fn run(args: RunArgs) -> Result<u8, Failed> {
-    let mut attached = Attached::to(&args.connect).await?;
+    let mut attached = Attached::to(&args.connect).await?.kept();
     let files = files::fetch(&attached, args.inside.files).await;
     let outcome = in_the_place_of(&mut attached, &args, files.as_ref()).await;
     if let Some(files) = files {

@@ -6,8 +6,9 @@ use bridge_proto::v1;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+use tonic::Streaming;
 
-use super::DaemonClient;
+use super::{DaemonClient, SESSION_WITHIN, Via, is_gone};
 
 /// Datagrams that may wait, each way.
 const QUEUE: usize = 64;
@@ -16,7 +17,7 @@ const QUEUE: usize = 64;
 #[derive(Clone)]
 pub(crate) struct Flows {
     pub(crate) daemon: DaemonClient,
-    pub(crate) session: String,
+    pub(crate) via: Via,
 }
 
 /// The two directions. It ends when either end is dropped, or is idle for long. What finds no room is dropped, as in any
@@ -26,6 +27,9 @@ pub(crate) struct Flow {
     pub(crate) datagrams_tx: mpsc::Sender<Bytes>,
     pub(crate) datagrams_rx: mpsc::Receiver<Bytes>,
 }
+
+/// Of a call that is under way.
+type Ends = (mpsc::Sender<Bytes>, Streaming<v1::Datagram>);
 
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
@@ -39,13 +43,9 @@ pub(crate) enum FlowError {
 impl Flows {
     /// Begins a flow to an address, from inside the cluster.
     pub(crate) async fn open(&self, destination: SocketAddr) -> Result<Flow, FlowError> {
-        let (datagrams_tx, to_daemon) = mpsc::channel::<Bytes>(QUEUE);
-        let session = self.session.clone();
-        let first = v1::FlowDatagram { session, address: destination.to_string(), payload: Bytes::new() };
-        let datagram = |payload| v1::FlowDatagram { payload, ..v1::FlowDatagram::default() };
-        let request = tokio_stream::once(first).chain(ReceiverStream::new(to_daemon).map(datagram));
-        let reply = self.daemon.clone().flow(request).await.map_err(|_| FlowError::Away)?;
-        let mut answers = reply.into_inner();
+        let opened =
+            self.via.ask(SESSION_WITHIN, |session| self.begin(session.to_string(), destination)).await;
+        let (datagrams_tx, mut answers) = opened.unwrap_or(Err(FlowError::Away))?;
         // The first one says that it is open.
         if !matches!(answers.message().await, Ok(Some(_))) {
             return Err(FlowError::Refused);
@@ -59,5 +59,18 @@ impl Flows {
             }
         });
         Ok(Flow { datagrams_tx, datagrams_rx })
+    }
+
+    /// `None`: the daemon is gone.
+    async fn begin(&self, session: String, destination: SocketAddr) -> Option<Result<Ends, FlowError>> {
+        let (datagrams_tx, to_daemon) = mpsc::channel::<Bytes>(QUEUE);
+        let first = v1::FlowDatagram { session, address: destination.to_string(), payload: Bytes::new() };
+        let datagram = |payload| v1::FlowDatagram { payload, ..v1::FlowDatagram::default() };
+        let request = tokio_stream::once(first).chain(ReceiverStream::new(to_daemon).map(datagram));
+        match self.daemon.clone().flow(request).await {
+            Ok(reply) => Some(Ok((datagrams_tx, reply.into_inner()))),
+            Err(status) if is_gone(&status) => None,
+            Err(_) => Some(Err(FlowError::Away)),
+        }
     }
 }

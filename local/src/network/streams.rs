@@ -16,11 +16,13 @@ use prost::Message as _;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
+use super::{SESSION_WITHIN, Via};
+
 /// The connections of one session.
 #[derive(Debug)]
 pub(crate) struct Streams {
     socket: PathBuf,
-    session: String,
+    via: Via,
     connection: Mutex<Option<Arc<Connection>>>,
 }
 
@@ -42,32 +44,33 @@ pub(crate) struct Dialled {
 }
 
 impl Streams {
-    pub(crate) fn new(socket: PathBuf, session: String) -> Self {
-        Self { socket, session, connection: Mutex::default() }
+    pub(crate) fn new(socket: PathBuf, via: Via) -> Self {
+        Self { socket, via, connection: Mutex::default() }
     }
 
     /// Connects to an address from inside the cluster.
     pub(crate) async fn dial(&self, address: SocketAddr) -> Result<Dialled, Refused> {
-        let lost = |error: io::Error| Refused {
-            cause: Cause::TunnelLost,
-            detail: format!("the daemon is not reached: {error}"),
+        let dial = |session: Arc<str>| {
+            let dial = v1::StreamDial { session: session.to_string(), address: address.to_string() };
+            self.ask_for(dial)
         };
-        let connection = self.connection().map_err(lost)?;
+        let lost = || Refused { cause: Cause::TunnelLost, detail: "the daemon is gone".to_owned() };
+        self.via.ask(SESSION_WITHIN, dial).await.unwrap_or_else(|| Err(lost()))
+    }
+
+    /// `None`: the daemon is gone.
+    async fn ask_for(&self, dial: v1::StreamDial) -> Option<Result<Dialled, Refused>> {
+        let connection = self.connection().ok()?;
         let id = connection.next.fetch_add(1, Ordering::Relaxed);
         let (answer_tx, answer_rx) = oneshot::channel();
-        match &mut *lock(&connection.asked) {
-            Some(asked) => asked.insert(id, answer_tx),
-            None => return Err(lost(io::ErrorKind::BrokenPipe.into())),
-        };
+        lock(&connection.asked).as_mut()?.insert(id, answer_tx);
         // From here on it is given up if nobody waits for it any more.
         let dialled = Dialled { connection: connection.clone(), id, carried: false };
-        let dial = v1::StreamDial { session: self.session.clone(), address: address.to_string() };
-        connection.say(id, Kind::Dial(dial), None).await.map_err(lost)?;
-        match answer_rx.await {
-            Ok(None) => Ok(dialled),
-            Ok(Some(refused)) => Err(Refused { cause: refused.cause(), detail: refused.detail }),
-            Err(_) => Err(lost(io::ErrorKind::BrokenPipe.into())),
-        }
+        connection.say(id, Kind::Dial(dial), None).await.ok()?;
+        Some(match answer_rx.await.ok()? {
+            None => Ok(dialled),
+            Some(refused) => Err(Refused { cause: refused.cause(), detail: refused.detail }),
+        })
     }
 
     /// The one that there is, or a new one if it has broken.
@@ -150,4 +153,57 @@ impl Drop for Dialled {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_os::packets::PacketListener;
+
+    use super::*;
+
+    /// The next question of a command, and for which session.
+    async fn asked(packets: &Packets) -> (u64, String) {
+        let (message, _) = packets.receive().await.unwrap().unwrap();
+        let request = v1::StreamRequest::decode(message.as_slice()).unwrap();
+        match request.kind {
+            Some(Kind::Dial(dial)) => (request.id, dial.session),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_daemon_that_died_was_asked_for_is_asked_of_the_next() {
+        // Given a daemon that dies with a question unanswered,
+        let home = tempfile::tempdir().unwrap();
+        let socket = home.path().join("streams.sock");
+        let (sessions, via) = Via::to("a");
+        let streams = Streams::new(socket.clone(), via);
+        let listener = PacketListener::bind(&socket).unwrap();
+        let dial = async move { streams.dial("10.96.0.9:80".parse().unwrap()).await.map(drop) };
+        let dialling = tokio::spawn(dial);
+        let first = listener.accept().await.unwrap();
+        assert_eq!(asked(&first).await.1, "a");
+        drop((first, listener));
+        let _ = sessions.send_replace(None);
+
+        // when another one has the session,
+        std::fs::remove_file(&socket).unwrap();
+        let listener = PacketListener::bind(&socket).unwrap();
+        let _ = sessions.send_replace(Some("b".into()));
+
+        // then it is asked, and its answer counts.
+        let second = listener.accept().await.unwrap();
+        let (id, session) = asked(&second).await;
+        assert_eq!(session, "b");
+        second.send(&v1::StreamReply { id, refused: None }.encode_to_vec(), None).await.unwrap();
+        dialling.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_daemon_in_time_the_tunnel_is_lost() {
+        let (_sessions, via) = Via::to("a");
+        let streams = Streams::new("/nowhere/streams.sock".into(), via);
+        let refused = streams.dial("10.96.0.9:80".parse().unwrap()).await.unwrap_err();
+        assert_eq!((refused.cause, refused.detail.as_str()), (Cause::TunnelLost, "the daemon is gone"));
+    }
 }

@@ -1,10 +1,11 @@
 //! A process of the laptop that runs as if it stood in the target's pod.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bridge_tests::process::USUAL;
 use bridge_tests::{Laptop, World, eventually, soak};
+use serde_json::Value;
 
 #[test]
 #[ignore = "needs a cluster: make test"]
@@ -13,6 +14,8 @@ fn what_runs_here_has_the_target_s_network_environment_and_files() {
     let before = world.objects();
     let alice = world.laptop("alice");
     a_native_process_takes_the_place_of_a_service(&world, &alice);
+    world.is_given_back(&before);
+    it_outlives_the_daemon(&world, &alice);
     world.is_given_back(&before);
     the_port_by_which_callers_know_a_service_is_found(&world, &alice);
     two_services_that_run_here_find_each_other(&world, &alice);
@@ -52,6 +55,39 @@ fn a_native_process_takes_the_place_of_a_service(world: &World, alice: &Laptop) 
 
     // When the program is told to end, the target is given back.
     orders.ends();
+    has_no_session(alice);
+}
+
+fn it_outlives_the_daemon(world: &World, alice: &Laptop) {
+    // Given orders, run by Alice, and led to another port since.
+    let orders = alice.runs_inside("orders");
+    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+
+    // When the daemon is killed, and nobody does anything,
+    assert!(alice.kill_daemon(), "expected a daemon");
+    let killed = Instant::now();
+
+    // then her requests come to her program again, and it reaches the cluster's Services by their names.
+    eventually("her program takes her orders, and asks for their prices", Duration::from_secs(5), || {
+        let done = world.client(&["http", "http://orders/", "--header", "x-bridge=alice"]);
+        let order: Value = serde_json::from_str(&done.stdout).map_err(|_| done.to_string())?;
+        let price = order["price"]["answered_by"].as_str().unwrap_or_default();
+        let hers = order["answered_by"] == orders.name.as_str() && price.starts_with("prices-");
+        hers.then_some(()).ok_or_else(|| done.to_string())
+    });
+    println!("a command whose daemon was killed was back after {:.2} s", killed.elapsed().as_secs_f64());
+
+    // When it ends, the target is given back,
+    orders.ends();
+    has_no_session(alice);
+
+    // and also when it ends so soon after the daemon that there is no other yet.
+    let orders = alice.runs_inside("orders");
+    assert!(alice.kill_daemon(), "expected a daemon");
+    orders.ends();
+}
+
+fn has_no_session(alice: &Laptop) {
     eventually("no session is left", Duration::from_secs(10), || {
         let sessions = alice.status()["sessions"].clone();
         (sessions == serde_json::json!([])).then_some(()).ok_or_else(|| sessions.to_string())
