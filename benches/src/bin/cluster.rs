@@ -26,6 +26,7 @@ fn main() -> anyhow::Result<()> {
     rows.push(connections(&laptop)?);
     let _connected = laptop.connect(orders.port)?;
     rows.extend(bulk(&laptop, &service)?);
+    rows.extend(bulk_by_run(&laptop)?);
     rows.push(laptop.memory("daemon memory, after all that", None)?);
     write("cluster", &rows)
 }
@@ -108,18 +109,42 @@ fn bulk(laptop: &Laptop, service: &str) -> anyhow::Result<Vec<Row>> {
             bridge.push(ask(node(), [ours, service, BULK, HERS])?);
             kubectl.push(ask(laptop.command("env"), [theirs, &forwarded, BULK, ""])?);
         }
-        let (ours, theirs) = (median(&bridge), median(&kubectl));
-        rows.push(Row {
-            what: format!("bulk through the API server, {what}"),
-            measured: format!("{ours:.0} MB/s"),
-            beside: format!("kubectl port-forward {theirs:.0}"),
-            figure: ours / theirs,
-            unit: "×".to_owned(),
-            budget: Some(Budget::AtLeast(1.5)),
-            samples: json!({"bridge": bridge, "kubectl": kubectl, "unit": "MB/s"}),
-        });
+        rows.push(beside_kubectl(format!("bulk through the API server, {what}"), &bridge, &kubectl));
     }
     Ok(rows)
+}
+
+/// One large body, between a program in `bridge run` and a pod, beside the same program through kubectl.
+fn bulk_by_run(laptop: &Laptop) -> anyhow::Result<Vec<Row>> {
+    let forward = laptop.port_forward("app=orders")?;
+    let forwarded = format!("127.0.0.1:{}", forward.port);
+    let pod =
+        kubectl(["get", "pods", "-l", "app=orders", "-o", "jsonpath={.items[0].status.podIP}"])? + ":8080";
+    let mut rows = Vec::new();
+    for (what, direction) in [("from the laptop", "up"), ("to the laptop", "down")] {
+        let (mut bridge, mut kubectl) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let mut run = laptop.command(&laptop.bridge);
+            run.args(["run", "--files", "none", "orders", "--"]);
+            bridge.push(ask(run, [direction, &pod, BULK, ""])?);
+            kubectl.push(ask(laptop.command("env"), [direction, &forwarded, BULK, ""])?);
+        }
+        rows.push(beside_kubectl(format!("bulk by bridge run, {what}"), &bridge, &kubectl));
+    }
+    Ok(rows)
+}
+
+fn beside_kubectl(what: String, bridge: &[f64], kubectl: &[f64]) -> Row {
+    let (ours, theirs) = (median(bridge), median(kubectl));
+    Row {
+        what,
+        measured: format!("{ours:.0} MB/s"),
+        beside: format!("kubectl port-forward {theirs:.0}"),
+        figure: ours / theirs,
+        unit: "×".to_owned(),
+        budget: Some(Budget::AtLeast(1.5)),
+        samples: json!({"bridge": bridge, "kubectl": kubectl, "unit": "MB/s"}),
+    }
 }
 
 fn sampled(mut one: impl FnMut() -> anyhow::Result<f64>) -> anyhow::Result<Vec<f64>> {

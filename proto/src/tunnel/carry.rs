@@ -5,10 +5,8 @@ use std::io;
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::TcpStream;
 
-use super::{ResetBy, TunnelStream};
+use super::{FRAME, ResetBy, TunnelStream};
 use crate::v1::Cause;
-
-const COPY_BUFFER: usize = 32 * 1024;
 
 /// What became of a connection that was carried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +21,7 @@ pub struct Carried {
 
 /// Carries bytes until both directions ended; a reset on one side becomes a reset on the other.
 pub async fn carry(mut connection: TcpStream, mut stream: TunnelStream) -> Carried {
-    let carried = copy_bidirectional_with_sizes(&mut connection, &mut stream, COPY_BUFFER, COPY_BUFFER).await;
+    let carried = copy_bidirectional_with_sizes(&mut connection, &mut stream, FRAME, FRAME).await;
     let (in_bytes, out_bytes) = stream.bytes();
     let mut reset = None;
     if let Err(error) = carried {

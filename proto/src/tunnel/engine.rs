@@ -6,8 +6,9 @@
 
 use super::budget::Share;
 
-/// Bytes in one data message at most.
-pub const FRAME: usize = 64 * 1024;
+/// Bytes in one data message at most: with all that frames it on its way, it is what container runtimes read at once, and
+/// two whole records of TLS.
+pub const FRAME: usize = 32 * 1024 - 64;
 /// A receiver's window at the beginning, which needs no message and no budget.
 pub const MIN_WINDOW: u64 = 64 * 1024;
 /// The window that a receiver goes to as soon as the first bytes are taken, if the tunnel's budget allows.
@@ -270,7 +271,7 @@ mod tests {
     fn whoever_breaks_the_rules_is_told_which() {
         let mut receiving = Receiving::new(Budget::new(0).share());
         assert_eq!(receiving.data(1, 1), Err(Violation::Offset { expected: 0, got: 1 }));
-        assert_eq!(receiving.data(0, FRAME + 1), Err(Violation::Credit { over: 1 }));
+        assert_eq!(receiving.data(0, MIN_WINDOW as usize + 1), Err(Violation::Credit { over: 1 }));
         assert_eq!(receiving.data(0, 10), Ok(()));
         assert_eq!(receiving.finish(9), Err(Violation::Offset { expected: 10, got: 9 }));
         assert_eq!(receiving.finish(10), Ok(()));

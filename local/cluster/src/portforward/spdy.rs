@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take};
 
 use super::frames::{self, Content, Frame, HEAD};
 
-/// Bytes of one frame at most: what container runtimes read at once, and no large object for them.
-const FRAME: usize = 32 * 1024;
+/// Bytes of one frame at most, so that it is two whole records of TLS, and no large object for a container runtime.
+const FRAME: usize = 32 * 1024 - HEAD;
 /// Bytes that are kept of a frame that is no data: the kubelet's words about what went wrong.
 const KEPT: usize = 4096;
 
