@@ -42,7 +42,26 @@ impl Cause {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused,
             io::ErrorKind::TimedOut => Self::TimedOut,
+            io::ErrorKind::NetworkUnreachable => Self::NetworkUnreachable,
             _ => Self::Unreachable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_is_not_made_fails_there_as_it_failed_here() {
+        for (kind, cause) in [
+            (io::ErrorKind::ConnectionRefused, Cause::Refused),
+            (io::ErrorKind::TimedOut, Cause::TimedOut),
+            (io::ErrorKind::HostUnreachable, Cause::Unreachable),
+            (io::ErrorKind::NetworkUnreachable, Cause::NetworkUnreachable),
+            (io::ErrorKind::AddrNotAvailable, Cause::Unreachable),
+        ] {
+            assert_eq!(Cause::of_dial(&kind.into()), cause, "{kind}");
         }
     }
 }

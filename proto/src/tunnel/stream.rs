@@ -57,6 +57,7 @@ fn cause_text(cause: Cause) -> &'static str {
         Cause::Protocol => "protocol violated",
         Cause::Forbidden => "not allowed",
         Cause::NoRoom => "too many connections",
+        Cause::NetworkUnreachable => "network unreachable",
     }
 }
 

@@ -80,7 +80,7 @@ pub(super) fn reply(code: u8, address: SocketAddr) -> Vec<u8> {
 pub(super) fn answer(refused: Option<&Refused>) -> Vec<u8> {
     let code = refused.map_or(0, |refused| match refused.cause {
         Cause::Forbidden => 2,
-        Cause::TunnelLost => 3,
+        Cause::TunnelLost | Cause::NetworkUnreachable => 3,
         Cause::Refused => 5,
         Cause::TimedOut => 6,
         _ => 4,

@@ -73,7 +73,28 @@ fn refusal(refused: &Refused) -> Refusal {
         Cause::Refused => Refusal::Refused,
         Cause::TimedOut => Refusal::TimedOut,
         Cause::Forbidden => Refusal::Forbidden,
-        Cause::TunnelLost | Cause::NoRoom => Refusal::NetworkUnreachable,
+        Cause::NetworkUnreachable | Cause::TunnelLost | Cause::NoRoom => Refusal::NetworkUnreachable,
+        // Of a newer agent's causes, too.
         _ => Refusal::HostUnreachable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connect_fails_as_it_would_in_a_pod_and_by_what_is_not_known_yet_as_to_an_unknown_host() {
+        for (cause, expected) in [
+            (Cause::Refused, Refusal::Refused),
+            (Cause::TimedOut, Refusal::TimedOut),
+            (Cause::Forbidden, Refusal::Forbidden),
+            (Cause::Unreachable, Refusal::HostUnreachable),
+            (Cause::NetworkUnreachable, Refusal::NetworkUnreachable),
+            (Cause::TunnelLost, Refusal::NetworkUnreachable),
+            (Cause::Unspecified, Refusal::HostUnreachable),
+        ] {
+            assert_eq!(refusal(&Refused { cause, detail: String::new() }), expected, "{cause:?}");
+        }
     }
 }

@@ -104,6 +104,18 @@ async fn a_refusal_arrives_as_what_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cause_of_a_newer_program_is_a_refusal_all_the_same() {
+    let budget = Budget::new(0);
+    let (line, incoming) = network(Duration::ZERO);
+    let (outgoing, _far) = network(Duration::ZERO);
+    let mut agent = TunnelStream::open(v1::Open::default(), incoming, outgoing, &budget);
+    let refused = v1::Refused { cause: i32::MAX, detail: "by the moon".into() };
+    line.send(Ok(Frame { kind: Some(Kind::Refused(refused)) })).await.expect("a line");
+    let refused = agent.opened().await.expect_err("refused");
+    assert_eq!(refused, Refused { cause: Cause::Unspecified, detail: "by the moon".into() });
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stalled_reader_stops_the_writer_and_lets_it_go_on() {
     let (mut agent, mut daemon) = pair(1).connected().await;
     let total = 8 << 20;
