@@ -226,6 +226,15 @@ print(socket.inet_ntoa(udp.recv(2048)[-4:]))
     let asked =
         alice.start(Path::new("python3"), &["-c", script, &proxy.port.to_string(), &name]).ends(USUAL);
     assert_eq!(asked.succeeds().stdout.trim(), world.service("web")["spec"]["clusterIP"]);
+
+    // When the daemon is killed, who connects waits until one of the two has connected orders again.
+    assert!(alice.kill_daemon(), "expected a daemon");
+    let proxy = format!("socks5h://127.0.0.1:{}", proxy.port);
+    let by_port = format!("http://127.0.0.1:{}/whoami", forwarded.port);
+    for args in [&[by_port.as_str()][..], &["--proxy", &proxy, "http://web/whoami"]] {
+        let answer = curl(args);
+        assert!(answer.starts_with("web web-"), "expected a pod of web for {args:?}: {answer}");
+    }
 }
 
 fn the_volumes_are_files_here_as_long_as_a_command_runs(world: &World, alice: &Laptop) {
