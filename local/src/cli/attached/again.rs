@@ -80,9 +80,18 @@ impl Again {
             (true, false) | (false, true) => "",
         };
         self.ours = !found;
-        // Until this one has proved itself.
-        self.failures = self.failures.saturating_add(1);
+        self.has_to_prove_itself();
         format!("{} is connected again{said}", self.target)
+    }
+
+    /// It has never been away: only the call that followed it has broken.
+    pub(super) fn is_still_there(&mut self) -> String {
+        self.has_to_prove_itself();
+        format!("{} is connected still", self.target)
+    }
+
+    fn has_to_prove_itself(&mut self) {
+        self.failures = self.failures.saturating_add(1);
     }
 
     fn pause(&self) -> Duration {

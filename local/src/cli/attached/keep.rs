@@ -99,19 +99,21 @@ async fn keep(hands: &impl Hands, again: &mut Again, sessions: &Sessions, heard:
         let Some((pause, said)) = again.daemon_is_gone(begun.elapsed()) else { return };
         let _ = sessions.send_replace(None);
         hands.warn(&said);
-        let session = make_again(hands, again, pause).await;
-        let _ = sessions.send_replace(Some(session));
+        let there = make_again(hands, again, &session, pause).await;
+        let _ = sessions.send_replace(Some(there));
     }
 }
 
-async fn make_again(hands: &impl Hands, again: &mut Again, mut pause: Duration) -> Arc<str> {
+async fn make_again(hands: &impl Hands, again: &mut Again, former: &str, mut pause: Duration) -> Arc<str> {
     loop {
         // So that several commands do not come at the same time.
         tokio::time::sleep(pause.mul_f64(rand::random_range(0.75..=1.0))).await;
         let made_by = again.made_by().cloned().unwrap_or_default();
         match hands.make(&made_by).await {
             Ok(made) => {
-                hands.note(&again.is_there(made.found));
+                let said =
+                    if made.id == former { again.is_still_there() } else { again.is_there(made.found) };
+                hands.note(&said);
                 return made.id.into();
             }
             Err(failed) => {

@@ -31,7 +31,7 @@ impl World {
     }
 
     fn attempt(&self, outcome: Result<&str, &str>) {
-        let outcome = outcome.map(|id| Made { id: id.to_owned(), found: false });
+        let outcome = outcome.map(|id| Made { id: id.to_owned(), found: id == "a" });
         let outcome = outcome.map_err(|why| Failed::new(Exit::Unreachable, why, ""));
         self.attempts.lock().unwrap().push_back(outcome);
     }
@@ -132,6 +132,20 @@ async fn what_somebody_has_disconnected_is_not_made_again_by_the_death_of_the_da
     assert_eq!(asked.await, None, "there is nothing to wait for");
     assert_eq!((world.said(), world.made_by.lock().unwrap().len()), (Vec::new(), 0));
     assert_eq!(keeper.end().await.unwrap().state, State::Ended);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_was_there_all_along_stays_the_command_s() {
+    let world = World::default();
+    let (first, second) = (world.daemon(), world.daemon());
+    let (keeper, _via) = world.keeps(true);
+    tells(&first, Some(made_with_port(8080))).await;
+    world.attempt(Ok("a"));
+    drop(first);
+    tells(&second, Some(made_with_port(8080))).await;
+    assert_eq!(world.said()[1..], ["orders is connected still"]);
+    let kept = keeper.end().await.unwrap();
+    assert_eq!((kept.ours, kept.state), (true, State::There));
 }
 
 #[tokio::test(start_paused = true)]
