@@ -226,8 +226,8 @@ pub(crate) struct ConnectArgs {
     /// Take everything that no other session takes; refused while another session does so
     #[arg(long)]
     pub(crate) everything: bool,
-    /// Your name, as in `x-bridge: NAME` and as others see it (default: $USER)
-    #[arg(long, env = "BRIDGE_ME", value_name = "NAME")]
+    /// Your name, as in `x-bridge: NAME` and as others see it (default: $BRIDGE_ME, else $USER)
+    #[arg(long, value_name = "NAME")]
     pub(crate) me: Option<UserName>,
     /// Which local port the target's port leads to (default: the port the pods listen on)
     ///

@@ -86,13 +86,16 @@ fn text(value: OsString) -> Option<String> {
 pub(crate) struct Surroundings {
     /// `$BRIDGE_HEADER`, one header.
     pub(crate) header: Option<String>,
+    /// `$BRIDGE_ME`.
+    pub(crate) me: Option<String>,
     pub(crate) user_name: Option<String>,
 }
 
 impl Surroundings {
     pub(crate) fn of_this_process() -> Self {
-        let header = std::env::var("BRIDGE_HEADER").ok().filter(|value| !value.is_empty());
-        Surroundings { header, user_name: bridge_os::machine::user_name() }
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let (header, me) = (variable("BRIDGE_HEADER"), variable("BRIDGE_ME"));
+        Surroundings { header, me, user_name: bridge_os::machine::user_name() }
     }
 }
 
@@ -160,8 +163,11 @@ fn user(
     surroundings: &Surroundings,
     target: &str,
 ) -> Result<UserName, Failed> {
-    if let Some(me) = args.me.as_ref().or(config.me.as_ref()) {
-        return Ok(me.clone());
+    let variable = surroundings.me.as_ref().map(|me| {
+        me.parse().map_err(|error| Failed::new(Exit::Usage, format!("BRIDGE_ME is {me:?}: {error}"), ""))
+    });
+    if let Some(me) = args.me.clone().map(Ok).or(variable).or(config.me.clone().map(Ok)) {
+        return me;
     }
     let name = surroundings.user_name.as_deref().unwrap_or_default();
     name.parse().map_err(|error| {
@@ -189,7 +195,7 @@ mod tests {
     }
 
     fn alice() -> Surroundings {
-        Surroundings { header: None, user_name: Some("alice".to_owned()) }
+        Surroundings { header: None, me: None, user_name: Some("alice".to_owned()) }
     }
 
     #[test]
@@ -250,13 +256,20 @@ mod tests {
     }
 
     #[test]
-    fn the_variable_is_between_the_two() {
-        let config: Config = toml::from_str("header = 'a=1'").unwrap();
+    fn a_variable_is_between_the_two() {
+        let config: Config = toml::from_str("header = 'a=1'\nme = 'carol'").unwrap();
         let around = |header: &str| Surroundings { header: Some(header.to_owned()), ..alice() };
         let request = connect(&args("bridge connect orders"), &config, &around("c=3")).unwrap();
         assert_eq!(request.r#match, match_of(&["c=3".parse().unwrap()]));
         let failed = connect(&args("bridge connect orders"), &config, &around("c")).unwrap_err();
         assert!(failed.message.starts_with("BRIDGE_HEADER is \"c\": "), "{}", failed.message);
+
+        let around = |me: &str| Surroundings { me: Some(me.to_owned()), ..alice() };
+        let user = |line: &str, me: &str| connect(&args(line), &config, &around(me)).map(|it| it.user);
+        assert_eq!(user("bridge connect orders", "dave"), Ok("dave".to_owned()));
+        assert_eq!(user("bridge connect orders --me bob", "dave"), Ok("bob".to_owned()));
+        let failed = user("bridge connect orders", "root").unwrap_err();
+        assert!(failed.message.starts_with("BRIDGE_ME is \"root\": "), "{}", failed.message);
     }
 
     #[test]
@@ -266,7 +279,7 @@ mod tests {
             (Some("Ann Lee"), "bridge connect orders --me ann-lee"),
             (None, "bridge connect orders --me alice"),
         ] {
-            let around = Surroundings { header: None, user_name: name.map(str::to_owned) };
+            let around = Surroundings { user_name: name.map(str::to_owned), ..alice() };
             let failed = connect(&args("bridge connect orders"), &Config::default(), &around).unwrap_err();
             assert_eq!((failed.exit, failed.advice.as_str()), (Exit::Usage, advice));
         }
