@@ -82,7 +82,18 @@ impl World {
             let missing: Vec<_> = all.iter().filter(|deployment| !is_available(deployment)).collect();
             missing.is_empty().then_some(()).ok_or_else(|| json!(missing).to_string())
         });
+        if ["orders", "client"].iter().all(|part| parts.contains(part)) {
+            world.leads_to_its_pods("orders");
+        }
         world
+    }
+
+    /// Waits for the node: it learns of a Service's pods some time after they are ready.
+    fn leads_to_its_pods(&self, service: &str) {
+        crate::eventually("the Service leads to its pods", Duration::from_secs(10), || {
+            let asked = self.client(&["http", &format!("http://{service}/whoami")]);
+            if asked.code == Some(0) { Ok(()) } else { Err(asked.to_string()) }
+        });
     }
 
     /// A part's manifest, as it was applied in this namespace.
