@@ -85,12 +85,12 @@ impl Connecting {
         let was_there = there.is_some();
         if let Some(there) = there {
             if is_as_asked(&there, &request) {
-                return Ok((there, was_there));
+                return Ok((there, true));
             }
             if let Some(routes) = only_led_elsewhere(&there, &request) {
                 connect::say_where_nothing_listens(&routes, &self.tell).await?;
                 there.lead_to(routes).await;
-                return Ok((there, was_there));
+                return Ok((there, true));
             }
             // The new session takes the claim over; until its routes are in force, requests go to the origin.
             self.registry.remove(&there);

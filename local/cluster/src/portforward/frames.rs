@@ -22,8 +22,10 @@ const SYN_STREAM: u32 = 1;
 const RST_STREAM: u32 = 3;
 const PING: u32 = 6;
 
-const FIN: u32 = 1 << 24;
-const LENGTH: u32 = FIN - 1;
+/// Of the flags: nothing follows.
+const FIN: u8 = 1;
+/// Bytes of content at most.
+const LENGTH: u32 = (1 << 24) - 1;
 
 /// The begin of a zlib stream with a window of 32 KiB and no dictionary.
 const ZLIB: [u8; 2] = [0x78, 0x01];
@@ -76,7 +78,7 @@ impl Frame {
             }
         };
         let len = u32::from_be_bytes([0, e, f, g]) as usize;
-        Ok(Self { content, len, last: u32::from(flags) << 24 & FIN != 0 })
+        Ok(Self { content, len, last: flags & FIN != 0 })
     }
 }
 

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take};
 
+use super::as_one;
 use super::frames::{self, Content, Frame, HEAD};
 
 /// Bytes of one frame at most, so that it is two whole records of TLS, and no large object for a container runtime.
@@ -172,18 +173,13 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Spdy<Io> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_unsent(cx))?;
-        let len = bufs.iter().map(|buf| buf.len()).sum::<usize>().min(FRAME);
+        let (len, pieces) = as_one(bufs, FRAME);
         if len == 0 {
             return Poll::Ready(Ok(0));
         }
         self.unsent.reserve(HEAD + len);
         self.unsent.extend_from_slice(&frames::data(len));
-        let mut left = len;
-        for buf in bufs {
-            let piece = buf.len().min(left);
-            self.unsent.extend_from_slice(&buf[..piece]);
-            left -= piece;
-        }
+        pieces.for_each(|piece| self.unsent.extend_from_slice(piece));
         self.send(cx)?;
         Poll::Ready(Ok(len))
     }

@@ -14,6 +14,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 
+use super::as_one;
 use super::channels::{Channels, DATA};
 
 /// Bytes of one message. Larger ones gain nothing on the way through API server and kubelet.
@@ -53,13 +54,10 @@ fn socket_error(error: tungstenite::Error) -> io::Error {
 
 /// A data message of the first bytes of these, and how many they are.
 fn message_of(bufs: &[IoSlice<'_>]) -> (Bytes, usize) {
-    let len = bufs.iter().map(|buf| buf.len()).sum::<usize>().min(MESSAGE);
+    let (len, pieces) = as_one(bufs, MESSAGE);
     let mut message = Vec::with_capacity(1 + len);
     message.push(DATA);
-    for buf in bufs {
-        let room = 1 + len - message.len();
-        message.extend_from_slice(&buf[..buf.len().min(room)]);
-    }
+    pieces.for_each(|piece| message.extend_from_slice(piece));
     (message.into(), len)
 }
 
