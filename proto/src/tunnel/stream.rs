@@ -3,11 +3,10 @@
 //! A task per stream drains the incoming messages at once (so HTTP/2's windows never fill) into a queue that credit
 //! bounds; reading takes from the queue and grants credit, writing spends credit. All decisions are the engine's.
 
-use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, future};
@@ -16,8 +15,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::PollSender;
 use tonic::Status;
 
-use super::budget::{Budget, Share};
-use super::engine::{Receiving, Sending, Violation};
+use self::state::{Answer, State};
+use super::budget::Budget;
 use crate::v1::frame::Kind;
 use crate::v1::{self, Cause, Frame};
 
@@ -68,89 +67,6 @@ impl From<ResetBy> for io::Error {
             _ => io::ErrorKind::ConnectionReset,
         };
         io::Error::new(kind, reset)
-    }
-}
-
-/// Whether the far end has answered the wish for this stream.
-#[derive(Debug)]
-enum Answer {
-    Awaited,
-    Opened,
-    Refused(Refused),
-}
-
-#[derive(Debug)]
-struct State {
-    sending: Sending,
-    receiving: Receiving,
-    queue: VecDeque<Bytes>,
-    answer: Answer,
-    ended: Option<ResetBy>,
-    /// What the task is to send when there is room: the newest limit, and the reset that ends everything.
-    credit_due: Option<u64>,
-    reset_due: Option<ResetBy>,
-    /// The `TunnelStream` is gone.
-    dropped: bool,
-    read_waker: Option<Waker>,
-    write_waker: Option<Waker>,
-    answer_waker: Option<Waker>,
-}
-
-impl State {
-    fn wake_all(&mut self) {
-        for waker in
-            [self.read_waker.take(), self.write_waker.take(), self.answer_waker.take()].into_iter().flatten()
-        {
-            waker.wake();
-        }
-    }
-
-    fn end(&mut self, reset: ResetBy) {
-        self.ended.get_or_insert(reset);
-        self.queue.clear();
-        self.wake_all();
-    }
-
-    fn new(answer: Answer, share: Share) -> Self {
-        Self {
-            sending: Sending::new(),
-            receiving: Receiving::new(share),
-            queue: VecDeque::new(),
-            answer,
-            ended: None,
-            credit_due: None,
-            reset_due: None,
-            dropped: false,
-            read_waker: None,
-            write_waker: None,
-            answer_waker: None,
-        }
-    }
-
-    /// Moves what was received to the reader, and returns how much.
-    fn take(&mut self, buf: &mut ReadBuf<'_>) -> usize {
-        let mut taken = 0;
-        while let Some(front) = self.queue.front_mut() {
-            let len = front.len().min(buf.remaining());
-            if len == 0 {
-                break;
-            }
-            buf.put_slice(&front.split_to(len));
-            taken += len;
-            if front.is_empty() {
-                self.queue.pop_front();
-            }
-        }
-        if taken > 0
-            && let Some(limit) = self.receiving.taken(taken)
-        {
-            self.credit_due = Some(limit);
-        }
-        taken
-    }
-
-    fn is_complete(&self) -> bool {
-        self.sending.is_finished() && self.receiving.is_finished()
     }
 }
 
@@ -266,7 +182,6 @@ impl TunnelStream {
 impl Drop for TunnelStream {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.dropped = true;
         if state.ended.is_none() && !state.is_complete() {
             let reset = ResetBy { cause: Cause::Cancelled, detail: String::new() };
             state.reset_due = Some(reset.clone());
@@ -430,67 +345,6 @@ async fn leave(outgoing: FrameSender, mut incoming: impl Stream<Item = Result<Fr
     while let Some(Ok(_)) = incoming.next().await {}
 }
 
-impl State {
-    /// One message of the other side, or the end of its messages.
-    fn receive(&mut self, next: Option<Result<Frame, Status>>) {
-        if self.ended.is_some() {
-            // It may have been under way when this side ended the stream.
-            return;
-        }
-        let kind = match next {
-            Some(Ok(Frame { kind: Some(kind) })) => kind,
-            // A kind that this revision does not know: additions that matter come with a new revision.
-            Some(Ok(Frame { kind: None })) => return,
-            Some(Err(_)) | None => return self.end(tunnel_lost()),
-        };
-        let done = match kind {
-            Kind::Data(data) => self.receiving.data(data.offset, data.bytes.len()).map(|()| {
-                if !data.bytes.is_empty() {
-                    self.queue.push_back(data.bytes);
-                }
-                wake(&mut self.read_waker);
-            }),
-            Kind::Finish(finish) => self.receiving.finish(finish.offset).map(|()| wake(&mut self.read_waker)),
-            Kind::Credit(credit) => {
-                self.sending.credited(credit.limit);
-                wake(&mut self.write_waker);
-                Ok(())
-            }
-            Kind::Opened(_) => {
-                self.answer = Answer::Opened;
-                wake(&mut self.answer_waker);
-                Ok(())
-            }
-            Kind::Refused(refused) => {
-                let (cause, detail) = (refused.cause(), refused.detail);
-                self.answer = Answer::Refused(Refused { cause, detail: detail.clone() });
-                self.end(ResetBy { cause, detail });
-                Ok(())
-            }
-            Kind::Reset(reset) => {
-                self.end(ResetBy { cause: reset.cause(), detail: reset.detail });
-                Ok(())
-            }
-            Kind::Open(_) => Ok(()),
-        };
-        if let Err(violation) = done {
-            self.violated(&violation);
-        }
-    }
-
-    fn violated(&mut self, violation: &Violation) {
-        let reset = ResetBy { cause: Cause::Protocol, detail: violation.to_string() };
-        self.reset_due = Some(reset.clone());
-        self.end(reset);
-    }
-}
-
-fn wake(waker: &mut Option<Waker>) {
-    if let Some(waker) = waker.take() {
-        waker.wake();
-    }
-}
-
 fn tunnel_lost() -> ResetBy {
     ResetBy { cause: Cause::TunnelLost, detail: "the connection between laptop and agent ended".to_owned() }
 }
@@ -501,5 +355,6 @@ fn frame(kind: Kind) -> Frame {
 
 #[cfg(any(test, fuzzing))]
 pub(super) mod hostile;
+mod state;
 #[cfg(test)]
 mod tests;
