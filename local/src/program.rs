@@ -11,14 +11,16 @@ pub struct Program {
     pub architecture: &'static str,
 }
 
+// Statics, because what is written where it is used is in the program as often as that code is.
+#[cfg(carries_agent)]
+static AGENT_ZST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/agent.zst"));
+#[cfg(carries_agent)]
+static LOADER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/loader"));
+
 /// The agent that this command carries; none if plain cargo built it.
 #[cfg(carries_agent)]
 pub fn carried() -> Option<Program> {
-    Some(Program {
-        agent_zst: include_bytes!(concat!(env!("OUT_DIR"), "/agent.zst")),
-        loader: include_bytes!(concat!(env!("OUT_DIR"), "/loader")),
-        architecture: env!("BRIDGE_AGENT_ARCHITECTURE"),
-    })
+    Some(Program { agent_zst: AGENT_ZST, loader: LOADER, architecture: env!("BRIDGE_AGENT_ARCHITECTURE") })
 }
 
 /// The agent that this command carries; none if plain cargo built it.

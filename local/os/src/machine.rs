@@ -1,4 +1,4 @@
-//! Names, memory and the terminal's width.
+//! Names and the terminal's width.
 
 use std::{ffi::OsStr, fs, io};
 
@@ -29,17 +29,6 @@ fn user_name_from(variable: Option<&OsStr>, uid: u32, passwd: impl FnOnce() -> S
     })
 }
 
-/// The memory that this process has in RAM, in bytes (VmRSS of proc_pid_status(5)).
-pub fn resident_bytes() -> io::Result<u64> {
-    resident_from(&fs::read_to_string("/proc/self/status")?)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/self/status has no VmRSS"))
-}
-
-fn resident_from(status: &str) -> Option<u64> {
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
-    kib.parse::<u64>().ok()?.checked_mul(1024)
-}
-
 /// The columns of the terminal that stderr is, if it is one.
 pub fn terminal_width() -> Option<u16> {
     let size = rustix::termios::tcgetwinsize(io::stderr()).ok()?;
@@ -57,13 +46,6 @@ mod tests {
         assert_eq!(user_name_from(Some(OsStr::new("")), 1000, passwd), Some("alice".to_owned()));
         assert_eq!(user_name_from(None, 0, passwd), Some("root".to_owned()));
         assert_eq!(user_name_from(None, 7, passwd), None);
-    }
-
-    #[test]
-    fn memory_is_read_in_bytes() {
-        assert_eq!(resident_from("Name:\tx\nVmRSS:\t   12 kB\nThreads:\t1\n"), Some(12 * 1024));
-        assert_eq!(resident_from("Name:\tx\n"), None);
-        assert!(resident_bytes().unwrap() > 100_000);
     }
 
     #[test]

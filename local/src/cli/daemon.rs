@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use bridge_os::{detach, peer, runtime};
+use bridge_os::{detach, memory, peer, runtime};
 use bridge_proto::{
     v1::{self, daemon_client::DaemonClient},
     version,
@@ -210,6 +210,7 @@ async fn start(place: &Place) -> Result<(), Failed> {
 /// `bridge daemon`: runs until it is idle or told to stop.
 pub(crate) async fn run(idle: Duration) -> Result<(), Failed> {
     let detached = detach::Detached::new();
+    memory::give_back_what_is_freed();
     let filter = tracing_subscriber::EnvFilter::try_from_env("BRIDGE_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
 

@@ -266,7 +266,7 @@ impl daemon_server::Daemon for Daemon {
 
     async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
         let sessions = self.registry.all().iter().map(|session| session.status()).collect();
-        let memory_bytes = bridge_os::machine::resident_bytes().unwrap_or_default();
+        let memory_bytes = bridge_os::memory::resident_bytes().unwrap_or_default();
         Ok(Response::new(v1::StatusReply { sessions, memory_bytes }))
     }
 

@@ -1,0 +1,60 @@
+//! The memory of this process: how much it has, and that it keeps none that it has freed.
+
+use std::{fs, io};
+
+/// From this size on the C library takes a piece of memory from the kernel and gives it back by itself; and it gives back
+/// what is free at the end of its heaps from this size on. Above what the tunnel takes for each connection over and over,
+/// below an object of the cluster that is read once.
+#[cfg(target_env = "gnu")]
+const LARGE: libc::c_int = 256 * 1024;
+
+/// Has freed memory go back to the kernel. Otherwise glibc raises both its thresholds to twice the largest piece that was
+/// ever freed (mallopt(3)), and a process that once had megabytes in its hands keeps them for its life.
+pub fn give_back_what_is_freed() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: mallopt takes two numbers and a lock of its own; whatever it refuses stays as it was.
+        #[expect(unsafe_code)]
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE);
+        }
+    }
+}
+
+/// The memory that this process has in RAM, in bytes (VmRSS of proc_pid_status(5)).
+pub fn resident_bytes() -> io::Result<u64> {
+    resident_from(&fs::read_to_string("/proc/self/status")?)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/self/status has no VmRSS"))
+}
+
+fn resident_from(status: &str) -> Option<u64> {
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
+    kib.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Much above the thresholds, and within one of glibc's heaps (64 MiB).
+    const HEAP: usize = 16 << 20;
+
+    #[cfg(target_env = "gnu")]
+    #[test]
+    fn what_was_freed_goes_back_also_after_something_large() {
+        give_back_what_is_freed();
+        let before = resident_bytes().unwrap();
+        drop(vec![1_u8; HEAP]);
+        drop((0..HEAP >> 16).map(|_| vec![1_u8; 1 << 16]).collect::<Vec<_>>());
+        let kept = resident_bytes().unwrap().saturating_sub(before);
+        assert!(kept < (HEAP / 4) as u64, "{kept} bytes of {HEAP} are kept, expected to have gone back");
+    }
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        assert_eq!(resident_from("Name:\tx\nVmRSS:\t   12 kB\nThreads:\t1\n"), Some(12 * 1024));
+        assert_eq!(resident_from("Name:\tx\n"), None);
+        assert!(resident_bytes().unwrap() > 100_000);
+    }
+}
