@@ -1,0 +1,206 @@
+//! What keeps a session going: a tunnel to each agent of the stand-in, made again whenever it ends, and an eye on what
+//! happens to the Service.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bridge_cluster::detach;
+use bridge_cluster::standing::Standing;
+use bridge_cluster::watch::{self as cluster_watch, AgentPod};
+use futures::StreamExt;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::{Agent, Facts, Live};
+use crate::daemon::tunnel::{self, Attended, Purpose};
+
+/// The longest pause between two attempts to reach an agent: whoever opens the laptop waits no longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Follows the cluster on behalf of a session.
+pub(super) struct Upkeep {
+    pub(super) facts: Facts,
+    pub(super) purpose: Purpose,
+    pub(super) live: watch::Sender<Live>,
+}
+
+impl Upkeep {
+    pub(super) async fn run(self) {
+        let Facts { cluster, service, stand_in, .. } = &self.facts;
+        let mut pods = std::pin::pin!(cluster_watch::agents(cluster, service, stand_in));
+        let mut services = std::pin::pin!(cluster_watch::service(cluster, service, stand_in));
+        let mut tunnels = JoinSet::new();
+        let mut reached: BTreeMap<String, AbortHandle> = BTreeMap::new();
+        let mut pause = Pause::new();
+        loop {
+            tokio::select! {
+                Some(seen) = pods.next() => match seen {
+                    Ok(pods) => {
+                        pause = Pause::new();
+                        self.follow(&pods, &mut reached, &mut tunnels);
+                    }
+                    Err(error) => self.blind(error.to_string(), &mut pause).await,
+                },
+                Some(seen) = services.next() => match seen {
+                    Ok(standing) => {
+                        self.note(&standing);
+                        if standing == Standing::OtherPorts {
+                            self.lead_back().await;
+                            self.live.send_modify(|live| live.other_ports += u64::from(live.was_in_place));
+                        }
+                    }
+                    Err(error) => self.blind(error.to_string(), &mut pause).await,
+                },
+                Some(_) = tunnels.join_next() => {}
+                else => return,
+            }
+        }
+    }
+
+    /// The watch failed; the next poll tries again, so it must not come at once.
+    async fn blind(&self, error: String, pause: &mut Pause) {
+        tracing::warn!(session = %self.facts.id, %error, "cannot watch the cluster");
+        self.live.send_modify(|live| live.blind = Some(error));
+        pause.wait().await;
+    }
+
+    /// Keeps a tunnel to each pod that runs, until the pod is gone.
+    fn follow(
+        &self,
+        pods: &[AgentPod],
+        reached: &mut BTreeMap<String, AbortHandle>,
+        tunnels: &mut JoinSet<()>,
+    ) {
+        self.live.send_modify(|live| {
+            live.blind = None;
+            live.agents.retain(|name, _| pods.iter().any(|pod| pod.name == *name));
+            for pod in pods {
+                let agent = live.agents.entry(pod.name.clone()).or_default();
+                (agent.ready, agent.leaving) = (pod.ready, pod.leaving);
+            }
+        });
+        reached.retain(|name, tunnel| {
+            let there = pods.iter().any(|pod| pod.name == *name);
+            if !there {
+                tunnel.abort();
+            }
+            there
+        });
+        for pod in pods.iter().filter(|pod| pod.running && !pod.leaving) {
+            if !reached.contains_key(&pod.name) {
+                let kept = keep(self.purpose.clone(), pod.name.clone(), self.live.clone());
+                reached.insert(pod.name.clone(), tunnels.spawn(kept));
+            }
+        }
+    }
+
+    /// No agent listens on the Service's new ports, so its requests must not come to them.
+    async fn lead_back(&self) {
+        let Facts { cluster, service, stand_in, .. } = &self.facts;
+        if let Err(error) = detach::lead_back(cluster, service, stand_in).await {
+            tracing::error!(%service, %error, "cannot lead the Service back to the origin");
+        }
+    }
+
+    /// Notes whether the Service still leads to the stand-in.
+    fn note(&self, standing: &Standing) {
+        let reset = reset_text(standing, &self.facts.service);
+        self.live.send_if_modified(|live| {
+            live.was_in_place |= *standing == Standing::InPlace;
+            // While it is taken over anew, by another stand-in, that is what there is to say.
+            let moving = live.other_ports > 0 && matches!(standing, Standing::OtherPorts | Standing::Removed);
+            let known = live.reset.is_some() && moving;
+            // A session begins before its Service is switched, and ends after it is given back.
+            if !live.was_in_place || live.disconnecting || live.reset == reset || known {
+                return false;
+            }
+            if let Some(reset) = &reset {
+                tracing::warn!(session = %self.facts.id, "{reset}");
+            }
+            live.reset = reset;
+            true
+        });
+    }
+}
+
+/// What it means to the user that the Service does not lead to the stand-in.
+fn reset_text(standing: &Standing, name: &str) -> Option<String> {
+    let again =
+        format!("`bridge connect {name}` takes it over again, `bridge disconnect {name}` ends this session");
+    let to_origin = "all requests go to the origin";
+    match standing {
+        Standing::InPlace => None,
+        Standing::Reset { by } => {
+            let by = by.as_deref().unwrap_or("somebody");
+            Some(format!("{by} has set the selector of Service {name}: {to_origin}; {again}"))
+        }
+        Standing::OtherPorts => {
+            Some(format!("the ports of Service {name} were changed: {to_origin} until it is taken over anew"))
+        }
+        Standing::Removed => {
+            Some(format!("the stand-in of Service {name} was removed: {to_origin}; {again}"))
+        }
+        Standing::Deleted => {
+            Some(format!("Service {name} was deleted; `bridge disconnect {name}` ends this session"))
+        }
+        Standing::Unreadable(why) => Some(why.clone()),
+    }
+}
+
+/// Keeps a tunnel to one agent, with a pause between attempts that grows while they fail.
+async fn keep(purpose: Purpose, pod: String, live: watch::Sender<Live>) {
+    let mut pause = Pause::new();
+    loop {
+        let reached = AtomicBool::new(false);
+        let show = |attended: Attended| {
+            reached.store(true, Ordering::Relaxed);
+            set(&live, &pod, |agent| {
+                agent.trouble.clear();
+                agent.attended = Some(attended);
+            });
+        };
+        let ended = tunnel::run(&purpose, &pod, show).await.to_string();
+        set(&live, &pod, |agent| {
+            agent.attended = None;
+            agent.trouble.clone_from(&ended);
+        });
+        if live.borrow().agents.get(&pod).is_none_or(|agent| agent.leaving) {
+            return;
+        }
+        tracing::info!(session = %purpose.session.id, %pod, reason = %ended, "the tunnel ended");
+        if reached.into_inner() {
+            pause = Pause::new();
+        }
+        pause.wait().await;
+    }
+}
+
+fn set(live: &watch::Sender<Live>, pod: &str, change: impl FnOnce(&mut Agent)) {
+    live.send_if_modified(|live| match live.agents.get_mut(pod) {
+        Some(agent) => {
+            change(agent);
+            true
+        }
+        None => false,
+    });
+}
+
+/// A pause that doubles, with jitter so that many laptops do not come back at once.
+struct Pause {
+    next: Option<Duration>,
+}
+
+impl Pause {
+    /// The first is none.
+    fn new() -> Self {
+        Self { next: None }
+    }
+
+    async fn wait(&mut self) {
+        let pause = self.next.unwrap_or_default();
+        self.next = Some(self.next.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE)));
+        tokio::time::sleep(pause.mul_f64(rand::random_range(0.75..=1.0))).await;
+    }
+}
