@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use super::failure::Failure;
 use super::probe;
+use super::registry;
 use super::routes::{self, PortProblem, PortRoute};
 use super::session::{Facts, Session};
 use crate::program;
@@ -43,7 +44,7 @@ impl Teller {
         self.tell(v1::connect_event::Kind::Step(text.into())).await
     }
 
-    async fn warn(&self, text: impl Into<String>) -> Result<(), Failure> {
+    pub(crate) async fn warn(&self, text: impl Into<String>) -> Result<(), Failure> {
         self.tell(v1::connect_event::Kind::Warning(text.into())).await
     }
 
@@ -105,11 +106,13 @@ impl Claimant {
     }
 }
 
-/// Connects; on failure nothing of it stays in the cluster.
+/// Connects; on failure nothing of it stays in the cluster. A session of this user whose place it takes keeps its routes
+/// until the new ones can be put in force: agents accept no match twice.
 pub(crate) async fn connect(
     found: Found,
     request: &v1::ConnectRequest,
     claimant: Claimant,
+    before: Option<&Session>,
     tell: &Teller,
 ) -> Result<Session, Failure> {
     let agent = agent_source(request)?;
@@ -122,7 +125,7 @@ pub(crate) async fn connect(
         routes: routes::claimed(&routes),
     };
     let (cluster, service, id) = (found.cluster.clone(), found.service.clone(), claim.id.clone());
-    match take_over(found, request, agent, claim, routes, tell).await {
+    match take_over(found, request, agent, claim, routes, before, tell).await {
         Ok(session) => Ok(session),
         Err(failure) => {
             tracing::warn!(%service, session = %id, %failure, "connect failed; undoing it");
@@ -198,6 +201,7 @@ async fn take_over(
     agent: AgentSource,
     claim: Claim,
     routes: Vec<PortRoute>,
+    before: Option<&Session>,
     tell: &Teller,
 ) -> Result<Session, Failure> {
     let Found { cluster, service, snapshot } = found;
@@ -230,6 +234,9 @@ async fn take_over(
         since_ms: claim.since,
         request: request.clone(),
     };
+    if let Some(before) = before {
+        registry::unroute(before).await;
+    }
     let session = Session::start(facts, routes);
     tokio::select! {
         attended = all_attended(&session) => attended?,

@@ -43,7 +43,7 @@ impl Reattaching {
             match self.attach_anew(&session).await {
                 Ok(anew) => {
                     tracing::info!(session = %anew.facts.id, service = %anew.facts.service, "attached anew");
-                    let anew = self.registry.replace(&session, anew);
+                    let anew = self.registry.replace(&session, anew).await;
                     self.watch_over(&anew);
                     return;
                 }
@@ -65,7 +65,8 @@ impl Reattaching {
         // Nobody waits at a terminal; the log has what would have been shown there.
         let (events_tx, events_rx) = mpsc::channel(8);
         let telling = tokio::spawn(log(facts.service.clone(), events_rx));
-        let anew = connect::connect(found, &same_ports(session), claimant, &Teller::new(events_tx)).await;
+        let anew =
+            connect::connect(found, &same_ports(session), claimant, None, &Teller::new(events_tx)).await;
         telling.abort();
         anew
     }

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bridge_cluster::attach;
 use bridge_cluster::client::Cluster;
 use bridge_cluster::detach::{self, Released};
 use bridge_cluster::events;
+use bridge_cluster::state::Attachment;
 use bridge_proto::v1;
 use tokio::sync::watch;
 
@@ -93,16 +95,46 @@ impl Registry {
         self.lock().iter().any(|other| Arc::ptr_eq(other, session))
     }
 
-    /// Puts a session in the place of one that it goes on from. Requests under way may finish, in the background.
-    pub(crate) fn replace(&self, old: &Arc<Session>, new: Session) -> Arc<Session> {
+    /// Puts a session in the place of one. Requests under way may finish, in the background.
+    pub(crate) async fn replace(&self, old: &Arc<Session>, new: Session) -> Arc<Session> {
         let new = self.add(new);
-        self.remove(old);
-        tokio::spawn(finish(old.clone()));
+        self.retire(old).await;
+        if old.facts.user != new.facts.user {
+            // Only a user's own claim was taken over.
+            let facts = &old.facts;
+            if let Err(error) =
+                detach::release(&facts.cluster, &facts.service, |claim| claim.id == facts.id).await
+            {
+                tracing::warn!(session = %facts.id, %error, "the claim of the session before stays; `bridge clean`");
+            }
+        }
         new
     }
 
+    /// Ends a session whose claim is another's or nobody's by now, and says whether it has. One of which that is not known
+    /// stays.
+    pub(crate) async fn retire_without_claim(&self, session: &Arc<Session>) -> bool {
+        let facts = &session.facts;
+        let gone = match attach::read(&facts.cluster, &facts.service).await {
+            Ok(service) => Attachment::of(&service)
+                .is_ok_and(|now| now.is_none_or(|now| now.sessions.iter().all(|claim| claim.id != facts.id))),
+            Err(error) => error.is_not_found(),
+        };
+        if gone {
+            self.retire(session).await;
+        }
+        gone
+    }
+
+    /// Takes a session's routes away and forgets it. Requests under way may finish, in the background.
+    async fn retire(&self, session: &Arc<Session>) {
+        self.remove(session);
+        unroute(session).await;
+        tokio::spawn(finish(session.clone()));
+    }
+
     /// Forgets a session; it ends with the last handle to it.
-    pub(crate) fn remove(&self, session: &Arc<Session>) {
+    fn remove(&self, session: &Arc<Session>) {
         let facts = &session.facts;
         let mut former = self.former();
         former.push_front(Former {
@@ -136,13 +168,12 @@ impl Registry {
     }
 }
 
-/// An agent that does not answer is not reached, and so routes nothing.
-async fn unroute(session: &Session) {
+/// Takes the routes away. An agent that does not answer is not reached, and so routes nothing.
+pub(super) async fn unroute(session: &Session) {
     let _ = tokio::time::timeout(UNROUTE_WITHIN, session.unroute()).await;
 }
 
-/// Takes no more requests; what is not finished after a while is cut, and the agent answers 502.
+/// What is not finished after a while is cut, and the agent answers 502.
 async fn finish(session: Arc<Session>) {
-    unroute(&session).await;
     let _ = tokio::time::timeout(FINISH_WITHIN, session.idle()).await;
 }

@@ -83,22 +83,35 @@ impl Connecting {
         let found = connect::find(cluster, &request.target).await?;
         let there = self.registry.find(&found.cluster, &found.service);
         let was_there = there.is_some();
-        if let Some(there) = there {
-            if is_as_asked(&there, &request) {
-                return Ok((there, true));
+        if let Some(there) = &there {
+            if is_as_asked(there, &request) {
+                return Ok((there.clone(), true));
             }
-            if let Some(routes) = only_led_elsewhere(&there, &request) {
+            if let Some(routes) = only_led_elsewhere(there, &request) {
                 connect::say_where_nothing_listens(&routes, &self.tell).await?;
                 there.lead_to(routes).await;
-                return Ok((there, true));
+                return Ok((there.clone(), true));
             }
-            // The new session takes the claim over; until its routes are in force, requests go to the origin.
-            self.registry.remove(&there);
         }
-        let session =
-            connect::connect(found, &request, Claimant::new(&self.installation), &self.tell).await?;
+        let claimant = Claimant::new(&self.installation);
+        let connected = connect::connect(found, &request, claimant, there.as_deref(), &self.tell).await;
+        let session = match (connected, there) {
+            (Ok(session), None) => self.registry.add(session),
+            (Ok(session), Some(there)) => self.registry.replace(&there, session).await,
+            (Err(failure), None) => return Err(failure),
+            (Err(failure), Some(there)) => {
+                if self.registry.retire_without_claim(&there).await {
+                    let name = &there.facts.service;
+                    // Whoever has given up hears neither this nor why it failed.
+                    let _ = self
+                        .tell
+                        .warn(format!("the session with {name} that was there before has ended, too"))
+                        .await;
+                }
+                return Err(failure);
+            }
+        };
         tracing::info!(session = %session.facts.id, service = %session.facts.service, "connected");
-        let session = self.registry.add(session);
         let (registry, turn) = (self.registry.clone(), self.turn.clone());
         Reattaching { registry, turn, installation: self.installation.clone() }.watch_over(&session);
         Ok((session, was_there))

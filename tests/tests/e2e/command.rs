@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use bridge_tests::process::USUAL;
-use bridge_tests::{World, place};
+use bridge_tests::{Laptop, Local, World, place};
 
 #[test]
 #[ignore = "needs a cluster: make test"]
@@ -13,6 +13,8 @@ fn the_command_says_what_is_connected_and_the_daemon_outlives_the_terminal() {
     let alice = world.laptop("alice");
     let orders = alice.runs("orders");
     let port = orders.for_port("http");
+
+    let before = world.objects();
 
     // Given nothing connected, list and status say so.
     let listed = || alice.bridge(&["list", "-o", "json"]).succeeds().json()["services"][0].clone();
@@ -50,9 +52,7 @@ fn the_command_says_what_is_connected_and_the_daemon_outlives_the_terminal() {
     assert_eq!(alice.status()["sessions"].as_array().map(Vec::len), Some(1), "one session, not two");
     assert_eq!(alice.session()["standIn"], stand_in, "the same stand-in");
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
-    let _ = alice.bridge(&["connect", "orders", "--port", &port, "--header", "x-tenant=7"]).succeeds();
-    assert_eq!(world.who_answers(&["x-tenant=7"]), orders.name, "the header that was given");
-    assert!(world.who_answers(&["x-bridge=alice"]).starts_with("orders-"), "it replaces the default");
+    connecting_otherwise_takes_the_place_of_what_was_there(&world, &alice, &orders);
 
     // When it is called as kubectl's plugin, it speaks of itself so.
     symlink(place::bridge(), alice.path("kubectl-bridge")).expect("a link");
@@ -67,4 +67,33 @@ fn the_command_says_what_is_connected_and_the_daemon_outlives_the_terminal() {
     let gone = alice.bridge(&["disconnect"]).succeeds();
     assert!(gone.stdout.contains("all requests go to the pods"), "{gone}");
     assert_eq!(alice.status()["sessions"], serde_json::json!([]));
+    world.is_given_back(&before);
+}
+
+fn connecting_otherwise_takes_the_place_of_what_was_there(world: &World, alice: &Laptop, orders: &Local) {
+    let port = orders.for_port("http");
+
+    // When Alice connects with other options, no request of hers fails; a pod may answer some meanwhile.
+    let hers = world.requests_of("alice", &format!("^orders (orders-|{})", orders.name));
+    let _ = alice.bridge(&["connect", "orders", "--port", &port, "--fallback", "origin"]).succeeds();
+    assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "as soon as it is connected");
+    hers.goes_on(20);
+    hers.has_lost_nothing();
+
+    // When she asks for what cannot be, what is there stays.
+    let there = alice.session()["id"].clone();
+    alice.bridge(&["connect", "orders", "--port", &format!("{}:nosuch", orders.port)]).fails(3, "nosuch");
+    assert_eq!(alice.session()["id"], there, "the session that was there");
+    assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "it goes on");
+
+    // When she connects with another header, that one is it, and no other, as soon as it is said.
+    let _ = alice.bridge(&["connect", "orders", "--port", &port, "--header", "x-tenant=7"]).succeeds();
+    assert!(world.who_answers(&["x-bridge=alice"]).starts_with("orders-"), "it replaces the default");
+    assert_eq!(world.who_answers(&["x-tenant=7"]), orders.name, "the header that was given");
+
+    // When she connects under another name, nothing is held by the former.
+    let _ = alice.bridge(&["connect", "orders", "--port", &port, "--me", "carol"]).succeeds();
+    assert_eq!(world.who_answers(&["x-bridge=carol"]), orders.name);
+    let sessions = alice.bridge(&["list", "-o", "json"]).succeeds().json()["services"][0]["sessions"].clone();
+    assert_eq!(sessions.as_array().map(Vec::len), Some(1), "one claim: {sessions}");
 }
