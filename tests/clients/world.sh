@@ -14,7 +14,7 @@ developer=(tests/cluster/laptop --uid "$uid" env -u BRIDGE_CONTEXT -u BRIDGE_NAM
 kubectl() { tests/cluster/admin kubectl --namespace "$namespace" "$@"; }
 # Commands of the developer, none of which takes so long: outside is on the laptop, inside is by bridge run.
 outside() { timeout 120 "${developer[@]}" "$@"; }
-inside() { timeout 120 "${developer[@]}" "$work/bridge" run --files none orders -- "$@"; }
+inside() { timeout 120 "${developer[@]}" "$work/bridge" run orders -- "$@"; }
 fail() {
 	echo "clients: $*" >&2
 	exit 1

@@ -15,10 +15,11 @@ use super::{
     args::ListArgs,
     daemon::{self, Place},
     error::{Exit, Failed, chain},
+    files::ROOT,
     output::{self, GREEN, RED, YELLOW, styled},
     request,
 };
-use crate::installation;
+use crate::{files, installation};
 
 /// The oldest Kubernetes that bridge supports, 1.x.
 const OLDEST_MINOR: u32 = 33;
@@ -116,6 +117,11 @@ async fn this_machine(report: &mut Report) -> BTreeSet<String> {
             format!("no command can be supervised: {}", chain(&obstacle)),
             "it gives commands a proxy instead, which not all programs heed",
         ),
+    }
+    match files::at_their_own_paths_here() {
+        Ok(()) => report.ok("files", "bridge run has those of a pod's volumes at their own paths"),
+        Err(error) => report
+            .ok("files", format!("bridge run has those of a pod's volumes in ${ROOT}: {}", chain(&error))),
     }
     match held(&place, report).await {
         Ok(held) => held,

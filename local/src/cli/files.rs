@@ -11,7 +11,7 @@ use super::args::FilesAt;
 use super::attached::Attached;
 use super::error::{Exit, Failed, chain};
 use super::output::{self, printable};
-use crate::files::{Files, Plan, Teller};
+use crate::files::{Files, OwnPathsError, Plan, Teller, UnaskedError};
 use crate::network::{DaemonClient, Via};
 
 /// Tells a command where they are.
@@ -40,48 +40,64 @@ pub(crate) async fn fetch(attached: &Attached, wanted: FilesAt) -> Option<Files>
     }
 }
 
-/// Tells the command where they are, and the user what is different for it.
+/// Tells the command where they are, and the user where that is and what is different for the command.
 pub(crate) fn give(files: &Files, wanted: FilesAt, command: &mut Command) -> Result<(), Failed> {
     command.env(ROOT, files.root());
-    let there = format!("in ${ROOT}: {}", files.root().display());
-    if wanted == FilesAt::Mount {
-        let (view, plan) = files.at_their_own_paths().map_err(|error| {
-            let message = format!("the target's files cannot be at their own paths: {}", chain(&error));
-            Failed::new(Exit::NotRun, message, format!("--files dir has them in ${ROOT}"))
-        })?;
-        view.give(command);
-        output::note(&format!("  the files of its volumes are at their own paths, and {there}\n"));
-        for sentence in different(&plan) {
-            output::warn(&sentence);
-        }
-    } else {
-        output::note(&format!("  the files of its volumes are {there}\n"));
-    }
-    say_what_is_missing(files);
-    Ok(())
-}
-
-/// What the command sees otherwise than this machine has it.
-fn different(plan: &Plan) -> Vec<String> {
-    let list = |paths: &[PathBuf]| {
-        let paths: Vec<String> = paths.iter().map(|path| printable(&path.to_string_lossy())).collect();
-        paths.join(", ")
+    let (view, why_not) = match wanted {
+        FilesAt::Dir | FilesAt::None => (None, None),
+        FilesAt::Mount => (Some(files.at_their_own_paths().map_err(|error| impossible(&error))?), None),
+        FilesAt::Auto => match files.at_their_own_paths_without_loss() {
+            Ok(view) => (Some(view), None),
+            Err(error) => (None, Some(error)),
+        },
     };
-    let mut sentences = Vec::new();
-    if !plan.hidden.is_empty() {
-        sentences.push(format!("the target's files hide what this machine has in {}", list(&plan.hidden)));
+    let own_paths = if view.is_some() { "at their own paths, and " } else { "" };
+    output::note(&format!(
+        "  the files of its volumes are {own_paths}in ${ROOT}: {}\n",
+        files.root().display()
+    ));
+    if let Some(error) = why_not {
+        output::note(&format!("  they are not at their own paths, too: {}\n", unasked(&error)));
     }
-    if !plan.covered.is_empty() {
-        let covered = list(&plan.covered);
-        sentences.push(format!("what is made directly in {covered} from now on, the command does not see"));
+    if let Some((view, plan)) = view {
+        view.give(command);
+        say_what_is_different(&plan);
     }
-    sentences
-}
-
-fn say_what_is_missing(files: &Files) {
     if let Some(sentence) = sentence(files.left_out()) {
         output::warn(&sentence);
     }
+    Ok(())
+}
+
+fn impossible(error: &OwnPathsError) -> Failed {
+    let message = format!("the target's files cannot be at their own paths: {}", chain(error));
+    Failed::new(Exit::NotRun, message, format!("--files dir has them in ${ROOT}"))
+}
+
+fn unasked(error: &UnaskedError) -> String {
+    let why = printable(&chain(error));
+    match error {
+        UnaskedError::Impossible(_) => why,
+        UnaskedError::Loss(_) => format!("{why} (--files mount does it all the same)"),
+    }
+}
+
+/// What the command sees otherwise than this machine has it.
+fn say_what_is_different(plan: &Plan) {
+    if let Some(hidden) = list(&plan.hidden) {
+        output::warn(&format!("the target's files hide what this machine has in {hidden}"));
+    }
+    if let Some(covered) = list(&plan.covered) {
+        output::note(&format!(
+            "  what is made directly in {covered} from now on, the command does not see\n"
+        ));
+    }
+}
+
+/// None if there are none.
+fn list(paths: &[PathBuf]) -> Option<String> {
+    let paths: Vec<String> = paths.iter().map(|path| printable(&path.to_string_lossy())).collect();
+    (!paths.is_empty()).then(|| paths.join(", "))
 }
 
 struct ByDaemon {
@@ -126,20 +142,21 @@ fn reason(reason: LeftOutReason) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::Loss;
 
     #[test]
-    fn what_a_view_changes_is_said() {
-        let paths = |all: &[&str]| all.iter().map(PathBuf::from).collect::<Vec<_>>();
-        let plan =
-            Plan { steps: Vec::new(), hidden: paths(&["/etc/ssl"]), covered: paths(&["/etc", "/run"]) };
+    fn why_they_are_not_at_their_own_paths_is_said_and_what_to_do_about_it() {
+        let hidden = UnaskedError::Loss(Loss::Hidden { path: PathBuf::from("/etc/ssl") });
         assert_eq!(
-            different(&plan),
-            [
-                "the target's files hide what this machine has in /etc/ssl",
-                "what is made directly in /etc, /run from now on, the command does not see"
-            ]
+            unasked(&hidden),
+            r#"they would hide what this machine has in "/etc/ssl" (--files mount does it all the same)"#
         );
-        assert_eq!(different(&Plan::default()), [""; 0]);
+        let refused = OwnPathsError::Refused(std::io::ErrorKind::PermissionDenied.into());
+        assert_eq!(
+            unasked(&UnaskedError::Impossible(refused)),
+            "this system does not let a user have a view of the file system (a user and a mount namespace): \
+             permission denied"
+        );
     }
 
     #[test]

@@ -106,8 +106,8 @@ impl Claimant {
     }
 }
 
-/// Connects; on failure nothing of it stays in the cluster. A session of this user whose place it takes keeps its routes
-/// until the new ones can be put in force: agents accept no match twice.
+/// Connects; on failure nothing of it stays in the cluster. `before`, whose place the session takes, keeps its routes until
+/// the new ones can be put in force: agents accept no match twice.
 pub(crate) async fn connect(
     found: Found,
     request: &v1::ConnectRequest,

@@ -2,8 +2,9 @@
 //!
 //! `private` is the directory that they are in, `unpack` makes files of what an agent tells, `tree` exchanges a volume
 //! that has changed so that no reader sees half of it; `own_paths` plans a view in which they are where the container has
-//! them.
+//! them, and `loss` says what that would take from a command.
 
+mod loss;
 mod own_paths;
 mod private;
 mod tree;
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
+pub(crate) use self::loss::Loss;
 pub(crate) use self::own_paths::{NoPlace, Plan};
 use self::private::Private;
 pub(crate) use self::unpack::UnpackError;
@@ -59,6 +61,15 @@ pub(crate) enum OwnPathsError {
     Stage(#[source] std::io::Error),
     #[error("this system does not let a user have a view of the file system (a user and a mount namespace)")]
     Refused(#[source] std::io::Error),
+}
+
+/// Why they are not there unless that is asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UnaskedError {
+    #[error(transparent)]
+    Impossible(#[from] OwnPathsError),
+    #[error(transparent)]
+    Loss(#[from] Loss),
 }
 
 /// They are kept up to date, until they are removed.
@@ -117,11 +128,22 @@ impl Files {
 
     /// A view of the file system in which they are where the container has them, and what else is different in it. Once.
     pub(crate) fn at_their_own_paths(&self) -> Result<(View, Plan), OwnPathsError> {
+        let plan = self.plan()?;
+        Ok((possible(&plan)?, plan))
+    }
+
+    /// The same, unless something is lost by it. Once.
+    pub(crate) fn at_their_own_paths_without_loss(&self) -> Result<(View, Plan), UnaskedError> {
+        loss::none_by_any_view()?;
+        let plan = self.plan()?;
+        loss::none_by(&plan)?;
+        Ok((possible(&plan)?, plan))
+    }
+
+    fn plan(&self) -> Result<Plan, OwnPathsError> {
         let stage = self.private.path().join("view");
         std::fs::create_dir(&stage).map_err(OwnPathsError::Stage)?;
-        let plan = own_paths::plan(&self.volumes, &self.root(), &stage)?;
-        let view = View::new(&plan.steps).and_then(|view| view.try_out().map(|()| view));
-        Ok((view.map_err(OwnPathsError::Refused)?, plan))
+        Ok(own_paths::plan(&self.volumes, &self.root(), &stage)?)
     }
 
     /// Removes them.
@@ -136,6 +158,18 @@ impl Drop for Files {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// Why no volumes would be at their own paths unasked, whichever they are.
+pub(crate) fn at_their_own_paths_here() -> Result<(), UnaskedError> {
+    loss::none_by_any_view()?;
+    Ok(possible(&Plan::default()).map(drop)?)
+}
+
+/// If this system permits it.
+fn possible(plan: &Plan) -> Result<View, OwnPathsError> {
+    let view = View::new(&plan.steps).and_then(|view| view.try_out().map(|()| view));
+    view.map_err(OwnPathsError::Refused)
 }
 
 fn refused(status: Status) -> FilesError {

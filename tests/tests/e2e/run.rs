@@ -260,15 +260,29 @@ fn the_volumes_are_files_here_as_long_as_a_command_runs(world: &World, alice: &L
     // They are where the container has them for who wants that, on systems that let a user have it.
     let script =
         "cat /etc/shop/menu.txt; head -c 1 /var/run/secrets/kubernetes.io/serviceaccount/token; id -u";
+    let uid = alice.start(Path::new("id"), &["-u"]).ends(USUAL).stdout;
+    let all_there = format!("coffee, tea and cake\ne{uid}");
     let seen = inside(&["--files", "mount"], script).ends(Duration::from_secs(30));
-    if seen.code == Some(126) {
-        assert!(seen.stderr.contains("does not let a user have a view"), "{seen}");
-    } else {
+    let permitted = seen.code != Some(126);
+    if permitted {
         let seen = seen.succeeds();
-        let uid = alice.start(Path::new("id"), &["-u"]).ends(USUAL).stdout;
-        assert_eq!(seen.stdout, format!("coffee, tea and cake\ne{uid}"), "menu, token and user: {seen}");
+        assert_eq!(seen.stdout, all_there, "menu, token and user: {seen}");
         assert!(seen.stderr.contains("/run"), "what is covered is said: {seen}");
+    } else {
+        assert!(seen.stderr.contains("does not let a user have a view"), "{seen}");
     }
+
+    // Without being asked, it chooses, and says which and why; doctor says so beforehand.
+    let seen = inside(&[], script).ends(Duration::from_secs(30));
+    let doctor = alice.bridge(&["doctor"]).succeeds();
+    if doctor.stdout.contains("at their own paths") {
+        assert_eq!(seen.succeeds().stdout, all_there);
+    } else {
+        assert!(seen.stderr.contains("they are not at their own paths, too: "), "{seen}");
+        assert_eq!(seen.stdout, uid, "neither menu nor token");
+    }
+    let seen = inside(&["--files", "dir"], script).ends(Duration::from_secs(30));
+    assert_eq!(seen.stdout, uid, "neither menu nor token where only a directory is wanted: {seen}");
 
     // Who does not want them does without.
     let seen =

@@ -28,7 +28,7 @@ pub(crate) struct InsideArgs {
     /// Leave a variable of the target out; `*` at the end stands for anything
     #[arg(long, value_name = "NAME")]
     pub(crate) env_exclude: Vec<String>,
-    /// Where the files of the target's volumes are to be (default: dir)
+    /// Where the files of the target's volumes are to be (default: auto)
     #[arg(long, value_enum, value_name = "WHERE", default_value_t, hide_default_value = true)]
     pub(crate) files: FilesAt,
     #[command(flatten)]
@@ -37,8 +37,10 @@ pub(crate) struct InsideArgs {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FilesAt {
-    /// In a directory of this machine, $BRIDGE_ROOT, kept up to date
+    /// As mount where this system permits it and nothing is lost by it, else as dir; which and why is said
     #[default]
+    Auto,
+    /// In a directory of this machine, $BRIDGE_ROOT, kept up to date
     Dir,
     /// There, and at their own absolute paths, which only the command sees
     Mount,
