@@ -57,7 +57,7 @@ pub(crate) fn give(files: &Files, wanted: FilesAt, command: &mut Command) -> Res
         files.root().display()
     ));
     if let Some(error) = why_not {
-        output::note(&format!("  they are not at their own paths, too: {}\n", unasked(&error)));
+        output::note(&format!("  and not at their own paths: {}\n", unasked(&error)));
     }
     if let Some((view, plan)) = view {
         view.give(command);

@@ -278,7 +278,7 @@ fn the_volumes_are_files_here_as_long_as_a_command_runs(world: &World, alice: &L
     if doctor.stdout.contains("at their own paths") {
         assert_eq!(seen.succeeds().stdout, all_there);
     } else {
-        assert!(seen.stderr.contains("they are not at their own paths, too: "), "{seen}");
+        assert!(seen.stderr.contains("and not at their own paths: "), "{seen}");
         assert_eq!(seen.stdout, uid, "neither menu nor token");
     }
     let seen = inside(&["--files", "dir"], script).ends(Duration::from_secs(30));
