@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
+use bridge_proto::proof::LENGTH;
 use bridge_proto::tunnel::{Budget, FrameSender, TUNNEL_BUDGET};
 use bridge_proto::v1::{self, Frame};
 use futures::{Stream, StreamExt as _, stream};
@@ -29,6 +30,8 @@ pub(crate) struct Session {
     pub(crate) user: String,
     pub(crate) since_ms: u64,
     token: String,
+    /// Of its secret (`bridge_proto::proof::fingerprint`).
+    pub(crate) secret: [u8; LENGTH],
     /// Its end: the streams under way are reset.
     pub(crate) ended: CancellationToken,
     pub(crate) budget: Budget,
@@ -60,6 +63,7 @@ impl Session {
             user: user.to_owned(),
             since_ms,
             token,
+            secret: [0; LENGTH],
             ended: CancellationToken::new(),
             budget: Budget::new(TUNNEL_BUDGET),
             tally: Tally::default(),
@@ -106,6 +110,11 @@ impl Session {
         incoming.take_until(Box::pin(self.ended.clone().cancelled_owned())).chain(over)
     }
 
+    /// Another connection's session, under this one's id and not of this one's daemon.
+    fn is_anothers(&self, other: &Self) -> bool {
+        self.id == other.id && !bool::from(self.secret.ct_eq(&other.secret))
+    }
+
     fn end(&self) {
         self.ended.cancel();
         self.available.close();
@@ -120,6 +129,17 @@ pub(crate) enum NotOpened {
     Stopping,
     #[error("this agent has {MAX_SESSIONS} sessions already")]
     TooMany,
+    #[error("another daemon has a session of this id")]
+    AnothersSession,
+}
+
+/// Why a control call is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotAttended {
+    #[error("this session is attended already, or has ended")]
+    AttendedOrEnded,
+    #[error("another daemon has a session of this id")]
+    AnothersSession,
 }
 
 /// All sessions, and what their routes amount to.
@@ -166,6 +186,9 @@ impl Registry {
         if inner.held.len() >= MAX_SESSIONS {
             return Err(NotOpened::TooMany);
         }
+        if inner.held.iter().any(|held| held.attended && held.session.is_anothers(&session)) {
+            return Err(NotOpened::AnothersSession);
+        }
         session.streams = self.streams.clone();
         let session = Arc::new(session);
         inner.held.push(Held { session: session.clone(), attended: false, routes: Vec::new() });
@@ -179,15 +202,15 @@ impl Registry {
         Some(held.session.clone())
     }
 
-    /// Its control call has come. An earlier one of the same session, half dead perhaps, gives way. False: it has one.
-    pub(crate) fn attend(&self, session: &Arc<Session>) -> bool {
+    /// Its control call has come. An earlier one of the same session, half dead perhaps, gives way; one that only has the
+    /// same id does not.
+    pub(crate) fn attend(&self, session: &Arc<Session>) -> Result<(), NotAttended> {
         let mut inner = lock(&self.inner);
-        let Some(held) = inner.held.iter_mut().find(|held| Arc::ptr_eq(&held.session, session)) else {
-            return false;
-        };
-        if std::mem::replace(&mut held.attended, true) {
-            return false;
+        if inner.held.iter().any(|held| held.attended && held.session.is_anothers(session)) {
+            return Err(NotAttended::AnothersSession);
         }
+        let held = inner.held.iter_mut().find(|held| Arc::ptr_eq(&held.session, session) && !held.attended);
+        held.ok_or(NotAttended::AttendedOrEnded)?.attended = true;
         let is_earlier = |held: &Held| {
             held.session.id == session.id && !Arc::ptr_eq(&held.session, session) && held.attended
         };
@@ -195,7 +218,7 @@ impl Registry {
             earlier.session.end();
         }
         self.publish(&inner);
-        true
+        Ok(())
     }
 
     /// Gives the session these routes instead of those it had. They are in force when this returns.

@@ -4,13 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context as _, ensure};
 use bridge_agent::{Agent, Config, Forward, Outward};
+use bridge_proto::proof::{self, Opening};
 use bridge_proto::tunnel::alive::SAY_EVERY;
 use bridge_proto::tunnel::{
     Budget as Memory, HTTP2_CONNECTION_WINDOW, HTTP2_FRAME, HTTP2_STREAM_WINDOW, TUNNEL_BUDGET, TunnelStream,
     offered,
 };
 use bridge_proto::v1::{self, agent_client::AgentClient, from_agent, from_daemon};
-use bridge_proto::version;
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -23,6 +23,8 @@ use tonic::{Request, Status};
 /// As the daemon's.
 pub const COPY_BUFFER: usize = 32 * 1024;
 pub const KEY: &[u8] = b"bench";
+/// What the agents here call their pod.
+pub const POD: &str = "bench";
 
 /// Which connections or requests come to the laptop, and to where there.
 #[derive(Debug, Clone, Copy)]
@@ -47,9 +49,10 @@ impl Laptop {
     ///
     /// If agent and session do not come to terms.
     pub async fn attach(control: u16, route: Route, parked: usize) -> anyhow::Result<Self> {
-        let client = client(control).await?;
+        let channel = channel(control).await?;
+        let client = AgentClient::new(channel.clone());
         let mut tasks = JoinSet::new();
-        let token = attend(client.clone(), route, &mut tasks).await?;
+        let token = attend(channel, route, &mut tasks).await?;
         let memory = Memory::new(TUNNEL_BUDGET);
         for _ in 0..parked {
             let (client, token, memory) = (client.clone(), token.clone(), memory.clone());
@@ -85,7 +88,7 @@ impl Everything {
             readiness: 0,
             metrics: None,
             key_file: key_file.path().to_owned(),
-            name: "bench".to_owned(),
+            name: POD.to_owned(),
             outward: Outward::default(),
         })
         .await?;
@@ -98,24 +101,21 @@ impl Everything {
     }
 }
 
-async fn client(control: u16) -> anyhow::Result<AgentClient<Channel>> {
+async fn channel(control: u16) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{control}"))?
         .initial_stream_window_size(HTTP2_STREAM_WINDOW)
         .max_frame_size(HTTP2_FRAME)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW);
-    Ok(AgentClient::new(endpoint.connect().await?))
+    Ok(endpoint.connect().await?)
 }
 
 /// Opens a session, and returns its token once its route is in force.
-async fn attend(
-    mut client: AgentClient<Channel>,
-    route: Route,
-    tasks: &mut JoinSet<()>,
-) -> anyhow::Result<String> {
+async fn attend(channel: Channel, route: Route, tasks: &mut JoinSet<()>) -> anyhow::Result<String> {
     let session = v1::Session { id: "bench".into(), user: "bench".into(), since_ms: 1 };
-    let request =
-        v1::OpenRequest { version: Some(version::ours()), key: KEY.to_vec(), session: Some(session) };
-    let token = client.open(request).await?.into_inner().token;
+    let (nonce, secret) = ([0; proof::LENGTH], &[0; proof::LENGTH]);
+    let opening = Opening { key: KEY, pod: POD, nonce, session: &session, secret };
+    let token = proof::open(channel.clone(), opening).await?;
+    let mut client = AgentClient::new(channel);
     let say = |kind| v1::FromDaemon { kind: Some(kind) };
     let routes = say(from_daemon::Kind::Routes(v1::Routes { revision: 1, routes: vec![in_words(route)] }));
     let every = IntervalStream::new(tokio::time::interval(SAY_EVERY));

@@ -135,7 +135,17 @@ impl Agent {
 
     fn start(command: &mut Command, origins: &[u16], key_file: &Path) -> anyhow::Result<Self> {
         command
-            .args(["--control", "0", "--readiness", "0", "--log-format", "json", "--key-file"])
+            .args([
+                "--name",
+                crate::laptop::POD,
+                "--control",
+                "0",
+                "--readiness",
+                "0",
+                "--log-format",
+                "json",
+            ])
+            .arg("--key-file")
             .arg(key_file);
         for origin in origins {
             command.arg("--forward").arg(format!("0=127.0.0.1:{origin}"));

@@ -1,6 +1,6 @@
 //! What bridge's two sides say to each other.
 //!
-//! `v1` holds the generated messages and services, `version` the handshake, `pattern` the patterns of matches, `latency` how
+//! `v1` holds the generated messages and services, `version` and `proof` the handshake, `pattern` the patterns of matches, `latency` how
 //! times are counted, `files` how much of volumes is told, `dns` how resolvers are asked, `tunnel` the streams that one gRPC
 //! connection between a daemon and an agent carries. Both sides use this crate; it knows nothing of Kubernetes or HTTP.
 
@@ -8,6 +8,7 @@ pub mod dns;
 pub mod files;
 pub mod latency;
 pub mod pattern;
+pub mod proof;
 pub mod tunnel;
 pub mod version;
 

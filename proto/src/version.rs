@@ -4,10 +4,12 @@
 
 use crate::v1::Version;
 
-/// The revision of bridge.v1 that this program speaks.
-pub const REVISION: u32 = 1;
-/// The oldest revision that this program still understands.
-pub const OLDEST: u32 = 1;
+/// The revision of bridge.v1 that this program speaks. 2: both ends prove the key by a challenge.
+pub const REVISION: u32 = 2;
+/// The oldest revision that this program still understands. In revision 1 daemons sent the key.
+pub const OLDEST: u32 = 2;
+/// Of what the other side calls itself, this much is shown.
+const LONGEST_NAME: usize = 32;
 
 /// What this program says of itself.
 pub fn ours() -> Version {
@@ -17,7 +19,7 @@ pub fn ours() -> Version {
 /// Two programs that have no revision in common.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{older_name} {older} is too old for {newer_name} {newer}: use the same version of bridge on both sides"
+    "{older_name}{older} is too old for {newer_name}{newer}: use the same version of bridge on both sides"
 )]
 pub struct Mismatch {
     older_name: String,
@@ -37,9 +39,9 @@ fn agree_between(a_name: &str, a: &Version, b_name: &str, b: &Version) -> Result
     let common = a.revision.min(b.revision);
     let mismatch = |older_name: &str, older: &Version, newer_name: &str, newer: &Version| Mismatch {
         older_name: older_name.to_owned(),
-        older: older.program.clone(),
+        older: shown(older),
         newer_name: newer_name.to_owned(),
-        newer: newer.program.clone(),
+        newer: shown(newer),
     };
     if common >= a.oldest && common >= b.oldest {
         Ok(common)
@@ -48,6 +50,17 @@ fn agree_between(a_name: &str, a: &Version, b_name: &str, b: &Version) -> Result
     } else {
         Err(mismatch(b_name, b, a_name, a))
     }
+}
+
+/// " 0.1.0 (protocol 2)"; nothing for a program that did not say. Only what a version is made of: the other side is not
+/// known yet.
+fn shown(version: &Version) -> String {
+    let is_plain = |c: &char| c.is_ascii_alphanumeric() || ['.', '-', '+'].contains(c);
+    let program: String = version.program.chars().filter(is_plain).take(LONGEST_NAME).collect();
+    if version.revision == 0 {
+        return String::new();
+    }
+    format!(" {program} (protocol {})", version.revision)
 }
 
 #[cfg(test)]
@@ -73,7 +86,24 @@ mod tests {
             agree_between("the daemon", &new, "the agent", &old),
         ] {
             let message = result.expect_err("no common revision").to_string();
-            assert!(message.starts_with("the agent 1.0 is too old for the daemon 9.0"), "{message}");
+            let expected = "the agent 1.0 (protocol 3) is too old for the daemon 9.0 (protocol 9): \
+                            use the same version of bridge on both sides";
+            assert_eq!(message, expected);
         }
+    }
+
+    #[test]
+    fn what_the_other_side_calls_itself_is_shown_as_a_version() {
+        let odd = version(&format!("\u{1b}[31m1.0\n{}", "x".repeat(100)), 1, 3);
+        let message = agree_between("a", &odd, "b", &version("9.0", 4, 9)).expect_err("too old").to_string();
+        let name = format!("31m1.0{}", "x".repeat(LONGEST_NAME - 6));
+        assert!(message.starts_with(&format!("a {name} (protocol 3) is too old")), "{message:?}");
+    }
+
+    #[test]
+    fn a_program_that_says_nothing_of_itself_is_too_old() {
+        let message =
+            agree("this bridge", "the agent", &Version::default()).expect_err("too old").to_string();
+        assert!(message.starts_with("the agent is too old for this bridge "), "{message}");
     }
 }

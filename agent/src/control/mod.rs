@@ -1,9 +1,10 @@
 //! What daemons call: the gRPC service `bridge.v1.Agent`, on loopback.
 //!
-//! `open` proves the key, `attend` is a session's life, `probe` dials an address once, `watched` ends a connection from
+//! `challenge` proves the key to a daemon and lets it prove the same, `open` takes its session in, `attend` is a session's life, `probe` dials an address once, `watched` ends a connection from
 //! which nothing comes any more.
 
 mod attend;
+mod challenge;
 mod open;
 mod probe;
 mod watched;
@@ -16,9 +17,9 @@ use bridge_proto::tunnel::{
 };
 use bridge_proto::v1::agent_server::{Agent, AgentServer};
 use bridge_proto::v1::{
-    Arrival, ArrivalsRequest, Datagram, DnsMessage, FilesReply, FilesRequest, Frame, FromAgent, FromDaemon,
-    OpenReply, OpenRequest, ProbeReply, ProbeRequest, RequestsRequest, RequestsSeen, SurroundingsReply,
-    SurroundingsRequest,
+    Arrival, ArrivalsRequest, ChallengeReply, ChallengeRequest, Datagram, DnsMessage, FilesReply,
+    FilesRequest, Frame, FromAgent, FromDaemon, OpenReply, OpenRequest, ProbeReply, ProbeRequest,
+    RequestsRequest, RequestsSeen, SurroundingsReply, SurroundingsRequest,
 };
 use futures::{Stream, StreamExt as _, stream};
 use tokio::net::TcpListener;
@@ -28,6 +29,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
+use self::challenge::Challenged;
 use crate::agent::Shared;
 use crate::outbound;
 use crate::sessions::{Parked, Session};
@@ -76,10 +78,25 @@ impl Service {
     }
 }
 
+/// What the daemon of this connection was asked.
+fn challenged<T>(request: &Request<T>) -> Result<Arc<Challenged>, Status> {
+    let challenged = request.extensions().get::<Arc<Challenged>>();
+    challenged.cloned().ok_or_else(|| Status::internal("the connection is not known"))
+}
+
 #[tonic::async_trait]
 impl Agent for Service {
+    async fn challenge(
+        &self,
+        request: Request<ChallengeRequest>,
+    ) -> Result<Response<ChallengeReply>, Status> {
+        let challenged = challenged(&request)?;
+        challenge::challenge(&self.shared, &challenged, request.into_inner()).await.map(Response::new)
+    }
+
     async fn open(&self, request: Request<OpenRequest>) -> Result<Response<OpenReply>, Status> {
-        open::open(&self.shared, request.into_inner()).await.map(Response::new)
+        let challenged = challenged(&request)?;
+        open::open(&self.shared, &challenged, request.into_inner()).await.map(Response::new)
     }
 
     type AttendStream = ReceiverStream<Result<FromAgent, Status>>;
@@ -89,9 +106,10 @@ impl Agent for Service {
         request: Request<Streaming<FromDaemon>>,
     ) -> Result<Response<Self::AttendStream>, Status> {
         let session = self.session(&request)?;
-        if !self.shared.registry.attend(&session) {
-            return Err(Status::failed_precondition("this session is attended already, or has ended"));
-        }
+        self.shared
+            .registry
+            .attend(&session)
+            .map_err(|error| Status::failed_precondition(error.to_string()))?;
         let (to_daemon_tx, to_daemon_rx) = mpsc::channel(ATTEND_QUEUE);
         self.shared.tasks.spawn(attend::attend(
             self.shared.clone(),

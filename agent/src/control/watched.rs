@@ -14,6 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::Connected;
 
+use super::challenge::Challenged;
+
 /// Daemons' connections at a time.
 const MAX_CONNECTIONS: usize = 256;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -39,6 +41,7 @@ pub(super) fn incoming(listener: TcpListener) -> impl Stream<Item = Result<Watch
 pub(super) struct Watched {
     io: Listened<TcpStream>,
     silent: Pin<Box<dyn Future<Output = ()> + Send>>,
+    challenged: Arc<Challenged>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -49,7 +52,7 @@ impl Watched {
         let io = Listened::new(stream);
         let heard = io.heard();
         let silent = Box::pin(async move { heard.silent_for(SILENT_AFTER).await });
-        Self { io, silent, _permit: permit }
+        Self { io, silent, challenged: Arc::default(), _permit: permit }
     }
 
     /// What is not ready waits no longer than the silence may last.
@@ -107,7 +110,9 @@ impl AsyncWrite for Watched {
 }
 
 impl Connected for Watched {
-    type ConnectInfo = ();
+    type ConnectInfo = Arc<Challenged>;
 
-    fn connect_info(&self) {}
+    fn connect_info(&self) -> Arc<Challenged> {
+        self.challenged.clone()
+    }
 }

@@ -1,7 +1,7 @@
 //! A session that takes what no other took.
 
 use crate::peer::{Server, dead_port};
-use crate::world::{Laptop, World, open_request, story};
+use crate::world::{Laptop, World, daemon, story};
 
 const PLAIN: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -100,7 +100,7 @@ async fn it_is_exclusive() {
     story(async {
         let world = World::new().await;
         let _bob = world.laptop("bob", world.everything(1)).await;
-        let mut carol = Laptop::attach_as(world.agent.control, open_request("c", "carol", 5)).await;
+        let mut carol = Laptop::attach_as(world.agent.control, daemon("c", "carol", 5)).await;
         let refused = carol.tries_routes(vec![world.everything(2)]).await;
         assert!(refused.contains("bob"), "{refused}");
     })

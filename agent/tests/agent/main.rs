@@ -6,6 +6,7 @@
 mod drain;
 mod everything;
 mod files;
+mod handshake;
 mod http2;
 mod laptop;
 mod laptop_failures;

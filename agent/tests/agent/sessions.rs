@@ -2,36 +2,16 @@
 
 use std::time::Duration;
 
-use bridge_proto::v1::{Alternative, ArrivalsRequest, Condition, Match, ProbeRequest, Route};
+use bridge_proto::proof::{LENGTH, NotOpened};
+use bridge_proto::v1::agent_client::AgentClient;
+use bridge_proto::v1::{Alternative, ArrivalsRequest, Condition, FromDaemon, Match, ProbeRequest, Route};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::Code;
 
 use crate::peer::{Peer, Server};
-use crate::world::{Laptop, World, by_header, client, open_request, story, with_token};
-
-#[tokio::test]
-async fn only_who_knows_the_key_may_open_a_session() {
-    story(async {
-        let world = World::new().await;
-        let mut laptop = client(world.agent.control).await;
-        let mut request = open_request("s", "alice", 1);
-        request.key = b"wrong".to_vec();
-        assert_eq!(
-            laptop.open(request.clone()).await.expect_err("a wrong key").code(),
-            Code::Unauthenticated
-        );
-        // The key is read anew each time: it may be late, or replaced.
-        std::fs::write(world.key_file.path(), b"wrong").expect("it can be written");
-        let reply = laptop.open(request.clone()).await.expect("now it is right").into_inner();
-        assert_eq!(reply.agent, "agent-1");
-        request.version.get_or_insert_default().revision = 0;
-        let mismatch = laptop.open(request).await.expect_err("too old");
-        assert!(mismatch.message().contains("too old"), "{mismatch}");
-    })
-    .await;
-}
+use crate::world::{Laptop, World, by_header, channel, client, daemon, story, with_token};
 
 #[tokio::test]
 async fn only_who_has_a_token_may_do_anything() {
@@ -76,8 +56,8 @@ async fn of_overlapping_routes_the_oldest_sessions_wins() {
         let world = World::new().await;
         let (youngs, olds) = (Server::start().await, Server::start().await);
         let control = world.agent.control;
-        let mut young = Laptop::attach_as(control, open_request("y", "young", 2000)).await;
-        let mut old = Laptop::attach_as(control, open_request("o", "old", 1000)).await;
+        let mut young = Laptop::attach_as(control, daemon("y", "young", 2000)).await;
+        let mut old = Laptop::attach_as(control, daemon("o", "old", 1000)).await;
         for (laptop, server, name) in [(&mut young, &youngs, "a"), (&mut old, &olds, "b")] {
             laptop.park(2).await;
             let route = Route { r#match: Some(by_header(name, "1")), ..world.route("", server.port()) };
@@ -144,6 +124,54 @@ async fn a_daemon_that_comes_back_takes_its_session_over() {
         let mut after = Laptop::attach(world.agent.control, "alice").await;
         before.is_ended().await;
         after.routes(vec![world.route("alice", 1)]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_knows_the_key_and_the_id_but_not_the_secret_takes_no_session_over() {
+    story(async {
+        // Given Alice's session, whose id everybody reads in the annotation,
+        let world = World::new().await;
+        let (mut alice, local) = world.alice().await;
+        let mut mallory = daemon("session of alice", "alice", 1000);
+        mallory.secret = [6; LENGTH];
+
+        // when somebody else with the key opens one of the same id,
+        let refused = mallory.opens(channel(world.agent.control).await).await.expect_err("it is Alice's");
+        let NotOpened::Refused(status) = &refused else { panic!("expected a refusal: {refused:?}") };
+        assert_eq!(status.code(), Code::PermissionDenied, "{refused}");
+
+        // then hers goes on, with her routes.
+        assert_eq!(
+            alice.tries_routes(vec![world.route("alice", local.port())]).await,
+            "",
+            "hers should live on"
+        );
+        let mut client = world.client().await;
+        client.says("GET / HTTP/1.1\r\nX-Bridge: alice\r\n\r\n").await;
+        local.accepts().await.hears("GET / HTTP/1.1\r\nX-Bridge: alice\r\n\r\n").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_two_daemons_that_open_one_id_the_first_to_attend_has_it() {
+    story(async {
+        let world = World::new().await;
+        let control = world.agent.control;
+        // Given two sessions of one id and two secrets, neither attended yet,
+        let mut mallory = daemon("session of alice", "alice", 1000);
+        mallory.secret = [6; LENGTH];
+        let mallorys = channel(control).await;
+        let token = mallory.opens(mallorys.clone()).await.expect("nobody has it yet");
+        // when one is attended,
+        let mut alice = Laptop::attach(control, "alice").await;
+        // then the other is not, and the first lives on.
+        let attend = with_token(tokio_stream::pending::<FromDaemon>(), &token);
+        let refused = AgentClient::new(mallorys).attend(attend).await.expect_err("it is Alice's");
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+        assert_eq!(alice.tries_routes(vec![world.route("alice", 1)]).await, "", "hers should live on");
     })
     .await;
 }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bridge_agent::{Agent, Config, Forward, Outward};
+use bridge_proto::proof::{self, LENGTH, NotOpened, Opening};
 use bridge_proto::tunnel::{Budget, TUNNEL_BUDGET, TunnelStream, offered};
 use bridge_proto::v1::agent_client::AgentClient;
 use bridge_proto::v1::{
-    Alive, Alternative, Cause, Condition, Counts, FromAgent, FromDaemon, HeaderCondition, Match, OpenRequest,
-    Route, Routed, Routes, Session, condition, from_agent, from_daemon,
+    Alive, Alternative, Cause, Condition, Counts, FromAgent, FromDaemon, HeaderCondition, Match, Route,
+    Routed, Routes, Session, condition, from_agent, from_daemon,
 };
-use bridge_proto::version;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -20,6 +20,7 @@ use tonic::{Request, Status, Streaming};
 use crate::peer::{Peer, Server};
 
 pub(crate) const KEY: &[u8] = b"the stand-in's key";
+pub(crate) const POD: &str = "agent-1";
 
 /// Every story has an end.
 pub(crate) async fn story(told: impl Future<Output = ()>) {
@@ -110,7 +111,7 @@ async fn agent_for(origin: &Server, outward: Outward) -> (Agent, tempfile::Named
         readiness: 0,
         metrics: Some(0),
         key_file: key_file.path().to_owned(),
-        name: "agent-1".to_owned(),
+        name: POD.to_owned(),
         outward,
     };
     (Agent::start(config).await.expect("free ports"), key_file)
@@ -136,15 +137,35 @@ pub(crate) struct Laptop {
 }
 
 pub(crate) async fn client(control: u16) -> AgentClient<Channel> {
-    let endpoint = Channel::from_shared(format!("http://127.0.0.1:{control}")).expect("an address");
-    AgentClient::new(endpoint.connect().await.expect("the control port listens"))
+    AgentClient::new(channel(control).await)
 }
 
-pub(crate) fn open_request(id: &str, user: &str, since_ms: u64) -> OpenRequest {
-    OpenRequest {
-        version: Some(version::ours()),
-        key: KEY.to_vec(),
-        session: Some(Session { id: id.to_owned(), user: user.to_owned(), since_ms }),
+pub(crate) async fn channel(control: u16) -> Channel {
+    let endpoint = Channel::from_shared(format!("http://127.0.0.1:{control}")).expect("an address");
+    endpoint.connect().await.expect("the control port listens")
+}
+
+/// A session, and what its daemon proves itself with.
+#[derive(Clone)]
+pub(crate) struct Daemon {
+    pub(crate) key: Vec<u8>,
+    /// The pod that it means to speak to.
+    pub(crate) pod: String,
+    pub(crate) session: Session,
+    pub(crate) secret: [u8; LENGTH],
+}
+
+/// A daemon that knows the key.
+pub(crate) fn daemon(id: &str, user: &str, since_ms: u64) -> Daemon {
+    let session = Session { id: id.to_owned(), user: user.to_owned(), since_ms };
+    Daemon { key: KEY.to_vec(), pod: POD.to_owned(), session, secret: proof::fingerprint(id.as_bytes()) }
+}
+
+impl Daemon {
+    /// Opens its session; the token.
+    pub(crate) async fn opens(&self, channel: Channel) -> Result<String, NotOpened> {
+        let Self { key, pod, session, secret } = self;
+        proof::open(channel, Opening { key, pod, nonce: rand::random(), session, secret }).await
     }
 }
 
@@ -156,12 +177,13 @@ pub(crate) fn with_token<T>(message: T, token: &str) -> Request<T> {
 
 impl Laptop {
     pub(crate) async fn attach(control: u16, user: &str) -> Self {
-        Self::attach_as(control, open_request(&format!("session of {user}"), user, 1000)).await
+        Self::attach_as(control, daemon(&format!("session of {user}"), user, 1000)).await
     }
 
-    pub(crate) async fn attach_as(control: u16, request: OpenRequest) -> Self {
-        let mut client = client(control).await;
-        let token = client.open(request).await.expect("the key is right").into_inner().token;
+    pub(crate) async fn attach_as(control: u16, daemon: Daemon) -> Self {
+        let channel = channel(control).await;
+        let token = daemon.opens(channel.clone()).await.expect("the key is right");
+        let mut client = AgentClient::new(channel);
         let (to_agent_tx, to_agent_rx) = mpsc::channel(16);
         let attend = with_token(ReceiverStream::new(to_agent_rx), &token);
         let from_agent = client.attend(attend).await.expect("the token is right").into_inner();

@@ -122,8 +122,9 @@ pub(crate) async fn started(place: &Place) -> Result<Daemon, Failed> {
 
 /// Another program version that holds nothing.
 fn replaceable(hello: &v1::HelloReply) -> bool {
-    let theirs = hello.version.as_ref().map(|version| version.program.as_str());
-    hello.sessions == 0 && theirs != Some(version::ours().program.as_str())
+    let ours = version::ours();
+    let is_ours = |theirs: &v1::Version| theirs.program == ours.program && theirs.revision == ours.revision;
+    hello.sessions == 0 && !hello.version.as_ref().is_some_and(is_ours)
 }
 
 fn understood(hello: &v1::HelloReply) -> Result<(), Failed> {

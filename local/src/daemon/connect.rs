@@ -273,10 +273,18 @@ fn told(session: &Session) -> String {
 /// Waits until every agent that is ready has the routes in force.
 async fn all_attended(session: &Session) -> Result<(), Failure> {
     let attended = session.until(|live| {
+        if live.agents.values().any(|agent| agent.other_version) {
+            return true;
+        }
         let mut ready = live.agents.values().filter(|agent| agent.ready && !agent.leaving).peekable();
         ready.peek().is_some() && ready.all(|agent| agent.attended.as_ref().is_some_and(|a| a.routed > 0))
     });
-    tokio::time::timeout(TUNNELS_WITHIN, attended).await.map_err(|_| {
+    let attended = tokio::time::timeout(TUNNELS_WITHIN, attended).await;
+    if let Some(agent) = session.live().agents.values().find(|agent| agent.other_version) {
+        let (service, reason) = (session.facts.service.clone(), agent.trouble.clone());
+        return Err(Failure::OtherVersion { service, reason });
+    }
+    attended.map_err(|_| {
         let live = session.live();
         let trouble = live.agents.iter().find(|(_, agent)| !agent.trouble.is_empty());
         let reason = trouble.map(|(pod, agent)| format!("{pod}: {}", agent.trouble));

@@ -13,6 +13,8 @@ pub(crate) enum Failure {
     BadPort(u32),
     #[error("the agents are ready, but no tunnel to them could be opened: {reason}")]
     NoTunnel { reason: String },
+    #[error("Service {service} has agents of another version of bridge: {reason}")]
+    OtherVersion { service: String, reason: String },
     #[error("Service {service} was switched, but no connection through it reached an agent for {seconds} s")]
     NotSeen { service: String, seconds: u64 },
     #[error("given up before it was connected")]
@@ -33,7 +35,7 @@ impl Failure {
         match self {
             Self::Cluster(error) => error.exit_code(),
             Self::NoProgram | Self::BadPort(_) => exit::USAGE,
-            Self::NoTunnel { .. } | Self::NotSeen { .. } => exit::NOT_READY,
+            Self::NoTunnel { .. } | Self::OtherVersion { .. } | Self::NotSeen { .. } => exit::NOT_READY,
             Self::GivenUp => 130,
             Self::NoSession { .. } => exit::TARGET,
             Self::LeftBehind { .. } => exit::LEFT_BEHIND,
@@ -51,6 +53,9 @@ impl Failure {
             Self::NoTunnel { .. } => {
                 Some("`bridge logs` shows the daemon's side, `bridge doctor` checks rights and network".to_owned())
             }
+            Self::OtherVersion { service, .. } => Some(format!(
+                "`bridge list` shows who is connected to {service}: once they have disconnected, your own agents come"
+            )),
             Self::NotSeen { .. } => {
                 Some("everything was put back; does kube-proxy (or what stands for it) follow Services?".to_owned())
             }

@@ -41,6 +41,8 @@ pub(crate) struct Agent {
     pub(crate) attended: Option<Attended>,
     /// Why there is no tunnel.
     pub(crate) trouble: String,
+    /// There will be none: its program and this one are too far apart.
+    pub(crate) other_version: bool,
 }
 
 /// What changes.
@@ -87,6 +89,7 @@ impl Session {
             control_port: facts.control_port,
             key: facts.key.clone(),
             session: v1::Session { id: facts.id.clone(), user: facts.user.clone(), since_ms: facts.since_ms },
+            secret: Arc::new(rand::random()),
             routes: in_force,
             counters: counters.clone(),
         };

@@ -1,19 +1,20 @@
-//! One tunnel to one agent: port-forward, version handshake, the control call, and the parked calls by which the agent
+//! One tunnel to one agent: port-forward, the handshake in which both sides prove the key, the control call, and the parked calls by which the agent
 //! opens inbound streams.
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bridge_cluster::client::Cluster;
 use bridge_cluster::error::ClusterError;
 use bridge_cluster::portforward;
+use bridge_proto::proof::{self, NotOpened, Opening};
 use bridge_proto::tunnel::alive::{Listened, SAY_EVERY, SILENT_AFTER};
 use bridge_proto::tunnel::{
     Budget, HTTP2_CONNECTION_WINDOW, HTTP2_FRAME, HTTP2_STREAM_WINDOW, TUNNEL_BUDGET, TunnelStream, offered,
 };
 use bridge_proto::v1::agent_client::AgentClient;
 use bridge_proto::v1::{self, from_agent, from_daemon};
-use bridge_proto::version;
 use futures::StreamExt;
 use hyper_util::rt::TokioIo;
 use tokio::sync::{mpsc, watch};
@@ -29,6 +30,8 @@ use super::inbound::{self, Counters};
 
 /// Accept calls that wait for the agent, at least; as many again as are in use when there are more.
 const PARKED: usize = 32;
+/// For two round trips: an agent that has nothing to say is none.
+const OPEN_WITHIN: Duration = Duration::from_secs(5);
 /// Where a session of one developer stops parking more.
 const MOST_PARKED: usize = 4096;
 
@@ -39,6 +42,8 @@ pub(crate) struct Purpose {
     pub(crate) control_port: u16,
     pub(crate) key: Arc<[u8]>,
     pub(crate) session: v1::Session,
+    /// Of the session, and nobody else's: never logged.
+    pub(crate) secret: Arc<[u8; proof::LENGTH]>,
     /// The routes in force; none while the session ends.
     pub(crate) routes: watch::Receiver<v1::Routes>,
     pub(crate) counters: Arc<Counters>,
@@ -69,13 +74,22 @@ pub(crate) enum TunnelError {
     #[error("the agent answered: {}", .0.message())]
     Agent(#[from] Status),
     #[error("{0}")]
-    Version(#[from] version::Mismatch),
+    NotOpened(#[from] NotOpened),
+    #[error("the agent did not open the session within {} s", OPEN_WITHIN.as_secs())]
+    NoAnswer,
     #[error("the agent refused the routes: {0}")]
     Routes(String),
     #[error("the agent ended the session")]
     Ended,
     #[error("nothing was heard for {} s", SILENT_AFTER.as_secs())]
     Silent,
+}
+
+impl TunnelError {
+    /// The agent and this program have no revision of the protocol in common: trying again is of no use.
+    pub(crate) fn is_of_versions(&self) -> bool {
+        matches!(self, Self::NotOpened(NotOpened::Version(_)))
+    }
 }
 
 /// Adds the session's token to each call.
@@ -101,17 +115,18 @@ async fn attend(purpose: &Purpose, pod: &str, show: impl Fn(Attended)) -> Result
     let io = Listened::new(portforward::open(&purpose.cluster, pod, purpose.control_port).await?);
     let heard = io.heard();
     tokio::select! {
-        ended = speak(purpose, io, show) => ended,
+        ended = speak(purpose, pod, io, show) => ended,
         () = heard.silent_for(SILENT_AFTER) => Err(TunnelError::Silent),
     }
 }
 
 async fn speak(
     purpose: &Purpose,
+    pod: &str,
     io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
     show: impl Fn(Attended),
 ) -> Result<Infallible, TunnelError> {
-    let client = open(purpose, channel(io).await?).await?;
+    let client = open(purpose, pod, channel(io).await?).await?;
     let budget = Budget::new(TUNNEL_BUDGET);
     let mut attended = Attended {
         client: client.clone(),
@@ -187,15 +202,13 @@ async fn channel(
     Ok(endpoint.connect_with_connector(connector).await?)
 }
 
-async fn open(purpose: &Purpose, channel: Channel) -> Result<Client, TunnelError> {
-    let request = v1::OpenRequest {
-        version: Some(version::ours()),
-        key: purpose.key.to_vec(),
-        session: Some(purpose.session.clone()),
-    };
-    let reply = AgentClient::new(channel.clone()).open(request).await?.into_inner();
-    version::agree("this bridge", "the agent", &reply.version.unwrap_or_default())?;
-    let token = reply.token.parse().map_err(|_| Status::internal("its token is no text"))?;
+/// Opens the session, once the agent has proven that it is this pod's and knows the key.
+async fn open(purpose: &Purpose, pod: &str, channel: Channel) -> Result<Client, TunnelError> {
+    let Purpose { key, session, secret, .. } = purpose;
+    let opening = Opening { key, pod, nonce: rand::random(), session, secret };
+    let opened = tokio::time::timeout(OPEN_WITHIN, proof::open(channel.clone(), opening)).await;
+    let token = opened.map_err(|_| TunnelError::NoAnswer)??;
+    let token = token.parse().map_err(|_| Status::internal("its token is no text"))?;
     Ok(AgentClient::with_interceptor(channel, Token(token)))
 }
 

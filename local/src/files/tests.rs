@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bridge_agent::{Agent, Config, Forward, Outward};
+use bridge_proto::proof::{self, Opening};
 use bridge_proto::v1::agent_client::AgentClient;
-use bridge_proto::v1::{Alive, FilesRequest, FromDaemon, OpenRequest, Session, from_daemon};
-use bridge_proto::version;
+use bridge_proto::v1::{Alive, FilesRequest, FromDaemon, Session, from_daemon};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -19,12 +19,14 @@ use tonic::transport::Channel;
 use super::*;
 
 const KEY: &[u8] = b"key";
+const POD: &str = "agent-1";
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// An agent whose container has one volume, a session at it, and a runtime directory.
 struct World {
     _agent: Agent,
     _key: tempfile::NamedTempFile,
+    channel: Channel,
     client: AgentClient<Channel>,
     session: OfAlice,
     volume: TempDir,
@@ -53,10 +55,12 @@ struct OfAlice {
 }
 
 impl OfAlice {
-    async fn open(mut client: AgentClient<Channel>, id: &str) -> Self {
+    async fn open(channel: Channel, id: &str) -> Self {
         let session = Session { id: id.to_owned(), user: "alice".to_owned(), since_ms: 1 };
-        let open = OpenRequest { version: Some(version::ours()), key: KEY.to_vec(), session: Some(session) };
-        let token = client.open(open).await.unwrap().into_inner().token;
+        let (nonce, secret) = (rand::random(), &rand::random());
+        let opening = Opening { key: KEY, pod: POD, nonce, session: &session, secret };
+        let token = proof::open(channel.clone(), opening).await.unwrap();
+        let mut client = AgentClient::new(channel);
         let (alive_tx, alive_rx) = mpsc::channel(1);
         let call = with_token(ReceiverStream::new(alive_rx), &token);
         let mut heard = client.attend(call).await.unwrap().into_inner();
@@ -92,15 +96,16 @@ impl World {
             readiness: 0,
             metrics: None,
             key_file: key.path().to_owned(),
-            name: "agent-1".to_owned(),
+            name: POD.to_owned(),
             outward: Outward { volumes, ..Outward::default() },
         });
         let agent = agent.await.unwrap();
         let address = Channel::from_shared(format!("http://127.0.0.1:{}", agent.control)).unwrap();
-        let client = AgentClient::new(address.connect().await.unwrap());
-        let session = OfAlice::open(client.clone(), "1").await;
+        let channel = address.connect().await.unwrap();
+        let client = AgentClient::new(channel.clone());
+        let session = OfAlice::open(channel.clone(), "1").await;
         let runtime = tempfile::tempdir().unwrap();
-        Self { _agent: agent, _key: key, client, session, volume, runtime }
+        Self { _agent: agent, _key: key, channel, client, session, volume, runtime }
     }
 
     fn teller(&self) -> Told {
@@ -183,7 +188,7 @@ async fn when_the_telling_was_cut_off_it_goes_on() {
     let files = files.unwrap().expect("a volume");
 
     // When the session ends, and another takes its place,
-    let another = OfAlice::open(world.client.clone(), "2").await;
+    let another = OfAlice::open(world.channel.clone(), "2").await;
     *teller.token.lock().unwrap() = another.token.clone();
     world.session = another;
     world.rotate("..second");

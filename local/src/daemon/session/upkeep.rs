@@ -161,9 +161,11 @@ async fn keep(purpose: Purpose, pod: String, live: watch::Sender<Live>) {
                 agent.attended = Some(attended);
             });
         };
-        let ended = tunnel::run(&purpose, &pod, show).await.to_string();
+        let error = tunnel::run(&purpose, &pod, show).await;
+        let ended = error.to_string();
         set(&live, &pod, |agent| {
             agent.attended = None;
+            agent.other_version = error.is_of_versions();
             agent.trouble.clone_from(&ended);
         });
         if live.borrow().agents.get(&pod).is_none_or(|agent| agent.leaving) {
