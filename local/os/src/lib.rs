@@ -1,6 +1,7 @@
 //! What bridge asks of the laptop's operating system, and the one room of the laptop side where unsafe code may be.
 //!
-//! `runtime` – the user's own directory for the sockets; `peer` – who is at the other end of a Unix socket; `packets` –
+//! `runtime` – the user's own directory for the sockets; `peer` – who is at the other end of a Unix socket, `owners` – of a
+//! connection on loopback; `packets` –
 //! Unix sockets that pass descriptors; `detach` – the daemon, started so that it survives the terminal; `machine` – names
 //! and the terminal's width; `memory` – how much of it this process has, and gives back; `networks` – to which the
 //! machine has routes; `seccomp` – other processes' system calls, trapped and answered; `signals` – which of them this
@@ -13,6 +14,7 @@ pub mod detach;
 pub mod machine;
 pub mod memory;
 pub mod networks;
+pub mod owners;
 pub mod packets;
 pub mod peer;
 pub mod runtime;

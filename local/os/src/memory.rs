@@ -1,4 +1,4 @@
-//! The memory of this process: how much it has, and that it keeps none that it has freed.
+//! The memory of this process: how much it has, that it keeps none that it has freed, and that it is nobody else's.
 
 use std::{fs, io};
 
@@ -20,6 +20,12 @@ pub fn give_back_what_is_freed() {
             libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE);
         }
     }
+}
+
+/// Keeps other processes of the same user from reading this one's memory (ptrace(2), /proc/PID/mem) and the kernel from
+/// writing it into a file when it crashes (PR_SET_DUMPABLE). What it starts is as any other process again.
+pub fn keep_to_ourselves() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
 }
 
 /// The memory that this process has in RAM, in bytes (VmRSS of proc_pid_status(5)).

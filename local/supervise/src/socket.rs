@@ -132,6 +132,11 @@ impl Socket {
         rustix::fs::fstat(&self.descriptor).ok().map(|stat| Identity(stat.st_ino))
     }
 
+    /// The user who made it.
+    pub(crate) fn owner(&self) -> Option<u32> {
+        rustix::fs::fstat(&self.descriptor).ok().map(|stat| stat.st_uid)
+    }
+
     /// Ends a connect that is in progress. Whoever waits for it is told.
     pub(crate) fn abort(&self) {
         let _ = rustix::net::shutdown(&self.descriptor, Shutdown::Both);

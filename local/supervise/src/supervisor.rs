@@ -178,7 +178,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
             return Reply::Error(errno);
         }
         if let Some(local) = socket.local() {
-            front.admit(local);
+            front.admit(local, socket.owner());
         }
         self.touched.insert(socket);
         Reply::Value(0)

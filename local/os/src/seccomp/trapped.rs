@@ -2,15 +2,17 @@
 //! goes on when it is answered.
 //!
 //! A caller may be killed at any moment and its id used again, so what is taken from it counts only if the call is
-//! still there afterwards. A process that has made itself unreadable (PR_SET_DUMPABLE, an unreadable program) stays so.
+//! still there afterwards, and it is written to by a descriptor of its memory that was opened while the call was there.
+//! A process that has made itself unreadable (PR_SET_DUMPABLE, an unreadable program) stays so.
 
 use std::{
-    fs, io,
+    fs::{self, File, OpenOptions},
+    io,
     os::{
         fd::{AsRawFd, BorrowedFd, OwnedFd},
-        unix::fs::MetadataExt,
+        unix::fs::{FileExt, MetadataExt},
     },
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use rustix::{
@@ -56,11 +58,13 @@ pub struct Trapped {
     thread: Option<Pid>,
     call: Call,
     answered: bool,
+    /// Opened when it is first written to.
+    memory: OnceLock<Memory>,
 }
 
 impl Trapped {
     pub(super) fn new(listener: Arc<Listener>, id: u64, thread: Option<Pid>, call: Call) -> Trapped {
-        Trapped { listener, id, thread, call, answered: false }
+        Trapped { listener, id, thread, call, answered: false, memory: OnceLock::new() }
     }
 
     pub fn call(&self) -> Call {
@@ -128,18 +132,19 @@ impl Trapped {
         if self.listener.is_own(thread) {
             return Err(Errno::PERM.into());
         }
+        self.memory(thread)?.write(address, bytes)
+    }
+
+    /// The caller's memory, for certain: whoever has its id by now, the call is still there after it was opened.
+    fn memory(&self, thread: Pid) -> io::Result<&Memory> {
+        if let Some(memory) = self.memory.get() {
+            return Ok(memory);
+        }
+        let memory = Memory::of(thread)?;
         if !self.is_alive() {
             return Err(Errno::SRCH.into());
         }
-        let own = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        let other = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: bytes.len() };
-        let thread = thread.as_raw_nonzero().get();
-        // SAFETY: our bytes are only read. What is written is memory of another process, at a place that it named for
-        // this call: the one thread of ours that can be a caller was excluded above.
-        #[expect(unsafe_code)]
-        let written =
-            check(unsafe { libc::process_vm_writev(thread, &raw const own, 1, &raw const other, 1, 0) })?;
-        whole(written as usize, bytes.len())
+        Ok(self.memory.get_or_init(|| memory))
     }
 
     /// A descriptor of the caller, which then both have.
@@ -237,6 +242,22 @@ fn whole(done: usize, wanted: usize) -> io::Result<()> {
     if done == wanted { Ok(()) } else { Err(Errno::FAULT.into()) }
 }
 
+/// The memory of a process, of that one alone, also when it has ended (proc_pid_mem(5)).
+#[derive(Debug)]
+struct Memory(File);
+
+impl Memory {
+    fn of(thread: Pid) -> io::Result<Memory> {
+        let path = format!("/proc/{}/mem", thread.as_raw_nonzero());
+        Ok(Memory(OpenOptions::new().write(true).open(path)?))
+    }
+
+    fn write(&self, address: u64, bytes: &[u8]) -> io::Result<()> {
+        // Whatever is wrong with the place, a system call would say this of it.
+        self.0.write_all_at(bytes, address).map_err(|_| Errno::FAULT.into())
+    }
+}
+
 /// A descriptor of a thread's process (pidfd_open(2)).
 pub(super) fn process(thread: Option<Pid>) -> io::Result<OwnedFd> {
     /// PIDFD_THREAD (Linux 6.9): without it only a process's first thread can be named.
@@ -263,6 +284,8 @@ fn signal_waits(status: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -280,6 +303,26 @@ mod tests {
         );
         assert!(!signal_waits(&status("0", "2", "2", "2")), "blocked");
         assert!(!signal_waits(&status("0", "0", "0", "ffffffffffffffff")));
+    }
+
+    #[test]
+    fn what_is_written_reaches_the_process_that_it_is_meant_for_and_nobody_after_it() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let memory = Memory::of(Pid::from_child(&child)).unwrap();
+        // A page of its stack: what is there does not matter, as it waits.
+        let maps = fs::read_to_string(format!("/proc/{}/maps", child.id())).unwrap();
+        let stack = maps.lines().find(|line| line.ends_with("[stack]")).unwrap();
+        let address = u64::from_str_radix(stack.split('-').next().unwrap(), 16).unwrap();
+        memory.write(address, b"here").unwrap();
+        let mut there = [0; 4];
+        let read = File::open(format!("/proc/{}/mem", child.id())).unwrap();
+        read.read_exact_at(&mut there, address).unwrap();
+        assert_eq!(&there, b"here");
+        let nowhere = memory.write(8, b"x").unwrap_err();
+        assert_eq!(Errno::from_io_error(&nowhere), Some(Errno::FAULT));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        memory.write(address, b"gone").unwrap_err();
     }
 
     #[test]

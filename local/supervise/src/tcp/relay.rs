@@ -1,5 +1,6 @@
 //! One relay on each loopback, to which the programs' own sockets are connected. Which destination a connection was meant
-//! for is known by its source address, which the relay sees on its side and the supervisor on the program's.
+//! for is known by its source address, which the relay sees on its side and the supervisor on the program's, and by whose it
+//! is: an address may have become somebody else's meanwhile.
 
 use std::{
     collections::HashMap,
@@ -9,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bridge_os::seccomp::{Reply, address::canonical};
+use bridge_os::{
+    owners::{self, Owner},
+    seccomp::{Reply, address::canonical},
+};
 use rustix::io::Errno;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
@@ -48,8 +52,16 @@ pub(crate) struct Relay<W: Way> {
 
 /// One side knows of a connection before the other.
 enum Arrival<S> {
-    Announced(Upstream<S>, Peer, Instant),
-    Awaited(oneshot::Sender<(Upstream<S>, Peer)>),
+    Announced(Announced<S>, Instant),
+    Awaited(oneshot::Sender<Announced<S>>),
+}
+
+/// What a connection is for.
+struct Announced<S> {
+    upstream: Upstream<S>,
+    peer: Peer,
+    /// The user who made the program's socket.
+    owner: Option<u32>,
 }
 
 impl<W: Way> Relay<W> {
@@ -84,7 +96,7 @@ impl<W: Way> Relay<W> {
             && let (Some(local), Some(identity)) = (socket.local(), socket.identity())
         {
             let peer = self.peers.insert(identity, destination, relay);
-            self.announce(local, upstream, peer);
+            self.announce(local, Announced { upstream, peer, owner: socket.owner() });
         }
         connected.map_or_else(Reply::Error, |()| Reply::Value(0))
     }
@@ -93,30 +105,30 @@ impl<W: Way> Relay<W> {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn announce(&self, local: SocketAddr, upstream: Upstream<W::Stream>, peer: Peer) {
+    fn announce(&self, local: SocketAddr, announced: Announced<W::Stream>) {
         let mut arrivals = self.arrivals();
         match arrivals.remove(&local) {
             Some(Arrival::Awaited(arrival_tx)) => {
-                let _ = arrival_tx.send((upstream, peer));
+                let _ = arrival_tx.send(announced);
             }
             _ => {
                 if arrivals.len() >= SWEEP_FROM {
                     arrivals.retain(|_, arrival| match arrival {
-                        Arrival::Announced(_, _, since) => since.elapsed() < ARRIVAL,
+                        Arrival::Announced(_, since) => since.elapsed() < ARRIVAL,
                         Arrival::Awaited(arrival_tx) => !arrival_tx.is_closed(),
                     });
                 }
-                arrivals.insert(local, Arrival::Announced(upstream, peer, Instant::now()));
+                arrivals.insert(local, Arrival::Announced(announced, Instant::now()));
             }
         }
     }
 
     /// What the connection from this address is for; none if nobody announces it.
-    async fn announced(&self, local: SocketAddr) -> Option<(Upstream<W::Stream>, Peer)> {
+    async fn announced(&self, local: SocketAddr) -> Option<Announced<W::Stream>> {
         let arrival_rx = {
             let mut arrivals = self.arrivals();
             match arrivals.remove(&local) {
-                Some(Arrival::Announced(upstream, peer, _)) => return Some((upstream, peer)),
+                Some(Arrival::Announced(announced, _)) => return Some(announced),
                 _ if arrivals.len() >= SWEEP_FROM + MAX_STRANGERS => return None,
                 _ => {
                     let (arrival_tx, arrival_rx) = oneshot::channel();
@@ -142,7 +154,7 @@ impl<W: Way> Relay<W> {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((local, from)) => {
-                        connections.spawn(Arc::clone(&self).carry(local, canonical(from)));
+                        connections.spawn(Arc::clone(&self).carry(local, from));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "a supervised connection waits");
@@ -155,7 +167,11 @@ impl<W: Way> Relay<W> {
     }
 
     async fn carry(self: Arc<Self>, local: TcpStream, from: SocketAddr) {
-        let Some((upstream, _peer)) = self.announced(from).await else { return reset(&local) };
+        let Some(announced) = self.announced(canonical(from)).await else { return reset(&local) };
+        if is_somebody_else_s(&local, from, announced.owner) {
+            return reset(&local);
+        }
+        let Announced { upstream, peer: _peer, .. } = announced;
         let stream = match upstream {
             Upstream::Dialled(stream) => stream,
             Upstream::Resolve(resolver) => {
@@ -166,6 +182,12 @@ impl<W: Way> Relay<W> {
         let _ = local.set_nodelay(true);
         stream.carry(local).await;
     }
+}
+
+/// Whether a connection is for certain not of this user. One that was closed meanwhile may have been.
+fn is_somebody_else_s(local: &TcpStream, from: SocketAddr, owner: Option<u32>) -> bool {
+    let found = local.local_addr().and_then(|near| owners::of_tcp(from, near));
+    matches!((found, owner), (Ok(Owner::User(user)), Some(owner)) if user != owner)
 }
 
 fn listen(socket: TcpSocket, address: std::net::IpAddr) -> io::Result<TcpListener> {

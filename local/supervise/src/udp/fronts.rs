@@ -2,14 +2,17 @@
 //! that is idle. Fronts stay, because a connected socket may speak again; the least used go when there are too many.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use bridge_os::seccomp::address::canonical;
+use bridge_os::{
+    owners::{self, Owner},
+    seccomp::address::canonical,
+};
 use bytes::Bytes;
 use tokio::{
     net::UdpSocket,
@@ -67,21 +70,32 @@ pub(crate) struct Entrance {
     senders: Senders,
 }
 
-/// Ports of the programs' sockets. What others on this machine send is none of the cluster's business.
+/// Addresses of the programs' sockets, and whose they are. What others on this machine send is none of the cluster's
+/// business.
 #[derive(Debug, Clone, Default)]
-struct Senders(Arc<Mutex<HashSet<u16>>>);
+struct Senders(Arc<Mutex<HashMap<SocketAddr, Option<u32>>>>);
 
 impl Entrance {
-    /// Lets datagrams from this socket address in.
-    pub(crate) fn admit(&self, local: SocketAddr) {
-        self.senders.0.lock().unwrap_or_else(PoisonError::into_inner).insert(local.port());
+    /// Lets datagrams from this socket in, whose address is `local`.
+    pub(crate) fn admit(&self, local: SocketAddr, owner: Option<u32>) {
+        // Of the addresses that such a socket has, it sends from the front's own.
+        let ip = if local.ip().is_unspecified() { self.address.ip() } else { local.ip() };
+        let from = SocketAddr::new(ip, local.port());
+        self.senders.0.lock().unwrap_or_else(PoisonError::into_inner).insert(from, owner);
     }
 }
 
 impl Senders {
-    fn contain(&self, from: SocketAddr) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&from.port())
+    /// Whose socket has this address, if it is a program's.
+    fn owner(&self, from: SocketAddr) -> Option<Option<u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&from).copied()
     }
+}
+
+/// Whether somebody else has the address by now that was a program's. One that is nobody's was, a moment ago.
+fn is_taken_over(from: SocketAddr, owner: Option<u32>) -> bool {
+    let is_other = |other: &Owner| matches!(other, Owner::User(user) if Some(*user) != owner);
+    owner.is_some() && owners::of_udp(from).is_ok_and(|owners| owners.iter().any(is_other))
 }
 
 impl Fronts {
@@ -166,7 +180,9 @@ async fn serve<W: Way>(
             },
             Some(_) = tasks.join_next() => continue,
         };
-        if !senders.contain(canonical(from)) {
+        let Some(owner) = senders.owner(canonical(from)) else { continue };
+        let goes_on = flows.get(&from).is_some_and(|flow| !flow.is_closed());
+        if !goes_on && is_taken_over(canonical(from), owner) {
             continue;
         }
         let datagram = Bytes::copy_from_slice(&buffer[..length]);
@@ -241,5 +257,95 @@ async fn carry<W: Way>(
             () = tokio::time::sleep_until(idle) => return,
         }
         idle = Instant::now() + IDLE;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Carry, Refusal};
+
+    const DESTINATION: &str = "10.96.0.9:7";
+
+    /// Sends everything back.
+    struct Echo;
+
+    struct Nothing;
+
+    impl Carry for Nothing {
+        async fn carry(self, _: tokio::net::TcpStream) {}
+    }
+
+    impl Way for Echo {
+        type Stream = Nothing;
+
+        async fn dial(&self, _: SocketAddr) -> Result<Nothing, Refusal> {
+            Err(Refusal::Refused)
+        }
+
+        async fn flow(&self, _: SocketAddr) -> Result<Flow, Refusal> {
+            let (datagrams_tx, mut out) = mpsc::channel::<Bytes>(4);
+            let (back_tx, datagrams_rx) = mpsc::channel(4);
+            tokio::spawn(async move {
+                while let Some(datagram) = out.recv().await {
+                    let _ = back_tx.send(datagram).await;
+                }
+            });
+            Ok(Flow { datagrams_tx, datagrams_rx })
+        }
+
+        async fn resolve(&self, query: Bytes, _: SocketAddr) -> Bytes {
+            query
+        }
+
+        fn listens(&self, _: SocketAddr) {}
+    }
+
+    async fn echoed(socket: &UdpSocket) -> Vec<u8> {
+        let mut buffer = [0; 64];
+        let length = timeout(Duration::from_secs(20), socket.recv(&mut buffer)).await.unwrap().unwrap();
+        buffer[..length].to_vec()
+    }
+
+    #[tokio::test]
+    async fn only_the_program_s_own_address_is_served_and_not_its_port_on_another() {
+        // Given a front that knows a program's socket,
+        let fronts = Fronts::new(Handle::current());
+        let front = fronts.toward(&Arc::new(Echo), DESTINATION.parse().unwrap(), false).unwrap();
+        let program = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let local = program.local_addr().unwrap();
+        front.admit(local, Some(bridge_os::peer::own_uid()));
+        // when somebody sends from the same port of another address,
+        let stranger = UdpSocket::bind(("127.0.0.2", local.port())).await.unwrap();
+        stranger.send_to(b"strange", front.address).await.unwrap();
+        // then the program alone is answered.
+        program.send_to(b"own", front.address).await.unwrap();
+        assert_eq!(echoed(&program).await, b"own");
+        assert!(stranger.try_recv(&mut [0; 64]).is_err(), "the stranger was served");
+    }
+
+    #[tokio::test]
+    async fn a_socket_with_any_address_sends_from_loopback() {
+        let fronts = Fronts::new(Handle::current());
+        let front = fronts.toward(&Arc::new(Echo), DESTINATION.parse().unwrap(), false).unwrap();
+        let program = UdpSocket::bind("0.0.0.0:0").await.unwrap();
+        front.admit(program.local_addr().unwrap(), Some(bridge_os::peer::own_uid()));
+        program.send_to(b"own", front.address).await.unwrap();
+        assert_eq!(echoed(&program).await, b"own");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_has_become_somebody_else_s_is_not_served() {
+        let fronts = Fronts::new(Handle::current());
+        let front = fronts.toward(&Arc::new(Echo), DESTINATION.parse().unwrap(), false).unwrap();
+        let (other, own) =
+            (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        let uid = bridge_os::peer::own_uid();
+        front.admit(other.local_addr().unwrap(), Some(uid + 1));
+        front.admit(own.local_addr().unwrap(), Some(uid));
+        other.send_to(b"strange", front.address).await.unwrap();
+        own.send_to(b"own", front.address).await.unwrap();
+        assert_eq!(echoed(&own).await, b"own");
+        assert!(other.try_recv(&mut [0; 64]).is_err(), "another user was served");
     }
 }

@@ -142,7 +142,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
             tracing::warn!(destination = %to, %error, "no socket for a destination");
             Errno::NETUNREACH
         })?;
-        front.admit(socket.bound()?);
+        front.admit(socket.bound()?, socket.owner());
         self.touched.insert(socket);
         Ok(front.address)
     }

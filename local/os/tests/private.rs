@@ -1,0 +1,20 @@
+//! A process that keeps its memory to itself. Alone in its process, which is changed for good.
+
+use std::process::Command;
+
+use bridge_os::memory;
+use rustix::process::{DumpableBehavior, dumpable_behavior};
+
+#[test]
+fn what_keeps_its_memory_to_itself_cannot_be_dumped_and_goes_on_working() {
+    assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::Dumpable);
+    memory::keep_to_ourselves().unwrap();
+    assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+
+    // What the daemon asks of its own /proc is still answered.
+    assert!(memory::resident_bytes().unwrap() > 0);
+    assert!(std::env::current_exe().is_ok() && std::fs::read_dir("/proc/self/fd").is_ok());
+    // A program that it starts is as any other.
+    let other = Command::new("cat").arg("/proc/self/environ").output().unwrap();
+    assert!(other.status.success() && !other.stdout.is_empty());
+}
