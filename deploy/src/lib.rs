@@ -20,7 +20,7 @@ pub use error::DeployError;
 pub use names::{
     ABOUT_ANNOTATION, MANAGED_BY_LABEL, Names, SERVICE_LABEL, STAND_IN_LABEL, attached_selector, names,
 };
-pub use pod::main_container;
+pub use pod::{main_container, mount_paths};
 pub use program::{Program, ProgramPart};
 pub use service::{ListenPort, ServiceFacts, ServicePort, TargetPort, resolve_ports};
 pub use stand_in::{

@@ -183,7 +183,8 @@ pub(crate) fn volumes(template: &Value, container: &Value) -> Volumes {
 
 /// Where a container finds these mounts, and the token of its service account: that one is mounted without the template
 /// saying so.
-pub(crate) fn mount_paths(template: &Value, mounts: &[Value]) -> Vec<String> {
+#[must_use]
+pub fn mount_paths(template: &Value, mounts: &[Value]) -> Vec<String> {
     const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
     let path = |mount: &Value| {

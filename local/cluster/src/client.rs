@@ -12,11 +12,7 @@ use kube::{
     config::{ExecConfig, KubeConfigOptions, Kubeconfig},
 };
 
-use crate::{
-    ClusterError, connection,
-    error::{Call, deepest},
-    nearest::nearest,
-};
+use crate::{ClusterError, connection, error::Call, nearest::nearest, unquoted};
 
 /// What kubectl uses where the context names none.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -68,23 +64,26 @@ impl Cluster {
         let options = KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
             .await
-            .map_err(|error| ClusterError::Kubeconfig { reason: error.to_string() })?;
+            .map_err(|error| ClusterError::Kubeconfig { reason: unquoted::kubeconfig(&error) })?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         // kube would try 15 times, in minutes, what an API server in trouble refuses: the user is to know.
         config.default_retry = false;
+        let plugin = config.auth_info.exec.clone();
         if let Some(exec) = &mut config.auth_info.exec {
             let own = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
             with_environment(exec, &access.environment, own);
         }
         let namespace = access.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let server = unquoted::url(&config.cluster_url).trim_end_matches('/').to_owned();
 
         // Runs the credential plugin, and waits for it.
         let made = tokio::task::spawn_blocking(move || connection::client(config)).await;
         let client = made.map_err(|error| ClusterError::Kubeconfig { reason: error.to_string() })?.map_err(
-            |error| match error {
-                kube::Error::Auth(_) => Call::everywhere("use", "the credential plugin").failed(error),
-                error => ClusterError::Kubeconfig { reason: deepest(&error) },
+            |error| match unquoted::within(&error) {
+                Some(error) => ClusterError::CredentialPlugin {
+                    reason: failure_of(plugin.as_ref(), unquoted::plugin(error)),
+                },
+                None => ClusterError::Kubeconfig { reason: unquoted::call(&error) },
             },
         )?;
         Ok(Self { client, context, namespace, server })
@@ -153,12 +152,21 @@ impl Access {
         let mut merged = Kubeconfig::default();
         for path in there {
             let unusable = |error: kube::config::KubeconfigError| ClusterError::Kubeconfig {
-                reason: format!("{}: {}", path.display(), deepest(&error)),
+                reason: format!("{}: {}", path.display(), unquoted::kubeconfig(&error)),
             };
             merged = Kubeconfig::read_from(path).and_then(|next| merged.merge(next)).map_err(unusable)?;
         }
         Ok(merged)
     }
+}
+
+/// Why a plugin failed: its program's name, and nothing that the kubeconfig gives it.
+fn failure_of(plugin: Option<&ExecConfig>, reason: String) -> String {
+    let Some(plugin) = plugin else { return reason };
+    let values = plugin.env.iter().flatten().filter_map(|variable| variable.get("value")).map(String::as_str);
+    let reason = unquoted::without(reason, values);
+    let program = plugin.command.as_deref().map(Path::new).and_then(Path::file_name);
+    program.map_or_else(|| reason.clone(), |program| format!("{}: {reason}", program.to_string_lossy()))
 }
 
 fn chosen_context(kubeconfig: &Kubeconfig, wanted: Option<&str>) -> Result<String, ClusterError> {

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf};
 
 use bridge_deploy::DeployError;
 
-use crate::{obstacles::Obstacle, target::Kind};
+use crate::{obstacles::Obstacle, target::Kind, unquoted};
 
 /// A call to the API server, for errors: verb and resource as RBAC knows them, "get" "pods/log".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -233,21 +233,23 @@ impl ClusterError {
     #[must_use]
     pub fn of(error: &kube::Error, call: Call, server: Option<&str>) -> Self {
         let server = server.map(str::to_owned);
+        if let Some(error) = unquoted::within(error) {
+            return Self::CredentialPlugin { reason: unquoted::plugin(error) };
+        }
         match error {
             kube::Error::Api(status) => Self::of_status(status, call, server),
-            kube::Error::Auth(error) => Self::CredentialPlugin { reason: plugin_failure(error) },
             kube::Error::Service(_) | kube::Error::HyperError(_) => {
-                Self::Unreachable { server, reason: deepest(error) }
+                Self::Unreachable { server, reason: unquoted::call(error) }
             }
             kube::Error::UpgradeConnection(kube::client::UpgradeConnectionError::ProtocolSwitch(code)) => {
                 match code.as_u16() {
                     401 => Self::Credentials { server },
                     403 => Self::Forbidden { call, user: None },
                     404 => Self::NotFound { call },
-                    code => Self::Api { call, code, reason: deepest(error) },
+                    code => Self::Api { call, code, reason: unquoted::call(error) },
                 }
             }
-            other => Self::Api { call, code: 0, reason: deepest(other) },
+            other => Self::Api { call, code: 0, reason: unquoted::call(other) },
         }
     }
 
@@ -277,27 +279,6 @@ impl ClusterError {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
     }
-}
-
-fn plugin_failure(error: &kube::client::AuthError) -> String {
-    match error {
-        // What the plugin printed may be a credential, so not its stdout.
-        kube::client::AuthError::AuthExecRun { cmd, out } => {
-            let program = cmd.split_whitespace().next().unwrap_or(cmd).trim_matches('"');
-            let said = String::from_utf8_lossy(&out.stderr);
-            format!("{program}: {}: {}", out.status, said.trim().lines().last().unwrap_or_default())
-        }
-        other => deepest(other),
-    }
-}
-
-/// The innermost cause: what the layers above it say, it says again.
-pub(crate) fn deepest(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }
 
 fn quoted_after(text: &str, before: &str) -> Option<String> {

@@ -17,6 +17,7 @@ pub mod detach;
 pub mod error;
 pub mod events;
 pub mod logs;
+pub mod mounts;
 mod nearest;
 pub mod obstacles;
 mod ownership;
@@ -28,6 +29,7 @@ pub mod standing;
 pub mod state;
 pub mod survey;
 pub mod target;
+mod unquoted;
 pub mod watch;
 pub mod workload;
 

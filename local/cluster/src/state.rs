@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Serialize};
 
-use crate::error::ClusterError;
+use crate::{error::ClusterError, unquoted};
 
 /// The annotation of the Service.
 pub const ATTACHMENT: &str = "bridge.dev/attachment";
@@ -101,7 +101,7 @@ impl Attachment {
         serde_json::from_str(text).map(Some).map_err(|error| ClusterError::Annotation {
             service: service.metadata.name.clone().unwrap_or_default(),
             annotation: ATTACHMENT,
-            reason: error.to_string(),
+            reason: unquoted::json(&error),
         })
     }
 

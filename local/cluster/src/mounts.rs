@@ -1,0 +1,60 @@
+//! Where the containers of a stand-in's agents have volumes, as the API server has it: an agent's word for that is not
+//! enough.
+
+use std::collections::BTreeSet;
+
+use bridge_deploy::mount_paths;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
+use serde_json::{Value, json};
+
+use crate::{
+    client::Cluster,
+    error::{Call, ClusterError},
+};
+
+/// The container of ours in a stand-in's pods.
+const CONTAINER: &str = "agent";
+
+/// The absolute paths at which the stand-in mounts volumes.
+///
+/// # Errors
+///
+/// Those of the call.
+pub async fn of_stand_in(cluster: &Cluster, stand_in: &str) -> Result<BTreeSet<String>, ClusterError> {
+    let namespace = &cluster.namespace;
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), namespace);
+    let call = Call::new("get", "deployments", namespace, stand_in);
+    Ok(of(&cluster.call(call, deployments.get(stand_in)).await?))
+}
+
+fn of(deployment: &Deployment) -> BTreeSet<String> {
+    let template = deployment.spec.as_ref().map(|spec| json!(spec.template)).unwrap_or_default();
+    let containers = template.pointer("/spec/containers").and_then(Value::as_array);
+    let agent = containers.into_iter().flatten().find(|container| container["name"] == CONTAINER);
+    let mounts = agent.and_then(|agent| agent["volumeMounts"].as_array()).map_or(&[][..], Vec::as_slice);
+    mount_paths(&template, mounts).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mounted(spec: Value) -> Vec<String> {
+        let template = json!({"spec": spec});
+        let deployment = json!({"spec": {"selector": {}, "template": template}});
+        of(&serde_json::from_value(deployment).unwrap()).into_iter().collect()
+    }
+
+    #[test]
+    fn the_agent_s_mounts_and_its_token_count_and_nobody_else_s() {
+        let mount = |name: &str, path: &str| json!({"name": name, "mountPath": path});
+        let agent = json!({"name": "agent", "volumeMounts": [mount("menu", "/etc/shop/"), mount("key", "/bridge/key")]});
+        let other = json!({"name": "sidecar", "volumeMounts": [mount("x", "/etc/ld.so.preload")]});
+        const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+        assert_eq!(mounted(json!({"containers": [&other, &agent]})), ["/bridge/key", "/etc/shop", TOKEN]);
+        let without = json!({"containers": [&agent], "automountServiceAccountToken": false});
+        assert_eq!(mounted(without), ["/bridge/key", "/etc/shop"]);
+        assert_eq!(mounted(json!({"containers": [&other]})), [TOKEN]);
+    }
+}
