@@ -4,6 +4,8 @@
 pub const MAX_BYTES: u64 = 64 << 20;
 /// Files, directories and links of all volumes together.
 pub const MAX_ENTRIES: u64 = 10_000;
+/// Names in the paths of all volumes together.
+pub const MAX_NAMES: usize = 4096;
 /// Names in a path, counted from the volume.
 pub const MAX_DEPTH: usize = 32;
 /// Of a path, counted from the volume, and of what a link says (PATH_MAX).

@@ -84,6 +84,9 @@ fn unasked(error: &UnaskedError) -> String {
 
 /// What the command sees otherwise than this machine has it.
 fn say_what_is_different(plan: &Plan) {
+    if let Some(kept) = list(&plan.kept) {
+        output::note(&format!("  only in ${ROOT}, as these paths are this machine's own: {kept}\n"));
+    }
     if let Some(hidden) = list(&plan.hidden) {
         output::warn(&format!("the target's files hide what this machine has in {hidden}"));
     }
@@ -106,6 +109,8 @@ struct ByDaemon {
 }
 
 impl Teller for ByDaemon {
+    type Told = Streaming<FilesReply>;
+
     async fn tell(&self) -> Result<Streaming<FilesReply>, Status> {
         let session = self.via.now().ok_or_else(|| Status::unavailable("the daemon is gone"))?;
         let query = FilesQuery { session: session.to_string(), follow: true };
@@ -135,6 +140,9 @@ fn reason(reason: LeftOutReason) -> String {
         LeftOutReason::Unreadable => "the container's user may not read it".to_owned(),
         LeftOutReason::Special => "neither a file nor a directory nor a link".to_owned(),
         LeftOutReason::Changing => "it changes all the time".to_owned(),
+        LeftOutReason::Undeclared => "its Deployment does not mount it there".to_owned(),
+        LeftOutReason::Link => "a link that may lead out of its volume".to_owned(),
+        LeftOutReason::Name => "its name has control characters".to_owned(),
         LeftOutReason::Unspecified => "the agent does not say why".to_owned(),
     }
 }

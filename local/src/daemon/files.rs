@@ -1,8 +1,12 @@
 //! The volumes of a target's container, told by whichever agent of the session is reached: if that one goes, by the next.
+//! Only those pass that the Deployment of the stand-in mounts, at the paths that it says.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bridge_proto::v1;
+use bridge_cluster::mounts;
+use bridge_proto::files::MAX_PATH;
+use bridge_proto::v1::{self, files_reply::Kind};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -26,8 +30,15 @@ const QUEUE: usize = 4;
 pub(super) fn files(session: &Session, follow: bool) -> Told {
     let (told_tx, told_rx) = mpsc::channel(QUEUE);
     let (live, service) = (session.watch(), session.facts.service.clone());
+    let (cluster, stand_in) = (session.facts.cluster.clone(), session.facts.stand_in.clone());
+    // Asked again for each agent: a stand-in may be given other volumes.
+    let declared = async move || {
+        let declared = mounts::of_stand_in(&cluster, &stand_in).await;
+        declared
+            .map_err(|error| Status::unavailable(format!("the stand-in's volumes are not known: {error}")))
+    };
     tokio::spawn(async move {
-        if let Err(status) = pass_on(live, &service, follow, &told_tx).await {
+        if let Err(status) = pass_on(live, &service, follow, declared, &told_tx).await {
             // One that cannot be sent means that nobody listens.
             let _ = told_tx.send(Err(status)).await;
         }
@@ -39,12 +50,14 @@ async fn pass_on(
     mut live: watch::Receiver<Live>,
     service: &str,
     follow: bool,
+    declared: impl AsyncFn() -> Result<BTreeSet<String>, Status>,
     told_tx: &ToCommand,
 ) -> Result<(), Status> {
     let away = |_| Status::unavailable(format!("no agent of {service} is reached"));
     let mut agent = tokio::time::timeout(REACHED_WITHIN, next(&mut live)).await.map_err(away)??;
     loop {
-        match pass(&mut agent, follow, told_tx).await {
+        let mut declared = Declared::new(declared().await?);
+        match pass(&mut agent, follow, &mut declared, told_tx).await {
             Passed::All => return Ok(()),
             Passed::Refused(status) => return Err(status),
             Passed::CutOff => {}
@@ -77,7 +90,43 @@ enum Passed {
     CutOff,
 }
 
-async fn pass(agent: &mut Client, follow: bool, told_tx: &ToCommand) -> Passed {
+/// What passes: volumes that the Deployment has.
+#[derive(Debug)]
+struct Declared {
+    paths: BTreeSet<String>,
+    /// Within a volume that it does not have.
+    skips: bool,
+}
+
+impl Declared {
+    fn new(paths: BTreeSet<String>) -> Self {
+        Self { paths, skips: false }
+    }
+
+    fn filter(&mut self, mut reply: v1::FilesReply) -> Option<v1::FilesReply> {
+        match &mut reply.kind {
+            Some(Kind::Begins(begins)) => {
+                self.skips = !self.paths.iter().any(|path| path.as_bytes() == begins.path);
+                if self.skips {
+                    let mut path = std::mem::take(&mut begins.path);
+                    path.truncate(MAX_PATH);
+                    let reason = v1::LeftOutReason::Undeclared.into();
+                    reply.kind = Some(Kind::LeftOut(v1::LeftOut { path, reason, more: 0 }));
+                }
+                Some(reply)
+            }
+            Some(Kind::Ends(_)) if self.skips => {
+                self.skips = false;
+                None
+            }
+            Some(Kind::AllThere(_)) => Some(reply),
+            _ if self.skips => None,
+            _ => Some(reply),
+        }
+    }
+}
+
+async fn pass(agent: &mut Client, follow: bool, declared: &mut Declared, told_tx: &ToCommand) -> Passed {
     let mut told = match agent.files(v1::FilesRequest { follow }).await {
         Ok(told) => told.into_inner(),
         Err(status) if matches!(status.code(), tonic::Code::Unimplemented) => return Passed::Refused(status),
@@ -89,11 +138,16 @@ async fn pass(agent: &mut Client, follow: bool, told_tx: &ToCommand) -> Passed {
             () = told_tx.closed() => return Passed::All,
         };
         match message {
-            Ok(Some(reply)) => match tokio::time::timeout(TAKEN_WITHIN, told_tx.send(Ok(reply))).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Passed::All,
-                Err(_) => return Passed::Refused(Status::aborted("the command took nothing for too long")),
-            },
+            Ok(Some(reply)) => {
+                let Some(reply) = declared.filter(reply) else { continue };
+                match tokio::time::timeout(TAKEN_WITHIN, told_tx.send(Ok(reply))).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return Passed::All,
+                    Err(_) => {
+                        return Passed::Refused(Status::aborted("the command took nothing for too long"));
+                    }
+                }
+            }
             Ok(None) if !follow => return Passed::All,
             Ok(None) | Err(_) => return Passed::CutOff,
         }
@@ -106,11 +160,51 @@ mod tests {
 
     use super::*;
 
+    async fn none() -> Result<BTreeSet<String>, Status> {
+        Ok(BTreeSet::new())
+    }
+
+    #[test]
+    fn only_volumes_that_the_deployment_mounts_pass() {
+        let said = |kind| v1::FilesReply { kind: Some(kind) };
+        let begins = |path: &str| Kind::Begins(v1::VolumeBegins { path: path.into() });
+        let file = || Kind::Entry(v1::FileEntry::default());
+        let content = || Kind::Content("x".into());
+        let ends = || Kind::Ends(v1::VolumeEnds {});
+        let left_out = |reason: v1::LeftOutReason| {
+            Kind::LeftOut(v1::LeftOut {
+                path: b"/etc/ld.so.preload".to_vec(),
+                reason: reason.into(),
+                more: 0,
+            })
+        };
+        let mut declared = Declared::new(["/etc/shop".to_owned()].into());
+        let mut pass = |kinds: Vec<Kind>| -> Vec<Kind> {
+            kinds.into_iter().filter_map(|kind| declared.filter(said(kind))?.kind).collect()
+        };
+        let whole = vec![begins("/etc/shop"), file(), content(), ends()];
+        assert_eq!(pass(whole.clone()), whole);
+        let foreign = vec![
+            begins("/etc/ld.so.preload"),
+            file(),
+            content(),
+            left_out(v1::LeftOutReason::Special),
+            ends(),
+        ];
+        assert_eq!(pass(foreign), [left_out(v1::LeftOutReason::Undeclared)]);
+        assert_eq!(pass(whole.clone()), whole, "the next one passes");
+        for spelled in ["/etc/shop/", "/etc/../etc/shop", "etc/shop", "/etc/shop/within", "/etc"] {
+            assert_eq!(pass(vec![begins(spelled), file(), ends()]).len(), 1, "{spelled}");
+        }
+        let unfinished = vec![begins("/"), file(), Kind::AllThere(v1::AllThere {})];
+        assert_eq!(pass(unfinished).len(), 2);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_agent_is_waited_for_but_not_for_ever() {
         let (_live_tx, live) = watch::channel(Live::default());
         let (told_tx, _told_rx) = mpsc::channel(1);
-        let refused = pass_on(live, "orders", true, &told_tx).await.unwrap_err();
+        let refused = pass_on(live, "orders", true, none, &told_tx).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unavailable);
         assert_eq!(refused.message(), "no agent of orders is reached");
     }
@@ -120,7 +214,7 @@ mod tests {
         let (live_tx, live) = watch::channel(Live::default());
         let (told_tx, _told_rx) = mpsc::channel(1);
         drop(live_tx);
-        let refused = pass_on(live, "orders", true, &told_tx).await.unwrap_err();
+        let refused = pass_on(live, "orders", true, none, &told_tx).await.unwrap_err();
         assert_eq!(refused.code(), Code::NotFound);
     }
 }

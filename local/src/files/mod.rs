@@ -2,8 +2,9 @@
 //!
 //! `private` is the directory that they are in, `unpack` makes files of what an agent tells, `tree` exchanges a volume
 //! that has changed so that no reader sees half of it; `own_paths` plans a view in which they are where the container has
-//! them, and `loss` says what that would take from a command.
+//! them, `guarded` keeps them from what is this machine's own, and `loss` says what that would take from a command.
 
+mod guarded;
 mod loss;
 mod own_paths;
 mod private;
@@ -15,10 +16,12 @@ use std::time::{Duration, Instant};
 
 use bridge_os::view::View;
 use bridge_proto::v1::{FilesReply, LeftOut};
+use futures::{Stream, StreamExt};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 
+use self::guarded::Guarded;
 pub(crate) use self::loss::Loss;
 pub(crate) use self::own_paths::{NoPlace, Plan};
 use self::private::Private;
@@ -27,12 +30,16 @@ use self::unpack::{Heard, Unpack};
 
 /// Longer than a daemon waits for an agent.
 const FIRST_WITHIN: Duration = Duration::from_secs(15);
+/// All of them: 64 MiB take this long at 4 Mbit/s.
+const ALL_WITHIN: Duration = Duration::from_secs(130);
 /// Before it is asked again for what was cut off.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Who tells the files: an agent, by way of the daemon.
 pub(crate) trait Teller: Send + Sync + 'static {
-    fn tell(&self) -> impl Future<Output = Result<Streaming<FilesReply>, Status>> + Send;
+    type Told: Stream<Item = Result<FilesReply, Status>> + Unpin + Send + 'static;
+
+    fn tell(&self) -> impl Future<Output = Result<Self::Told, Status>> + Send;
 }
 
 /// Why there are no files.
@@ -46,6 +53,8 @@ pub(crate) enum FilesError {
     Older,
     #[error("nothing was heard for {} s", FIRST_WITHIN.as_secs())]
     Silent,
+    #[error("they did not all come within {} s", ALL_WITHIN.as_secs())]
+    Slow,
     #[error("the agent stopped before all was told")]
     CutOff,
     #[error(transparent)]
@@ -93,14 +102,8 @@ impl Files {
         let place = |source| FilesError::Place { path: runtime.to_owned(), source };
         let private = Private::make(runtime).map_err(place)?;
         let mut unpack = Unpack::into(private.path()).map_err(place)?;
-        let mut told = teller.tell().await.map_err(refused)?;
-        loop {
-            let message = tokio::time::timeout(FIRST_WITHIN, told.message()).await;
-            let message = message.map_err(|_| FilesError::Silent)?.map_err(refused)?;
-            if unpack.take(message.ok_or(FilesError::CutOff)?, Instant::now())? == Heard::AllThere {
-                break;
-            }
-        }
+        let told = tokio::time::timeout(ALL_WITHIN, first(&teller, &mut unpack)).await;
+        let told = told.map_err(|_| FilesError::Slow)??;
         if unpack.is_empty() {
             return Ok(None);
         }
@@ -143,7 +146,7 @@ impl Files {
     fn plan(&self) -> Result<Plan, OwnPathsError> {
         let stage = self.private.path().join("view");
         std::fs::create_dir(&stage).map_err(OwnPathsError::Stage)?;
-        Ok(own_paths::plan(&self.volumes, &self.root(), &stage)?)
+        Ok(own_paths::plan(&self.volumes, &self.root(), &stage, &Guarded::here())?)
     }
 
     /// Removes them.
@@ -172,12 +175,25 @@ fn possible(plan: &Plan) -> Result<View, OwnPathsError> {
     view.map_err(OwnPathsError::Refused)
 }
 
+/// All of them, once; then what changes comes.
+async fn first<T: Teller>(teller: &T, unpack: &mut Unpack) -> Result<T::Told, FilesError> {
+    let told = tokio::time::timeout(FIRST_WITHIN, teller.tell()).await;
+    let mut told = told.map_err(|_| FilesError::Silent)?.map_err(refused)?;
+    loop {
+        let message = tokio::time::timeout(FIRST_WITHIN, told.next()).await;
+        let message = message.map_err(|_| FilesError::Silent)?.ok_or(FilesError::CutOff)?.map_err(refused)?;
+        if unpack.take(message, Instant::now())? == Heard::AllThere {
+            return Ok(told);
+        }
+    }
+}
+
 fn refused(status: Status) -> FilesError {
     if status.code() == Code::Unimplemented { FilesError::Older } else { FilesError::Told(status) }
 }
 
 /// Keeps the files up to date, for ever or until they cannot be written.
-async fn follow(teller: &impl Teller, mut told: Streaming<FilesReply>, unpack: &mut Unpack) -> UnpackError {
+async fn follow<T: Teller>(teller: &T, mut told: T::Told, unpack: &mut Unpack) -> UnpackError {
     loop {
         if let Err(error) = listen(&mut told, unpack).await {
             return error;
@@ -193,7 +209,10 @@ async fn follow(teller: &impl Teller, mut told: Streaming<FilesReply>, unpack: &
 }
 
 /// Takes what is told, until nothing more is.
-async fn listen(told: &mut Streaming<FilesReply>, unpack: &mut Unpack) -> Result<(), UnpackError> {
+async fn listen(
+    told: &mut (impl Stream<Item = Result<FilesReply, Status>> + Unpin),
+    unpack: &mut Unpack,
+) -> Result<(), UnpackError> {
     loop {
         let sweep_at = unpack.sweep(Instant::now())?;
         let due = async {
@@ -203,11 +222,11 @@ async fn listen(told: &mut Streaming<FilesReply>, unpack: &mut Unpack) -> Result
             }
         };
         tokio::select! {
-            message = told.message() => match message {
-                Ok(Some(reply)) => {
+            message = told.next() => match message {
+                Some(Ok(reply)) => {
                     let _ = unpack.take(reply, Instant::now())?;
                 }
-                Ok(None) | Err(_) => return Ok(()),
+                None | Some(Err(_)) => return Ok(()),
             },
             () = due => {}
         }

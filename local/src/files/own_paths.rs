@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use bridge_os::view::Step;
 
+use super::guarded::{Guarded, Spot};
+
 /// More than any directory in which volumes are mounted.
 const MOST_ENTRIES: usize = 4096;
 
@@ -33,14 +35,30 @@ pub(crate) struct Plan {
     pub(crate) hidden: Vec<PathBuf>,
     /// Directories of this machine that the command sees as they were when it began.
     pub(crate) covered: Vec<PathBuf>,
+    /// Volumes that are not shown there, as the place is this machine's own.
+    pub(crate) kept: Vec<PathBuf>,
 }
 
 /// For volumes with these paths, which are below `root`, too. `stage` is an empty directory.
-pub(super) fn plan(volumes: &[PathBuf], root: &Path, stage: &Path) -> Result<Plan, NoPlace> {
+pub(super) fn plan(
+    volumes: &[PathBuf],
+    root: &Path,
+    stage: &Path,
+    guarded: &Guarded,
+) -> Result<Plan, NoPlace> {
     let mut plan = Plan::default();
+    let mut shown = Vec::new();
+    for volume in volumes {
+        let (there, missing) = nearest(volume)?;
+        let is_file = !from(volume, root).is_dir();
+        match guarded.keeps(&Spot { there: &there, missing: &missing, is_file }) {
+            true => plan.kept.push(volume.clone()),
+            false => shown.push(volume.clone()),
+        }
+    }
     let mut covers: BTreeMap<PathBuf, Vec<Seen>> = BTreeMap::new();
-    for volume in outermost(volumes) {
-        let from = root.join(volume.strip_prefix("/").unwrap_or(volume));
+    for volume in outermost(&shown) {
+        let from = from(volume, root);
         if fs::symlink_metadata(&from).is_err() {
             // Nothing of it could be read.
             continue;
@@ -68,6 +86,11 @@ pub(super) fn plan(volumes: &[PathBuf], root: &Path, stage: &Path) -> Result<Pla
         plan.covered.push(there);
     }
     Ok(plan)
+}
+
+/// Where its files are.
+fn from(volume: &Path, root: &Path) -> PathBuf {
+    root.join(volume.strip_prefix("/").unwrap_or(volume))
 }
 
 /// A volume in a directory where this machine has nothing of that name.
@@ -164,12 +187,19 @@ mod tests {
         root: TempDir,
         stage: TempDir,
         volumes: Vec<PathBuf>,
+        guarded: Guarded,
     }
 
     impl World {
         fn new() -> Self {
             let directory = || tempfile::tempdir().unwrap();
-            Self { machine: directory(), root: directory(), stage: directory(), volumes: Vec::new() }
+            Self {
+                machine: directory(),
+                root: directory(),
+                stage: directory(),
+                volumes: Vec::new(),
+                guarded: Guarded::default(),
+            }
         }
 
         fn at(&self, path: &str) -> PathBuf {
@@ -195,7 +225,7 @@ mod tests {
         }
 
         fn plan(&self) -> Result<Plan, NoPlace> {
-            plan(&self.volumes, self.root.path(), self.stage.path())
+            plan(&self.volumes, self.root.path(), self.stage.path(), &self.guarded)
         }
 
         fn stage(&self, path: &str) -> PathBuf {
@@ -272,5 +302,22 @@ mod tests {
         fs::write(world.at("etc"), "").unwrap();
         world.volume("etc/shop", &["x"]);
         assert!(matches!(world.plan(), Err(NoPlace::InTheWay { .. })));
+    }
+
+    #[test]
+    fn what_is_the_machine_s_own_stays_and_the_others_are_shown() {
+        let mut world = World::new();
+        world.has("home/anna").has("opt");
+        world.guarded = Guarded::of(&world.at("home/anna"), std::iter::empty());
+        world.volume("home/anna/.ssh", &["config"]);
+        world.volume("home", &["x"]);
+        world.volume("opt/shop", &["menu"]);
+        symlink("home/anna", world.at("link")).unwrap();
+        world.volume("link/bin", &["ls"]);
+        let plan = world.plan().unwrap();
+        assert_eq!(plan.kept, [world.at("home/anna/.ssh"), world.at("home"), world.at("link/bin")]);
+        assert_eq!((plan.hidden, plan.covered), (vec![], vec![world.at("opt")]));
+        let steps = format!("{:?}", plan.steps);
+        assert!(!steps.contains("anna") && !steps.contains("link"), "{steps}");
     }
 }

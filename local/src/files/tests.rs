@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Request;
 use tonic::transport::Channel;
+use tonic::{Request, Streaming};
 
 use super::*;
 
@@ -41,6 +41,8 @@ struct Told {
 }
 
 impl Teller for Told {
+    type Told = Streaming<FilesReply>;
+
     async fn tell(&self) -> Result<Streaming<FilesReply>, Status> {
         let token = self.token.lock().unwrap().clone();
         let request = with_token(FilesRequest { follow: true }, &token);
@@ -210,7 +212,7 @@ async fn links_and_modes_are_as_they_are_and_what_is_left_out_is_named() {
     fs::create_dir(mounted.path().join("bin")).unwrap();
     fs::write(mounted.path().join("bin/tool"), "#!/bin/sh\n").unwrap();
     fs::set_permissions(mounted.path().join("bin/tool"), fs::Permissions::from_mode(0o4755)).unwrap();
-    symlink("/etc/passwd", mounted.path().join("out")).unwrap();
+    symlink("bin/tool", mounted.path().join("in")).unwrap();
     huge.as_file().set_len(bridge_proto::files::MAX_BYTES + 1).unwrap();
     let world = World::with(&[mounted.path(), huge.path()]).await;
 
@@ -218,7 +220,7 @@ async fn links_and_modes_are_as_they_are_and_what_is_left_out_is_named() {
     let here = |path: &str| files.root().join(mounted.path().strip_prefix("/").unwrap()).join(path);
     assert_eq!(fs::read_to_string(here("bin/tool")).unwrap(), "#!/bin/sh\n");
     assert_eq!(fs::metadata(here("bin/tool")).unwrap().permissions().mode() & 0o7777, 0o755);
-    assert_eq!(fs::read_link(here("out")).unwrap(), Path::new("/etc/passwd"));
+    assert_eq!(fs::read_link(here("in")).unwrap(), Path::new("bin/tool"));
     let left_out: Vec<_> = files.left_out().iter().map(|left| PathBuf::from(text(&left.path))).collect();
     assert_eq!(left_out, [huge.path()]);
     assert!(!files.root().join(huge.path().strip_prefix("/").unwrap()).exists());
@@ -244,4 +246,65 @@ async fn when_the_telling_is_refused_nothing_is_left() {
     let refused = Files::fetch(teller, world.runtime.path(), |_| {}).await;
     assert!(matches!(refused, Err(FilesError::Told(_))));
     assert_eq!(fs::read_dir(world.runtime.path()).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_hostile_volume_leads_out_of_it_or_takes_a_place_of_this_machine() {
+    use std::os::unix::fs::PermissionsExt;
+    // Given a volume in the user's working directory, with all that a volume can have,
+    let folder = std::env::current_dir().unwrap();
+    let (hostile, outside) = (tempfile::tempdir_in(&folder).unwrap(), tempfile::tempdir().unwrap());
+    let secret = outside.path().join("id_ed25519");
+    fs::write(&secret, "secret").unwrap();
+    let at = |name: &str| hostile.path().join(name);
+    symlink(&secret, at("absolute")).unwrap();
+    symlink("../../../../../../../../etc/passwd", at("upwards")).unwrap();
+    fs::create_dir(at("d")).unwrap();
+    symlink("..", at("d/up")).unwrap();
+    symlink("up/../..", at("d/through")).unwrap();
+    fs::write(at("clear\u{1b}[2J"), "x").unwrap();
+    fs::write(at("suid"), "#!/bin/sh\n").unwrap();
+    fs::set_permissions(at("suid"), fs::Permissions::from_mode(0o6777)).unwrap();
+    let world = World::with(&[hostile.path()]).await;
+
+    // when it is fetched,
+    let files = world.fetch().await.expect("volumes");
+    let here = |path: &str| files.root().join(hostile.path().strip_prefix("/").unwrap()).join(path);
+
+    // then what leads out of it is not there, and named,
+    let mut left_out: Vec<_> = files.left_out().iter().map(|left| text(&left.path)).collect();
+    left_out.sort();
+    let named = |name: &str| at(name).display().to_string();
+    assert_eq!(left_out, [named("absolute"), named("clear\u{1b}[2J"), named("d/through"), named("upwards")]);
+    for gone in ["absolute", "upwards", "d/through", "clear\u{1b}[2J"] {
+        assert!(fs::symlink_metadata(here(gone)).is_err(), "{gone:?} is there");
+    }
+    assert_eq!(fs::read_link(here("d/up")).unwrap(), Path::new(".."));
+    assert_eq!(fs::metadata(here("suid")).unwrap().permissions().mode() & 0o7000, 0);
+    // and it is not shown where the user works.
+    assert_eq!(files.plan().unwrap().kept, [hostile.path()]);
+    files.remove().await;
+}
+
+/// Says something again and again, and never all.
+struct Endless;
+
+impl Teller for Endless {
+    type Told = std::pin::Pin<Box<dyn Stream<Item = Result<FilesReply, Status>> + Send>>;
+
+    async fn tell(&self) -> Result<Self::Told, Status> {
+        let every =
+            tokio_stream::wrappers::IntervalStream::new(tokio::time::interval(Duration::from_secs(5)));
+        Ok(Box::pin(every.map(|_| Ok(FilesReply { kind: None }))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_ends_is_not_waited_for() {
+    let runtime = tempfile::tempdir().unwrap();
+    let begun = tokio::time::Instant::now();
+    let fetched = Files::fetch(Endless, runtime.path(), |_| {}).await;
+    assert!(matches!(fetched, Err(FilesError::Slow)), "{:?}", fetched.err());
+    assert_eq!(begun.elapsed(), ALL_WITHIN);
+    assert_eq!(fs::read_dir(runtime.path()).unwrap().count(), 0);
 }

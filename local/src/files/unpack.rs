@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use bridge_os::beneath::{Directory, Name};
-use bridge_proto::files::{MAX_BYTES, MAX_DEPTH, MAX_ENTRIES, MAX_PATH};
+use bridge_proto::files::{MAX_BYTES, MAX_DEPTH, MAX_ENTRIES, MAX_NAMES, MAX_PATH};
 use bridge_proto::v1::files_reply::Kind;
 use bridge_proto::v1::{FileEntry, FilesReply, LeftOut, LeftOutReason, file_entry};
 
@@ -64,11 +64,20 @@ struct Arriving {
     volume: Names,
     /// Where it is put together.
     into: Directory,
-    /// The file whose content comes, and the permissions that it gets when it is there.
-    file: Option<(File, u32)>,
+    content: Content,
     size: Size,
     room: Size,
     left_out: Vec<LeftOut>,
+}
+
+/// What becomes of content that comes.
+#[derive(Debug)]
+enum Content {
+    Unexpected,
+    /// Of a file that is left out.
+    Dropped,
+    /// Of this file, and the permissions that it gets when it is there.
+    Of(File, u32),
 }
 
 impl Unpack {
@@ -130,12 +139,17 @@ impl Unpack {
             entries: MAX_ENTRIES.saturating_sub(used.entries),
         };
         let into = self.tree.incoming().and_then(Directory::try_clone).map_err(|e| unwritten(path, e))?;
-        let (file, size, left_out) = (None, Size::default(), Vec::new());
-        self.arriving = Some(Arriving { volume, into, file, size, room, left_out });
+        let parents = self.sizes.keys().filter(|other| **other != volume).map(Vec::len).sum::<usize>();
+        if parents + volume.len() > MAX_NAMES {
+            return Err(UnpackError::TooMuch);
+        }
+        let (content, size, left_out) = (Content::Unexpected, Size::default(), Vec::new());
+        self.arriving = Some(Arriving { volume, into, content, size, room, left_out });
         Ok(())
     }
 
-    fn leave_out(&mut self, left_out: LeftOut) {
+    fn leave_out(&mut self, mut left_out: LeftOut) {
+        left_out.path.truncate(MAX_PATH);
         let list = match &mut self.arriving {
             Some(arriving) if left_out.reason() != LeftOutReason::Changing => &mut arriving.left_out,
             _ => &mut self.left_out,
@@ -170,8 +184,22 @@ impl Arriving {
         if below.is_empty() && matches!(entry.kind, Some(file_entry::Kind::Link(_))) {
             return Err(UnpackError::OutOfPlace("a link"));
         }
+        if let Some(reason) = refusal(&below, entry.kind.as_ref()) {
+            self.leave_out(&below, reason);
+            if entry.kind.is_none() {
+                self.content = Content::Dropped;
+            }
+            return Ok(());
+        }
         let path = entry.path.clone();
         self.make(&below, entry).map_err(|source| unwritten(&path, source))
+    }
+
+    fn leave_out(&mut self, below: &[Name], reason: LeftOutReason) {
+        if self.left_out.len() < MOST_LEFT_OUT {
+            let path = [&shown(&self.volume), &*shown(below)].concat().into_bytes();
+            self.left_out.push(LeftOut { path, reason: reason.into(), more: 0 });
+        }
     }
 
     fn make(&mut self, below: &[Name], entry: FileEntry) -> io::Result<()> {
@@ -187,7 +215,7 @@ impl Arriving {
             }
             Some(file_entry::Kind::Link(target)) => into.link(name, OsStr::from_bytes(&target)),
             None => {
-                self.file = Some((into.create(name)?, entry.mode | FILE_OF_OWNER));
+                self.content = Content::Of(into.create(name)?, entry.mode | FILE_OF_OWNER);
                 Ok(())
             }
         }
@@ -198,15 +226,46 @@ impl Arriving {
         if self.size.bytes > self.room.bytes {
             return Err(UnpackError::TooMuch);
         }
-        let (file, _) = self.file.as_mut().ok_or(UnpackError::OutOfPlace("content"))?;
+        let file = match &mut self.content {
+            Content::Of(file, _) => file,
+            Content::Dropped => return Ok(()),
+            Content::Unexpected => return Err(UnpackError::OutOfPlace("content")),
+        };
         file.write_all(content).map_err(|source| UnpackError::Write { path: shown(&self.volume), source })
     }
 
     fn close(&mut self) -> Result<(), UnpackError> {
-        let Some((file, mode)) = self.file.take() else { return Ok(()) };
+        let Content::Of(file, mode) = std::mem::replace(&mut self.content, Content::Unexpected) else {
+            return Ok(());
+        };
         file.set_permissions(Permissions::from_mode(mode & PERMISSIONS))
             .map_err(|source| UnpackError::Write { path: shown(&self.volume), source })
     }
+}
+
+/// Why this is not made, whatever else is.
+fn refusal(below: &[Name], kind: Option<&file_entry::Kind>) -> Option<LeftOutReason> {
+    let is_steering = |name: &Name| String::from_utf8_lossy(name.as_bytes()).chars().any(char::is_control);
+    if below.iter().any(is_steering) {
+        return Some(LeftOutReason::Name);
+    }
+    match kind {
+        Some(file_entry::Kind::Link(target)) if !stays_within(below.len().saturating_sub(1), target) => {
+            Some(LeftOutReason::Link)
+        }
+        _ => None,
+    }
+}
+
+/// Whether a link in a directory that is this deep in its volume leads nowhere else, whatever other links there are. `..`
+/// is understood where it comes first: there it leads through directories, and after a name it may lead from a link.
+fn stays_within(depth: usize, target: &[u8]) -> bool {
+    let mut names = target.split(|byte| *byte == b'/').filter(|name| !matches!(name, [] | [b'.'])).peekable();
+    let mut ups = 0;
+    while names.next_if_eq(&&b".."[..]).is_some() {
+        ups += 1;
+    }
+    !target.starts_with(b"/") && ups <= depth && names.all(|name| name != b"..")
 }
 
 /// The names of a path that leads nowhere but downwards.
@@ -230,156 +289,4 @@ fn shown(names: &[Name]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use bridge_proto::v1::{AllThere, Directory, VolumeBegins, VolumeEnds};
-    use bytes::Bytes;
-    use tempfile::TempDir;
-
-    use super::*;
-    use crate::files::tree::root;
-
-    fn unpack() -> (TempDir, Unpack) {
-        let place = tempfile::tempdir().unwrap();
-        let unpack = Unpack::into(place.path()).unwrap();
-        (place, unpack)
-    }
-
-    fn begins(path: &str) -> Kind {
-        Kind::Begins(VolumeBegins { path: path.into() })
-    }
-
-    fn entry(path: &str, kind: Option<file_entry::Kind>) -> Kind {
-        Kind::Entry(FileEntry { path: path.into(), mode: 0o644, kind })
-    }
-
-    fn file(path: &str) -> Kind {
-        entry(path, None)
-    }
-
-    fn directory(path: &str) -> Kind {
-        entry(path, Some(file_entry::Kind::Directory(Directory {})))
-    }
-
-    fn link(path: &str, target: &str) -> Kind {
-        entry(path, Some(file_entry::Kind::Link(target.into())))
-    }
-
-    fn content(text: &'static str) -> Kind {
-        Kind::Content(Bytes::from_static(text.as_bytes()))
-    }
-
-    fn tell(unpack: &mut Unpack, told: Vec<Kind>) -> Result<Heard, UnpackError> {
-        let mut heard = Heard::More;
-        for kind in told {
-            heard = unpack.take(FilesReply { kind: Some(kind) }, Instant::now())?;
-        }
-        Ok(heard)
-    }
-
-    const ENDS: Kind = Kind::Ends(VolumeEnds {});
-
-    #[test]
-    fn what_is_told_is_what_is_there() {
-        let (place, mut unpack) = unpack();
-        let mut told = vec![begins("/etc/shop"), directory(""), directory("..1"), link("..data", "..1")];
-        told.extend([file("..1/menu"), content("tea "), content("and cake"), link("menu", "..data/menu")]);
-        told.extend([file("empty"), ENDS, begins("/etc/one"), file(""), content("1"), ENDS]);
-        told.push(Kind::AllThere(AllThere {}));
-        assert_eq!(tell(&mut unpack, told).unwrap(), Heard::AllThere);
-        let at = |path: &str| root(place.path()).join(path);
-        assert_eq!(fs::read_to_string(at("etc/shop/menu")).unwrap(), "tea and cake");
-        assert_eq!(fs::read_link(at("etc/shop/..data")).unwrap(), Path::new("..1"));
-        assert_eq!(fs::read_to_string(at("etc/shop/empty")).unwrap(), "");
-        assert_eq!(fs::read_to_string(at("etc/one")).unwrap(), "1");
-        let mode = |path: &str| fs::metadata(at(path)).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode("etc/shop/menu"), mode("etc/shop"), mode("etc")), (0o644, 0o744, 0o700));
-        assert!(!unpack.is_empty());
-    }
-
-    #[test]
-    fn nothing_hostile_is_written() {
-        let outside = tempfile::tempdir().unwrap();
-        let out = outside.path().to_str().unwrap();
-        let volume = |told: Vec<Kind>| {
-            let mut all = vec![begins("/v"), directory("")];
-            all.extend(told);
-            all.push(ENDS);
-            all
-        };
-        let deep = ["d"; 33].join("/");
-        for (case, told) in [
-            ("upwards", volume(vec![file("../x")])),
-            ("upwards within", volume(vec![directory("d"), file("d/../../x")])),
-            ("absolute", volume(vec![file(&format!("{out}/x"))])),
-            ("no name", volume(vec![file("d//x")])),
-            ("itself", volume(vec![file("./x")])),
-            ("a NUL", volume(vec![file("x\0y")])),
-            ("through a link", volume(vec![link("out", out), file("out/x")])),
-            ("in the place of a link", volume(vec![link("x", &format!("{out}/x")), file("x")])),
-            ("through links", volume(vec![link("a", "."), link("b", out), file("a/b/x")])),
-            ("a directory through a link", volume(vec![link("out", out), directory("out/x")])),
-            ("deep", volume(vec![directory(&deep)])),
-            ("without a directory", volume(vec![file("d/x")])),
-            ("twice", volume(vec![file("x"), file("x")])),
-            ("content of nothing", volume(vec![directory("d"), content("x")])),
-            ("a volume upwards", vec![begins("/../v"), file("")]),
-            ("a relative volume", vec![begins("v"), file("")]),
-            ("no volume", vec![begins("/"), file("")]),
-            ("a volume that is a link", vec![begins("/v"), link("", out), ENDS]),
-            ("an entry of nothing", vec![file("x")]),
-            ("an end of nothing", vec![ENDS]),
-        ] {
-            let (place, mut unpack) = unpack();
-            let wrong = tell(&mut unpack, told).expect_err(case);
-            assert_eq!(fs::read_dir(root(place.path())).unwrap().count(), 0, "{case}: {wrong}");
-            assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "{case}: {wrong}");
-        }
-    }
-
-    #[test]
-    fn a_volume_within_what_another_links_to_is_refused() {
-        let outside = tempfile::tempdir().unwrap();
-        let (_place, mut unpack) = unpack();
-        let out = link("out", outside.path().to_str().unwrap());
-        tell(&mut unpack, vec![begins("/v"), directory(""), out, ENDS]).unwrap();
-        tell(&mut unpack, vec![begins("/v/out/x"), file(""), content("x"), ENDS]).unwrap_err();
-        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn no_more_is_taken_than_agreed_on() {
-        let (_place, mut unpack) = unpack();
-        let entries = usize::try_from(MAX_ENTRIES).unwrap();
-        let many = (1..entries).map(|number| file(&number.to_string()));
-        tell(&mut unpack, [begins("/many"), directory("")].into_iter().chain(many).chain([ENDS]).collect())
-            .unwrap();
-        let one_more = tell(&mut unpack, vec![begins("/v"), directory("")]);
-        assert!(matches!(one_more, Err(UnpackError::TooMuch)), "{one_more:?}");
-        // The same volume again is not more.
-        tell(&mut unpack, vec![begins("/many"), directory(""), ENDS]).unwrap();
-
-        tell(&mut unpack, vec![begins("/large"), file("")]).unwrap();
-        let megabyte = Bytes::from(vec![0; 1 << 20]);
-        for _ in 0..MAX_BYTES >> 20 {
-            tell(&mut unpack, vec![Kind::Content(megabyte.clone())]).unwrap();
-        }
-        assert!(matches!(tell(&mut unpack, vec![content("x")]), Err(UnpackError::TooMuch)));
-    }
-
-    #[test]
-    fn what_was_told_of_a_volume_that_begins_again_does_not_count() {
-        let (place, mut unpack) = unpack();
-        let left_out = |reason: LeftOutReason| {
-            Kind::LeftOut(LeftOut { path: b"/v/x".to_vec(), reason: reason.into(), more: 0 })
-        };
-        let attempt = || vec![begins("/v"), directory(""), file("a"), left_out(LeftOutReason::Special)];
-        tell(&mut unpack, attempt()).unwrap();
-        tell(&mut unpack, attempt()).unwrap();
-        assert!(unpack.is_empty());
-        tell(&mut unpack, vec![left_out(LeftOutReason::Changing)]).unwrap();
-        assert_eq!(unpack.left_out.len(), 1, "that it does not hold still counts");
-        assert!(!root(place.path()).join("v").exists());
-    }
-}
+mod tests;
