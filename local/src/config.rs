@@ -82,10 +82,22 @@ fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
         let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
         let (message, nearest) = match unknown_key(error.message()) {
             Some((key, nearest)) => (format!("unknown key {key}"), nearest),
-            None => (error.message().trim().replace('\n', "; "), None),
+            None => (unquoted(error.message()), None),
         };
         ConfigError::Wrong { path: path.to_owned(), line, message, nearest }
     })
+}
+
+/// Without the value that is wrong, which may be one that nobody else should see.
+fn unquoted(message: &str) -> String {
+    // What comes first says what is there: "invalid type: string "x", expected u32".
+    if let Some((_, expected)) = message.split_once(", expected ") {
+        return format!("expected {}", expected.trim());
+    }
+    // A pattern that is none is shown above what is wrong with it.
+    let last = message.trim().lines().last().unwrap_or_default();
+    let quoted = last.strip_prefix('"').and_then(|rest| rest.rsplit_once('"'));
+    quoted.map_or_else(|| last.to_owned(), |(_, rest)| format!("it{rest}"))
 }
 
 /// The key, and the nearest of those that serde expected: ``unknown field `a`, expected one of `b`, `c` ``.
@@ -104,7 +116,7 @@ fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err = String>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    text.parse().map(Some).map_err(|error| de::Error::custom(format!("{text:?}: {error}")))
+    text.parse().map(Some).map_err(de::Error::custom)
 }
 
 fn one_or_more<'de, D: Deserializer<'de>, T: FromStr<Err = String>>(
@@ -120,8 +132,7 @@ fn one_or_more<'de, D: Deserializer<'de>, T: FromStr<Err = String>>(
         OneOrMore::One(text) => vec![text],
         OneOrMore::More(texts) => texts,
     };
-    let parse = |text: String| text.parse().map_err(|error| de::Error::custom(format!("{text:?}: {error}")));
-    texts.into_iter().map(parse).collect()
+    texts.into_iter().map(|text| text.parse().map_err(de::Error::custom)).collect()
 }
 
 #[cfg(test)]
@@ -173,9 +184,30 @@ mod tests {
     fn a_wrong_value_is_named_with_its_line() {
         let (line, message, _) = wrong("\nme = 'root'\n");
         assert_eq!(line, 2);
-        assert!(message.starts_with("\"root\": "), "{message}");
+        assert_eq!(message, "it says nothing about who you are");
         let (line, message, _) = wrong("replicas = 2\nheader = ['a']\n");
         assert_eq!(line, 2, "{message}");
         assert_eq!(wrong("me = \n").0, 1);
+    }
+
+    #[test]
+    fn a_wrong_value_is_not_quoted() {
+        for text in [
+            "me = 'hunter2 '",
+            "me = hunter2",
+            "me = ['hunter2']",
+            "header = 'hunter2'",
+            "header = ['x-token~=(hunter2']",
+            "header = {a = 'hunter2'}",
+            "compat = 'hunter2'",
+            "fallback = 'hunter2'",
+            "replicas = 'hunter2'",
+            "namespace = \"hunter2",
+            "targets = 'hunter2'",
+            "[targets.orders]\nport = 'hunter2'",
+        ] {
+            let (_, message, _) = wrong(text);
+            assert!(!message.contains("hunter2") && !message.is_empty(), "{text}: {message}");
+        }
     }
 }

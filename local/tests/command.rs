@@ -211,7 +211,7 @@ fn the_config_file_s_mistakes_are_named() {
     assert_eq!((output.status.code(), stderr(&output)), (Some(2), expected));
 
     let user = User::with_config("replicas = 'many'\n");
-    assert_fails(&user.run(&["connect", "orders"]), 2, &["line 1", "invalid type"]);
+    assert_fails(&user.run(&["connect", "orders"]), 2, &["line 1: expected u32"]);
 }
 
 #[test]
@@ -333,7 +333,7 @@ fn versions_for_programs() {
         versions,
         serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "protocolRevision": 1,
+            "protocolRevision": bridge_proto::version::ours().revision,
             "agentArchitecture": null,
             "daemon": null,
         })

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use self::inside::RUN_EXAMPLES;
 pub(crate) use self::inside::{
     DnsArgs, Egress, EnvArgs, EnvFormat, FilesAt, ForwardArgs, InsideArgs, ProxyArgs, RunArgs, ShellArgs,
+    VariablesArgs,
 };
 use super::matching::{HeaderMatch, MethodMatch, PathMatch};
 use super::names::{PortMap, Target, UserName};

@@ -10,7 +10,7 @@ use super::{
     args::CleanArgs,
     daemon::{self, Place},
     error::{Failed, chain},
-    output::{self, GREEN, Progress, styled},
+    output::{self, GREEN, Progress, line, styled},
     request,
 };
 use crate::installation;
@@ -56,13 +56,13 @@ async fn whose(others: bool) -> Result<Whose, Failed> {
 fn text(cleaned: &Cleaned, namespace: &str) -> String {
     let mut text = String::new();
     for done in &cleaned.done {
-        text.push_str(&format!("{} {done}\n", styled(GREEN, "✓")));
+        text.push_str(&line(&format!("{} {done}", styled(GREEN, "✓"))));
     }
     for (service, claim) in &cleaned.kept {
-        text.push_str(&format!(
-            "  kept: the session of {} ({}) on {service}\n",
+        text.push_str(&line(&format!(
+            "  kept: the session of {} ({}) on {service}",
             claim.user, claim.installation
-        ));
+        )));
     }
     if !cleaned.kept.is_empty() {
         text.push_str("  → if those laptops are gone for good: bridge clean --others\n");
@@ -76,6 +76,17 @@ fn text(cleaned: &Cleaned, namespace: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_name_of_an_annotation_steers_the_terminal() {
+        let hostile = || output::HOSTILE.to_owned();
+        let claim = serde_json::json!({
+            "id": "1", "user": hostile(), "installation": hostile(), "since": 1, "routes": [],
+        });
+        let kept = vec![(hostile(), serde_json::from_value(claim).unwrap())];
+        let cleaned = Cleaned { done: vec![hostile()], kept, ..Cleaned::default() };
+        assert!(output::is_harmless(&text(&cleaned, "shop"), 3), "{:?}", text(&cleaned, "shop"));
+    }
 
     #[test]
     fn what_was_done_and_what_is_somebody_s() {

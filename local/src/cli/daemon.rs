@@ -22,6 +22,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
+use tracing_subscriber::EnvFilter;
 
 use super::error::{Exit, Failed, chain};
 use crate::daemon::DaemonOptions;
@@ -212,7 +213,10 @@ async fn start(place: &Place) -> Result<(), Failed> {
 pub(crate) async fn run(idle: Duration) -> Result<(), Failed> {
     let detached = detach::Detached::new();
     memory::give_back_what_is_freed();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("BRIDGE_LOG").unwrap_or_else(|_| "info".into());
+    // It has keys and tokens of all clusters that are connected. A system that does not know this has the daemon all the same.
+    let _ = memory::keep_to_ourselves();
+    let asked = std::env::var("BRIDGE_LOG").unwrap_or_default();
+    let filter = log_filter(if asked.is_empty() { "info" } else { &asked });
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
 
     // Whoever has started this waits to hear that it is ready, or why it is not.
@@ -230,6 +234,25 @@ pub(crate) async fn run(idle: Duration) -> Result<(), Failed> {
         detached.failed(&failed.message);
     }
     result
+}
+
+/// What is logged: as BRIDGE_LOG says, but for the crates that would bring secrets into the log. kube shows answers that it
+/// cannot read and the environment of credential plugins, HTTP's crates show heads and bodies.
+fn log_filter(asked: &str) -> EnvFilter {
+    const SECRETIVE: [(&str, &str); 5] = [
+        ("kube", "off"),
+        ("hyper", "info"),
+        ("h2", "info"),
+        ("tungstenite", "info"),
+        ("tokio_tungstenite", "info"),
+    ];
+    let is_of = |directive: &str| SECRETIVE.iter().any(|(name, _)| directive.trim_start().starts_with(name));
+    let kept: Vec<&str> = asked.split(',').filter(|directive| !is_of(directive)).collect();
+    let kept = if kept.is_empty() { "info".to_owned() } else { kept.join(",") };
+    let filter = EnvFilter::try_new(kept).unwrap_or_else(|_| EnvFilter::new("info"));
+    // A name means all crates that begin with it.
+    let levels = SECRETIVE.iter().filter_map(|(name, level)| format!("{name}={level}").parse().ok());
+    levels.fold(filter, EnvFilter::add_directive)
 }
 
 fn taken(waiting: &Mutex<Option<detach::Detached>>) -> Option<detach::Detached> {
@@ -269,6 +292,26 @@ mod tests {
     fn hello(program: &str, sessions: u32) -> v1::HelloReply {
         let version = v1::Version { program: program.to_owned(), ..version::ours() };
         v1::HelloReply { version: Some(version), sessions, pid: 7, ..Default::default() }
+    }
+
+    #[test]
+    fn crates_that_show_secrets_are_silent_whatever_is_asked_for() {
+        for asked in [
+            "info",
+            "trace",
+            "kube_client=trace,hyper::proto=trace,debug",
+            "h2=debug",
+            "!!",
+            "bridge=trace,=x",
+        ] {
+            let filter = log_filter(asked).to_string();
+            let directives: Vec<&str> = filter.split(',').collect();
+            for silent in ["kube=off", "hyper=info", "h2=info"] {
+                assert!(directives.contains(&silent), "{asked}: {filter}");
+            }
+            assert!(!filter.contains("kube_client") && !filter.contains("hyper::"), "{asked}: {filter}");
+        }
+        assert!(log_filter("bridge_local=trace,kube=trace").to_string().contains("bridge_local=trace"));
     }
 
     #[test]

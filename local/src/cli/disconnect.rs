@@ -6,7 +6,7 @@ use super::{
     args::DisconnectArgs,
     daemon::{self, Place},
     error::{Exit, Failed},
-    output::{self, GREEN, Progress, styled},
+    output::{self, GREEN, Progress, line, styled},
     sessions::Session,
 };
 
@@ -109,7 +109,9 @@ fn text(done: &v1::Disconnected) -> String {
         false => "others' sessions go on",
     };
     let sign = styled(GREEN, "✓");
-    format!("{sign} disconnected from Service {target} in namespace {namespace} (context {context}): {now}\n")
+    line(&format!(
+        "{sign} disconnected from Service {target} in namespace {namespace} (context {context}): {now}"
+    ))
 }
 
 #[cfg(test)]
@@ -159,6 +161,14 @@ mod tests {
              bridge disconnect orders -n other --context kind-dev\nor --all"
         );
         assert!(chosen("bridge disconnect").is_err());
+    }
+
+    #[test]
+    fn no_name_steers_the_terminal() {
+        let hostile = || output::HOSTILE.to_owned();
+        let done =
+            v1::Disconnected { target: hostile(), namespace: hostile(), context: hostile(), restored: true };
+        assert!(output::is_harmless(&text(&done), 1), "{:?}", text(&done));
     }
 
     #[test]

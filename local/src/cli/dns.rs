@@ -8,7 +8,7 @@ use super::args::{DnsArgs, InsideArgs};
 use super::attached::Attached;
 use super::error::{Exit, Failed};
 use super::inside::Network;
-use super::output;
+use super::output::{self, line};
 use crate::network::{Answered, Source};
 
 /// As it is printed: the names of the fields are a promise.
@@ -102,10 +102,30 @@ impl Answer {
             "laptop" => format!("the cluster does not know it; this machine's resolver {} says so", self.by),
             _ => format!("nobody could be asked: {}", self.by),
         };
-        let mut text = format!("{} {}: {} ({from})\n", self.name, self.r#type, self.status);
+        let mut text = line(&format!("{} {}: {} ({from})", self.name, self.r#type, self.status));
         for record in &self.records {
-            text.push_str(&format!("  {}  {}  {}\n", record.r#type, record.data, record.name));
+            text.push_str(&line(&format!("  {}  {}  {}", record.r#type, record.data, record.name)));
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_answer_steers_the_terminal() {
+        let hostile = || output::HOSTILE.to_owned();
+        let record = Record { name: hostile(), ttl: 5, r#type: "TXT".to_owned(), data: hostile() };
+        let answer = Answer {
+            name: hostile(),
+            r#type: "TXT".to_owned(),
+            status: hostile(),
+            source: "nobody",
+            by: hostile(),
+            records: vec![record],
+        };
+        assert!(output::is_harmless(&answer.describe(), 2), "{:?}", answer.describe());
     }
 }

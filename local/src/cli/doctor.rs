@@ -16,7 +16,7 @@ use super::{
     daemon::{self, Place},
     error::{Exit, Failed, chain},
     files::ROOT,
-    output::{self, GREEN, RED, YELLOW, styled},
+    output::{self, GREEN, RED, YELLOW, line, styled},
     request,
 };
 use crate::{files, installation};
@@ -228,9 +228,9 @@ fn text(report: &Report) -> String {
             Outcome::Warn => styled(YELLOW, "!"),
             Outcome::Fail => styled(RED, "✗"),
         };
-        text.push_str(&format!("{sign} {name}: {detail}\n"));
-        for line in advice.lines() {
-            text.push_str(&format!("  → {line}\n"));
+        text.push_str(&line(&format!("{sign} {name}: {detail}")));
+        for advice in advice.lines() {
+            text.push_str(&line(&format!("  → {advice}")));
         }
     }
     text
@@ -266,6 +266,13 @@ mod tests {
         assert_eq!(check(&["s1"]), (Outcome::Ok, "nothing from this machine".to_owned()));
         let left = "sessions of this machine without a daemon, on orders".to_owned();
         assert_eq!(check(&[]), (Outcome::Warn, left));
+    }
+
+    #[test]
+    fn nothing_that_a_cluster_says_steers_the_terminal() {
+        let mut report = Report::default();
+        report.warn("pod security", output::HOSTILE, output::HOSTILE);
+        assert!(output::is_harmless(&text(&report), 3), "{:?}", text(&report));
     }
 
     #[test]

@@ -12,8 +12,10 @@ pub(crate) async fn run(args: EnvArgs) -> Result<(), Failed> {
     // What was made for this is given back also if nothing came of it.
     let ended = attached.end().await;
     let inside = surroundings?.inside.unwrap_or_default();
-    let (text, untold) = render(&of_the_target(&inside, &args.env_exclude), args.format);
-    output::print(&text)?;
+    let chosen = of_the_target(&inside, &args.variables);
+    let (text, untold) = render(&chosen.variables, args.format);
+    output::print_data(&text)?;
+    output::note(&chosen.describe());
     if !untold.is_empty() {
         output::note(&format!("  left out, as this format cannot hold them: {}\n", untold.join(", ")));
     }

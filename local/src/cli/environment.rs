@@ -1,12 +1,19 @@
 //! The environment of what runs here as if it stood in the target's pod: the container's variables, but for those that
-//! say where things are on its own file system or who its user is. Pure.
+//! say who and where its user is or that programs of this machine act on (`withheld`). Pure.
 
-use std::collections::BTreeMap;
+mod withheld;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use bridge_proto::v1;
 
-use super::args::EnvFormat;
+use self::withheld::Why;
+use super::args::{EnvFormat, VariablesArgs};
+use super::output::{json, printable};
+
+/// Of what is left out, as many are named.
+const NAMED: usize = 16;
 
 /// One variable, as `--env NAME=VALUE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,80 +35,83 @@ impl FromStr for Variable {
     }
 }
 
-/// What stays this machine's own: who and where the user is, the terminal, the desktop, and where toolchains look for
-/// their files. `*` at the end stands for anything.
-const OWN: [&str; 52] = [
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "PWD",
-    "OLDPWD",
-    "SHLVL",
-    "TMPDIR",
-    "HOSTNAME",
-    "_",
-    "TERM",
-    "COLORTERM",
-    "TERM_*",
-    "COLUMNS",
-    "LINES",
-    "LANG",
-    "LANGUAGE",
-    "LC_*",
-    "DISPLAY",
-    "WAYLAND_DISPLAY",
-    "XAUTHORITY",
-    "XDG_*",
-    "DBUS_*",
-    "SSH_*",
-    "GPG_*",
-    "EDITOR",
-    "VISUAL",
-    "PAGER",
-    "LS_COLORS",
-    "NO_COLOR",
-    "LD_*",
-    "JAVA_HOME",
-    "JRE_HOME",
-    "GOPATH",
-    "GOROOT",
-    "GOBIN",
-    "NODE_PATH",
-    "NVM_*",
-    "PYTHONHOME",
-    "PYTHONPATH",
-    "VIRTUAL_ENV",
-    "GEM_HOME",
-    "GEM_PATH",
-    "RUBYLIB",
-    "PERL5LIB",
-    "CARGO_HOME",
-    "RUSTUP_HOME",
-    "DOTNET_ROOT",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "KUBECONFIG",
-];
-
 /// Names and values, as bytes.
 pub(crate) type Variables = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// The container's variables, without those that stay this machine's and those that the user leaves out.
-pub(crate) fn of_the_target(inside: &v1::SurroundingsReply, excluded: &[String]) -> Variables {
-    let left_out = |name: &[u8]| {
-        let own = OWN.iter().any(|pattern| fits(pattern, name));
-        own || excluded.iter().any(|pattern| fits(pattern, name))
-    };
-    let variables = inside.environment.iter().filter(|variable| !left_out(&variable.name));
-    variables.map(|variable| (variable.name.clone(), variable.value.clone())).collect()
+/// Of the target's variables, those that come here.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Chosen {
+    pub(crate) variables: Variables,
+    /// Those that would make programs here run or load something.
+    withheld: Vec<String>,
+    /// How many are none.
+    impossible: usize,
+    /// What was asked for by name and the target does not have.
+    missing: Vec<String>,
 }
 
-fn fits(pattern: &str, name: &[u8]) -> bool {
+/// Of the container's variables: without those that stay this machine's or act on its programs, unless they were asked for,
+/// and without those that the user leaves out.
+pub(crate) fn of_the_target(inside: &v1::SurroundingsReply, choice: &VariablesArgs) -> Chosen {
+    let mut chosen = Chosen::default();
+    let mut missing: BTreeSet<&str> = choice.env_include.iter().map(String::as_str).collect();
+    for v1::Variable { name, value } in &inside.environment {
+        if !withheld::is_possible(name, value) {
+            chosen.impossible += 1;
+            continue;
+        }
+        let Ok(text) = std::str::from_utf8(name) else { continue };
+        let is_included = missing.remove(text) || choice.env_include.iter().any(|wanted| wanted == text);
+        if choice.env_exclude.iter().any(|pattern| fits(pattern, text)) {
+            continue;
+        }
+        match withheld::why(text, value).filter(|_| !is_included) {
+            None => {
+                chosen.variables.insert(name.clone(), value.clone());
+            }
+            Some(Why::Acts) => chosen.withheld.push(text.to_owned()),
+            Some(Why::Own) => {}
+        }
+    }
+    chosen.withheld.sort();
+    chosen.withheld.dedup();
+    chosen.missing = missing.into_iter().map(str::to_owned).collect();
+    chosen
+}
+
+impl Chosen {
+    /// What the user should know of it: names, and never values.
+    pub(crate) fn describe(&self) -> String {
+        let mut text = String::new();
+        if !self.withheld.is_empty() {
+            text.push_str(&format!(
+                "  left out, as programs of this machine act on them: {} (--env-include NAME)\n",
+                some_of(&self.withheld)
+            ));
+        }
+        if self.impossible > 0 {
+            text.push_str(&format!("  left out, as they are no variables: {}\n", self.impossible));
+        }
+        if !self.missing.is_empty() {
+            text.push_str(&format!("  the target has no variable {}\n", some_of(&self.missing)));
+        }
+        text
+    }
+}
+
+/// As many as a line can hold.
+fn some_of(names: &[String]) -> String {
+    let named = names.iter().take(NAMED).map(|name| printable(name)).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+fn fits(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
-        Some(beginning) => name.starts_with(beginning.as_bytes()),
-        None => name == pattern.as_bytes(),
+        Some(beginning) => name.starts_with(beginning),
+        None => name == pattern,
     }
 }
 
@@ -112,8 +122,9 @@ pub(crate) fn read_file(text: &str) -> Result<Vec<Variable>, String> {
     lines
         .map(|(number, line)| {
             let line = line.strip_prefix("export ").unwrap_or(line);
-            let Variable { name, value } =
-                line.parse().map_err(|error| format!("line {}: {error}", number + 1))?;
+            // What is there instead may be a secret.
+            let wrong = |_| format!("line {} is not of the form NAME=VALUE", number + 1);
+            let Variable { name, value } = line.parse().map_err(wrong)?;
             let name = name.trim().to_owned();
             Ok(Variable { name, value: unquoted(value.trim()) })
         })
@@ -167,7 +178,9 @@ fn line(name: &str, value: &str, format: EnvFormat) -> Option<String> {
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && !name.starts_with(|c: char| c.is_ascii_digit());
     match format {
-        EnvFormat::Json => Some(format!("  {}: {}", serde_json::json!(name), serde_json::json!(value))),
+        EnvFormat::Json => {
+            Some(format!("  {}: {}", serde_json::json!(name), json(&serde_json::json!(value).to_string())))
+        }
         EnvFormat::Docker => (!value.contains(['\n', '\r'])).then(|| format!("{name}={value}")),
         _ if !plain => None,
         EnvFormat::Dotenv => {
@@ -196,30 +209,71 @@ mod tests {
         }
     }
 
+    fn choice(include: &[&str], exclude: &[&str]) -> VariablesArgs {
+        let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        VariablesArgs { env_include: owned(include), env_exclude: owned(exclude) }
+    }
+
+    fn names(chosen: &Chosen) -> Vec<&str> {
+        chosen.variables.keys().map(|name| std::str::from_utf8(name).unwrap()).collect()
+    }
+
     #[test]
-    fn the_target_s_variables_come_but_not_where_its_own_things_are() {
+    fn the_target_s_variables_come_but_for_those_that_are_left_out() {
+        let all = inside(&[("PATH", "/app"), ("LC_ALL", "C"), ("DB", "orders-db"), ("OTEL_URL", "x")]);
+        let of = |exclude: &[&str]| of_the_target(&all, &choice(&[], exclude));
+        assert_eq!(names(&of(&[])), ["DB", "OTEL_URL"]);
+        assert_eq!(of(&[]).describe(), "", "this machine's own are not worth a word");
+        assert_eq!(names(&of(&["OTEL_*"])), ["DB"]);
+        assert_eq!(names(&of(&["OTEL_", "DB"])), ["OTEL_URL"]);
+    }
+
+    #[test]
+    fn what_programs_here_act_on_comes_only_when_it_is_asked_for_by_name() {
         let all = inside(&[
-            ("PATH", "/app"),
-            ("LC_ALL", "C"),
+            ("NODE_OPTIONS", "--require /tmp/evil"),
+            ("BASH_ENV", "$(touch /tmp/evil)"),
             ("DB", "orders-db"),
-            ("OTEL_URL", "x"),
-            ("LD_PRELOAD", "y"),
+            ("LD_PRELOAD=/tmp/evil.so", "x"),
+            ("", "x"),
+            ("A\u{1b}[2J", "x"),
         ]);
-        let names = |excluded: &[&str]| {
-            let excluded: Vec<String> = excluded.iter().map(ToString::to_string).collect();
-            let names = of_the_target(&all, &excluded).into_keys();
-            names.map(|name| String::from_utf8(name).unwrap()).collect::<Vec<_>>()
-        };
-        assert_eq!(names(&[]), ["DB", "OTEL_URL"]);
-        assert_eq!(names(&["OTEL_*"]), ["DB"]);
-        assert_eq!(names(&["OTEL_", "DB"]), ["OTEL_URL"]);
+        let chosen = of_the_target(&all, &choice(&[], &[]));
+        assert_eq!(names(&chosen), ["DB"]);
+        assert_eq!(
+            chosen.describe(),
+            "  left out, as programs of this machine act on them: BASH_ENV, NODE_OPTIONS (--env-include NAME)\n  \
+             left out, as they are no variables: 3\n"
+        );
+        let chosen =
+            of_the_target(&all, &choice(&["NODE_OPTIONS", "LD_PRELOAD=/tmp/evil.so", "NOT_THERE"], &[]));
+        assert_eq!(names(&chosen), ["DB", "NODE_OPTIONS"]);
+        assert!(
+            chosen.describe().ends_with("the target has no variable LD_PRELOAD=/tmp/evil.so, NOT_THERE\n"),
+            "{}",
+            chosen.describe()
+        );
+        let both = of_the_target(&all, &choice(&["NODE_OPTIONS"], &["NODE_*"]));
+        assert_eq!(names(&both), ["DB"], "what is left out is left out");
+    }
+
+    #[test]
+    fn a_thousand_of_them_are_one_line() {
+        let many: Vec<(String, String)> =
+            (0..1000).map(|number| (format!("GIT_{number:03}"), "x".to_owned())).collect();
+        let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let text = of_the_target(&inside(&many), &choice(&[], &[])).describe();
+        assert_eq!(text.lines().count(), 1);
+        assert!(text.contains("GIT_000, ") && text.contains(" and 984 more"), "{text}");
     }
 
     #[test]
     fn each_reader_gets_a_value_back_as_it_was() {
-        let variables =
-            of_the_target(&inside(&[("A", "it's \"$x\" \\ end"), ("B", "two\nlines"), ("a-b", "c")]), &[]);
-        let rendered = |format| render(&variables, format);
+        let variables = of_the_target(
+            &inside(&[("A", "it's \"$x\" \\ end"), ("B", "two\nlines"), ("a-b", "c")]),
+            &choice(&[], &[]),
+        );
+        let rendered = |format| render(&variables.variables, format);
         let (dotenv, untold) = rendered(EnvFormat::Dotenv);
         assert_eq!(dotenv, "A=\"it's \\\"\\$x\\\" \\\\ end\"\nB=\"two\\nlines\"\n");
         assert_eq!(untold, ["a-b"]);
@@ -242,9 +296,6 @@ mod tests {
     #[test]
     fn a_wrong_line_of_a_file_is_named() {
         assert_eq!(read_file("# x\n\nexport A='1'\n B = 2 \n").unwrap().len(), 2);
-        assert_eq!(
-            read_file("A=1\nnonsense\n").unwrap_err(),
-            "line 2: \"nonsense\" is not of the form NAME=VALUE"
-        );
+        assert_eq!(read_file("A=1\nnonsense\n").unwrap_err(), "line 2 is not of the form NAME=VALUE");
     }
 }

@@ -3,6 +3,8 @@
 use bridge_cluster::ClusterError;
 use bridge_proto::v1;
 
+use super::output::{RED, line, styled};
+
 /// The exit codes; `bridge --help` documents them, and the daemon sends them in its `Failure`s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -73,11 +75,9 @@ impl Failed {
 
     /// Two lines for stderr.
     pub(crate) fn render(&self) -> String {
-        let error = super::output::RED.render();
-        let reset = super::output::RED.render_reset();
-        let mut text = format!("{error}error:{reset} {}\n", self.message);
-        for line in self.advice.lines() {
-            text.push_str(&format!("  → {line}\n"));
+        let mut text = line(&format!("{} {}", styled(RED, "error:"), self.message));
+        for advice in self.advice.lines() {
+            text.push_str(&line(&format!("  → {advice}")));
         }
         text
     }
@@ -135,5 +135,12 @@ mod tests {
         let failed = Failed::new(Exit::Target, "Service shop/order does not exist", "did you mean orders?");
         let plain = anstream::adapter::strip_str(&failed.render()).to_string();
         assert_eq!(plain, "error: Service shop/order does not exist\n  → did you mean orders?\n");
+    }
+
+    #[test]
+    fn what_a_cluster_says_begins_no_line_and_steers_no_terminal() {
+        let failed = Failed::new(Exit::NotReady, "refused: \u{1b}[2Jx\n✓ connected\r", "ask \u{9b}1A");
+        let plain = anstream::adapter::strip_str(&failed.render()).to_string();
+        assert_eq!(plain, "error: refused: \\u{1b}[2Jx\\n✓ connected\\r\n  → ask \\u{9b}1A\n");
     }
 }

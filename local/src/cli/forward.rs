@@ -1,4 +1,8 @@
-//! `bridge forward`: ports of this machine that lead to Services, for programs that run already.
+//! `bridge forward`: ports of this machine that lead to Services, for programs that run already. `pass` carries a
+//! connection, unless `hosts` finds that it is a website's.
+
+mod hosts;
+mod pass;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,10 +16,13 @@ use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use self::hosts::Names;
+use self::pass::Ended;
 use super::args::ForwardArgs;
 use super::attached::{Attached, told_to_end};
 use super::error::{Exit, Failed};
-use super::output::{self, BOLD, styled};
+use super::loopback::Door;
+use super::output::{self, BOLD, line, styled};
 use super::request;
 use crate::network::Streams;
 
@@ -106,9 +113,12 @@ async fn serve_all(attached: &Attached, access: &Access, args: ForwardArgs) -> R
     output::print_as(args.output.output, &forwarded, || table(&forwarded))?;
 
     let streams = Arc::new(Streams::new(attached.place.streams(), attached.via.clone()));
+    let door = Arc::new(Door::default());
     let mut listeners = JoinSet::new();
     for (listener, forwarded) in listening {
-        listeners.spawn(serve(listener, forwarded, streams.clone()));
+        let names = Names::new(&forwarded.service, &attached.namespace, forwarded.address.ip());
+        let to = Arc::new(To { forwarded, names });
+        listeners.spawn(serve(listener, to, streams.clone(), door.clone()));
     }
     tokio::select! {
         () = async { while listeners.join_next().await.is_some() {} } => Ok(()),
@@ -178,17 +188,23 @@ async fn listen(wanted: &Wanted, service: &Reachable, port: u16) -> Result<(TcpL
     Ok((listener, Forwarded { local, service: service.name.clone(), port, address }))
 }
 
-async fn serve(listener: TcpListener, to: Forwarded, streams: Arc<Streams>) {
-    let to = Arc::new(to);
+/// Where a port leads, and by which names it may be asked for.
+struct To {
+    forwarded: Forwarded,
+    names: Names,
+}
+
+async fn serve(listener: TcpListener, to: Arc<To>, streams: Arc<Streams>, door: Arc<Door>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((connection, _)) => {
+                Ok((connection, from)) if door.lets_in(&connection, from) => {
                     connections.spawn(pass_on(connection, to.clone(), streams.clone()));
                 }
+                Ok(_) => {}
                 Err(error) => {
-                    output::note(&format!("  {}: cannot accept: {error}\n", to.local));
+                    output::note(&format!("  {}: cannot accept: {error}\n", to.forwarded.local));
                     tokio::time::sleep(PAUSE).await;
                 }
             },
@@ -197,17 +213,14 @@ async fn serve(listener: TcpListener, to: Forwarded, streams: Arc<Streams>) {
     }
 }
 
-async fn pass_on(connection: TcpStream, to: Arc<Forwarded>, streams: Arc<Streams>) {
-    let why = match streams.dial(to.address).await {
-        Ok(dialled) => match dialled.carry(&connection).await {
-            Ok(()) => return,
-            Err(error) => error.to_string(),
-        },
-        Err(refused) => refused.to_string(),
+async fn pass_on(connection: TcpStream, to: Arc<To>, streams: Arc<Streams>) {
+    let To { forwarded, names } = &*to;
+    let why = match pass::pass(connection, names, streams.dial(forwarded.address)).await {
+        Ok(()) => return,
+        Err(Ended::Failed(why)) => why,
+        Err(Ended::Foreign(foreign)) => foreign.describe(),
     };
-    // Closed with a reset: no peer would take this for an orderly end.
-    let _ = connection.set_zero_linger();
-    output::note(&format!("  {} → {}:{}: {why}\n", to.local, to.service, to.port));
+    output::note(&line(&format!("  {} → {}:{}: {why}", forwarded.local, forwarded.service, forwarded.port)));
 }
 
 fn table(forwarded: &[&Forwarded]) -> String {
@@ -218,7 +231,7 @@ fn table(forwarded: &[&Forwarded]) -> String {
     let width = locals.iter().map(String::len).max().unwrap_or_default();
     let mut text = format!("{}\n", styled(BOLD, &format!("{:width$}   SERVICE", "LOCAL")));
     for (local, forwarded) in locals.iter().zip(forwarded) {
-        text.push_str(&format!("{local:width$} → {}:{}\n", forwarded.service, forwarded.port));
+        text.push_str(&line(&format!("{local:width$} → {}:{}", forwarded.service, forwarded.port)));
     }
     text.push_str("stop with Ctrl-C\n");
     text

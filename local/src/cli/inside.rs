@@ -35,6 +35,8 @@ pub(crate) struct Network {
     /// The first of this machine's.
     pub(crate) upstream: SocketAddr,
     pub(crate) overlaps: Vec<Overlap>,
+    /// What is said of the target's variables that do not come.
+    pub(crate) left_out: String,
     /// The target's variables.
     pub(crate) environment: BTreeMap<OsString, OsString>,
 }
@@ -66,8 +68,9 @@ impl Network {
         let destinations = Arc::new(Destinations::new(scope, resolvers.clone()));
         let dns = ClusterDns { daemon: attached.daemon.client.clone(), via: attached.via.clone() };
         let search = Search::of(&inside.resolv_conf, &conf).with(also.names, not.names);
-        let mut variables = of_the_target(&inside, &args.env_exclude);
-        variables.extend(environment);
+        let mut chosen = of_the_target(&inside, &args.variables);
+        let left_out = chosen.describe();
+        chosen.variables.extend(environment);
         let os = OsString::from_vec;
         Ok(Self {
             resolver: Arc::new(Resolver::new(search, dns, destinations.clone())),
@@ -76,7 +79,8 @@ impl Network {
             flows: Flows { daemon: attached.daemon.client.clone(), via: attached.via.clone() },
             upstream: resolvers[0],
             overlaps,
-            environment: variables.into_iter().map(|(name, value)| (os(name), os(value))).collect(),
+            left_out,
+            environment: chosen.variables.into_iter().map(|(name, value)| (os(name), os(value))).collect(),
         })
     }
 
@@ -106,6 +110,7 @@ impl Network {
             flows: Flows { daemon, via },
             upstream: NO_RESOLVER,
             overlaps: Vec::new(),
+            left_out: String::new(),
             environment: BTreeMap::new(),
         }
     }

@@ -108,6 +108,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_name_of_others_steers_the_terminal() {
+        let hostile = || output::HOSTILE.to_owned();
+        let service = Service {
+            name: hostile(),
+            ports: vec![hostile()],
+            workloads: vec![hostile()],
+            mode: None,
+            obstacles: Vec::new(),
+            sessions: vec![Session { user: hostile(), matches: vec![hostile()] }],
+        };
+        let listing = Listing { context: hostile(), namespace: hostile(), services: vec![service] };
+        assert!(output::is_harmless(&text(&listing), 2), "{:?}", text(&listing));
+    }
+
+    #[test]
     fn who_is_where() {
         let entry = |service: &str| Entry {
             service: service.to_owned(),

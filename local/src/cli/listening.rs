@@ -101,7 +101,7 @@ impl Entrances {
         match connect::connected(&mut self.daemon, request, |_| {}).await {
             Ok(connected) => {
                 self.routes = connected.session.routes;
-                output::note(&format!("  {}: {}\n", self.target, self.describe()));
+                output::note(&output::line(&format!("  {}: {}", self.target, self.describe())));
             }
             Err(failed) => output::note(&failed.render()),
         }

@@ -78,7 +78,7 @@ async fn of_agents(target: &Target, args: &LogsArgs) -> Result<(), Failed> {
         // With one pod there is nothing to tell apart.
         let prefix = if pods.len() > 1 { format!("{pod}  ") } else { String::new() };
         let lines = logs::lines(&cluster, pod, part).await?;
-        all.push(lines.map(move |line| line.map(|line| format!("{prefix}{line}\n"))).boxed());
+        all.push(lines.map(move |line| line.map(|line| output::line(&format!("{prefix}{line}")))).boxed());
     }
     // Those that follow come as they are said; the others pod after pod.
     let mut lines = match args.follow {

@@ -17,6 +17,7 @@ mod inside;
 mod list;
 mod listening;
 mod logs;
+mod loopback;
 mod matching;
 mod names;
 mod output;
@@ -109,5 +110,5 @@ async fn run(command: Command) -> Result<u8, Failed> {
 fn completion(shell: clap_complete::Shell) -> Result<(), Failed> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "bridge", &mut script);
-    output::print(&String::from_utf8_lossy(&script))
+    output::print_data(&String::from_utf8_lossy(&script))
 }

@@ -1,4 +1,7 @@
-//! What goes to the terminal: results to stdout (text, JSON or YAML), progress and errors to stderr.
+//! What goes to the terminal: results to stdout (text, JSON or YAML), progress and errors to stderr. Nothing that others
+//! have written steers it (`visible`): each way out sees to that, and each line of its own that it cannot become two.
+
+mod visible;
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -9,6 +12,9 @@ use anstyle::{AnsiColor, Color, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+#[cfg(test)]
+pub(crate) use self::visible::{HOSTILE, is_harmless};
+pub(crate) use self::visible::{json, printable};
 use super::{args::Format, error::Failed};
 
 pub(crate) const RED: Style = coloured(AnsiColor::Red).bold();
@@ -25,10 +31,18 @@ pub(crate) fn styled(style: Style, text: &str) -> String {
     format!("{}{text}{}", style.render(), style.render_reset())
 }
 
-/// Prints a result. A reader that has seen enough (`| head`) is no error.
+/// Prints a result for people, line by line. A reader that has seen enough (`| head`) is no error.
 pub(crate) fn print(text: &str) -> Result<(), Failed> {
-    let mut stdout = anstream::stdout();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    written(anstream::stdout(), &visible::lines(text))
+}
+
+/// Prints a result for programs, to the byte; on a terminal as any other.
+pub(crate) fn print_data(text: &str) -> Result<(), Failed> {
+    if io::stdout().is_terminal() { print(text) } else { written(io::stdout(), text) }
+}
+
+fn written(mut to: impl Write, text: &str) -> Result<(), Failed> {
+    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failed::internal(format!("cannot write to stdout: {error}")))
         }
@@ -42,7 +56,8 @@ pub(crate) fn print_as<T: Serialize>(
     value: &T,
     text: impl FnOnce() -> String,
 ) -> Result<(), Failed> {
-    print(&render_as(format, value, text)?)
+    let text = render_as(format, value, text)?;
+    if format == Format::Text { print(&text) } else { print_data(&text) }
 }
 
 fn render_as<T: Serialize>(
@@ -54,16 +69,22 @@ fn render_as<T: Serialize>(
         |error: &dyn std::error::Error| Failed::internal(format!("cannot write the result: {error}"));
     match format {
         Format::Text => Ok(text()),
-        Format::Json => {
-            serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(|e| unwritable(&e))
-        }
-        Format::Yaml => serde_saphyr::to_string(value).map_err(|error| unwritable(&error)),
+        Format::Json => pretty_json(value).map_err(|error| unwritable(&error)),
+        Format::Yaml => match serde_saphyr::to_string(value).map_err(|error| unwritable(&error))? {
+            text if visible::is_safe(&text) => Ok(text),
+            // JSON is YAML, too, and can escape anything.
+            _ => pretty_json(value).map_err(|error| unwritable(&error)),
+        },
     }
+}
+
+fn pretty_json<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
+    Ok(json(&serde_json::to_string_pretty(value)?) + "\n")
 }
 
 /// Prints to stderr. Nobody can be told if that fails.
 pub(crate) fn note(text: &str) {
-    let _ = anstream::stderr().write_all(text.as_bytes());
+    let _ = anstream::stderr().write_all(visible::lines(text).as_bytes());
 }
 
 /// Something that the user should know.
@@ -72,12 +93,12 @@ pub(crate) fn warn(warning: &str) {
 }
 
 fn warning_line(warning: &str) -> String {
-    format!("{} {warning}\n", styled(YELLOW, "warning:"))
+    line(&format!("{} {warning}", styled(YELLOW, "warning:")))
 }
 
-/// What others have named must not steer the terminal.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+/// One line, whatever is in it.
+pub(crate) fn line(text: &str) -> String {
+    printable(text) + "\n"
 }
 
 /// The steps of something that takes a while: one moving line on a terminal, plain lines otherwise.
@@ -100,8 +121,8 @@ impl Progress {
 
     pub(crate) fn step(&self, step: &str) {
         match &self.bar {
-            Some(bar) => bar.set_message(step.to_owned()),
-            None => note(&format!("  {step}\n")),
+            Some(bar) => bar.set_message(printable(step)),
+            None => note(&line(&format!("  {step}"))),
         }
     }
 
@@ -124,13 +145,15 @@ impl Drop for Progress {
 
 /// Rows with their columns aligned, two spaces between them. The first row is the head.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             line.push_str(&format!("{cell:width$}  "));
@@ -207,5 +230,20 @@ mod tests {
         assert_eq!(render(Format::Text), "text\n");
         assert_eq!(render(Format::Json), "{\n  \"name\": \"orders\"\n}\n");
         assert_eq!(render(Format::Yaml).trim_end(), "name: orders");
+    }
+
+    #[test]
+    fn no_format_lets_a_name_steer_the_terminal() {
+        let hostile = "x\u{1b}[2J\u{9b}1A\u{7f}\u{202e}y\nz";
+        let value = serde_json::json!({ "name": hostile });
+        for format in [Format::Json, Format::Yaml] {
+            let text = render_as(format, &value, String::new).unwrap();
+            assert!(visible::is_safe(&text), "{format:?}: {text:?}");
+            let back: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+            assert_eq!(back["name"], hostile, "{format:?}");
+        }
+        let row = vec![hostile.to_owned(), "80".to_owned()];
+        assert_eq!(table(&[row]), "x\\u{1b}[2J\\u{9b}1A\\u{7f}\\u{202e}y\\nz  80\n");
+        assert_eq!(warning_line("a\nerror: b").lines().count(), 1);
     }
 }

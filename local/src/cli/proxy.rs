@@ -25,6 +25,7 @@ use super::args::{InsideArgs, ProxyArgs};
 use super::attached::{Attached, told_to_end};
 use super::error::Failed;
 use super::inside::Network;
+use super::loopback::{Door, pair};
 use super::output;
 use crate::network::Place;
 
@@ -71,15 +72,16 @@ impl Proxy {
         Ok(Self { address: listener.local_addr()?, listener })
     }
 
-    /// Serves for ever. All connections end with the future.
+    /// Serves this user for ever. All connections end with the future.
     pub(crate) async fn serve(self, network: Arc<Network>) -> Infallible {
-        let mut connections = JoinSet::new();
+        let (mut connections, door) = (JoinSet::new(), Door::default());
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
-                    Ok((connection, _)) => {
+                    Ok((connection, from)) if door.lets_in(&connection, from) => {
                         connections.spawn(pass_on(connection, network.clone()));
                     }
+                    Ok(_) => {}
                     Err(error) => {
                         output::note(&format!("  cannot accept: {error}\n"));
                         tokio::time::sleep(PAUSE).await;
@@ -150,7 +152,7 @@ async fn pass_on(mut connection: TcpStream, network: Arc<Network>) {
     match reached {
         Ok(Reached::Cluster(dialled)) if head.is_empty() => drop(dialled.carry(&connection).await),
         Ok(reached) => drop(carry(connection, reached, &head).await),
-        Err(refused) => output::note(&format!("  {}: {refused}\n", wanted.describe())),
+        Err(refused) => output::note(&output::line(&format!("  {}: {refused}", wanted.describe()))),
     }
 }
 
@@ -181,19 +183,6 @@ async fn carry(mut connection: TcpStream, reached: Reached, head: &[u8]) -> io::
     };
     stream.write_all(head).await?;
     copy_bidirectional(&mut connection, &mut stream).await.map(drop)
-}
-
-/// The two ends of a connection on loopback: what the daemon carries is a connection of its own.
-async fn pair() -> io::Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let near = TcpStream::connect(listener.local_addr()?).await?;
-    loop {
-        let (far, from) = listener.accept().await?;
-        // Others could connect, too.
-        if from == near.local_addr()? {
-            return Ok((near, far));
-        }
-    }
 }
 
 async fn reach(wanted: &Wanted, network: &Network) -> Result<Reached, Refused> {

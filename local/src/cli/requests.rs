@@ -267,7 +267,7 @@ fn print(
             output::print(&text)?;
         }
         format if !follow => return output::print_as(format, &Listing { requests, left_out }, String::new),
-        Format::Json => output::print(&json_lines(&requests)?)?,
+        Format::Json => output::print_data(&json_lines(&requests)?)?,
         Format::Yaml if requests.is_empty() => {}
         // A list, item by item: all of it together is one.
         Format::Yaml => output::print_as(Format::Yaml, &requests, String::new)?,
@@ -290,7 +290,7 @@ fn table(requests: &[Seen], columns: &mut Columns, first: bool) -> String {
 }
 
 fn json_lines(requests: &[Seen]) -> Result<String, Failed> {
-    let line = |seen| serde_json::to_string(seen).map(|line| line + "\n");
+    let line = |seen| serde_json::to_string(seen).map(|line| output::json(&line) + "\n");
     requests
         .iter()
         .map(line)

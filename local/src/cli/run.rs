@@ -66,12 +66,13 @@ async fn in_the_place_of(
     command.args(arguments).envs(&network.environment);
     command.env("BRIDGE_TARGET", &attached.target);
     let entrances = Entrances::of(attached);
-    output::note(&format!(
-        "  {} runs in the place of Service {}, with the cluster's network; {}\n",
+    output::note(&output::line(&format!(
+        "  {} runs in the place of Service {}, with the cluster's network; {}",
         program.display(),
         attached.target,
         entrances.describe()
-    ));
+    )));
+    output::note(&network.left_out);
     if let Some(shared) = entrances.shared_with(&attached.others().await?) {
         output::warn(&shared);
     }
@@ -102,7 +103,7 @@ async fn supervised(
     let Network { destinations, resolver, streams, flows, .. } = network;
     let (listens_tx, listens_rx) = mpsc::channel(LISTENS_QUEUE);
     let way = Way { streams, flows, resolver, listens_tx };
-    let tell = |remark: &Remark| output::warn(&output::printable(&remark.to_string()));
+    let tell = |remark: &Remark| output::warn(&remark.to_string());
     let supervised = bridge_supervise::run(command, Arc::new(Where(destinations)), Arc::new(way), tell);
     tokio::select! {
         ended = supervised => ended,

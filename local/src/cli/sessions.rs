@@ -5,7 +5,7 @@ use std::time::Duration;
 use bridge_proto::v1;
 use serde::Serialize;
 
-use super::output::{BOLD, GREEN, YELLOW, bytes, duration, milliseconds, styled};
+use super::output::{BOLD, GREEN, YELLOW, bytes, duration, line, milliseconds, styled};
 
 /// One attachment of this user to one target.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -145,7 +145,7 @@ impl Session {
 
     /// What `connect` ends with: what happens to which requests, and how to stop.
     pub(crate) fn connected(&self, everything: bool, program: &str) -> String {
-        let mut text = format!("{} connected to {}\n", styled(GREEN, "✓"), styled(BOLD, &self.place()));
+        let mut text = line(&format!("{} connected to {}", styled(GREEN, "✓"), styled(BOLD, &self.place())));
         let what = |route: &Route| match everything {
             true => "all requests that nobody else takes".to_owned(),
             false => format!("requests with  {}", route.matching),
@@ -153,17 +153,17 @@ impl Session {
         let width = self.routes.iter().map(|route| what(route).chars().count()).max().unwrap_or(0);
         for route in &self.routes {
             let what = what(route);
-            text.push_str(&format!(
-                "  {what:width$}   → localhost:{} (port {})\n",
+            text.push_str(&line(&format!(
+                "  {what:width$}   → localhost:{} (port {})",
                 route.local_port, route.port
-            ));
+            )));
         }
         let others =
             if everything { "what others take → to them" } else { "everyone else's requests → the pods" };
         text.push_str(&format!(
-            "  {others}, as before. Old connections reach you once they are made anew.\n  stop: {program} disconnect {}\n",
-            self.target
+            "  {others}, as before. Old connections reach you once they are made anew.\n"
         ));
+        text.push_str(&line(&format!("  stop: {program} disconnect {}", self.target)));
         text
     }
 
@@ -174,15 +174,15 @@ impl Session {
             "routing" => (styled(GREEN, "✓"), format!("routing for {since}")),
             state => (styled(YELLOW, "!"), format!("{state}, connected {since} ago")),
         };
-        let mut text = format!("{sign} {}: {state}\n", styled(BOLD, &self.place()));
+        let mut text = line(&format!("{sign} {}: {state}", styled(BOLD, &self.place())));
         if !self.detail.is_empty() {
-            text.push_str(&format!("  {}\n", self.detail));
+            text.push_str(&line(&format!("  {}", self.detail)));
         }
         for route in &self.routes {
-            text.push_str(&format!(
-                "  port {} → localhost:{}   {}\n",
+            text.push_str(&line(&format!(
+                "  port {} → localhost:{}   {}",
                 route.port, route.local_port, route.matching
-            ));
+            )));
         }
         for agent in &self.agents {
             let state = match (agent.attended, agent.detail.as_str()) {
@@ -190,7 +190,7 @@ impl Session {
                 (false, "") => "no tunnel",
                 (_, detail) => detail,
             };
-            text.push_str(&format!("  agent {}: {state}\n", agent.pod));
+            text.push_str(&line(&format!("  agent {}: {state}", agent.pod)));
         }
         let Requests { to_laptop, to_origin, opaque } = &self.requests;
         text.push_str(&format!("  to this machine: {}\n", to_laptop.describe()));
@@ -211,6 +211,7 @@ impl Session {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::cli::output::{HOSTILE, is_harmless};
 
     pub(crate) fn orders() -> v1::SessionStatus {
         v1::SessionStatus {
@@ -274,6 +275,23 @@ pub(crate) mod tests {
           relayed unread: 2 connections (bridge requests says why)
           12 streams to this machine: 1.2 MB there, 890 B back
         ");
+    }
+
+    #[test]
+    fn no_name_and_no_reason_steers_the_terminal() {
+        let hostile = || HOSTILE.to_owned();
+        let mut status = orders();
+        (status.target, status.namespace, status.context) = (hostile(), hostile(), hostile());
+        (status.detail, status.user) = (hostile(), hostile());
+        (status.routes[0].port, status.routes[0].r#match) = (hostile(), hostile());
+        (status.agents[0].pod, status.agents[0].detail) = (hostile(), hostile());
+        let session = Session::from(status);
+        assert!(is_harmless(&session.describe(2_000), 8), "{:?}", session.describe(2_000));
+        assert!(
+            is_harmless(&session.connected(false, "bridge"), 4),
+            "{:?}",
+            session.connected(false, "bridge")
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record};
 use tonic::Status;
 
-use super::destinations::Destinations;
+use super::destinations::{Destinations, is_local};
 use super::names::Search;
 
 /// Answers that are kept.
@@ -157,7 +157,9 @@ impl<A: Ask> Resolver<A> {
         message.queries = vec![question];
         let message = message.to_vec().map_err(|error| error.to_string())?;
         let answer = self.cluster.ask(message.into()).await.map_err(|status| status.message().to_owned())?;
-        Message::from_vec(&answer).map_err(|error| error.to_string())
+        let mut answer = Message::from_vec(&answer).map_err(|error| error.to_string())?;
+        answer.answers.retain(|record| !leads_here(record));
+        Ok(answer)
     }
 
     fn learn(&self, answer: &Message) {
@@ -211,6 +213,16 @@ impl<A: Ask> Resolver<A> {
                 Answered { message: failed(&asked, ResponseCode::ServFail), source }
             }
         }
+    }
+}
+
+/// Whether a name of the cluster would lead to this machine itself: there, the program would find another server than in
+/// the pod, which has a loopback of its own.
+fn leads_here(record: &Record) -> bool {
+    match &record.data {
+        RData::A(address) => is_local(IpAddr::V4(address.0)),
+        RData::AAAA(address) => is_local(IpAddr::V6(address.0).to_canonical()),
+        _ => false,
     }
 }
 

@@ -30,7 +30,11 @@ impl Ask for Cluster {
         if !known {
             answer.metadata.response_code = ResponseCode::NXDomain;
         } else if query.query_type == RecordType::A {
-            answer.add_answer(Record::from_rdata(query.name.clone(), 5, RData::A(A::new(10, 96, 0, 7))));
+            // A hostile one leads its clients to their own machine, too.
+            for address in [[127, 0, 0, 1], [10, 96, 0, 7], [0, 0, 0, 0], [169, 254, 169, 254]] {
+                let [a, b, c, d] = address;
+                answer.add_answer(Record::from_rdata(query.name.clone(), 5, RData::A(A::new(a, b, c, d))));
+            }
         }
         Ok(answer.to_vec().unwrap().into())
     }

@@ -25,14 +25,27 @@ pub(crate) struct InsideArgs {
     /// Set the variables of a file with lines NAME=VALUE
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Vec<PathBuf>,
-    /// Leave a variable of the target out; `*` at the end stands for anything
-    #[arg(long, value_name = "NAME")]
-    pub(crate) env_exclude: Vec<String>,
+    #[command(flatten)]
+    pub(crate) variables: VariablesArgs,
     /// Where the files of the target's volumes are to be (default: auto)
     #[arg(long, value_enum, value_name = "WHERE", default_value_t, hide_default_value = true)]
     pub(crate) files: FilesAt,
     #[command(flatten)]
     pub(crate) scope: ScopeArgs,
+}
+
+/// Which of the target's variables come.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct VariablesArgs {
+    /// Take a variable of the target although programs of this machine act on it
+    ///
+    /// What makes shells, interpreters and tools run or load something (NODE_OPTIONS, BASH_ENV, JAVA_TOOL_OPTIONS, GIT_*,
+    /// ...) stays out otherwise, as do PATH, HOME and the like. The names that are left out are printed.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) env_include: Vec<String>,
+    /// Leave a variable of the target out; `*` at the end stands for anything
+    #[arg(long, value_name = "NAME")]
+    pub(crate) env_exclude: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -97,9 +110,8 @@ pub(crate) struct EnvArgs {
     /// For which reader (default: dotenv)
     #[arg(long, value_enum, default_value_t, hide_default_value = true)]
     pub(crate) format: EnvFormat,
-    /// Leave a variable out; `*` at the end stands for anything
-    #[arg(long, value_name = "NAME")]
-    pub(crate) env_exclude: Vec<String>,
+    #[command(flatten)]
+    pub(crate) variables: VariablesArgs,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
 }

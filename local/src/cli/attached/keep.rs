@@ -170,11 +170,11 @@ impl Hands for ByDaemon {
     }
 
     fn warn(&self, text: &str) {
-        output::warn(&output::printable(text));
+        output::warn(text);
     }
 
     fn note(&self, text: &str) {
-        output::note(&format!("  {text}\n"));
+        output::note(&output::line(&format!("  {text}")));
     }
 }
 

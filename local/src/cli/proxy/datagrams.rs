@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::{Network, Wanted, socks};
+use crate::cli::loopback::is_own_datagram;
 use crate::network::{Flow, Place};
 
 /// Destinations of one client at a time. For one more, the one goes that was used least lately.
@@ -39,8 +40,11 @@ pub(super) async fn serve(mut connection: TcpStream, network: Arc<Network>) -> i
             received = socket.recv_from(&mut buffer) => {
                 // An error is what an earlier answer met: the client is gone, or about to be.
                 let Ok((length, from)) = received else { continue };
-                // The first one says where the client is. Nobody else is served.
-                if from.ip() == host && from == *client.get_or_insert(from) {
+                // The first one of this user's says where the client is. Nobody else is served.
+                if client.is_none() && from.ip() == host && is_own_datagram(from) {
+                    client = Some(from);
+                }
+                if client == Some(from) {
                     destinations.send(&buffer[..length]).await;
                 }
             }

@@ -1,0 +1,108 @@
+//! Whom a listener on loopback serves: this user, and nobody else of the machine, for whom the way into the cluster is not
+//! meant.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bridge_os::owners::{self, Owner};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::output;
+
+/// Under a flood, one line a second.
+const SAID_EVERY: Duration = Duration::from_secs(1);
+
+/// The entrance to one listener, or several.
+#[derive(Debug, Default)]
+pub(crate) struct Door {
+    said: Mutex<Said>,
+}
+
+#[derive(Debug, Default)]
+struct Said {
+    last: Option<Instant>,
+    /// Not spoken of since then.
+    unsaid: u64,
+}
+
+impl Door {
+    /// Whether this connection, which comes from `far`, is this user's. One that is not is reset when it is dropped.
+    pub(crate) fn lets_in(&self, connection: &TcpStream, far: SocketAddr) -> bool {
+        let owner = connection.local_addr().and_then(|near| owners::of_tcp(far, near));
+        let why = match owner {
+            Ok(owner) if owner.is_trusted() => return true,
+            Ok(Owner::User(user)) => format!("it is user {user}'s, and only yours are served"),
+            Ok(Owner::Nobody) => "it was closed before it was known whose it was".to_owned(),
+            Err(error) => format!("this system does not say whose it is: {error}"),
+        };
+        let _ = connection.set_zero_linger();
+        if let Some(others) = self.is_due(Instant::now()) {
+            let place = connection.local_addr().map(|near| near.to_string()).unwrap_or_default();
+            let others = if others > 0 { format!(" ({others} others)") } else { String::new() };
+            output::warn(&format!("a connection to {place} was refused: {why}{others}"));
+        }
+        false
+    }
+
+    /// Whether something is said now, and how many were not spoken of before.
+    fn is_due(&self, now: Instant) -> Option<u64> {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.last.is_some_and(|last| now < last + SAID_EVERY) {
+            said.unsaid += 1;
+            return None;
+        }
+        said.last = Some(now);
+        Some(std::mem::take(&mut said.unsaid))
+    }
+}
+
+/// The two ends of a connection on loopback: what the daemon carries is a connection of its own.
+pub(crate) async fn pair() -> io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let near = TcpStream::connect(listener.local_addr()?).await?;
+    loop {
+        let (far, from) = listener.accept().await?;
+        // Others could connect, too.
+        if from == near.local_addr()? {
+            return Ok((near, far));
+        }
+    }
+}
+
+/// Whether all who can have sent a datagram from this address are this user.
+pub(crate) fn is_own_datagram(from: SocketAddr) -> bool {
+    owners::of_udp(from)
+        .is_ok_and(|owners| !owners.is_empty() && owners.iter().all(|owner| owner.is_trusted()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_user_s_own_connections_are_let_in_and_those_without_an_owner_are_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let door = Door::default();
+        let connect = async || {
+            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            (client, listener.accept().await.unwrap())
+        };
+        let (_client, (accepted, far)) = connect().await;
+        assert!(door.lets_in(&accepted, far));
+        let (client, (accepted, far)) = connect().await;
+        drop(client);
+        assert!(!door.lets_in(&accepted, far));
+    }
+
+    #[test]
+    fn a_flood_is_one_line_a_second() {
+        let (door, start) = (Door::default(), Instant::now());
+        assert_eq!(door.is_due(start), Some(0));
+        for _ in 0..1000 {
+            assert_eq!(door.is_due(start), None);
+        }
+        assert_eq!(door.is_due(start + SAID_EVERY), Some(1000));
+    }
+}
