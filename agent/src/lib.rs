@@ -2,7 +2,8 @@
 //!
 //! `listen` accepts connections on the target's ports; `connection` learns what each one speaks and relays it;
 //! `http1` parses and frames, and takes one request at a time to the origin or to a laptop, `http2` many at a time;
-//! `routes` decides which.
+//! `routes` decides which, and `hops` knows those that come back from a laptop.
+//! `caching` keeps a laptop's answers out of shared caches.
 //! `requests` keeps what went where, and why.
 //! `control` is the gRPC service that daemons use, `sessions` what they hold here, `inbound` the streams to them,
 //! `outbound` what they reach through this pod.
@@ -13,9 +14,11 @@ pub mod log;
 
 mod agent;
 mod asked;
+mod caching;
 mod connection;
 mod control;
 mod drain;
+mod hops;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
 mod http1;

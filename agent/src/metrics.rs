@@ -16,19 +16,21 @@ use crate::requests::{Requests, Tally};
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// What is counted, each with its label.
-const REQUEST_REASONS: [(Reason, &str); 6] = [
+const REQUEST_REASONS: [(Reason, &str); 7] = [
     (Reason::Matched, "matched"),
     (Reason::NoRoute, "no-route"),
     (Reason::Absent, "absent"),
     (Reason::Differs, "differs"),
     (Reason::LaptopAway, "laptop-away"),
     (Reason::NothingListens, "nothing-listens"),
+    (Reason::Loop, "loop"),
 ];
-const OPAQUE_REASONS: [(Reason, &str); 4] = [
+const OPAQUE_REASONS: [(Reason, &str); 5] = [
     (Reason::Tls, "tls"),
     (Reason::ServerSpokeFirst, "server-spoke-first"),
     (Reason::NotHttp, "not-http"),
     (Reason::Ambiguous, "ambiguous"),
+    (Reason::OwnPod, "own-pod"),
 ];
 
 /// Answers for ever.

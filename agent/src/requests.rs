@@ -18,7 +18,7 @@ pub(crate) use self::kept::Followed;
 use self::kept::{Kept, Weight};
 pub(crate) use self::tally::Tally;
 use crate::routes::head::RequestHead;
-use crate::routes::{Decision, Entry};
+use crate::routes::{Decision, Entry, Way};
 use crate::sessions::Session;
 
 /// Bytes of a path, of a method and of a rule that are kept.
@@ -33,13 +33,36 @@ pub(crate) enum Protocol {
     Http2,
 }
 
-/// Why a request that matched went to the origin all the same.
+/// Why what a session takes went to the origin all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FellBack {
     /// The laptop was not reached.
     LaptopAway,
     /// Nothing listens on its port, and the session wants the origin to answer then.
     NothingListens,
+    /// It is a connection that is not read, and comes from this pod: perhaps from that laptop.
+    OwnPod,
+}
+
+impl FellBack {
+    fn reason(self) -> Reason {
+        match self {
+            FellBack::LaptopAway => Reason::LaptopAway,
+            FellBack::NothingListens => Reason::NothingListens,
+            FellBack::OwnPod => Reason::OwnPod,
+        }
+    }
+}
+
+/// Where a connection goes that is relayed unread.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum To<'a> {
+    Origin,
+    Laptop(&'a Entry),
+    /// To the origin, although this route takes everything.
+    OriginAfterAll(FellBack, &'a Entry),
+    /// It is reset, because nothing listens on the laptop.
+    Nowhere(&'a Entry),
 }
 
 /// Why a connection, or what is left of it, is relayed unread.
@@ -80,11 +103,13 @@ pub(crate) struct Requests {
     to_origin: Tally,
     /// By `Reason`.
     reasons: [AtomicU64; REASONS],
+    /// Connections that were relayed unread.
+    opaque: AtomicU64,
     kept: Kept,
 }
 
 /// One more than the last of `Reason`.
-const REASONS: usize = 11;
+const REASONS: usize = 13;
 
 /// One request under way. Its end is when it is dropped.
 #[derive(Debug)]
@@ -109,6 +134,7 @@ impl Requests {
             to_laptops: Tally::default(),
             to_origin: Tally::default(),
             reasons: Default::default(),
+            opaque: AtomicU64::new(0),
             kept: Kept::new(),
         }
     }
@@ -123,7 +149,10 @@ impl Requests {
     ) -> Record {
         let begun = Instant::now();
         let (laptop, reason, weight) = match decision {
-            Decision::Laptop(route, _) => (Some(route.session.clone()), Reason::Matched, Weight::Near),
+            Decision::Laptop(way) => {
+                let reason = if way.hops.is_ok() { Reason::Matched } else { Reason::Loop };
+                (Some(way.route.session.clone()), reason, Weight::Near)
+            }
             Decision::Origin(None) => (None, Reason::NoRoute, Weight::Plain),
             Decision::Origin(Some(miss)) if miss.is_near() => (None, Reason::Differs, Weight::Near),
             Decision::Origin(Some(_)) => (None, Reason::Absent, Weight::Plain),
@@ -145,18 +174,24 @@ impl Requests {
         Record { requests: self.clone(), begun, laptop, reason, status: 0, ended: false, seen }
     }
 
-    /// A connection to the port with this index is relayed unread from here on: to the origin, or to the laptop that
-    /// takes everything.
-    pub(crate) fn opaque(&self, port: usize, why: Opaque, laptop: Option<&Entry>) {
-        let reason = why.reason();
+    /// A connection to the port with this index is not read from here on.
+    pub(crate) fn opaque(&self, port: usize, why: Opaque, to: To<'_>) {
+        let (reason, route) = match to {
+            To::Origin => (why.reason(), None),
+            To::Laptop(route) => (why.reason(), Some(route)),
+            To::OriginAfterAll(why, route) => (why.reason(), Some(route)),
+            To::Nowhere(route) => (Reason::NothingListens, Some(route)),
+        };
         self.count(reason);
+        self.opaque.fetch_add(1, Ordering::Relaxed);
         if self.kept.has_room(Weight::Plain, Instant::now()) {
             let begun_us = now_us();
             let seen = SeenRequest {
                 begun_us,
                 target_port: self.port(port),
-                to_laptop: laptop.is_some(),
-                user: laptop.map(|route| route.session.user.clone()).unwrap_or_default(),
+                to_laptop: matches!(to, To::Laptop(_) | To::Nowhere(_)),
+                user: route.map(|route| route.session.user.clone()).unwrap_or_default(),
+                about: route.map(|route| route.matching.rule(0)).unwrap_or_default(),
                 reason: reason.into(),
                 ..SeenRequest::default()
             };
@@ -179,10 +214,7 @@ impl Requests {
 
     /// Connections that were relayed unread.
     pub(crate) fn opaque_so_far(&self) -> u64 {
-        [Reason::Tls, Reason::ServerSpokeFirst, Reason::NotHttp, Reason::Ambiguous]
-            .into_iter()
-            .map(|reason| self.counted(reason))
-            .sum()
+        self.opaque.load(Ordering::Relaxed)
     }
 
     fn count(&self, reason: Reason) {
@@ -205,10 +237,7 @@ impl Record {
     /// It goes to the origin after all.
     pub(crate) fn fell_back(&mut self, why: FellBack) {
         self.laptop = None;
-        self.reason = match why {
-            FellBack::LaptopAway => Reason::LaptopAway,
-            FellBack::NothingListens => Reason::NothingListens,
-        };
+        self.reason = why.reason();
     }
 
     /// The status of the final answer.
@@ -272,7 +301,7 @@ impl std::fmt::Display for Protocol {
 /// Whose route it is, what the reason is about, and what was seen.
 fn words(decision: &Decision<'_>) -> (String, String, String) {
     match decision {
-        Decision::Laptop(route, rule) => {
+        Decision::Laptop(Way { route, rule, .. }) => {
             (route.session.user.clone(), route.matching.rule(*rule), String::new())
         }
         Decision::Origin(None) => Default::default(),

@@ -10,16 +10,20 @@ use std::sync::Arc;
 
 use bridge_proto::pattern::PatternError;
 use bridge_proto::v1::{self, Fallback};
+use tokio::sync::Semaphore;
 
 #[cfg(any(test, fuzzing))]
 pub use self::baggage::hostile;
 use self::head::RequestHead;
 pub(crate) use self::matching::{Matching, Miss};
+use crate::hops::{self, HOPS, Loop};
 use crate::sessions::Session;
 
 /// Bounds of what one session may ask for.
 const MAX_ROUTES: usize = 256;
 const MAX_PATTERNS: usize = 64;
+/// Connections on which neither side has said anything, of a route that takes everything.
+const MAX_UNHEARD: usize = 64;
 
 /// All routes in force, by the index of the port.
 #[derive(Debug, Default)]
@@ -33,19 +37,32 @@ pub(crate) struct Entry {
     pub(crate) session: Arc<Session>,
     /// Index of the port.
     pub(crate) port: usize,
+    /// The port that the agent listens on.
+    pub(crate) target_port: u16,
     pub(crate) matching: Matching,
     pub(crate) local_port: u16,
     pub(crate) fallback: Fallback,
     pub(crate) keep_cache_headers: bool,
+    /// For connections whose stream to the laptop is open although neither side has said anything.
+    pub(crate) unheard: Semaphore,
 }
 
 /// Where a request belongs, and why.
 #[derive(Debug)]
 pub(crate) enum Decision<'a> {
-    /// To the laptop, because this alternative of the route's match holds (by index).
-    Laptop(Arc<Entry>, usize),
+    Laptop(Way),
     /// To the origin. `None`: the port has no route; else what kept it from the route that it came closest to.
     Origin(Option<Miss<'a>>),
+}
+
+/// A request's way to a laptop.
+#[derive(Debug)]
+pub(crate) struct Way {
+    pub(crate) route: Arc<Entry>,
+    /// The alternative of the route's match that holds, by index.
+    pub(crate) rule: usize,
+    /// What `x-bridge-hops` says of it from there on, or why it may not go there.
+    pub(crate) hops: Result<String, Loop>,
 }
 
 /// Why routes are not taken.
@@ -98,7 +115,7 @@ impl Table {
         let mut closest: Option<Miss<'a>> = None;
         for entry in self.of(port) {
             match entry.matching.judge(head) {
-                Ok(rule) => return Decision::Laptop(entry.clone(), rule),
+                Ok(rule) => return Decision::Laptop(Way::to(entry, rule, head)),
                 Err(miss) => closest = Some(closest.map_or(miss, |other| other.or_closer(miss))),
             }
         }
@@ -120,6 +137,13 @@ impl Table {
     }
 }
 
+impl Way {
+    fn to(entry: &Arc<Entry>, rule: usize, head: &impl RequestHead) -> Self {
+        let hops = hops::onward(head.values(HOPS), &entry.session.id, entry.target_port);
+        Self { route: entry.clone(), rule, hops }
+    }
+}
+
 impl Entry {
     /// Reads a session's route. `ports` are those that the agent listens on.
     pub(crate) fn read(session: &Arc<Session>, ports: &[u16], route: &v1::Route) -> Result<Self, Refusal> {
@@ -134,10 +158,12 @@ impl Entry {
         Ok(Self {
             session: session.clone(),
             port,
+            target_port: ports[port],
             matching,
             local_port,
             fallback: route.fallback(),
             keep_cache_headers: route.keep_cache_headers,
+            unheard: Semaphore::new(MAX_UNHEARD),
         })
     }
 }
@@ -191,7 +217,7 @@ mod tests {
     fn found(table: &Table, headers: &[Header<'_>]) -> Result<String, Option<String>> {
         let head = Http1Head { method: "GET", target: "/", headers };
         match table.decide(0, &head) {
-            Decision::Laptop(entry, _) => Ok(entry.session.id.clone()),
+            Decision::Laptop(way) => Ok(way.route.session.id.clone()),
             Decision::Origin(miss) => {
                 Err(miss.and_then(|miss| miss.saw).map(|saw| String::from_utf8_lossy(saw).into_owned()))
             }

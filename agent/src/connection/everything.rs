@@ -11,21 +11,22 @@ use bridge_proto::v1::Fallback;
 use tokio::time::Sleep;
 
 use super::end::{End, Side as _};
-use super::sniff::{Sniff, begins_settings, sniff};
+use super::sniff::{Sniff, begins_settings, patience, sniff};
 use super::{Connection, opaque};
 use crate::inbound::{self, Unreached};
-use crate::requests::Opaque;
+use crate::requests::{FellBack, Opaque, To};
 use crate::routes::Entry;
-
-/// How long bytes are held before it is known what they are.
-const SNIFF: Duration = Duration::from_secs(1);
 
 /// How a connection has begun.
 pub(super) enum Begun {
     /// The client speaks HTTP; the stream has carried nothing yet, but perhaps HTTP/2's SETTINGS of the process.
     Laptop(End<TunnelStream>),
-    /// As if the route did not exist.
-    Origin,
+    /// The client speaks HTTP, and no stream is open: it is routed request by request.
+    Unopened,
+    /// The laptop cannot answer, so the origin does.
+    Origin(FellBack),
+    /// Nothing listens, and the origin is not to step in: a request gets a sentence, the rest a reset.
+    Unanswered,
     /// It was relayed until its end.
     Over,
     Abort,
@@ -40,8 +41,20 @@ enum Shown {
     ClientGone,
 }
 
-/// Opens a stream to the laptop at once and waits for what either side says.
+/// Opens a stream to the laptop at once and waits for what either side says. If too many wait already, the client speaks
+/// first: what leads back here from the laptop would open streams without end, and not one byte passes.
 pub(super) async fn begin(conn: &mut Connection, route: &Arc<Entry>) -> Begun {
+    let mut deadline = None;
+    let (_room, early) = tokio::select! {
+        biased;
+        room = route.unheard.acquire() => (room.ok(), None),
+        early = std::future::poll_fn(|cx| poll_client(cx, conn, &mut deadline)) => (None, Some(early)),
+    };
+    match early {
+        Some(Shown::Http) => return Begun::Unopened,
+        Some(Shown::ClientGone) => return Begun::Abort,
+        Some(Shown::Opaque(_) | Shown::LaptopLost) | None => {}
+    }
     let opening = async {
         let mut stream = inbound::open(route, conn.shared.port(conn.port), conn.peer).await?;
         let opened = stream.opened().await;
@@ -52,28 +65,29 @@ pub(super) async fn begin(conn: &mut Connection, route: &Arc<Entry>) -> Begun {
         _ = conn.client.failure() => return Begun::Abort,
     };
     let mut laptop = match opening {
-        None => return Begun::Origin,
+        None => return Begun::Origin(FellBack::LaptopAway),
         Some((stream, Ok(()))) => End::new(stream),
         Some((_, Err(refused))) => {
-            let port_refused = Unreached::from(&refused) == Unreached::Port;
-            if !port_refused || route.fallback == Fallback::Origin {
-                return Begun::Origin;
-            }
-            // As an origin that refuses: a request of HTTP/1 still gets a sentence, the rest a reset.
-            conn.origin.refuse();
-            return Begun::Origin;
+            return match (Unreached::from(&refused), route.fallback) {
+                (Unreached::Port, Fallback::Answer) => Begun::Unanswered,
+                (Unreached::Port, Fallback::Origin) => Begun::Origin(FellBack::NothingListens),
+                (Unreached::Laptop | Unreached::Unknown, _) => Begun::Origin(FellBack::LaptopAway),
+            };
         }
     };
-    let mut deadline = None;
-    match std::future::poll_fn(|cx| poll_shown(cx, conn, &mut laptop, &mut deadline)).await {
+    let shown = match early {
+        Some(early) => early,
+        None => std::future::poll_fn(|cx| poll_shown(cx, conn, &mut laptop, &mut deadline)).await,
+    };
+    match shown {
         Shown::Http => Begun::Laptop(laptop),
-        Shown::LaptopLost => Begun::Origin,
+        Shown::LaptopLost => Begun::Origin(FellBack::LaptopAway),
         Shown::ClientGone => {
             laptop.side.abort();
             Begun::Abort
         }
         Shown::Opaque(why) => {
-            conn.shared.requests.opaque(conn.port, why, Some(route));
+            conn.shared.requests.opaque(conn.port, why, To::Laptop(route));
             match opaque::relay(&mut conn.client, &mut laptop).await {
                 Ok(()) => Begun::Over,
                 Err(_) => {
@@ -85,12 +99,31 @@ pub(super) async fn begin(conn: &mut Connection, route: &Arc<Entry>) -> Begun {
     }
 }
 
+/// Runs while bytes are held, as long as what they are allows.
+type Deadline = Option<(Duration, Pin<Box<Sleep>>)>;
+
 fn poll_shown(
     cx: &mut Context<'_>,
     conn: &mut Connection,
     laptop: &mut End<TunnelStream>,
-    deadline: &mut Option<Pin<Box<Sleep>>>,
+    deadline: &mut Deadline,
 ) -> Poll<Shown> {
+    if let Poll::Ready(shown) = poll_client(cx, conn, deadline) {
+        return Poll::Ready(shown);
+    }
+    while laptop.read.is_empty() {
+        match laptop.poll_fill(cx) {
+            Poll::Pending => break,
+            Poll::Ready(Ok(read)) if read > 0 && begins_settings(laptop.read.filled()) == Some(true) => {}
+            Poll::Ready(Ok(_)) => return Poll::Ready(Shown::Opaque(Opaque::ServerSpokeFirst)),
+            Poll::Ready(Err(_)) => return Poll::Ready(Shown::LaptopLost),
+        }
+    }
+    Poll::Pending
+}
+
+/// What the client shows.
+fn poll_client(cx: &mut Context<'_>, conn: &mut Connection, deadline: &mut Deadline) -> Poll<Shown> {
     loop {
         match sniff(conn.client.read.filled()) {
             Sniff::Http1 | Sniff::Http2 => return Poll::Ready(Shown::Http),
@@ -109,19 +142,15 @@ fn poll_shown(
             Poll::Ready(Ok(_)) => {}
         }
     }
-    while laptop.read.is_empty() {
-        match laptop.poll_fill(cx) {
-            Poll::Pending => break,
-            Poll::Ready(Ok(read)) if read > 0 && begins_settings(laptop.read.filled()) == Some(true) => {}
-            Poll::Ready(Ok(_)) => return Poll::Ready(Shown::Opaque(Opaque::ServerSpokeFirst)),
-            Poll::Ready(Err(_)) => return Poll::Ready(Shown::LaptopLost),
-        }
-    }
     if conn.client.read.is_empty() {
         return Poll::Pending;
     }
-    let deadline = deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(SNIFF)));
-    deadline.as_mut().poll(cx).map(|()| Shown::Opaque(Opaque::NotHttp))
+    let bound = patience(conn.client.read.filled());
+    let deadline = match deadline {
+        Some(deadline) if deadline.0 == bound => deadline,
+        _ => deadline.insert((bound, Box::pin(tokio::time::sleep(bound)))),
+    };
+    deadline.1.as_mut().poll(cx).map(|()| Shown::Opaque(Opaque::NotHttp))
 }
 
 /// Relays between the client and a stream that is open already.

@@ -29,8 +29,8 @@ use crate::agent::Shared;
 use crate::http1;
 use crate::http1::head::Request;
 use crate::http2;
-use crate::requests::Record;
-use crate::routes::Entry;
+use crate::requests::{FellBack, Record, To};
+use crate::routes::{Entry, Way};
 
 /// A client's connection and what belongs to it.
 pub(crate) struct Connection {
@@ -43,8 +43,19 @@ pub(crate) struct Connection {
     pub(crate) kept: Kept,
     /// It has spoken HTTP/1.
     http1: bool,
+    /// Why it is not, as a whole, the laptop's that takes everything.
+    pub(crate) aside: Option<Aside>,
     /// The last answer was not the origin's.
     pub(crate) served_by_laptop: bool,
+}
+
+/// Why a connection does not go to the laptop that takes everything.
+#[derive(Debug)]
+pub(crate) enum Aside {
+    /// For this reason it goes to the origin.
+    Origin(FellBack, Arc<Entry>),
+    /// Nothing listens on the laptop, and the origin is not to step in: it goes nowhere.
+    Nowhere(Arc<Entry>),
 }
 
 /// What follows after an exchange.
@@ -65,6 +76,13 @@ pub(crate) enum After {
 /// A stream to a laptop that is open already, and the route it is for.
 pub(crate) type Opened = (Arc<Entry>, End<TunnelStream>);
 
+/// How a connection ended before a request came.
+enum Broken {
+    /// It was relayed until its end.
+    Over,
+    Abort,
+}
+
 /// Serves a connection until its end.
 pub(crate) async fn serve(mut conn: Connection) {
     let everything = conn.shared.routes().everything(conn.port);
@@ -73,30 +91,26 @@ pub(crate) async fn serve(mut conn: Connection) {
             conn.origin.dial();
             None
         }
-        Some(route) => match Box::pin(everything::begin(&mut conn, &route)).await {
-            Begun::Laptop(end) => Some((route, end)),
-            Begun::Origin => {
-                conn.origin.dial();
-                None
-            }
-            Begun::Over => return,
-            Begun::Abort => return conn.abort(),
+        Some(route) => match Box::pin(conn.begin(route)).await {
+            Ok(opened) => opened,
+            Err(Broken::Over) => return,
+            Err(Broken::Abort) => return conn.abort(),
         },
     };
     loop {
         // Ends with the exchange, or with the connection if that goes on unread from there.
         let mut record = None;
         let after = match next::next(&mut conn).await {
-            Next::Request(request, route, begun) => {
+            Next::Request(request, way, begun) => {
                 let record = record.insert(begun);
-                conn.exchange(&request, route, opened.take(), record).await
+                conn.exchange(&request, way, opened.take(), record).await
             }
             Next::Opaque(why) => {
                 if let Some(why) = why {
-                    let laptop = opened.as_ref().map(|(route, _)| &**route);
-                    conn.shared.requests.opaque(conn.port, why, laptop);
+                    let to = opened.as_ref().map_or_else(|| conn.set_aside(), |(route, _)| To::Laptop(route));
+                    conn.shared.requests.opaque(conn.port, why, to);
                 }
-                After::Opaque
+                if conn.goes_nowhere() { After::Abort } else { After::Opaque }
             }
             Next::Http2 => return Box::pin(http2::serve(conn, opened)).await,
             Next::Close => After::Close,
@@ -120,21 +134,65 @@ impl Connection {
         let origin = Origin::new(shared.origin(port));
         let client = End::new(client);
         let kept = Kept::default();
-        Self { shared, port, peer, client, origin, kept, http1: false, served_by_laptop: false }
+        Self { shared, port, peer, client, origin, kept, http1: false, aside: None, served_by_laptop: false }
+    }
+
+    /// On a port that is a laptop's as a whole.
+    async fn begin(&mut self, route: Arc<Entry>) -> Result<Option<Opened>, Broken> {
+        let begun = if self.is_from_this_pod() {
+            Begun::Origin(FellBack::OwnPod)
+        } else {
+            everything::begin(self, &route).await
+        };
+        match begun {
+            Begun::Laptop(end) => return Ok(Some((route, end))),
+            Begun::Unopened => {}
+            Begun::Origin(why) => {
+                self.aside = Some(Aside::Origin(why, route));
+                self.origin.dial();
+            }
+            Begun::Unanswered => self.aside = Some(Aside::Nowhere(route)),
+            Begun::Over => return Err(Broken::Over),
+            Begun::Abort => return Err(Broken::Abort),
+        }
+        Ok(None)
+    }
+
+    /// It has not come through a network: somebody's port-forward into this pod, or a dial from here to here. Behind it is
+    /// perhaps the very laptop that it would go to, which cannot be seen in bytes that are not HTTP.
+    fn is_from_this_pod(&self) -> bool {
+        let to = self.client.side.local_addr();
+        to.is_ok_and(|to| to.ip().to_canonical() == self.peer.ip())
+    }
+
+    /// Nothing but its requests is answered.
+    fn goes_nowhere(&self) -> bool {
+        let tried =
+            |route| self.shared.routes().everything(self.port).is_some_and(|now| Arc::ptr_eq(&now, route));
+        matches!(&self.aside, Some(Aside::Nowhere(route)) if tried(route))
+    }
+
+    /// Where it goes if it is not read.
+    fn set_aside(&self) -> To<'_> {
+        match &self.aside {
+            None => To::Origin,
+            Some(Aside::Origin(why, route)) => To::OriginAfterAll(*why, route),
+            Some(Aside::Nowhere(route)) => To::Nowhere(route),
+        }
     }
 
     /// One request and its answer, wherever it belongs.
     async fn exchange(
         &mut self,
         request: &Request,
-        route: Option<Arc<Entry>>,
+        way: Option<Way>,
         opened: Option<Opened>,
         record: &mut Record,
     ) -> After {
-        if let Some(route) = route {
-            let opened = opened.filter(|(theirs, _)| Arc::ptr_eq(&theirs.session, &route.session));
+        if let Some(way) = way.filter(|way| !self.has_just_tried(&way.route, record)) {
+            let opened = opened.filter(|(theirs, _)| Arc::ptr_eq(&theirs.session, &way.route.session));
             let opened = opened.map(|(_, end)| end);
-            let after = Box::pin(http1::laptop::exchange(self, request, &route, opened, record)).await;
+            let after = Box::pin(http1::laptop::exchange(self, request, &way, opened, record)).await;
             if after != After::ToOrigin {
                 return after;
             }
@@ -143,6 +201,23 @@ impl Connection {
             self.origin.drop_if_stale();
         }
         http1::origin::exchange(self, request, record).await
+    }
+
+    /// That this laptop does not answer was seen a moment ago, when the connection began with this request.
+    fn has_just_tried(&mut self, route: &Arc<Entry>, record: &mut Record) -> bool {
+        match self.aside.take() {
+            Some(Aside::Origin(why, tried)) if why != FellBack::OwnPod => {
+                let same = Arc::ptr_eq(&tried, route);
+                if same {
+                    record.fell_back(why);
+                }
+                same
+            }
+            aside => {
+                self.aside = aside;
+                false
+            }
+        }
     }
 
     /// Goes on without reading what passes.

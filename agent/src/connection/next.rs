@@ -4,7 +4,6 @@
 //! connection is opaque from there.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,24 +11,23 @@ use tokio::time::Sleep;
 
 use super::Connection;
 use super::origin::Unasked;
-use super::sniff::{Sniff, begins_settings, sniff};
+use super::sniff::{HEAD, Sniff, begins_settings, may_be_request, patience, sniff};
 use crate::http1::head::{self, Flaw, HeadScan, Request, Scan};
 use crate::requests::{Opaque, Protocol, Record};
 use crate::routes::head::Http1Head;
-use crate::routes::{Decision, Entry};
+use crate::routes::{Decision, Way};
 
-/// How long bytes are held before it is known that they are HTTP/1.
-const SNIFF: Duration = Duration::from_secs(1);
-/// How long the rest of a head is waited for before the connection goes to the origin unread.
-const HEAD: Duration = Duration::from_secs(30);
+/// How long a client of a server that seems to speak HTTP/2 may take to show that it does, too.
+const PREFACE: Duration = Duration::from_secs(1);
 /// How long a connection without one to the origin may be idle.
 const IDLE: Duration = Duration::from_secs(600);
 
 /// What a client wants.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// A request, the route that it matches, and the record of it. It is at the front of the client's buffer.
-    Request(Request, Option<Arc<Entry>>, Record),
+    /// A request, its way to the laptop whose route it matches, and the record of it. It is at the front of the client's
+    /// buffer.
+    Request(Request, Option<Way>, Record),
     /// The preface of HTTP/2.
     Http2,
     /// Not to be read by us, from here on. `None`: an end, with nothing before it that would have been read.
@@ -45,8 +43,9 @@ pub(super) enum Next {
 enum Awaited {
     /// Anything at all.
     Bytes,
-    /// That it becomes clear what the bytes are.
+    /// That it becomes clear what the bytes are,
     Protocol,
+    /// or the rest of what begins as a request does.
     Head,
 }
 
@@ -63,7 +62,9 @@ struct Wait {
 
 /// The next request of the client.
 pub(super) async fn next(conn: &mut Connection) -> Next {
-    let mut wait = Wait { http1: conn.http1, ..Wait::default() };
+    // Nowhere is like an origin that refuses.
+    let refused = !conn.http1 && conn.goes_nowhere();
+    let mut wait = Wait { http1: conn.http1, refused, ..Wait::default() };
     std::future::poll_fn(|cx| wait.poll(cx, conn)).await
 }
 
@@ -114,14 +115,14 @@ impl Wait {
             }
         }
         match self.scan.advance(bytes) {
-            Ok(Scan::Partial) if conn.client.read.is_full() || sniff(bytes) == Sniff::Opaque => {
+            Ok(Scan::Partial) if conn.client.read.is_full() || !may_be_request(bytes) => {
                 Some(Next::Opaque(Some(Opaque::Ambiguous)))
             }
             Ok(Scan::Partial) => None,
             Ok(Scan::Complete(len)) => {
                 conn.http1 = true;
                 match head::parse_request(&bytes[..len], |head| decide(conn, head)) {
-                    Ok((request, (route, record))) => Some(Next::Request(request, route, record)),
+                    Ok((request, (way, record))) => Some(Next::Request(request, way, record)),
                     Err(flaw) => Some(unread(flaw)),
                 }
             }
@@ -161,12 +162,14 @@ impl Wait {
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>, conn: &Connection) -> Poll<Next> {
         let held = !conn.client.read.is_empty();
+        let patience = patience(conn.client.read.filled());
         let awaited = match (held, self.http1) {
             (true, true) => Some((Awaited::Head, HEAD)),
-            (true, false) => Some((Awaited::Protocol, SNIFF)),
-            (false, _) if self.settings => Some((Awaited::Protocol, SNIFF)),
-            (false, _) if self.refused => Some((Awaited::Bytes, HEAD)),
-            (false, _) if conn.origin.is_absent() => Some((Awaited::Bytes, IDLE)),
+            (true, false) if patience == HEAD => Some((Awaited::Head, HEAD)),
+            (true, false) => Some((Awaited::Protocol, patience)),
+            (false, _) if self.settings => Some((Awaited::Protocol, PREFACE)),
+            (false, false) if self.refused => Some((Awaited::Bytes, HEAD)),
+            (false, _) if self.refused || conn.origin.is_absent() => Some((Awaited::Bytes, IDLE)),
             (false, _) => None,
         };
         let Some((awaited, bound)) = awaited else {
@@ -183,19 +186,19 @@ impl Wait {
                 let why = if held { Opaque::NotHttp } else { Opaque::ServerSpokeFirst };
                 Poll::Ready(Next::Opaque(Some(why)))
             }
-            true if self.refused => Poll::Ready(Next::Abort),
+            true if self.refused && !self.http1 => Poll::Ready(Next::Abort),
             true => Poll::Ready(Next::Close),
         }
     }
 }
 
 /// Where a request belongs; from here on it is recorded.
-fn decide(conn: &Connection, head: &Http1Head<'_>) -> (Option<Arc<Entry>>, Record) {
+fn decide(conn: &Connection, head: &Http1Head<'_>) -> (Option<Way>, Record) {
     let routes = conn.shared.routes();
     let decision = routes.decide(conn.port, head);
     let record = conn.shared.requests.begin(conn.port, Protocol::Http1, head, &decision);
     match decision {
-        Decision::Laptop(route, _) => (Some(route), record),
+        Decision::Laptop(way) => (Some(way), record),
         Decision::Origin(_) => (None, record),
     }
 }

@@ -69,11 +69,6 @@ impl Origin {
         self.link = Link::Absent;
     }
 
-    /// From now on it is as if the origin had refused.
-    pub(crate) fn refuse(&mut self) {
-        self.link = Link::Failed(io::ErrorKind::ConnectionRefused);
-    }
-
     /// Drops a connection on which something came, or that ended, while no request was with it.
     pub(crate) fn drop_if_stale(&mut self) {
         let stale = match &self.link {

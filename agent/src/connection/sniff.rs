@@ -1,5 +1,12 @@
 //! What a connection's first bytes say it speaks. Pure: bytes in, verdict out.
 
+use std::time::Duration;
+
+/// How long the beginning of a method is held.
+const METHOD: Duration = Duration::from_secs(1);
+/// How long the rest of a head is waited for before the connection goes to the origin unread.
+pub(crate) const HEAD: Duration = Duration::from_secs(30);
+
 /// What every HTTP/2 connection begins with (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Length of an HTTP/2 frame's head.
@@ -20,6 +27,9 @@ pub(crate) enum Sniff {
 }
 
 /// Judges the first bytes of a client. Empty lines before the request line are allowed (RFC 9112 section 2.2).
+///
+/// Clients of other protocols wait for an answer to a few letters without a line end (`ruok`, `JDWP-Handshake`), so bytes
+/// are held only while nothing but a request can become of them.
 pub(crate) fn sniff(bytes: &[u8]) -> Sniff {
     if bytes.len() >= PREFACE.len() {
         if bytes.starts_with(PREFACE) {
@@ -28,15 +38,43 @@ pub(crate) fn sniff(bytes: &[u8]) -> Sniff {
     } else if PREFACE.starts_with(bytes) {
         return Sniff::Undecided;
     }
+    match first_line(bytes) {
+        Line::Whole(line) if is_request_line(line) => Sniff::Http1,
+        Line::Part(part) if begins_request_line(part) => Sniff::Undecided,
+        _ => Sniff::Opaque,
+    }
+}
+
+/// Whether a request can still become of bytes on a connection that has carried requests before: there is no other
+/// protocol whose clients could be kept waiting.
+pub(crate) fn may_be_request(bytes: &[u8]) -> bool {
+    match first_line(bytes) {
+        Line::Whole(line) => is_request_line(line),
+        Line::Part(part) => part.is_empty() || part == b"\r" || may_begin_request_line(part),
+    }
+}
+
+/// How long bytes are held of which a request may still become. Once a method and its space are there, it is a request that
+/// is slow to come.
+pub(crate) fn patience(bytes: &[u8]) -> Duration {
+    if memchr::memchr(b' ', bytes).is_some() { HEAD } else { METHOD }
+}
+
+/// The first line that is not empty.
+enum Line<'a> {
+    /// Without its LF.
+    Whole(&'a [u8]),
+    Part(&'a [u8]),
+}
+
+fn first_line(bytes: &[u8]) -> Line<'_> {
     let mut rest = bytes;
     while let Some(after) = rest.strip_prefix(b"\r\n") {
         rest = after;
     }
     match memchr::memchr(b'\n', rest) {
-        Some(end) if is_request_line(&rest[..end]) => Sniff::Http1,
-        Some(_) => Sniff::Opaque,
-        None if rest == b"\r" || may_begin_request_line(rest) => Sniff::Undecided,
-        None => Sniff::Opaque,
+        Some(end) => Line::Whole(&rest[..end]),
+        None => Line::Part(rest),
     }
 }
 
@@ -66,16 +104,100 @@ fn is_request_line(line: &[u8]) -> bool {
     is_token(method) && !target.is_empty() && target.iter().all(|&byte| is_target(byte))
 }
 
+/// Whether a client that says no more than this, which has no LF, can only be about to make a request.
+fn begins_request_line(part: &[u8]) -> bool {
+    let Some(method_end) = memchr::memchr(b' ', part) else {
+        return !part.is_empty() && METHODS.iter().any(|method| method.as_bytes().starts_with(part));
+    };
+    let (method, rest) = (&part[..method_end], &part[method_end + 1..]);
+    let known = METHODS.iter().any(|known| known.as_bytes() == method);
+    let target_end = memchr::memchr2(b' ', b'\r', rest).unwrap_or(rest.len());
+    let (target, after) = rest.split_at(target_end);
+    let begins = if method == b"CONNECT" {
+        target.iter().all(|&byte| is_target(byte))
+    } else {
+        begins_target(target) && (known || !target.is_empty())
+    };
+    is_token(method) && begins && is_version_so_far(after)
+}
+
+/// Whether it is, or can become, a target with one of the forms that clients use (RFC 9112 section 3.2).
+fn begins_target(target: &[u8]) -> bool {
+    let has_scheme = |scheme: &&[u8]| {
+        let common = scheme.len().min(target.len());
+        target[..common].eq_ignore_ascii_case(&scheme[..common])
+    };
+    let starts = target.is_empty()
+        || target[0] == b'/'
+        || target == b"*"
+        || [&b"http://"[..], b"https://", b"ws://", b"wss://"].iter().any(has_scheme);
+    starts && target.iter().all(|&byte| is_target(byte))
+}
+
+/// `after` is what follows a target.
+fn is_version_so_far(after: &[u8]) -> bool {
+    [&b" HTTP/1.1\r"[..], b" HTTP/1.0\r"].iter().any(|version| version.starts_with(after))
+}
+
 /// `bytes` have no LF yet.
 fn may_begin_request_line(bytes: &[u8]) -> bool {
     let method_end = memchr::memchr(b' ', bytes).unwrap_or(bytes.len());
     let (method, rest) = bytes.split_at(method_end);
-    if rest.is_empty() {
-        return bytes.is_empty() || is_token(method);
-    }
     let rest = rest.strip_suffix(b"\r").unwrap_or(rest);
     is_token(method) && rest.iter().all(|&byte| is_target(byte) || byte == b' ')
 }
+
+/// Methods that clients send: IANA's registry, and those of UPnP and of caches. One that is not here is known once its
+/// whole line has come.
+const METHODS: [&str; 47] = [
+    "ACL",
+    "BAN",
+    "BASELINE-CONTROL",
+    "BIND",
+    "CHECKIN",
+    "CHECKOUT",
+    "CONNECT",
+    "COPY",
+    "DELETE",
+    "GET",
+    "HEAD",
+    "LABEL",
+    "LINK",
+    "LIST",
+    "LOCK",
+    "M-SEARCH",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MKREDIRECTREF",
+    "MKWORKSPACE",
+    "MOVE",
+    "NOTIFY",
+    "OPTIONS",
+    "ORDERPATCH",
+    "PATCH",
+    "POST",
+    "PRI",
+    "PROPFIND",
+    "PROPPATCH",
+    "PURGE",
+    "PUT",
+    "QUERY",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "SUBSCRIBE",
+    "TRACE",
+    "UNBIND",
+    "UNCHECKOUT",
+    "UNLINK",
+    "UNLOCK",
+    "UNSUBSCRIBE",
+    "UPDATE",
+    "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
+];
 
 /// Longer than any method in use.
 const LONGEST_METHOD: usize = 32;
@@ -101,11 +223,18 @@ mod tests {
         let cases: &[(&[u8], Sniff)] = &[
             (b"", Sniff::Undecided),
             (b"G", Sniff::Undecided),
+            (b"GET", Sniff::Undecided),
+            (b"GET ", Sniff::Undecided),
             (b"GET /orders", Sniff::Undecided),
             (b"GET /orders HTTP/1.1\r", Sniff::Undecided),
             (b"GET /orders HTTP/1.1\r\n", Sniff::Http1),
             (b"\r\nGET / HTTP/1.0\r\nHost: a\r\n", Sniff::Http1),
+            (b"\r\nGET /", Sniff::Undecided),
             (b"CONNECT a:1 HTTP/1.1\r\n", Sniff::Http1),
+            (b"CONNECT a:1", Sniff::Undecided),
+            (b"OPTIONS *", Sniff::Undecided),
+            (b"GET HTTP://a", Sniff::Undecided),
+            (b"M-SEARCH * HTTP/1.1\r\n", Sniff::Http1),
             (b"GET / HTTP/1.1\n", Sniff::Opaque),
             (b"GET /a b HTTP/1.1\r\n", Sniff::Opaque),
             (b"GET / HTTP/1.2\r\n", Sniff::Opaque),
@@ -119,10 +248,69 @@ mod tests {
             (b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", Sniff::Opaque),
             (b"\x16\x03\x01", Sniff::Opaque),
             (b"\0\0\0\x08\x04\xd2\x16\x2f", Sniff::Opaque),
+            // A method that is in no list is known by the whole line, and by a target that is hardly anything else.
+            (b"patch /orders HTTP/1.1\r\n", Sniff::Http1),
+            (b"patch /orders", Sniff::Undecided),
+            (b"FROBNICATE /orders", Sniff::Undecided),
         ];
         for (bytes, expected) in cases {
             assert_eq!(sniff(bytes), *expected, "{}", bytes.escape_ascii());
         }
+    }
+
+    #[test]
+    fn letters_of_other_protocols_are_not_held() {
+        let cases: &[&[u8]] = &[
+            b"ruok",
+            b"r",
+            b"mntr",
+            b"get x",
+            b"get ",
+            b"version",
+            b"PING",
+            b"GET fo",
+            b"HELLO",
+            b"JDWP-Handshake",
+            b"STATS",
+            b"hello there",
+            b"GET /a b",
+            b"SSH-2.0-OpenSSH_9.2",
+            b"0042",
+            b"\r\n",
+            b"\r",
+            b" ",
+        ];
+        for bytes in cases {
+            assert_eq!(sniff(bytes), Sniff::Opaque, "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_request_of_a_known_method_is_found_however_it_is_cut() {
+        for method in METHODS {
+            for target in ["/orders?x=1", "http://orders/", "HTTPS://orders:443/x"] {
+                let line = format!("{method} {target} HTTP/1.1\r\n");
+                for at in 0..line.len() {
+                    assert_eq!(sniff(&line.as_bytes()[..at]), Sniff::Undecided, "{:?}", &line[..at]);
+                }
+                assert_eq!(sniff(line.as_bytes()), Sniff::Http1, "{line:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn between_requests_more_is_waited_for() {
+        for bytes in [&b""[..], b"\r", b"\r\n", b"\r\nx", b"frobnicate", b"GET /a HTTP/1.1\r\n"] {
+            assert!(may_be_request(bytes), "{}", bytes.escape_ascii());
+        }
+        for bytes in [&b"\0"[..], b"\x16\x03", b"GET / HTTP/1.1\n", b"GET /\r\n"] {
+            assert!(!may_be_request(bytes), "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_slow_to_come_is_waited_for() {
+        assert_eq!([patience(b"GET"), patience(b"GET /o")], [METHOD, HEAD]);
     }
 
     #[test]
@@ -143,12 +331,6 @@ mod tests {
             if early != Sniff::Undecided {
                 prop_assert_eq!(sniff(&bytes), early);
             }
-        }
-
-        #[test]
-        fn a_request_line_is_found_however_it_is_cut(at in 0usize..26) {
-            let line = b"POST /orders?x=1 HTTP/1.1\r\n";
-            prop_assert_eq!(sniff(&line[..at.min(line.len() - 1)]), Sniff::Undecided);
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use super::head::Method;
 use super::rewrite::SERVED_BY;
+use crate::hops::Loop;
+use crate::routes::Entry;
 
 /// Why a request has no answer of a laptop.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,8 +21,11 @@ pub(crate) enum Failure {
     )]
     Lost { user: String },
     /// 502: the local process ended the connection.
-    #[error("the process on port {port} of {user}'s laptop ended the connection before it answered")]
-    Ended { user: String, port: u16 },
+    #[error(
+        "the process on port {port} of {user}'s laptop ended the connection {}",
+        if *.begun { "in the middle of its answer" } else { "before it answered" }
+    )]
+    Ended { user: String, port: u16, begun: bool },
     /// 502: no strict reading of the answer is possible.
     #[error("the process on port {port} of {user}'s laptop gave an answer that breaks HTTP/1.1: {flaw}")]
     Malformed { user: String, port: u16, flaw: String },
@@ -30,12 +35,39 @@ pub(crate) enum Failure {
          or not correctly: {flaw}"
     )]
     NotHttp2 { user: String, port: u16, flaw: String },
+    /// 508: it would go where it has been. Since then it was at `through`.
+    #[error(
+        "a loop: this request has been to {user}'s laptop already (session {session}, port {target_port} of {agent}){} \
+         and would go there again. A forward or port-forward on local port {port} leads back to the Service: stop it, or \
+         give another port to `bridge connect --port`",
+        if .through.is_empty() { String::new() } else { format!(", then by way of {},", .through.join(", ")) }
+    )]
+    Loop { user: String, session: String, agent: String, target_port: u16, port: u16, through: Vec<String> },
+    /// 508: it has been to too many laptops.
+    #[error(
+        "this request has been to as many laptops as are allowed, and would go to {user}'s next (session {session}, \
+         port {target_port} of {agent}). Forwards or port-forwards lead from one to the other, perhaps in a loop: stop \
+         those on their local ports, here {port}"
+    )]
+    TooFar { user: String, session: String, agent: String, target_port: u16, port: u16 },
     /// 400: the request's body turned out to be unreadable.
     #[error("the body of this request breaks HTTP/1.1: {flaw}")]
     BadRequest { user: String, flaw: String },
 }
 
 impl Failure {
+    /// A request that this agent, by its pod's name, does not let go to where the route leads.
+    pub(crate) fn of_loop(agent: &str, route: &Entry, why: &Loop) -> Self {
+        let (user, session) = (route.session.user.clone(), route.session.id.clone());
+        let (agent, target_port, port) = (agent.to_owned(), route.target_port, route.local_port);
+        match why {
+            Loop::Back(through) => {
+                Failure::Loop { user, session, agent, target_port, port, through: through.clone() }
+            }
+            Loop::TooFar => Failure::TooFar { user, session, agent, target_port, port },
+        }
+    }
+
     fn status_line(&self) -> (u16, &'static str) {
         match self {
             Failure::Refused { .. } => (503, "Service Unavailable"),
@@ -43,6 +75,7 @@ impl Failure {
             | Failure::Ended { .. }
             | Failure::Malformed { .. }
             | Failure::NotHttp2 { .. } => (502, "Bad Gateway"),
+            Failure::Loop { .. } | Failure::TooFar { .. } => (508, "Loop Detected"),
             Failure::BadRequest { .. } => (400, "Bad Request"),
         }
     }
@@ -58,6 +91,8 @@ impl Failure {
             | Failure::Ended { user, .. }
             | Failure::Malformed { user, .. }
             | Failure::NotHttp2 { user, .. }
+            | Failure::Loop { user, .. }
+            | Failure::TooFar { user, .. }
             | Failure::BadRequest { user, .. } => user,
         }
     }
@@ -95,6 +130,28 @@ mod tests {
             "{answer}"
         );
         assert!(!answer.contains("connection: close"));
+    }
+
+    #[test]
+    fn a_loop_is_named_and_how_to_end_it() {
+        let by_way_of = |through: &[&str]| Failure::Loop {
+            user: "alice".into(),
+            session: "1a2b3c4d".into(),
+            agent: "checkout-bridge-7f3a-x".into(),
+            target_port: 8080,
+            port: 5050,
+            through: through.iter().map(|&entry| entry.to_owned()).collect(),
+        };
+        let direct = by_way_of(&[]);
+        assert_eq!(
+            direct.to_string(),
+            "a loop: this request has been to alice's laptop already (session 1a2b3c4d, port 8080 of \
+             checkout-bridge-7f3a-x) and would go there again. A forward or port-forward on local port 5050 leads \
+             back to the Service: stop it, or give another port to `bridge connect --port`"
+        );
+        assert!(direct.answer(Method::Other, false).starts_with(b"HTTP/1.1 508 Loop Detected\r\n"));
+        let by_bobs = by_way_of(&["5e6f7a8b:50051"]).to_string();
+        assert!(by_bobs.contains("x), then by way of 5e6f7a8b:50051, and would"), "{by_bobs}");
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(crate) struct Chunked {
     digits: u8,
     /// Bytes of the extension, or of the trailers, so far.
     spent: u32,
+    /// Bytes of the trailers so far, with those of the lines' ends.
+    trailers: usize,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,9 +45,21 @@ enum State {
     Over,
 }
 
+impl State {
+    fn is_of_trailers(self) -> bool {
+        use State::{LastLf, Trailer, TrailerLf, TrailerName, TrailerValue};
+        matches!(self, Trailer | TrailerName | TrailerValue | TrailerLf | LastLf)
+    }
+}
+
 impl Chunked {
     pub(crate) fn is_over(&self) -> bool {
         self.state == State::Over
+    }
+
+    /// Bytes of trailers so far, the empty line after them included.
+    pub(crate) fn trailers(&self) -> usize {
+        self.trailers
     }
 
     /// How many of `bytes`, which come next, belong to the body.
@@ -61,6 +75,7 @@ impl Chunked {
                 }
                 continue;
             }
+            self.trailers += usize::from(self.state.is_of_trailers());
             self.state = self.step(bytes[at])?;
             if matches!(self.state, State::TrailerName | State::TrailerValue | State::TrailerLf) {
                 self.spend(MAX_TRAILERS)?;

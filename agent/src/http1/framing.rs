@@ -87,6 +87,14 @@ impl Body {
         matches!(self, Body::UntilClose)
     }
 
+    /// Bytes of trailers so far, the empty line after them included.
+    pub(crate) fn trailers(&self) -> usize {
+        match self {
+            Body::Chunked(chunked) => chunked.trailers(),
+            Body::Length(_) | Body::UntilClose => 0,
+        }
+    }
+
     /// How many of `bytes`, which come next, belong to the body.
     pub(crate) fn scan(&mut self, bytes: &[u8]) -> Result<usize, Flaw> {
         match self {

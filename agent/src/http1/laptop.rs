@@ -22,7 +22,7 @@ use crate::connection::end::{End, Side as _};
 use crate::connection::{After, Connection, opaque};
 use crate::inbound::{self, Unreached};
 use crate::requests::{FellBack, Record};
-use crate::routes::Entry;
+use crate::routes::{Entry, Way};
 
 /// Interim answers to one request at most.
 const MAX_INTERIM: u32 = 32;
@@ -33,15 +33,26 @@ const MAX_INTERIM: u32 = 32;
 pub(crate) async fn exchange(
     conn: &mut Connection,
     request: &Request,
-    route: &Arc<Entry>,
+    way: &Way,
     opened: Option<End<TunnelStream>>,
     record: &mut Record,
 ) -> After {
+    let route = &way.route;
     let user = || route.session.user.clone();
     let Ok(mut passage) = Passage::begin(conn.client.read.filled(), request.head_len, request.framing) else {
         return After::Opaque;
     };
-    let mut laptop = match reach(conn, request, route, opened).await {
+    // After an answer of ours no body is read.
+    let closes = request.closes || request.framing != Framing::None || request.expects;
+    let hops = match &way.hops {
+        Ok(hops) => hops,
+        Err(why) => {
+            conn.client.read.consume(request.head_len);
+            let failure = Failure::of_loop(&conn.shared.name, route, why);
+            return give(conn, request, &failure, closes, record).await;
+        }
+    };
+    let mut laptop = match reach(conn, request, (route, hops), opened).await {
         Reached::Yes(laptop) => laptop,
         Reached::ClientGone => return After::Abort,
         Reached::No(Unreached::Laptop, _) => {
@@ -55,7 +66,6 @@ pub(crate) async fn exchange(
         Reached::No(Unreached::Port, detail) => {
             conn.client.read.consume(request.head_len);
             let failure = Failure::Refused { user: user(), port: route.local_port, detail };
-            let closes = request.closes || request.framing != Framing::None || request.expects;
             return give(conn, request, &failure, closes, record).await;
         }
         Reached::No(Unreached::Unknown, _) => {
@@ -256,7 +266,8 @@ impl Exchange<'_> {
         };
         let raw = answer.kind == Kind::Raw;
         self.record.answered(answer.status);
-        let mut passage = Passage::begin(bytes, len, framing)?;
+        let private = !raw && !self.route.keep_cache_headers;
+        let mut passage = Passage::of_answer(bytes, len, framing, private)?;
         if !raw && passage.surplus(bytes).is_some_and(|surplus| surplus > 0) {
             return Err(Flaw::Body);
         }
@@ -270,11 +281,7 @@ impl Exchange<'_> {
         }
         let close = !raw && (framing == Framing::UntilClose || self.closes) && !answer.says_close;
         self.closes |= answer.closes;
-        let marks = Marks {
-            served_by: &self.route.session.user,
-            private: !raw && !self.route.keep_cache_headers,
-            close,
-        };
+        let marks = Marks { served_by: &self.route.session.user, private, close };
         let marked = rewrite::marked(&bytes[..len], marks);
         passage.head_changed(len, marked.len());
         laptop.read.replace_front(len, marked);
@@ -306,7 +313,8 @@ impl Exchange<'_> {
     }
 
     fn ended(&self) -> Ended {
-        Ended::Failed(Failure::Ended { user: self.route.session.user.clone(), port: self.route.local_port })
+        let user = self.route.session.user.clone();
+        Ended::Failed(Failure::Ended { user, port: self.route.local_port, begun: self.begun })
     }
 
     fn broke(&self, error: &io::Error) -> Ended {

@@ -5,12 +5,17 @@ use std::task::{Context, Poll, ready};
 
 use super::framing::{Body, Framing};
 use super::head::Flaw;
+use super::rewrite;
 use crate::connection::end::{End, Side};
 
 /// A message under way. The bytes that may go on are at the front of the source's buffer.
 #[derive(Debug)]
 pub(super) struct Passage {
     passable: usize,
+    /// Bytes of trailers after those, which wait until all of them are there.
+    held: usize,
+    /// What trailers say to caches does not go on.
+    private: bool,
     body: Body,
     /// A part of the body has come.
     begun: bool,
@@ -35,9 +40,30 @@ pub(super) enum Broken {
 impl Passage {
     /// A message whose head, and perhaps more of it, is at the front of `bytes`.
     pub(super) fn begin(bytes: &[u8], head_len: usize, framing: Framing) -> Result<Self, Flaw> {
-        let mut body = Body::new(framing);
-        let own = body.scan(&bytes[head_len..])?;
-        Ok(Self { passable: head_len + own, body, begun: own > 0 })
+        Self::of_answer(bytes, head_len, framing, false)
+    }
+
+    /// An answer that is `private` keeps what its trailers say to caches.
+    pub(super) fn of_answer(
+        bytes: &[u8],
+        head_len: usize,
+        framing: Framing,
+        private: bool,
+    ) -> Result<Self, Flaw> {
+        let mut passage =
+            Self { passable: head_len, held: 0, private, body: Body::new(framing), begun: false };
+        passage.scan(&bytes[head_len..])?;
+        Ok(passage)
+    }
+
+    /// Counts off what comes next.
+    fn scan(&mut self, bytes: &[u8]) -> Result<(), Flaw> {
+        let own = self.body.scan(bytes)?;
+        let trailers = if self.private { self.body.trailers() - self.held } else { 0 };
+        self.passable += own - trailers;
+        self.held += trailers;
+        self.begun |= own > 0;
+        Ok(())
     }
 
     /// The head was replaced by one of another length.
@@ -57,7 +83,7 @@ impl Passage {
 
     /// Whether all of it is in the source's buffer; what is there beyond it is how many bytes long.
     pub(super) fn surplus(&self, bytes: &[u8]) -> Option<usize> {
-        self.body.is_over().then(|| bytes.len() - self.passable)
+        self.body.is_over().then(|| bytes.len() - self.passable - self.held)
     }
 
     /// Moves bytes until the message has passed.
@@ -71,11 +97,15 @@ impl Passage {
             if self.passable > 0 {
                 self.passable -=
                     ready!(from.read.poll_drain(cx, self.passable, to)).map_err(|_| Broken::Sink)?;
+            } else if self.body.is_over() && self.held > 0 {
+                let trailers = rewrite::without_caching(&from.read.filled()[..self.held]);
+                self.passable = trailers.len();
+                from.read.replace_front(std::mem::take(&mut self.held), trailers);
+                self.private = false;
             } else if self.body.is_over() {
                 return Poll::Ready(Ok(Passed::Whole));
-            } else if !from.read.is_empty() {
-                self.passable = self.body.scan(from.read.filled()).map_err(Broken::Flawed)?;
-                self.begun = true;
+            } else if from.read.filled().len() > self.held {
+                self.scan(&from.read.filled()[self.held..]).map_err(Broken::Flawed)?;
             } else if ready!(from.poll_fill(cx)).map_err(Broken::Source)? == 0 {
                 let whole = self.body.lasts_until_close();
                 return Poll::Ready(Ok(if whole { Passed::Whole } else { Passed::Truncated }));

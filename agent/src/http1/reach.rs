@@ -18,15 +18,15 @@ pub(super) enum Reached {
     ClientGone,
 }
 
-/// Opens a stream, if there is none, and sends the head ahead. `opened`: a stream that is open already and has carried
-/// nothing.
+/// Opens a stream, if there is none, and sends the head ahead. With the route goes what the laptop is to know of the
+/// request's hops. `opened`: a stream that is open already and has carried nothing.
 pub(super) async fn reach(
     conn: &mut Connection,
     request: &Request,
-    route: &Entry,
+    (route, hops): (&Entry, &str),
     opened: Option<End<TunnelStream>>,
 ) -> Reached {
-    let head = rewrite::without_h2c(&conn.client.read.filled()[..request.head_len]);
+    let head = rewrite::for_laptop(&conn.client.read.filled()[..request.head_len], hops);
     if let Some(mut end) = conn.kept.take(route, &conn.shared).await {
         let sent = end.side.bytes().0;
         let written = tokio::select! {

@@ -1,6 +1,8 @@
 //! The few changes that are made to heads. All other bytes stay as they are.
 
 use super::head::is_h2c;
+use crate::caching::{Fate, Unshared, is_for_caches};
+use crate::hops::HOPS;
 
 /// What is changed in a laptop's answer.
 #[derive(Debug, Clone, Copy)]
@@ -25,34 +27,59 @@ pub(super) fn with_close(head: &[u8]) -> Vec<u8> {
 /// The same head, marked as a laptop's.
 pub(super) fn marked(head: &[u8], marks: Marks<'_>) -> Vec<u8> {
     let (status, headers) = head.split_at(status_line_len(head));
-    let private =
-        marks.private && !lines(headers).any(|line| is_cache_control(line) && is_private(value_of(line)));
+    let cache_control = lines(headers).filter(|line| is_named(line, "cache-control"));
+    let mut unshared = marks.private.then(|| Unshared::new(cache_control.map(value_of)));
+    let mut rest = Vec::with_capacity(head.len());
+    for line in lines(headers) {
+        let fate = match &mut unshared {
+            _ if is_named(line, SERVED_BY) => Fate::Goes,
+            Some(unshared) => unshared.fate(name_of(line), value_of(line)),
+            None => Fate::Stays,
+        };
+        match fate {
+            Fate::Stays => rest.extend_from_slice(line),
+            Fate::Goes => {}
+            Fate::Becomes(value) => {
+                rest.extend_from_slice(&[name_of(line).as_bytes(), b": ", &value, b"\r\n"].concat());
+            }
+        }
+    }
     let mut marked = Vec::with_capacity(head.len() + 128);
     marked.extend_from_slice(status);
     for (name, value, wanted) in [
         (SERVED_BY, marks.served_by, true),
-        ("Cache-Control", "private", private),
+        ("Cache-Control", "private", unshared.is_some_and(|unshared| unshared.is_unsaid())),
         ("Connection", "close", marks.close),
     ] {
         if wanted {
             marked.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
     }
-    for line in lines(headers) {
-        if !(is_named(line, SERVED_BY) || private && is_cache_control(line)) {
-            marked.extend_from_slice(line);
-        }
-    }
+    marked.extend_from_slice(&rest);
     marked
 }
 
-/// A request's head as a laptop gets it: without the offer to go on in HTTP/2. If the local process took it, the requests
-/// of others that follow on the same connection would be its own, too.
-pub(super) fn without_h2c(head: &[u8]) -> Vec<u8> {
-    let offers = |line: &&[u8]| {
-        is_named(line, "http2-settings") || is_named(line, "upgrade") && is_h2c(value_of(line))
+/// A section of trailers, its empty line included, without what caches would go by if they took trailers for headers.
+pub(super) fn without_caching(trailers: &[u8]) -> Vec<u8> {
+    lines(trailers).filter(|line| !is_for_caches(name_of(line))).collect::<Vec<_>>().concat()
+}
+
+/// A request's head as a laptop gets it: with the hops up to there, and without the offer to go on in HTTP/2. If the local
+/// process took it, the requests of others that follow on the same connection would be its own, too.
+pub(super) fn for_laptop(head: &[u8], hops: &str) -> Vec<u8> {
+    let goes = |line: &[u8]| {
+        is_named(line, HOPS)
+            || is_named(line, "http2-settings")
+            || is_named(line, "upgrade") && is_h2c(value_of(line))
     };
-    lines(head).filter(|line| !offers(line)).collect::<Vec<_>>().concat()
+    // There may be empty lines in front; the one at the end is the last.
+    let end = head.len().saturating_sub(2);
+    let mut sent = Vec::with_capacity(head.len() + HOPS.len() + hops.len() + 4);
+    for line in lines(&head[..end]).filter(|line| !goes(line)) {
+        sent.extend_from_slice(line);
+    }
+    sent.extend_from_slice(format!("{HOPS}: {hops}\r\n\r\n").as_bytes());
+    sent
 }
 
 fn status_line_len(head: &[u8]) -> usize {
@@ -70,20 +97,15 @@ fn is_named(line: &[u8], name: &str) -> bool {
         && line[..name.len()].eq_ignore_ascii_case(name.as_bytes())
 }
 
-fn is_cache_control(line: &[u8]) -> bool {
-    is_named(line, "cache-control")
+/// Empty for a line that has none.
+fn name_of(line: &[u8]) -> &str {
+    let name = memchr::memchr(b':', line).map(|colon| &line[..colon]);
+    name.and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default()
 }
 
+/// Without the white space around it.
 fn value_of(line: &[u8]) -> &[u8] {
-    line.splitn(2, |&byte| byte == b':').nth(1).unwrap_or_default()
-}
-
-/// Whether this value of `Cache-Control` keeps shared caches away.
-pub(crate) fn is_private(value: &[u8]) -> bool {
-    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).any(|directive| {
-        // `private="field"` restricts that field alone.
-        directive.eq_ignore_ascii_case(b"private") || directive.eq_ignore_ascii_case(b"no-store")
-    })
+    line.splitn(2, |&byte| byte == b':').nth(1).unwrap_or_default().trim_ascii()
 }
 
 #[cfg(test)]
@@ -101,8 +123,12 @@ mod tests {
         let cases = [
             ("X: y\r\n", "x-bridge-served-by: alice\r\nCache-Control: private\r\nX: y\r\n"),
             (
-                "cache-control: public, max-age=60\r\nX: y\r\n",
-                "x-bridge-served-by: alice\r\nCache-Control: private\r\nX: y\r\n",
+                "cache-control:public, max-age=60\r\nX: y\r\n",
+                "x-bridge-served-by: alice\r\ncache-control: private, max-age=60\r\nX: y\r\n",
+            ),
+            (
+                "Expires: Thu, 01 Dec 2044 16:00:00 GMT\r\nCDN-Cache-Control: max-age=9\r\n",
+                "x-bridge-served-by: alice\r\nCache-Control: private\r\nExpires: 0\r\nCDN-Cache-Control: no-store\r\n",
             ),
             ("Cache-Control: No-Store\r\n", "x-bridge-served-by: alice\r\nCache-Control: No-Store\r\n"),
             (
@@ -128,12 +154,23 @@ mod tests {
     }
 
     #[test]
-    fn a_laptop_is_not_offered_http2() {
-        let websocket = "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-        assert_eq!(without_h2c(websocket.as_bytes()), websocket.as_bytes(), "other upgrades stay");
+    fn a_laptop_is_told_of_the_hops_and_not_offered_http2() {
+        let sent =
+            |head: &str| String::from_utf8(for_laptop(head.as_bytes(), "s1:80")).expect("text stays text");
+        let websocket = "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+        assert_eq!(
+            sent(&format!("{websocket}\r\n")),
+            format!("{websocket}x-bridge-hops: s1:80\r\n\r\n"),
+            "other upgrades stay"
+        );
+        assert_eq!(
+            sent("\r\n\r\nGET / HTTP/1.1\r\nX-Bridge-Hops: s0:1\r\nA: b\r\nx-bridge-hops:\r\n\r\n"),
+            "\r\n\r\nGET / HTTP/1.1\r\nA: b\r\nx-bridge-hops: s1:80\r\n\r\n"
+        );
         let h2c = "GET / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUPGRADE: h2c\r\nHTTP2-Settings: AAEA\r\nA: b\r\n\r\n";
-        let plain = "GET / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nA: b\r\n\r\n";
-        assert_eq!(without_h2c(h2c.as_bytes()), plain.as_bytes());
+        let plain =
+            "GET / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nA: b\r\nx-bridge-hops: s1:80\r\n\r\n";
+        assert_eq!(sent(h2c), plain);
     }
 
     #[test]

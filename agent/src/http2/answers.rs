@@ -7,13 +7,15 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::exchange::Caller;
+use crate::caching::{Fate, Unshared, is_for_caches};
 use crate::http1::answers::Failure;
-use crate::http1::rewrite::{self, SERVED_BY};
+use crate::http1::rewrite::SERVED_BY;
 use crate::routes::Entry;
 
-/// gRPC's code for a service that cannot be reached now
-/// (<https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>).
+/// gRPC's codes (<https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>) for a service that cannot be reached now,
+/// and for what is not to be tried again before something was changed.
 const UNAVAILABLE: HeaderValue = HeaderValue::from_static("14");
+const FAILED_PRECONDITION: HeaderValue = HeaderValue::from_static("9");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
@@ -52,10 +54,14 @@ fn is_grpc(content_type: &[u8]) -> bool {
 pub(super) fn give(caller: Caller, wanted: Wanted, failure: &Failure) {
     tracing::debug!(%failure, "answered in place of a laptop");
     let sentence = format!("bridge: {failure}");
+    let status = match failure {
+        Failure::Loop { .. } | Failure::TooFar { .. } => FAILED_PRECONDITION,
+        _ => UNAVAILABLE,
+    };
     let given = match (caller, wanted) {
         (Caller::Waits(mut respond), Wanted::Grpc) => {
             let mut answer = Response::new(());
-            *answer.headers_mut() = grpc_trailers(&sentence);
+            *answer.headers_mut() = grpc_trailers(status, &sentence);
             answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             answer.headers_mut().insert(SERVED_BY, header_of(failure.user()));
             respond.send_response(answer, true).map(drop)
@@ -68,9 +74,33 @@ pub(super) fn give(caller: Caller, wanted: Wanted, failure: &Failure) {
                 sent => sent.map(drop),
             }
         }
-        (Caller::Hears(mut stream), Wanted::Grpc) => stream.send_trailers(grpc_trailers(&sentence)),
+        (Caller::Hears(mut stream), Wanted::Grpc) => stream.send_trailers(grpc_trailers(status, &sentence)),
         (Caller::Hears(mut stream), _) => {
             stream.send_reset(Reason::INTERNAL_ERROR);
+            Ok(())
+        }
+    };
+    if let Err(error) = given {
+        tracing::debug!(%error, "the caller went away");
+    }
+}
+
+/// Ends a stream whose origin is gone, while its connection has to go on: as that connection's end would have ended it.
+///
+/// A gRPC caller takes a lost connection for UNAVAILABLE. The only reset that it takes for the same says that nobody has
+/// looked at the request, and that may not be so.
+pub(super) fn lose(mut caller: Caller, wanted: Wanted) {
+    let trailers = || grpc_trailers(UNAVAILABLE, "the connection to the server was lost");
+    let given = match (&mut caller, wanted) {
+        (Caller::Waits(respond), Wanted::Grpc) => {
+            let mut answer = Response::new(());
+            *answer.headers_mut() = trailers();
+            answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            respond.send_response(answer, true).map(drop)
+        }
+        (Caller::Hears(stream), Wanted::Grpc) => stream.send_trailers(trailers()),
+        _ => {
+            caller.reset(Reason::INTERNAL_ERROR);
             Ok(())
         }
     };
@@ -90,9 +120,9 @@ fn plain(failure: &Failure, len: usize) -> Response<()> {
     answer
 }
 
-fn grpc_trailers(sentence: &str) -> HeaderMap {
+fn grpc_trailers(status: HeaderValue, sentence: &str) -> HeaderMap {
     let mut trailers = HeaderMap::new();
-    trailers.insert(GRPC_STATUS, UNAVAILABLE);
+    trailers.insert(GRPC_STATUS, status);
     trailers.insert(GRPC_MESSAGE, header_of(&percent_encoded(sentence)));
     trailers
 }
@@ -114,10 +144,42 @@ fn percent_encoded(message: &str) -> String {
 /// Marks the head of a laptop's answer.
 pub(super) fn mark(headers: &mut HeaderMap, route: &Entry) {
     headers.insert(SERVED_BY, header_of(&route.session.user));
-    let private = |value: &HeaderValue| rewrite::is_private(value.as_bytes());
-    if !route.keep_cache_headers && !headers.get_all(CACHE_CONTROL).iter().any(private) {
+    if !route.keep_cache_headers {
+        keep_from_shared_caches(headers);
+    }
+}
+
+fn keep_from_shared_caches(headers: &mut HeaderMap) {
+    let mut unshared = Unshared::new(headers.get_all(CACHE_CONTROL).iter().map(HeaderValue::as_bytes));
+    for name in for_caches(headers) {
+        let values: Vec<HeaderValue> = headers.get_all(&name).iter().cloned().collect();
+        headers.remove(&name);
+        for value in values {
+            let value = match unshared.fate(name.as_str(), value.as_bytes()) {
+                Fate::Stays => Some(value),
+                Fate::Goes => None,
+                // Made of what was a value.
+                Fate::Becomes(value) => HeaderValue::from_bytes(&value).ok(),
+            };
+            if let Some(value) = value {
+                headers.append(&name, value);
+            }
+        }
+    }
+    if unshared.is_unsaid() {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
     }
+}
+
+/// Takes out of trailers what caches would go by if they took trailers for headers.
+pub(super) fn strip(trailers: &mut HeaderMap) {
+    for name in for_caches(trailers) {
+        trailers.remove(&name);
+    }
+}
+
+fn for_caches(fields: &HeaderMap) -> Vec<HeaderName> {
+    fields.keys().filter(|name| is_for_caches(name.as_str())).cloned().collect()
 }
 
 /// Users have no control characters in their names, so this is never empty.
@@ -140,6 +202,31 @@ mod tests {
         ] {
             assert_eq!(is_grpc(content_type.as_bytes()), grpc, "{content_type}");
         }
+    }
+
+    #[test]
+    fn headers_are_kept_from_shared_caches() {
+        let fields = |pairs: &[(&'static str, &'static str)]| -> HeaderMap {
+            let pair = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+            pairs.iter().map(pair).collect()
+        };
+        let mut headers = fields(&[
+            ("cache-control", "public"),
+            ("x", "y"),
+            ("cache-control", "no-transform"),
+            ("cdn-cache-control", "max-age=9"),
+        ]);
+        keep_from_shared_caches(&mut headers);
+        let expected = [
+            ("cache-control", "private"),
+            ("cache-control", "no-transform"),
+            ("x", "y"),
+            ("cdn-cache-control", "no-store"),
+        ];
+        assert_eq!(headers, fields(&expected));
+        let mut trailers = fields(&[("grpc-status", "0"), ("cache-control", "public"), ("expires", "0")]);
+        strip(&mut trailers);
+        assert_eq!(trailers, fields(&[("grpc-status", "0")]));
     }
 
     #[test]

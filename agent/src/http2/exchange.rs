@@ -11,7 +11,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::request::Parts;
 use http::{Request, Response, Version};
 
-use super::answers;
+use super::answers::{self, Wanted};
 use super::passage::{Broken, Passage};
 use super::window::Held;
 use crate::requests::Record;
@@ -88,6 +88,7 @@ pub(super) struct Exchange {
     down_held: Arc<Held>,
     /// The route of the laptop that serves it.
     route: Option<Arc<Entry>>,
+    wanted: Wanted,
 }
 
 enum Up {
@@ -111,7 +112,7 @@ impl Exchange {
         (answer, server): (ResponseFuture, SendStream<Bytes>),
         record: Record,
         holds: Holds,
-        route: Option<Arc<Entry>>,
+        (route, wanted): (Option<Arc<Entry>>, Wanted),
     ) -> Self {
         let up = body.map_or(Up::Over, |body| Up::Passing(Passage::new(body, holds.up)));
         Self {
@@ -122,7 +123,13 @@ impl Exchange {
             record,
             down_held: holds.down,
             route,
+            wanted,
         }
+    }
+
+    /// In which form the caller understands an answer.
+    pub(super) fn wanted(&self) -> Wanted {
+        self.wanted
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Exchanged> {
@@ -204,8 +211,11 @@ impl Exchange {
         let ends = body.is_end_stream();
         match respond.send_response(Response::from_parts(parts, ()), ends) {
             Ok(stream) => {
-                self.down =
-                    if ends { Down::Over } else { Down::Body(Passage::new(body, self.down_held.clone())) };
+                let mut passage = Passage::new(body, self.down_held.clone());
+                if self.route.as_ref().is_some_and(|route| !route.keep_cache_headers) {
+                    passage.keeps_private();
+                }
+                self.down = if ends { Down::Over } else { Down::Body(passage) };
                 Some(stream)
             }
             Err(error) => {

@@ -16,6 +16,7 @@ use futures::FutureExt as _;
 use futures::future::Shared as SharedFuture;
 use h2::Reason;
 use h2::client::SendRequest;
+use http::HeaderValue;
 use tokio_util::task::TaskTracker;
 
 use super::answers::{self, Wanted};
@@ -25,6 +26,7 @@ use super::settings;
 use super::window::Held;
 use super::work::Ended;
 use crate::connection::end::End;
+use crate::hops::HOPS;
 use crate::http1::answers::Failure;
 use crate::inbound::{self, Unreached};
 use crate::requests::FellBack;
@@ -132,8 +134,8 @@ async fn speak(end: End<TunnelStream>, tasks: TaskTracker) -> Result<SendRequest
     Ok(send)
 }
 
-/// Takes a stream to the laptop, and the answer back.
-pub(super) async fn exchange(mut accepted: Accepted, lane: Lane, up: Arc<Held>) -> Ended {
+/// Takes a stream to the laptop, which is to know of these hops, and the answer back.
+pub(super) async fn exchange(mut accepted: Accepted, lane: Lane, hops: HeaderValue, up: Arc<Held>) -> Ended {
     let reached = tokio::select! {
         reached = lane.opening.clone() => reached,
         _ = std::future::poll_fn(|cx| accepted.respond.poll_reset(cx)) => return Ended::Over,
@@ -158,7 +160,8 @@ pub(super) async fn exchange(mut accepted: Accepted, lane: Lane, up: Arc<Held>) 
         // It was lost before this stream was on it.
         return Ended::Again(accepted);
     }
-    let Accepted { head, body, mut respond, record } = accepted;
+    let Accepted { mut head, body, mut respond, record } = accepted;
+    head.headers.insert(HOPS, hops);
     let ends = body.is_end_stream();
     let sent = match send.send_request(Accepted::sendable(head), ends) {
         Ok(sent) => sent,
@@ -172,12 +175,12 @@ pub(super) async fn exchange(mut accepted: Accepted, lane: Lane, up: Arc<Held>) 
     let body = (!ends).then_some(body);
     // What comes from the laptop has the lane's window as bound.
     let holds = Holds { up, down: Arc::default() };
-    let mut exchange = Exchange::new(body, respond, sent, record, holds, Some(route.clone()));
+    let mut exchange = Exchange::new(body, respond, sent, record, holds, (Some(route.clone()), wanted));
     match std::future::poll_fn(|cx| exchange.poll(cx)).await {
         Exchanged::Over => Ended::Over,
         Exchanged::Reset(caller, reason) => Ended::Reset(caller, reason),
         Exchanged::Failed(caller, error) => {
-            let failure = failure(route, &error);
+            let failure = failure(route, &error, matches!(caller, Caller::Hears(_)));
             if matches!(caller, Caller::Waits(_)) {
                 exchange.answered_instead(failure.status());
             }
@@ -187,12 +190,12 @@ pub(super) async fn exchange(mut accepted: Accepted, lane: Lane, up: Arc<Held>) 
     }
 }
 
-/// What a broken lane means for a request that was on it.
-fn failure(route: &Entry, error: &h2::Error) -> Failure {
+/// What a broken lane means for a request that was on it, and whose answer may have begun.
+fn failure(route: &Entry, error: &h2::Error, begun: bool) -> Failure {
     let (user, port) = (route.session.user.clone(), route.local_port);
     match error.get_io().map(io::Error::kind) {
         Some(io::ErrorKind::ConnectionAborted) => Failure::Lost { user },
-        Some(_) => Failure::Ended { user, port },
+        Some(_) => Failure::Ended { user, port, begun },
         None => Failure::NotHttp2 { user, port, flaw: error.to_string() },
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Up {
     pub(super) send: SendRequest<Bytes>,
     connection: Connection<Io<TcpStream>, Bytes>,
     turn: Turn,
+    /// It was told that the origin takes no more streams.
+    going: bool,
 }
 
 /// The connection to the origin, in all its states.
@@ -104,10 +106,9 @@ impl Link {
                     (Link::Over, Event::Over(reason.filter(|&reason| reason != h2::Reason::NO_ERROR)))
                 }
                 Poll::Pending => {
-                    return match up.send.poll_ready(cx) {
-                        Poll::Ready(Err(_)) => Poll::Ready(Event::GoingAway),
-                        _ => Poll::Pending,
-                    };
+                    let goes = !up.going && matches!(up.send.poll_ready(cx), Poll::Ready(Err(_)));
+                    up.going |= goes;
+                    return if goes { Poll::Ready(Event::GoingAway) } else { Poll::Pending };
                 }
             },
         };
@@ -118,7 +119,7 @@ impl Link {
     /// Lets go of an origin that may still have to be told so.
     pub(super) async fn end(self) {
         if let Link::Up(up) = self {
-            let Up { send, mut connection, turn } = *up;
+            let Up { send, mut connection, turn, .. } = *up;
             drop(send);
             let written = std::future::poll_fn(|cx| {
                 turn.begin();
@@ -155,10 +156,10 @@ async fn open(mut origin: Origin) -> Opened {
     .await;
     match first {
         Some(Some(First::Settings(announced))) => {
-            Opened::Up(Box::new(Up { send, connection, turn }), announced)
+            Opened::Up(Box::new(Up { send, connection, turn, going: false }), announced)
         }
         // It is late; streams may begin without (RFC 9113 section 3.4).
-        None => Opened::Up(Box::new(Up { send, connection, turn }), Announced::default()),
+        None => Opened::Up(Box::new(Up { send, connection, turn, going: false }), Announced::default()),
         Some(None) => Opened::Failed,
         Some(Some(First::Foreign(said))) => {
             drop(connection);

@@ -32,8 +32,9 @@ use self::settings::Announced;
 use self::task::Task;
 use crate::agent::Shared;
 use crate::connection::end::{End, Side as _};
-use crate::connection::{Connection, Opened, opaque};
-use crate::requests::Opaque;
+use crate::connection::origin::Origin;
+use crate::connection::{Aside, Connection, Opened, opaque};
+use crate::requests::{Opaque, To};
 
 /// How long a caller whose streams a laptop may take waits for the origin.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -50,12 +51,16 @@ enum Begun {
 /// Serves a connection that began with HTTP/2's preface, until its end. `opened`: the laptop that takes all of it unless
 /// another takes a stream.
 pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
-    let Connection { shared, port, peer, mut client, origin, .. } = conn;
+    let Connection { shared, port, peer, mut client, origin, aside, .. } = conn;
     let start = Start { target_port: shared.port(port), peer, tasks: shared.tasks.clone() };
     let mut lanes = Lanes::default();
     let (link, begun) = match opened {
         Some((route, end)) => {
             lanes.opened(route, end, &start);
+            (Link::Absent(origin), Begun::Http2(Announced::default()))
+        }
+        // The origin is dialled when a stream is its own: the session may end, or its routes may change.
+        None if matches!(aside, Some(Aside::Nowhere(_))) => {
             (Link::Absent(origin), Begun::Http2(Announced::default()))
         }
         None => {
@@ -67,7 +72,7 @@ pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
     let announced = match begun {
         Begun::Http2(announced) => announced,
         Begun::Foreign(mut end) => {
-            shared.requests.opaque(port, Opaque::NotHttp, None);
+            shared.requests.opaque(port, Opaque::NotHttp, To::Origin);
             // The origin had its preface from us.
             client.read.consume(client.read.filled().len());
             return match opaque::relay(&mut client, &mut end).await {
@@ -105,8 +110,11 @@ async fn begin(shared: &Arc<Shared>, port: usize, client: &mut End<TcpStream>, l
     match event {
         Event::Up(announced) => Begun::Http2(announced),
         Event::Foreign(end) => Begun::Foreign(end),
-        // A matched stream can still be answered.
-        Event::GoingAway | Event::Over(_) if routed => Begun::Http2(Announced::default()),
+        // A matched stream can still be answered, and the origin may be back when a stream is for it.
+        Event::GoingAway | Event::Over(_) if routed => {
+            *link = Link::Absent(Origin::new(shared.origin(port)));
+            Begun::Http2(Announced::default())
+        }
         Event::GoingAway | Event::Over(_) => Begun::Unreachable,
     }
 }

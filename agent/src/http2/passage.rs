@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 use http::HeaderMap;
 
+use super::answers;
 use super::window::Held;
 use crate::requests::Record;
 
@@ -26,6 +27,8 @@ pub(super) struct Passage {
     held: Arc<Held>,
     /// How much of `held` is this body's.
     counted: usize,
+    /// What trailers say to caches does not go on.
+    private: bool,
 }
 
 enum End {
@@ -42,7 +45,12 @@ pub(super) enum Broken {
 impl Passage {
     /// `held` counts what all bodies from the same connection hold.
     pub(super) fn new(from: RecvStream, held: Arc<Held>) -> Self {
-        Self { from, pieces: VecDeque::new(), end: None, held, counted: 0 }
+        Self { from, pieces: VecDeque::new(), end: None, held, counted: 0, private: false }
+    }
+
+    /// What its trailers say to caches does not go on.
+    pub(super) fn keeps_private(&mut self) {
+        self.private = true;
     }
 
     /// Moves what can be moved. Ready: the body has passed. `record` is told of the trailers of an answer.
@@ -108,11 +116,19 @@ impl Passage {
                 }
                 Poll::Ready(None) => match self.from.poll_trailers(cx) {
                     Poll::Pending => return Ok(()),
-                    Poll::Ready(trailers) => self.end = Some(trailers?.map_or(End::Plain, End::Trailers)),
+                    Poll::Ready(trailers) => self.end = Some(self.end_of(trailers?)),
                 },
             }
         }
         Ok(())
+    }
+
+    fn end_of(&self, trailers: Option<HeaderMap>) -> End {
+        let Some(mut trailers) = trailers else { return End::Plain };
+        if self.private {
+            answers::strip(&mut trailers);
+        }
+        if trailers.is_empty() { End::Plain } else { End::Trailers(trailers) }
     }
 
     fn keep(&mut self, bytes: Bytes) {

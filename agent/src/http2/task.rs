@@ -1,4 +1,7 @@
-//! The one task of a caller's connection: the caller's side, the origin's, and the streams between them.
+//! The one task of a caller's connection: the caller's side, the origin's, and the streams between them. `begin` takes a
+//! stream to where it belongs.
+
+mod begin;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,26 +11,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream, server};
-use http::Request;
-use http::request::Parts;
+use h2::{Reason, server};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::exchange::{Accepted, Caller, Exchange, Holds};
+use super::exchange::{Accepted, Caller};
 use super::io::{Io, Turn, Written};
-use super::laptop::{self, Lanes, Start};
+use super::laptop::{Lanes, Start};
 use super::link::{Event, Link};
 use super::wakes::{Part, Wakes};
 use super::window::Window;
-use super::work::{Done, Ended, With, Work};
+use super::work::{Done, Ended, Work};
 use crate::agent::Shared;
-use crate::requests::{FellBack, Protocol};
-use crate::routes::{Decision, Entry};
+use crate::connection::origin::Origin;
 
-/// Bytes of the heads of all requests under way on one connection at most; what is over is refused.
-const MAX_HEADS: usize = 8 << 20;
 /// How often the parts of a task may wake each other before others get their turn.
 const MAX_ROUNDS: usize = 16;
 /// So many turns a caller may send all it can for no stream (pings, settings): some MiB.
@@ -43,6 +40,8 @@ pub(super) struct Task {
     caller: server::Connection<Io<TcpStream>, Bytes>,
     written: Written,
     link: Link,
+    /// The one before, which takes no more streams and serves those that it has.
+    before: Option<Link>,
     streams: FuturesUnordered<Work>,
     /// Streams that wait for the origin's connection to be up.
     waiting: Vec<Accepted>,
@@ -71,7 +70,7 @@ pub(super) struct Task {
 #[derive(Debug, Default)]
 struct Load {
     at_laptop: usize,
-    /// Bytes of the heads of all requests.
+    /// Bytes of the heads of all requests, those that wait included.
     heads: usize,
 }
 
@@ -109,6 +108,7 @@ impl Task {
             caller,
             written,
             link,
+            before: None,
             streams: FuturesUnordered::new(),
             waiting: Vec::new(),
             lanes,
@@ -130,17 +130,19 @@ impl Task {
     /// Serves until the connection is over. The caller's socket goes home.
     pub(super) async fn run(mut self) {
         std::future::poll_fn(|cx| self.poll(cx)).await;
-        let Self { caller, link, streams, waiting, lost, resets, lanes, .. } = self;
+        let Self { caller, link, before, streams, waiting, lost, resets, lanes, .. } = self;
         // First the connection, so that the end of its streams is no reset.
         drop(caller);
         drop((streams, waiting, lost, resets, lanes));
-        link.end().await;
+        for link in std::iter::once(link).chain(before) {
+            link.end().await;
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.wakes.run(cx);
         self.turn.begin();
-        self.link.begin_turn();
+        self.links().for_each(Link::begin_turn);
         for _ in 0..MAX_ROUNDS {
             let due = self.wakes.take();
             if due.has(Part::Origin) {
@@ -160,7 +162,7 @@ impl Task {
             if due.has(Part::Others) {
                 self.poll_drain();
             }
-            if self.turn.is_over() || self.link.is_turn_over() {
+            if self.turn.is_over() || self.links().any(Link::is_turn_over) {
                 self.note_turn();
                 break;
             }
@@ -189,20 +191,39 @@ impl Task {
         }
     }
 
+    fn links(&self) -> impl Iterator<Item = &Link> {
+        std::iter::once(&self.link).chain(&self.before)
+    }
+
     fn poll_origin(&mut self) {
         let mut cx = Context::from_waker(self.wakes.waker(Part::Origin));
-        let Poll::Ready(event) = self.link.poll(&mut cx) else { return };
+        let before = self.before.as_mut().map(|before| before.poll(&mut cx));
+        let now = self.link.poll(&mut cx);
+        if let Some(Poll::Ready(Event::Over(reason))) = before {
+            self.before = None;
+            self.leave(reason);
+        }
+        let Poll::Ready(event) = now else { return };
         match event {
             Event::Up(_) => {
-                for accepted in std::mem::take(&mut self.waiting) {
+                for accepted in self.no_longer_waiting() {
                     self.hand_to_origin(accepted);
                 }
                 self.wakes.set(Part::Origin);
             }
-            Event::GoingAway => self.caller_goes(),
+            Event::GoingAway => {
+                self.caller_goes();
+                // What the caller begins before it hears of that is not refused: it has a connection of its own.
+                if self.before.is_none() {
+                    let next = Link::Absent(Origin::new(self.shared.origin(self.port)));
+                    self.before = Some(std::mem::replace(&mut self.link, next));
+                    // It has still to be driven.
+                    self.wakes.set(Part::Origin);
+                }
+            }
             Event::Over(reason) => {
-                for accepted in std::mem::take(&mut self.waiting) {
-                    self.lose(Caller::Waits(accepted.respond), Reason::REFUSED_STREAM);
+                for accepted in self.no_longer_waiting() {
+                    self.lose(Caller::Waits(accepted.respond), None);
                 }
                 self.leave(reason);
             }
@@ -228,7 +249,7 @@ impl Task {
                     self.hand_to_origin(accepted);
                 }
                 Ended::Again(accepted) => self.route_again(accepted),
-                Ended::Lost(caller) => self.lose(caller, Reason::INTERNAL_ERROR),
+                Ended::Lost(caller, wanted) => self.lose(caller, Some(wanted)),
                 Ended::Reset(caller, reason) => {
                     self.resets.push((caller, reason));
                     self.wakes.set(Part::Caller);
@@ -300,7 +321,8 @@ impl Task {
     fn poll_leave(&mut self) -> Poll<()> {
         let Some(leaving) = &mut self.leaving else { return Poll::Pending };
         // A caller may read late: what it is owed is held for it, as a socket would hold it.
-        if !self.streams.is_empty() || !self.resets.is_empty() || !self.written.all() {
+        let under_way = !(self.streams.is_empty() && self.waiting.is_empty() && self.resets.is_empty());
+        if under_way || !self.written.all() {
             leaving.deadline = None;
             return Poll::Pending;
         }
@@ -317,103 +339,4 @@ impl Task {
         let deadline = leaving.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(FAREWELL)));
         deadline.as_mut().poll(&mut cx)
     }
-
-    /// Decides where a stream goes; from here on it is recorded.
-    fn route(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
-        let (head, body) = request.into_parts();
-        if self.load.heads + size_of_head(&head) > MAX_HEADS {
-            return respond.send_reset(Reason::REFUSED_STREAM);
-        }
-        let (record, route) = {
-            let routes = self.shared.routes();
-            let decision = routes.decide(self.port, &head);
-            let record = self.shared.requests.begin(self.port, Protocol::Http2, &head, &decision);
-            let route = match decision {
-                Decision::Laptop(route, _) => Some(route),
-                Decision::Origin(_) => None,
-            };
-            (record, route)
-        };
-        let accepted = Accepted { head, body, respond, record };
-        match route {
-            Some(route) => self.hand_to_laptop(accepted, &route),
-            None => self.hand_to_origin(accepted),
-        }
-    }
-
-    /// Decides once more, because the way to the laptop was lost.
-    fn route_again(&mut self, mut accepted: Accepted) {
-        let decision = match self.shared.routes().decide(self.port, &accepted.head) {
-            Decision::Laptop(route, _) => Some(route),
-            Decision::Origin(_) => None,
-        };
-        match decision {
-            Some(route) => self.hand_to_laptop(accepted, &route),
-            None => {
-                accepted.record.fell_back(FellBack::LaptopAway);
-                self.hand_to_origin(accepted);
-            }
-        }
-    }
-
-    fn hand_to_laptop(&mut self, accepted: Accepted, route: &Arc<Entry>) {
-        let lane = self.lanes.lane(route, &self.start);
-        let (size, up) = (size_of_head(&accepted.head), self.from_caller.held());
-        self.load.at_laptop += 1;
-        self.begin(With::Laptop(Box::pin(laptop::exchange(accepted, lane, up))), size);
-    }
-
-    fn hand_to_origin(&mut self, accepted: Accepted) {
-        let up = match &mut self.link {
-            Link::Up(up) => up,
-            Link::Over => return self.lose(Caller::Waits(accepted.respond), Reason::REFUSED_STREAM),
-            Link::Absent(_) | Link::Opening(_) => {
-                self.link.open();
-                self.waiting.push(accepted);
-                return self.wakes.set(Part::Origin);
-            }
-        };
-        if up.is_full() {
-            up.send = up.send.clone();
-        }
-        let Accepted { head, body, mut respond, record } = accepted;
-        let (size, ends) = (size_of_head(&head), body.is_end_stream());
-        match up.send.send_request(Accepted::sendable(head), ends) {
-            Ok(sent) => {
-                let holds = Holds { up: self.from_caller.held(), down: self.from_origin.held() };
-                let exchange = Exchange::new((!ends).then_some(body), respond, sent, record, holds, None);
-                self.begin(With::Origin(exchange), size);
-            }
-            Err(error) => {
-                // Not one byte of it was sent.
-                tracing::debug!(%error, "a stream that the origin's connection does not take");
-                respond.send_reset(Reason::REFUSED_STREAM);
-            }
-        }
-    }
-
-    fn begin(&mut self, with: With, head: usize) {
-        self.load.heads += head;
-        self.streams.push(Work { with, head });
-        self.wakes.set(Part::Streams);
-    }
-
-    /// A stream whose origin is gone. It goes with the connection, unless others still need that.
-    fn lose(&mut self, mut caller: Caller, reason: Reason) {
-        if self.load.at_laptop > 0 {
-            caller.reset(reason);
-        } else {
-            self.lost.push(caller);
-        }
-        if self.leaving.is_none() && matches!(self.link, Link::Over) {
-            self.leave(None);
-        }
-    }
-}
-
-/// As RFC 9113 section 6.5.2 counts it, but for the pseudo-headers, of which only the path can be large.
-fn size_of_head(head: &Parts) -> usize {
-    let headers: usize =
-        head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
-    headers + head.uri.path_and_query().map_or(0, |path| path.as_str().len())
 }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use h2::Reason;
 
+use super::answers::Wanted;
 use super::exchange::{Accepted, Caller, Exchange, Exchanged};
 use crate::requests::FellBack;
 
@@ -40,7 +41,7 @@ pub(super) enum Ended {
     /// To be reset, after what was sent on it.
     Reset(Caller, Reason),
     /// The origin's connection was lost.
-    Lost(Caller),
+    Lost(Caller, Wanted),
 }
 
 impl Future for Work {
@@ -56,7 +57,7 @@ impl Future for Work {
                 let ended = match exchanged {
                     Exchanged::Over => Ended::Over,
                     Exchanged::Reset(caller, reason) => Ended::Reset(caller, reason),
-                    Exchanged::Failed(caller, _) => Ended::Lost(caller),
+                    Exchanged::Failed(caller, _) => Ended::Lost(caller, exchange.wanted()),
                 };
                 Done { ended, at_laptop: false, head }
             }),

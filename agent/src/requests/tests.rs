@@ -88,7 +88,7 @@ async fn all_are_counted_even_when_there_are_too_many_to_keep() {
     for _ in 0..1000 {
         requests.begin(0, Protocol::Http1, &head, &alice.decide(0, &head)).answered(200);
     }
-    requests.opaque(0, Opaque::Tls, None);
+    requests.opaque(0, Opaque::Tls, To::Origin);
     assert_eq!(requests.to_origin().to_message().requests, 1000);
     assert_eq!((requests.counted(Reason::Absent), requests.opaque_so_far()), (1000, 1));
 }

@@ -37,7 +37,7 @@ async fn one_connection_alternates_between_laptop_and_origin() {
 async fn baggage_routes_too() {
     story(async {
         let world = World::new().await;
-        let local = crate::peer::Server::start().await;
+        let local = crate::peer::Server::local().await;
         let mut route = world.route("alice", local.port());
         let member = bridge_proto::v1::BaggageCondition { key: "bridge".into(), value: "alice".into() };
         let kind = bridge_proto::v1::condition::Kind::Baggage(member);
@@ -296,7 +296,7 @@ async fn a_dead_origin_does_not_keep_requests_from_the_laptop() {
 async fn a_burst_beyond_the_parked_calls_waits() {
     story(async {
         let world = World::new().await;
-        let local = crate::peer::Server::start().await;
+        let local = crate::peer::Server::local().await;
         let mut alice = crate::world::Laptop::attach(world.agent.control, "alice").await;
         alice.routes(vec![world.route("alice", local.port())]).await;
         // Given a laptop that has no call parked, two requests wait,
@@ -312,6 +312,71 @@ async fn a_burst_beyond_the_parked_calls_waits() {
         }
         assert_eq!(one.hears_answer().await.1, "ok");
         assert_eq!(two.hears_answer().await.1, "ok");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_an_answer_says_to_shared_caches_is_taken_from_it() {
+    story(async {
+        let world = World::new().await;
+        let (_alice, local) = world.alice().await;
+        let mut client = world.client().await;
+        let answers = [
+            (
+                "Cache-Control: no-cache, no-transform\r\n",
+                "Cache-Control: private, no-cache, no-transform\r\n",
+            ),
+            (
+                "Cache-Control: public, max-age=60\r\nSurrogate-Control: max-age=600\r\n",
+                "Cache-Control: private, max-age=60\r\nSurrogate-Control: no-store\r\n",
+            ),
+            (
+                "Cache-Control: no-store\r\nCDN-Cache-Control: x\r\n",
+                "Cache-Control: no-store\r\nCDN-Cache-Control: no-store\r\n",
+            ),
+            ("X-Accel-Expires: 600\r\n", "Cache-Control: private\r\nX-Accel-Expires: 0\r\n"),
+            ("Expires: Thu, 01 Dec 2044 16:00:00 GMT\r\n", "Cache-Control: private\r\nExpires: 0\r\n"),
+        ];
+        client.says(ALICES).await;
+        let mut process = local.accepts().await;
+        for (said, heard) in answers {
+            process.hears(ALICES).await;
+            process.says(format!("HTTP/1.1 200 OK\r\n{said}Content-Length: 2\r\n\r\nok")).await;
+            let marked = format!("x-bridge-served-by: alice\r\n{heard}");
+            client.hears(format!("HTTP/1.1 200 OK\r\n{marked}Content-Length: 2\r\n\r\nok")).await;
+            client.says(ALICES).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_trailers_say_to_caches_is_taken_from_them() {
+    story(async {
+        let world = World::new().await;
+        let (_alice, local) = world.alice().await;
+        let mut client = world.client().await;
+        client.says(ALICES).await;
+        let mut process = local.accepts().await;
+        // Whether they come with the rest or byte by byte.
+        for at_once in [true, false] {
+            process.hears(ALICES).await;
+            let head = "HTTP/1.1 200 OK\r\nCache-Control: private\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n";
+            let trailers = "Sum: 1\r\ncache-control: public\r\nX-Accel-Expires: 9\r\nLast: x\r\n\r\n";
+            if at_once {
+                process.says([head, trailers].concat()).await;
+            } else {
+                process.says(head).await;
+                for byte in trailers.bytes() {
+                    process.says([byte]).await;
+                }
+            }
+            assert!(client.hears_head().await.contains("x-bridge-served-by"));
+            client.hears("2\r\nok\r\n0\r\nSum: 1\r\nLast: x\r\n\r\n").await;
+            client.says(ALICES).await;
+        }
+        process.hears(ALICES).await;
     })
     .await;
 }

@@ -10,6 +10,7 @@ mod handshake;
 mod http2;
 mod laptop;
 mod laptop_failures;
+mod loops;
 mod matches;
 mod opaque;
 mod origin;

@@ -41,7 +41,7 @@ async fn is_answered_by(client: &mut Peer, head: &str, server: &mut Peer, body: 
 async fn all_conditions_of_one_alternative_must_hold() {
     story(async {
         let world = World::new().await;
-        let local = Server::start().await;
+        let local = Server::local().await;
         let wanted = any_of(vec![
             vec![
                 header("X-Tenant", prefix("eu-")),

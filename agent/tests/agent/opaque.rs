@@ -1,5 +1,7 @@
 //! Connections that are not for the agent to read.
 
+use std::time::{Duration, Instant};
+
 use crate::world::{World, story};
 
 #[tokio::test]
@@ -48,14 +50,50 @@ async fn tls_and_the_unknown_pass_at_once() {
 }
 
 #[tokio::test]
-async fn what_could_become_a_request_is_not_held_for_long() {
+async fn a_few_letters_that_wait_for_an_answer_are_not_held() {
+    story(async {
+        let world = World::new().await;
+        let _alice = world.alice().await;
+        let words = ["ruok", "stat", "get x", "PING", "JDWP-Handshake", "HELLO", "0042", "\r\n"];
+        let begun = Instant::now();
+        for word in words {
+            let (mut client, mut origin) = world.connection().await;
+            client.says(word).await;
+            origin.hears(word).await;
+            origin.says("imok").await;
+            client.hears("imok").await;
+        }
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(3), "{} connections took {took:?} in all", words.len());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_beginning_of_a_method_is_not_held_for_long() {
     story(async {
         let world = World::new().await;
         let (mut client, mut origin) = world.connection().await;
-        client.says("HELLO").await;
-        origin.hears("HELLO").await;
+        client.says("GET").await;
+        origin.hears("GET").await;
         origin.says("HI").await;
         client.hears("HI").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_that_comes_slowly_is_still_routed() {
+    story(async {
+        let world = World::new().await;
+        let (_alice, local) = world.alice().await;
+        let (mut client, mut origin) = world.connection().await;
+        client.says("GET /").await;
+        // Given a client that takes longer than a beginning would be held,
+        let nothing = tokio::time::timeout(Duration::from_millis(1500), origin.hears_some(1)).await;
+        assert!(nothing.is_err(), "nothing of it reaches the origin");
+        client.says(" HTTP/1.1\r\nX-Bridge: alice\r\n\r\n").await;
+        local.accepts().await.hears("GET / HTTP/1.1\r\nX-Bridge: alice\r\n\r\n").await;
     })
     .await;
 }

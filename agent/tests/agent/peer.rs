@@ -4,18 +4,40 @@ use std::net::SocketAddr;
 
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// What the agent adds to each request that goes to a laptop.
+const HOPS: &[u8] = b"x-bridge-hops: ";
 
 /// A client or a server's side of one connection.
 pub(crate) struct Peer {
     stream: TcpStream,
+    /// It is a process on a laptop: what it is expected to hear is without the header of hops.
+    is_local: bool,
+}
+
+/// Connects from another pod, as far as the agent can tell.
+pub(crate) async fn connect(port: u16) -> TcpStream {
+    connect_from([127, 0, 0, 2], port).await
+}
+
+/// Connects from this address of loopback.
+pub(crate) async fn connect_from(address: [u8; 4], port: u16) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind((address, 0).into()).expect("an address of loopback");
+    let stream = socket.connect(([127, 0, 0, 1], port).into()).await.expect("the port listens");
+    stream.set_nodelay(true).expect("a socket");
+    stream
 }
 
 impl Peer {
     pub(crate) async fn connect(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("the port listens");
-        stream.set_nodelay(true).expect("a socket");
-        Self { stream }
+        Self { stream: connect(port).await, is_local: false }
+    }
+
+    /// Connects from within the agent's pod.
+    pub(crate) async fn connect_from_inside(port: u16) -> Self {
+        Self { stream: connect_from([127, 0, 0, 1], port).await, is_local: false }
     }
 
     pub(crate) async fn says(&mut self, bytes: impl AsRef<[u8]>) {
@@ -30,15 +52,17 @@ impl Peer {
     /// The next bytes are these.
     pub(crate) async fn hears(&mut self, expected: impl AsRef<[u8]>) {
         let expected = expected.as_ref();
+        let mut all = Vec::new();
         let mut heard = Vec::new();
         while heard.len() < expected.len() {
             let left = expected.len() - heard.len();
             let mut part = vec![0; left.min(64 * 1024)];
             match self.stream.read(&mut part).await {
                 Ok(0) => panic!("ended after {:?} in place of {:?}", text(&heard), text(expected)),
-                Ok(read) => heard.extend_from_slice(&part[..read]),
+                Ok(read) => all.extend_from_slice(&part[..read]),
                 Err(error) => panic!("{error} after {:?} in place of {:?}", text(&heard), text(expected)),
             }
+            heard = if self.is_local { without_hops(&all) } else { all.clone() };
             assert!(
                 expected.starts_with(&heard),
                 "heard {:?} in place of {:?}",
@@ -130,6 +154,27 @@ impl Peer {
     }
 }
 
+/// Without the lines of hops, whole or begun, that stand in a head.
+fn without_hops(bytes: &[u8]) -> Vec<u8> {
+    // Empty lines may be in front of a head.
+    let begin = bytes.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(bytes.len());
+    let end = bytes[begin..].windows(4).position(|window| window == b"\r\n\r\n");
+    let end = end.map_or(bytes.len(), |end| begin + end);
+    let (head, rest) = bytes.split_at(end);
+    let is_hops = |line: &[u8]| line.starts_with(HOPS) || !line.is_empty() && HOPS.starts_with(line);
+    let mut kept = head
+        .split_inclusive(|&byte| byte == b'\n')
+        .filter(|line| !is_hops(line))
+        .collect::<Vec<_>>()
+        .concat();
+    if !rest.is_empty() && head.split(|&byte| byte == b'\n').next_back().is_some_and(is_hops) {
+        // The end of that line was the head's last but one.
+        kept.truncate(kept.len() - 2);
+    }
+    kept.extend_from_slice(rest);
+    kept
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -137,11 +182,17 @@ fn text(bytes: &[u8]) -> String {
 /// A server that does what the test says, connection by connection.
 pub(crate) struct Server {
     listener: TcpListener,
+    is_local: bool,
 }
 
 impl Server {
     pub(crate) async fn start() -> Self {
-        Self { listener: TcpListener::bind("127.0.0.1:0").await.expect("a free port") }
+        Self { listener: TcpListener::bind("127.0.0.1:0").await.expect("a free port"), is_local: false }
+    }
+
+    /// A process on a laptop.
+    pub(crate) async fn local() -> Self {
+        Self { is_local: true, ..Self::start().await }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -155,7 +206,7 @@ impl Server {
     pub(crate) async fn accepts(&self) -> Peer {
         let (stream, _) = self.listener.accept().await.expect("a connection");
         stream.set_nodelay(true).expect("a socket");
-        Peer { stream }
+        Peer { stream, is_local: self.is_local }
     }
 }
 

@@ -54,7 +54,7 @@ async fn a_probe_is_seen_among_the_arrivals() {
 async fn of_overlapping_routes_the_oldest_sessions_wins() {
     story(async {
         let world = World::new().await;
-        let (youngs, olds) = (Server::start().await, Server::start().await);
+        let (youngs, olds) = (Server::local().await, Server::local().await);
         let control = world.agent.control;
         let mut young = Laptop::attach_as(control, daemon("y", "young", 2000)).await;
         let mut old = Laptop::attach_as(control, daemon("o", "old", 1000)).await;
@@ -182,7 +182,7 @@ async fn a_daemon_from_which_nothing_comes_is_gone_after_five_seconds() {
         let world = World::new().await;
         // Given a connection on which nothing comes from the laptop any more, without anybody being told,
         let network = Network::to(world.agent.control).await;
-        let local = Server::start().await;
+        let local = Server::local().await;
         let mut alice = Laptop::attach(network.port, "alice").await;
         alice.routes(vec![world.route("alice", local.port())]).await;
         let began = tokio::time::Instant::now();

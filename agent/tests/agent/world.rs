@@ -97,7 +97,7 @@ impl World {
 
     /// A laptop with alice's route to a local process.
     pub(crate) async fn alice(&self) -> (Laptop, Server) {
-        let local = Server::start().await;
+        let local = Server::local().await;
         (self.laptop("alice", self.route("alice", local.port())).await, local)
     }
 }

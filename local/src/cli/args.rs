@@ -245,9 +245,10 @@ pub(crate) struct ConnectArgs {
     /// An image with the agent, instead of the target's own image
     #[arg(long, env = "BRIDGE_AGENT_IMAGE", value_name = "IMAGE")]
     pub(crate) agent_image: Option<String>,
-    /// Leave the Cache-Control of your answers as it is
+    /// Leave what your answers say to caches as it is
     ///
-    /// It is made `private` otherwise, so that no shared cache hands your answers to others.
+    /// Otherwise no shared cache may keep them and hand them to others: `Cache-Control` says `private`, what is for shared
+    /// caches alone says `no-store`, and the rest stays.
     #[arg(long)]
     pub(crate) keep_cache_headers: bool,
     #[command(flatten)]

@@ -96,6 +96,8 @@ fn word(reason: Reason) -> &'static str {
         Reason::ServerSpokeFirst => "opaque-server-spoke-first",
         Reason::NotHttp => "opaque-not-http",
         Reason::Ambiguous => "opaque-ambiguous",
+        Reason::Loop => "loop",
+        Reason::OwnPod => "opaque-own-pod",
         Reason::Unspecified => "unknown",
     }
 }
@@ -117,6 +119,8 @@ impl Seen {
             ("opaque-server-spoke-first", _) => "opaque: the server spoke first".to_owned(),
             ("opaque-not-http", _) => "opaque: no HTTP".to_owned(),
             ("opaque-ambiguous", _) => "opaque: a message that can be read in two ways".to_owned(),
+            ("loop", _) => format!("comes back from {whose}'s laptop (matched {about})"),
+            ("opaque-own-pod", _) => "opaque: from a port-forward or a laptop, so not to a laptop".to_owned(),
             (other, _) => other.to_owned(),
         }
     }
@@ -151,7 +155,7 @@ impl Seen {
         let line = columns.line(&self.row(columns.targets));
         let style = match (self.reason, self.to, self.status) {
             (_, _, Some(500..)) => RED,
-            ("differs" | "laptop-away" | "nothing-listens", ..) => YELLOW,
+            ("differs" | "laptop-away" | "nothing-listens" | "opaque-own-pod", ..) => YELLOW,
             (_, "laptop", _) => GREEN,
             _ => return line + "\n",
         };

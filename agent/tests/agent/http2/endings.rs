@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use bridge_agent::DrainTimes;
+use bytes::Bytes;
 use h2::Reason;
 
-use super::peer::{Caller, Say, Serving, alices, answer, get};
-use crate::peer::Server;
+use super::peer::{Caller, Say, Serving, alices, answer, get, hears, rest, with_header};
+use crate::peer::{Peer, Server};
 use crate::world::{World, story};
 
 /// Draining that goes on accepting as long as the story lasts.
@@ -96,6 +97,89 @@ async fn an_origin_that_is_lost_leaves_the_laptops_streams() {
     .await;
 }
 
+/// The largest age of a server's connection: GOAWAY, and after a time of grace its end, whatever is still under way.
+#[tokio::test]
+async fn an_origins_connection_that_grows_too_old_ends_as_without_the_agent() {
+    story(async {
+        let world = World::new().await;
+        let (_alice, local) = world.alice().await;
+        let mut caller = Caller::connect(world.port()).await;
+        let mut origin = Serving::on(&world.origin).await;
+        let call = |request| with_header(request, "content-type", "application/grpc");
+        let hers = caller.asks(call(alices("/"))).await;
+        let waits = caller.asks(call(get("/"))).await;
+        let hears_already = caller.asks(call(get("/"))).await;
+        let mut process = Serving::on(&local).await;
+        let at_hers = process.hears().await;
+        let _at_origin = origin.hears().await;
+        let (_asked, mut reply) = origin.hears().await.begins();
+        reply.send_data(Bytes::from_static(b"half"), false).expect("an open stream");
+        let mut begun = hears_already.await.expect("an answer").into_body();
+        hears(&mut begun, "half").await;
+
+        // Given calls of others on both sides of their answers' heads, and one of the developer's,
+        origin.says(Say::GracefulGoAway);
+        caller.is_told_to_go().await;
+        // when the time of grace is over, those of others are UNAVAILABLE, as a lost connection is,
+        origin.ended.abort();
+        let head = waits.await.expect("an answer");
+        assert_eq!(head.headers()["grpc-status"], "14");
+        assert!(!head.headers().contains_key("x-bridge-served-by"), "it was the origin's");
+        let trailers = rest(&mut begun).await.1.expect("a status");
+        assert_eq!(trailers["grpc-status"], "14");
+        // and hers goes on.
+        at_hers.answers("laptop");
+        assert_eq!(answer(hers).await.2, "laptop");
+        drop(caller.send);
+        caller.ended.await.expect("no panic").expect("an orderly end");
+    })
+    .await;
+}
+
+/// A request for `/` of `a`, as a frame (RFC 9113 section 6.2).
+fn request_frame(stream: u8) -> [u8; 15] {
+    [0, 0, 6, 1, 5, 0, 0, 0, stream, 0x82, 0x86, 0x84, 0x41, 1, b'a']
+}
+
+/// The next frame of this kind.
+async fn hears_frame(client: &mut Peer, kind: u8) -> (u8, Vec<u8>) {
+    loop {
+        let head = client.hears_some(9).await;
+        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+        let payload = client.hears_some(length).await;
+        if head[3] == kind {
+            return (head[8], payload);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_begun_while_the_origins_goaway_is_under_way_is_served() {
+    const HEADERS: u8 = 1;
+    const GOAWAY: u8 = 7;
+    story(async {
+        let world = World::new().await;
+        let mut client = world.client().await;
+        client.says(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        client.says(request_frame(1)).await;
+        let mut origin = Serving::on(&world.origin).await;
+        let first = origin.hears().await;
+        // Given a caller that has begun a stream before it heard that the origin takes no more,
+        origin.says(Say::GracefulGoAway);
+        let (_, goaway) = hears_frame(&mut client, GOAWAY).await;
+        assert_eq!(goaway[..8], [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0], "any stream may still come");
+        client.says(request_frame(3)).await;
+        // then it is served, on another connection, and so is the one before.
+        Serving::on(&world.origin).await.hears().await.answers("next");
+        let (stream, _) = hears_frame(&mut client, HEADERS).await;
+        assert_eq!(stream, 3);
+        first.answers("first");
+        let (stream, _) = hears_frame(&mut client, HEADERS).await;
+        assert_eq!(stream, 1);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_caller_that_goes_is_gone_for_all() {
     story(async {
@@ -149,7 +233,7 @@ async fn a_drained_agent_says_goaway_and_serves_what_is_there() {
 async fn an_origin_that_refuses_refuses_streams_too() {
     story(async {
         let world = World::without_origin().await;
-        let local = Server::start().await;
+        let local = Server::local().await;
         let _alice = world.laptop("alice", world.route("alice", local.port())).await;
         // What matches is still served,
         let mut caller = Caller::connect(world.port()).await;

@@ -1,6 +1,7 @@
 //! Streams that are a laptop's.
 
 use bytes::Bytes;
+use http::Response;
 
 use super::peer::{Caller, Serving, alices, answer, get, hears, rest, trailers};
 use crate::world::{World, story};
@@ -44,6 +45,36 @@ async fn streams_of_one_connection_go_to_both() {
         let response = caller.asks(alices("/again")).await;
         process.hears().await.answers("again");
         assert_eq!(answer(response).await.2, "again");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_an_answer_says_to_shared_caches_is_taken_from_it() {
+    story(async {
+        let world = World::new().await;
+        let (_alice, local) = world.alice().await;
+        let mut caller = Caller::connect(world.port()).await;
+        let response = caller.asks(alices("/")).await;
+        let mut stream = Serving::on(&local).await.hears().await;
+        let answer = Response::builder()
+            .header("cache-control", "no-cache, no-transform")
+            .header("cdn-cache-control", "max-age=60")
+            .header("x-accel-expires", "60")
+            .body(())
+            .expect("an answer");
+        let mut reply = stream.respond.send_response(answer, false).expect("an open stream");
+        let said = [("cache-control", "public"), ("grpc-status", "0"), ("surrogate-control", "max-age=9")];
+        reply.send_trailers(trailers(&said)).expect("an open stream");
+        let answer = response.await.expect("an answer");
+        for (name, value) in [
+            ("cache-control", "private, no-cache, no-transform"),
+            ("cdn-cache-control", "no-store"),
+            ("x-accel-expires", "0"),
+        ] {
+            assert_eq!(answer.headers()[name], value, "{name}");
+        }
+        assert_eq!(rest(&mut answer.into_body()).await.1, Some(trailers(&[("grpc-status", "0")])));
     })
     .await;
 }

@@ -119,8 +119,10 @@ async fn the_process_ends_and_comes_back() {
         assert_eq!(status, 502);
         assert!(sentence.contains("ended the connection before it answered"), "{sentence}");
         // a call whose answer has begun gets its status,
-        let (_, trailers) = rest(&mut begun).await;
-        assert_eq!(trailers.expect("a status")["grpc-status"], "14");
+        let trailers = rest(&mut begun).await.1.expect("a status");
+        assert_eq!(trailers["grpc-status"], "14");
+        let message = trailers["grpc-message"].to_str().expect("text");
+        assert!(message.contains("in the middle of its answer"), "{message}");
         // and the next one finds the process that listens then.
         let response = caller.asks(alices("/")).await;
         let mut process = Serving::on(&local).await;
@@ -158,11 +160,78 @@ async fn the_laptop_vanishes_while_a_stream_is_there() {
 }
 
 #[tokio::test]
+async fn everything_is_the_origins_where_nothing_listens() {
+    story(async {
+        let world = World::new().await;
+        let route = Route { fallback: Fallback::Origin.into(), ..world.everything(dead_port().await) };
+        let _bob = world.laptop("bob", route).await;
+        let call = with_header(get("/shop.Prices/Get"), "content-type", "application/grpc");
+        for request in [get("/"), call] {
+            let mut caller = Caller::connect(world.port()).await;
+            let (response, mut ask) = caller.begins(request).await;
+            ask.send_data(Bytes::from_static(b"all of it"), true).expect("an open stream");
+            let mut origin = Serving::on(&world.origin).await;
+            let mut stream = origin.hears().await;
+            assert_eq!(rest(stream.request.body_mut()).await.0, b"all of it");
+            stream.answers("origin");
+            let (_, headers, body) = answer(response).await;
+            assert_eq!((body.as_str(), headers.contains_key("x-bridge-served-by")), ("origin", false));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_outlives_a_session_on_whose_laptop_nothing_listens() {
+    story(async {
+        let world = World::new().await;
+        let mut bob = world.laptop("bob", world.everything(dead_port().await)).await;
+        // Given a connection that began while nothing listened,
+        let mut caller = Caller::connect(world.port()).await;
+        assert_eq!(answer(caller.asks(get("/")).await).await.0, 503);
+        // when the session ends, its streams are the origin's, on the same connection.
+        bob.routes(vec![]).await;
+        let response = caller.asks(get("/")).await;
+        let mut origin = Serving::on(&world.origin).await;
+        origin.hears().await.answers("origin");
+        assert_eq!(answer(response).await.2, "origin");
+        let response = caller.asks(get("/")).await;
+        origin.hears().await.answers("again");
+        assert_eq!(answer(response).await.2, "again");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_outlives_a_session_whose_laptop_had_all_of_it() {
+    story(async {
+        let world = World::new().await;
+        let process = Server::local().await;
+        let mut bob = world.laptop("bob", world.everything(process.port())).await;
+        let mut caller = Caller::connect(world.port()).await;
+        let response = caller.asks(get("/")).await;
+        let mut served = Serving::on(&process).await;
+        served.hears().await.answers("bob");
+        assert_eq!(answer(response).await.2, "bob");
+        // When its routes go while the connection is idle, and when they come again.
+        bob.routes(vec![]).await;
+        let response = caller.asks(get("/")).await;
+        Serving::on(&world.origin).await.hears().await.answers("origin");
+        assert_eq!(answer(response).await.2, "origin");
+        bob.routes(vec![world.everything(process.port())]).await;
+        let response = caller.asks(get("/")).await;
+        served.hears().await.answers("bob again");
+        assert_eq!(answer(response).await.2, "bob again");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn everything_is_a_laptops_stream_by_stream() {
     story(async {
         let world = World::new().await;
         let (_alice, alices_process) = world.alice().await;
-        let bobs_process = Server::start().await;
+        let bobs_process = Server::local().await;
         let _bob = world.laptop("bob", world.everything(bobs_process.port())).await;
         let mut caller = Caller::connect(world.port()).await;
         let plain = caller.asks(get("/")).await;

@@ -24,8 +24,10 @@ impl Caller {
     }
 
     pub(crate) async fn with(port: u16, builder: &h2::client::Builder) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("the port listens");
-        stream.set_nodelay(true).expect("a socket");
+        Self::on(crate::peer::connect(port).await, builder).await
+    }
+
+    pub(crate) async fn on(stream: TcpStream, builder: &h2::client::Builder) -> Self {
         let (send, connection) = builder.handshake(stream).await.expect("a fresh connection");
         Self { send, ended: tokio::spawn(connection) }
     }

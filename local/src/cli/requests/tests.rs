@@ -39,6 +39,8 @@ fn every_reason_in_words() {
         (Reason::ServerSpokeFirst, "", "", "opaque: the server spoke first"),
         (Reason::NotHttp, "", "", "opaque: no HTTP"),
         (Reason::Ambiguous, "", "", "opaque: a message that can be read in two ways"),
+        (Reason::Loop, "x: 1", "", "comes back from alice's laptop (matched x: 1)"),
+        (Reason::OwnPod, "", "", "opaque: from a port-forward or a laptop, so not to a laptop"),
         (Reason::Unspecified, "", "", "unknown"),
     ] {
         assert_eq!(about(reason, of, saw).why(), words);

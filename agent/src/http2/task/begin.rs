@@ -1,0 +1,144 @@
+//! Where a stream goes that a caller has begun: to the origin or to a laptop.
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::request::Parts;
+use http::{HeaderValue, Request};
+
+use super::super::answers::{self, Wanted};
+use super::super::exchange::{Accepted, Caller, Exchange, Holds};
+use super::super::laptop;
+use super::super::link::Link;
+use super::super::wakes::Part;
+use super::super::work::{With, Work};
+use super::Task;
+use crate::http1::answers::Failure;
+use crate::requests::{FellBack, Protocol};
+use crate::routes::{Decision, Way};
+
+/// Bytes of the heads of all requests under way on one connection at most; what is over is refused.
+const MAX_HEADS: usize = 8 << 20;
+
+impl Task {
+    /// Decides where a stream goes; from here on it is recorded.
+    pub(super) fn route(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        let (head, body) = request.into_parts();
+        if self.load.heads + size_of_head(&head) > MAX_HEADS {
+            return respond.send_reset(Reason::REFUSED_STREAM);
+        }
+        let (record, way) = {
+            let routes = self.shared.routes();
+            let decision = routes.decide(self.port, &head);
+            let record = self.shared.requests.begin(self.port, Protocol::Http2, &head, &decision);
+            let way = match decision {
+                Decision::Laptop(way) => Some(way),
+                Decision::Origin(_) => None,
+            };
+            (record, way)
+        };
+        let accepted = Accepted { head, body, respond, record };
+        match way {
+            Some(way) => self.hand_to_laptop(accepted, &way),
+            None => self.hand_to_origin(accepted),
+        }
+    }
+
+    /// Decides once more, because the way to the laptop was lost.
+    pub(super) fn route_again(&mut self, mut accepted: Accepted) {
+        let decision = match self.shared.routes().decide(self.port, &accepted.head) {
+            Decision::Laptop(way) => Some(way),
+            Decision::Origin(_) => None,
+        };
+        match decision {
+            Some(way) => self.hand_to_laptop(accepted, &way),
+            None => {
+                accepted.record.fell_back(FellBack::LaptopAway);
+                self.hand_to_origin(accepted);
+            }
+        }
+    }
+
+    fn hand_to_laptop(&mut self, mut accepted: Accepted, way: &Way) {
+        let route = &way.route;
+        let hops = match &way.hops {
+            // It has nothing that a value cannot have.
+            Ok(hops) => HeaderValue::from_str(hops).unwrap_or(HeaderValue::from_static("")),
+            Err(why) => {
+                let failure = Failure::of_loop(&self.shared.name, route, why);
+                accepted.record.answered(failure.status());
+                let wanted = Wanted::of(&accepted.head);
+                return answers::give(Caller::Waits(accepted.respond), wanted, &failure);
+            }
+        };
+        let lane = self.lanes.lane(route, &self.start);
+        let (size, up) = (size_of_head(&accepted.head), self.from_caller.held());
+        self.load.at_laptop += 1;
+        self.begin(With::Laptop(Box::pin(laptop::exchange(accepted, lane, hops, up))), size);
+    }
+
+    pub(super) fn hand_to_origin(&mut self, accepted: Accepted) {
+        let up = match &mut self.link {
+            Link::Up(up) => up,
+            Link::Over => return self.lose(Caller::Waits(accepted.respond), None),
+            Link::Absent(_) | Link::Opening(_) => {
+                self.link.open();
+                self.load.heads += size_of_head(&accepted.head);
+                self.waiting.push(accepted);
+                return self.wakes.set(Part::Origin);
+            }
+        };
+        if up.is_full() {
+            up.send = up.send.clone();
+        }
+        let Accepted { head, body, mut respond, record } = accepted;
+        let (size, ends, wanted) = (size_of_head(&head), body.is_end_stream(), Wanted::of(&head));
+        match up.send.send_request(Accepted::sendable(head), ends) {
+            Ok(sent) => {
+                let holds = Holds { up: self.from_caller.held(), down: self.from_origin.held() };
+                let exchange =
+                    Exchange::new((!ends).then_some(body), respond, sent, record, holds, (None, wanted));
+                self.begin(With::Origin(exchange), size);
+            }
+            Err(error) => {
+                // Not one byte of it was sent.
+                tracing::debug!(%error, "a stream that the origin's connection does not take");
+                respond.send_reset(Reason::REFUSED_STREAM);
+            }
+        }
+    }
+
+    /// The streams that waited for the origin.
+    pub(super) fn no_longer_waiting(&mut self) -> Vec<Accepted> {
+        let waited = std::mem::take(&mut self.waiting);
+        self.load.heads -= waited.iter().map(|accepted| size_of_head(&accepted.head)).sum::<usize>();
+        waited
+    }
+
+    fn begin(&mut self, with: With, head: usize) {
+        self.load.heads += head;
+        self.streams.push(Work { with, head });
+        self.wakes.set(Part::Streams);
+    }
+
+    /// A stream whose origin is gone; `None`: it was not there. It goes with the connection, unless others still need that.
+    pub(super) fn lose(&mut self, mut caller: Caller, at_origin: Option<Wanted>) {
+        // What came after the origin's GOAWAY is on another connection.
+        let alone = self.load.at_laptop == 0 && matches!(self.link, Link::Over | Link::Absent(_));
+        match at_origin {
+            _ if alone => self.lost.push(caller),
+            Some(wanted) => answers::lose(caller, wanted),
+            None => caller.reset(Reason::REFUSED_STREAM),
+        }
+        if self.leaving.is_none() && matches!(self.link, Link::Over) {
+            self.leave(None);
+        }
+    }
+}
+
+/// As RFC 9113 section 6.5.2 counts it, but for the pseudo-headers, of which only the path can be large.
+fn size_of_head(head: &Parts) -> usize {
+    let headers: usize =
+        head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    headers + head.uri.path_and_query().map_or(0, |path| path.as_str().len())
+}
