@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use bridge_deploy::mount_paths;
+use bridge_deploy::{mount_paths, names};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use serde_json::{Value, json};
@@ -16,16 +16,21 @@ use crate::{
 /// The container of ours in a stand-in's pods.
 const CONTAINER: &str = "agent";
 
-/// The absolute paths at which the stand-in mounts volumes.
+/// The absolute paths at which a Service's stand-in with this id mounts volumes.
 ///
 /// # Errors
 ///
 /// Those of the call.
-pub async fn of_stand_in(cluster: &Cluster, stand_in: &str) -> Result<BTreeSet<String>, ClusterError> {
+pub async fn of_stand_in(
+    cluster: &Cluster,
+    service: &str,
+    id: &str,
+) -> Result<BTreeSet<String>, ClusterError> {
     let namespace = &cluster.namespace;
+    let stand_in = names(service, id).stand_in;
     let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), namespace);
-    let call = Call::new("get", "deployments", namespace, stand_in);
-    Ok(of(&cluster.call(call, deployments.get(stand_in)).await?))
+    let call = Call::new("get", "deployments", namespace, &stand_in);
+    Ok(of(&cluster.call(call, deployments.get(&stand_in)).await?))
 }
 
 fn of(deployment: &Deployment) -> BTreeSet<String> {

@@ -30,10 +30,10 @@ const QUEUE: usize = 4;
 pub(super) fn files(session: &Session, follow: bool) -> Told {
     let (told_tx, told_rx) = mpsc::channel(QUEUE);
     let (live, service) = (session.watch(), session.facts.service.clone());
-    let (cluster, stand_in) = (session.facts.cluster.clone(), session.facts.stand_in.clone());
+    let facts = session.facts.clone();
     // Asked again for each agent: a stand-in may be given other volumes.
     let declared = async move || {
-        let declared = mounts::of_stand_in(&cluster, &stand_in).await;
+        let declared = mounts::of_stand_in(&facts.cluster, &facts.service, &facts.stand_in).await;
         declared
             .map_err(|error| Status::unavailable(format!("the stand-in's volumes are not known: {error}")))
     };

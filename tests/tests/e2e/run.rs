@@ -11,8 +11,13 @@ use serde_json::Value;
 #[ignore = "needs a cluster: make test"]
 fn what_runs_here_has_the_target_s_network_environment_and_files() {
     let world = World::with("run", &["orders", "prices", "stock", "web", "client"]);
-    let before = world.objects();
     let alice = world.laptop("alice");
+    // Somebody who may edit the target's settings has put into them what shells here would run.
+    let hook = format!("$(touch {})", alice.path("ran").display());
+    let hooks =
+        serde_json::json!({"data": {"BASH_ENV": hook, "NODE_OPTIONS": "--require /tmp/x"}}).to_string();
+    let _ = world.kubectl(&["patch", "configmap", "orders-config", "--type=merge", "-p", &hooks]).succeeds();
+    let before = world.objects();
     a_native_process_takes_the_place_of_a_service(&world, &alice);
     world.is_given_back(&before);
     it_outlives_the_daemon(&world, &alice);
@@ -21,6 +26,7 @@ fn what_runs_here_has_the_target_s_network_environment_and_files() {
     two_services_that_run_here_find_each_other(&world, &alice);
     let _ = alice.bridge(&["connect", "orders"]).succeeds();
     a_command_ends_as_it_would_outside(&alice);
+    nothing_of_the_target_runs_here_unasked(&alice);
     the_volumes_are_files_here_as_long_as_a_command_runs(&world, &alice);
     ports_and_proxies_lead_into_the_cluster(&world, &alice);
     without_supervision_a_command_has_a_proxy(&alice);
@@ -164,6 +170,20 @@ fn a_command_ends_as_it_would_outside(alice: &Laptop) {
 
     // A program that is not there is said to be so.
     alice.bridge(&["run", "orders", "--", "no-such-program"]).fails(127, "no-such-program");
+}
+
+fn nothing_of_the_target_runs_here_unasked(alice: &Laptop) {
+    // A shell is run with the target's environment, and what it holds for shells is left out, which is said.
+    let done = alice.bridge(&["run", "orders", "bash", "-c", "echo $GREETING"]).succeeds();
+    assert_eq!(done.stdout.trim(), "Welcome to the shop", "{done}");
+    assert!(!alice.path("ran").exists(), "the target's BASH_ENV has run here");
+    assert!(done.stderr.contains("left out") && done.stderr.contains("BASH_ENV, NODE_OPTIONS"), "{done}");
+    let environment = alice.bridge(&["env", "orders", "--format", "json"]).succeeds().json();
+    assert!(environment["BASH_ENV"].is_null(), "{environment}");
+    // Who asks for it by name gets it.
+    let asked = ["run", "orders", "--env-include", "BASH_ENV", "--", "bash", "-c", "true"];
+    let _ = alice.bridge(&asked).succeeds();
+    assert!(alice.path("ran").exists(), "a variable that was asked for did not come");
 }
 
 fn without_supervision_a_command_has_a_proxy(alice: &Laptop) {
