@@ -8,6 +8,7 @@
 mod error;
 mod holes;
 mod names;
+mod origin_template;
 mod pod;
 mod program;
 mod service;
@@ -20,6 +21,7 @@ pub use error::DeployError;
 pub use names::{
     ABOUT_ANNOTATION, MANAGED_BY_LABEL, Names, SERVICE_LABEL, STAND_IN_LABEL, attached_selector, names,
 };
+pub use origin_template::{ORIGIN_TEMPLATE_ANNOTATION, is_stale, origin_template};
 pub use pod::{main_container, mount_paths};
 pub use program::{Program, ProgramPart};
 pub use service::{ListenPort, ServiceFacts, ServicePort, TargetPort, resolve_ports};

@@ -16,7 +16,7 @@ pub const ABOUT_ANNOTATION: &str = "bridge.dev/about";
 
 /// The longest name that a Service, and a label's value, may have.
 const LONGEST: usize = 63;
-/// Room for the longest of the suffixes below.
+/// Room for what is added to the name of a Service that must be no longer. Names of ConfigMaps may be.
 const LONGEST_SUFFIX: usize = "-program-9".len();
 
 /// The names of one stand-in's objects.
@@ -31,10 +31,11 @@ pub struct Names {
 }
 
 impl Names {
-    /// The ConfigMap with the given part of the agent program.
+    /// The ConfigMap with the given part of the agent program of that identity ([`crate::Program::identity`]): another
+    /// developer's bridge may bring another one.
     #[must_use]
-    pub fn program(&self, part: usize) -> String {
-        format!("{}-program-{part}", self.stand_in)
+    pub fn program(&self, identity: &str, part: usize) -> String {
+        format!("{}-program-{identity}-{part}", self.stand_in)
     }
 }
 
@@ -94,7 +95,7 @@ mod tests {
         assert_eq!(names.stand_in, "orders-bridge-7f3a");
         assert_eq!(names.origin, "orders-bridge-7f3a-origin");
         assert_eq!(names.secret, "orders-bridge-7f3a-key");
-        assert_eq!(names.program(1), "orders-bridge-7f3a-program-1");
+        assert_eq!(names.program("0a1b2c3d", 1), "orders-bridge-7f3a-program-0a1b2c3d-1");
     }
 
     #[test]
@@ -119,7 +120,7 @@ mod tests {
         #[test]
         fn every_name_is_valid(service in service_name(), id in "[a-z0-9]{4,8}") {
             let names = names(&service, &id);
-            for name in [&names.stand_in, &names.origin, &names.secret, &names.program(9)] {
+            for name in [&names.stand_in, &names.origin, &names.secret] {
                 prop_assert!(is_label(name), "{}", name);
                 prop_assert!(name.contains(&id));
             }

@@ -1,6 +1,9 @@
 //! What the stand-in's pods take over from the origin's pod template: pure functions from its JSON, so that no field
 //! unknown to us is lost within what is taken over. What is not named here is not taken over: probes, hooks, other and
 //! init containers, host namespaces and ports, capabilities, other kinds of volumes, labels.
+//!
+//! References to ConfigMaps, Secrets and trust bundles are taken over as optional: the origin may be rolled out with
+//! others and these deleted, and an agent must start all the same.
 
 use std::collections::BTreeSet;
 
@@ -121,20 +124,41 @@ pub(crate) fn ports(template: &Value) -> Value {
 }
 
 /// The origin's environment. What the downward API would read from labels and annotations, which our pods do not have,
-/// becomes the text that the origin gets; what it reads from a container is read from ours.
+/// becomes the text that the origin gets; what it reads from a container is read from ours. Variables from files of a
+/// volume are left out: an init container writes those, and we have none.
 pub(crate) fn env(template: &Value, container: &Value) -> Vec<Value> {
     list(container, "/env")
         .iter()
+        .filter(|variable| variable.pointer("/valueFrom/fileKeyRef").is_none())
         .map(|variable| {
             let literal = text(variable, "/valueFrom/fieldRef/fieldPath")
                 .and_then(|path| metadata_text(template, path));
             match literal {
                 // In a plain value, `$(NAME)` would be looked up.
                 Some(value) => json!({"name": variable["name"], "value": value.replace("$(", "$$(")}),
-                None => of_our_container(variable.clone(), "/valueFrom/resourceFieldRef"),
+                None => optional(
+                    of_our_container(variable.clone(), "/valueFrom/resourceFieldRef"),
+                    &["/valueFrom/configMapKeyRef", "/valueFrom/secretKeyRef"],
+                ),
             }
         })
         .collect()
+}
+
+/// The ConfigMaps and Secrets that are whole in the environment.
+pub(crate) fn env_from(container: &Value) -> Value {
+    let sources = list(container, "/envFrom").iter().cloned();
+    some(sources.map(|source| optional(source, &["/configMapRef", "/secretRef"])).collect())
+}
+
+/// The same without the need that what is referred to at these JSON pointers exists.
+fn optional(mut value: Value, references: &[&str]) -> Value {
+    for reference in references {
+        if let Some(reference) = value.pointer_mut(reference).and_then(Value::as_object_mut) {
+            reference.insert("optional".to_owned(), json!(true));
+        }
+    }
+    value
 }
 
 /// The value of `metadata.labels['key']` or `metadata.annotations['key']` in the template.
@@ -164,7 +188,7 @@ pub(crate) fn volumes(template: &Value, container: &Value) -> Volumes {
         .filter(mounted)
         .filter(|volume| is_cloned(volume))
         .cloned()
-        .map(in_our_container)
+        .map(|volume| optional(in_our_container(volume), &["/configMap", "/secret"]))
         .collect();
     let mounts = mounts
         .iter()
@@ -218,6 +242,7 @@ fn in_our_container(mut volume: Value) -> Value {
     for source in volume.pointer_mut("/projected/sources").and_then(Value::as_array_mut).into_iter().flatten()
     {
         own(source.pointer_mut("/downwardAPI/items").and_then(Value::as_array_mut));
+        *source = optional(source.take(), &["/configMap", "/secret", "/clusterTrustBundle"]);
     }
     volume
 }

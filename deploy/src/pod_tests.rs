@@ -55,10 +55,8 @@ fn ports_of_all_containers_are_declared_once() {
 #[test]
 fn the_environment_is_what_the_origin_gets() {
     let field = |path: &str| json!({"name": "X", "valueFrom": {"fieldRef": {"fieldPath": path}}});
-    let secret = json!({"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}});
     for (variable, expected) in [
         (json!({"name": "X", "value": "1"}), json!({"name": "X", "value": "1"})),
-        (secret.clone(), secret),
         (field("metadata.labels['version']"), json!({"name": "X", "value": "v2"})),
         (field("metadata.annotations['note']"), json!({"name": "X", "value": "a $$(b)"})),
         (field("metadata.labels['other']"), field("metadata.labels['other']")),
@@ -69,14 +67,67 @@ fn the_environment_is_what_the_origin_gets() {
 }
 
 #[test]
+fn an_agent_starts_whatever_the_template_no_longer_finds() {
+    let container = json!({
+        "env": [
+            {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k", "optional": false}}},
+            {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+            {"name": "C", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "p", "key": "k"}}},
+        ],
+        "envFrom": [{"prefix": "P_", "configMapRef": {"name": "c"}}, {"secretRef": {"name": "s", "optional": false}}],
+        "volumeMounts": [
+            {"name": "config", "mountPath": "/c"}, {"name": "secret", "mountPath": "/s"}, {"name": "all", "mountPath": "/a"},
+        ],
+    });
+    let template = template(json!({"volumes": [
+        {"name": "config", "configMap": {"name": "c", "items": [{"key": "k", "path": "p"}]}},
+        {"name": "secret", "secret": {"secretName": "s", "optional": false}},
+        {"name": "all", "projected": {"sources": [
+            {"configMap": {"name": "c"}},
+            {"secret": {"name": "s"}},
+            {"clusterTrustBundle": {"name": "b", "path": "ca.pem"}},
+            {"serviceAccountToken": {"path": "token"}},
+        ]}},
+    ]}));
+    assert_eq!(
+        env(&template, &container),
+        [
+            json!({"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k", "optional": true}}}),
+            json!({"name": "B", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k", "optional": true}}}),
+        ]
+    );
+    assert_eq!(
+        env_from(&container),
+        json!([
+            {"prefix": "P_", "configMapRef": {"name": "c", "optional": true}},
+            {"secretRef": {"name": "s", "optional": true}},
+        ])
+    );
+    assert_eq!(
+        volumes(&template, &container).volumes,
+        [
+            json!({"name": "config", "configMap": {"name": "c", "items": [{"key": "k", "path": "p"}], "optional": true}}),
+            json!({"name": "secret", "secret": {"secretName": "s", "optional": true}}),
+            json!({"name": "all", "projected": {"sources": [
+                {"configMap": {"name": "c", "optional": true}},
+                {"secret": {"name": "s", "optional": true}},
+                {"clusterTrustBundle": {"name": "b", "path": "ca.pem", "optional": true}},
+                {"serviceAccountToken": {"path": "token"}},
+            ]}}),
+        ]
+    );
+    assert_eq!(env_from(&json!({})), Value::Null);
+}
+
+#[test]
 fn only_volumes_that_a_second_pod_can_have_are_taken_over() {
     let item =
         json!({"path": "cpu", "resourceFieldRef": {"containerName": "main", "resource": "limits.cpu"}});
     let own_item =
         json!({"path": "cpu", "resourceFieldRef": {"containerName": "agent", "resource": "limits.cpu"}});
     let all = [
-        ("config", json!({"configMap": {"name": "x"}}), None),
-        ("secret", json!({"secret": {"secretName": "x"}}), None),
+        ("config", json!({"configMap": {"name": "x", "optional": true}}), None),
+        ("secret", json!({"secret": {"secretName": "x", "optional": true}}), None),
         (
             "tokens",
             json!({"projected": {"sources": [{"serviceAccountToken": {"path": "t"}}, {"downwardAPI": {"items": [item]}}]}}),

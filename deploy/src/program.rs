@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use sha2::{Digest, Sha256};
+
 /// What the API server accepts in one ConfigMap (`MaxSecretSize`). It counts the values; we count the keys as well.
 const CONFIG_MAP_LIMIT: usize = 1024 * 1024;
 
@@ -41,6 +43,13 @@ impl ProgramPart<'_> {
 }
 
 impl Program {
+    /// Tells programs apart: part of the names of the ConfigMaps that it comes in.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let digest = Sha256::new().chain_update(&self.loader).chain_update(&self.agent).finalize();
+        digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// What goes into each ConfigMap, in order: the loader first, then the agent, cut where it must be.
     #[must_use]
     pub fn maps(&self) -> Vec<Vec<ProgramPart<'_>>> {
@@ -103,6 +112,12 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_cut() {
         assert_eq!(keys(&program(30_000, 1_100_000)), [vec!["loader", "agent.zst.0"], vec!["agent.zst.1"]]);
+    }
+
+    #[test]
+    fn programs_are_told_apart() {
+        assert_eq!(program(1, 2).identity(), program(1, 2).identity());
+        assert_ne!(program(1, 2).identity(), program(1, 3).identity());
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use crate::{
     DeployError, ListenPort, Names, Program, ServiceFacts,
     holes::{Filling, Template},
     names::{self, attached_selector, names},
-    pod,
+    origin_template, pod,
     program::LOADER_FILE,
     resolve_ports,
 };
@@ -137,7 +137,7 @@ pub fn secret(stand_in: &StandIn, key: &[u8]) -> Result<Value, DeployError> {
 /// See [`secret`].
 pub fn program(stand_in: &StandIn) -> Result<Vec<Value>, DeployError> {
     let AgentSource::Carried(program) = &stand_in.agent else { return Ok(Vec::new()) };
-    let name = |index| stand_in.names().program(index);
+    let (names, identity) = (stand_in.names(), program.identity());
     program
         .maps()
         .iter()
@@ -145,7 +145,8 @@ pub fn program(stand_in: &StandIn) -> Result<Vec<Value>, DeployError> {
         .map(|(index, parts)| {
             let files: Map<_, _> =
                 parts.iter().map(|part| (part.key(), BASE64.encode(part.bytes).into())).collect();
-            PROGRAM.fill(&stand_in.common().with("name", name(index)).with("files", files))
+            let name = names.program(&identity, index);
+            PROGRAM.fill(&stand_in.common().with("name", name).with("files", files))
         })
         .collect()
 }
@@ -190,6 +191,7 @@ pub fn deployment(stand_in: &StandIn, origin: IpAddr) -> Result<Value, DeployErr
     let filling = stand_in
         .common()
         .with("name", stand_in.names().stand_in)
+        .with("origin_template", origin_template(template))
         .with("service", service.name.as_str())
         .with("id", stand_in.id.as_str())
         .with("replicas", stand_in.replicas)
@@ -203,7 +205,7 @@ pub fn deployment(stand_in: &StandIn, origin: IpAddr) -> Result<Value, DeployErr
         .with("args", json!(agent.args))
         .with("working_dir", pod::at(container, "/workingDir"))
         .with("env", agent.env)
-        .with("env_from", pod::at(container, "/envFrom"))
+        .with("env_from", pod::env_from(container))
         .with("ports", pod::ports(template))
         .with("cpu_limit", json!(stand_in.cpu_limit))
         .with("readiness_port", stand_in.own_ports.readiness)
@@ -328,8 +330,10 @@ struct OwnVariables {
 
 /// All ConfigMaps of the program in one folder, executable.
 fn program_volume(program: &Program, names: &Names) -> Value {
+    let identity = program.identity();
+    let name = |index| names.program(&identity, index);
     let sources: Vec<Value> =
-        (0..program.maps().len()).map(|index| json!({"configMap": {"name": names.program(index)}})).collect();
+        (0..program.maps().len()).map(|index| json!({"configMap": {"name": name(index)}})).collect();
     json!({"projected": {"defaultMode": 0o555, "sources": sources}})
 }
 

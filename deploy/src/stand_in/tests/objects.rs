@@ -40,7 +40,7 @@ fn the_program() {
     apiVersion: v1
     kind: ConfigMap
     metadata:
-      name: orders-bridge-7f3a-program-0
+      name: orders-bridge-7f3a-program-57fb52a7-0
       namespace: shop
       labels:
         app.kubernetes.io/managed-by: bridge
@@ -116,6 +116,7 @@ fn the_deployment() {
         bridge.dev/stand-in: 7f3a
       annotations:
         bridge.dev/about: "Created by bridge for anna. It stands between Service orders and its pods. To remove it: `bridge clean orders -n shop`. Deleted by hand while the Service selects it, requests fail."
+        bridge.dev/origin-template: v1-e2ed13989a10543b
       ownerReferences:
       - apiVersion: v1
         kind: Service
@@ -243,6 +244,7 @@ fn the_deployment() {
                 secretKeyRef:
                   name: orders
                   key: password
+                  optional: true
             - name: LIMIT
               valueFrom:
                 resourceFieldRef:
@@ -259,6 +261,7 @@ fn the_deployment() {
             envFrom:
             - configMapRef:
                 name: orders
+                optional: true
             ports:
             - name: metrics
               containerPort: 9090
@@ -302,6 +305,7 @@ fn the_deployment() {
             configMap:
               name: orders
               newField: kept
+              optional: true
           - secret:
               secretName: orders-bridge-7f3a-key
               defaultMode: 292
@@ -310,7 +314,7 @@ fn the_deployment() {
               defaultMode: 365
               sources:
               - configMap:
-                  name: orders-bridge-7f3a-program-0
+                  name: orders-bridge-7f3a-program-57fb52a7-0
             name: bridge-program
           - emptyDir:
               sizeLimit: 64Mi
