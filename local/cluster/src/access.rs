@@ -44,9 +44,10 @@ impl std::fmt::Display for Right {
 #[must_use]
 pub fn rights() -> Vec<Right> {
     use Need::{Comfort, Connect};
-    const TABLE: [(Need, &str, &str, &[&str]); 17] = [
+    const TABLE: [(Need, &str, &str, &[&str]); 24] = [
         (Connect, "", "services", &["get", "list", "watch", "create", "patch", "delete"]),
         (Connect, "apps", "deployments", &["get", "list", "watch", "create", "delete"]),
+        (Comfort, "apps", "deployments", &["patch"]),
         (Connect, "apps", "replicasets", &["get"]),
         (Comfort, "apps", "replicasets", &["list"]),
         (Comfort, "apps", "statefulsets", &["get", "list"]),
@@ -58,6 +59,12 @@ pub fn rights() -> Vec<Right> {
         (Connect, "", "configmaps", &["create", "get", "list", "patch", "delete"]),
         (Connect, "", "secrets", &["create", "get", "patch", "delete"]),
         (Comfort, "networking.k8s.io", "networkpolicies", &["list"]),
+        (Comfort, "networking.k8s.io", "ingresses", &["list"]),
+        (Comfort, "gateway.networking.k8s.io", "httproutes", &["list"]),
+        (Comfort, "gateway.networking.k8s.io", "grpcroutes", &["list"]),
+        (Comfort, "projectcontour.io", "httpproxies", &["list"]),
+        (Comfort, "traefik.io", "ingressroutes", &["list"]),
+        (Comfort, "cloud.google.com", "backendconfigs", &["list"]),
         (Comfort, "", "resourcequotas", &["list"]),
         (Comfort, "", "limitranges", &["list"]),
         (Comfort, "", "namespaces", &["get"]),

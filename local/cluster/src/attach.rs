@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
+use crate::follow;
 use crate::ownership::{self, MANAGER};
 use crate::state::{ATTACHMENT, Attachment, Claim, selector};
 use crate::watch::{self, Progress};
@@ -29,7 +30,8 @@ pub const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Service as it is and which names a stand-in that nobody has yet.
 ///
 /// An attachment whose Service has meanwhile got a selector that is neither the original nor the attached one is
-/// replaced: its stand-in leads to the wrong pods, and is then nobody's ([`crate::clean::retire_unused`]).
+/// replaced: its stand-in leads to the wrong pods, and is then nobody's ([`crate::clean::retire_unused`]). So is one
+/// whose agents listen on other ports.
 ///
 /// # Errors
 ///
@@ -42,7 +44,9 @@ pub async fn claim(
 ) -> Result<Attachment, ClusterError> {
     loop {
         let now = read(cluster, service).await?;
-        let mut attachment = Attachment::current(&now)?.unwrap_or_else(|| fresh(&now));
+        let fresh = fresh(&now);
+        let there = Attachment::current(&now)?.filter(|there| there.listens_as(&fresh.ports));
+        let mut attachment = there.unwrap_or(fresh);
         attachment.claim(claim.clone()).map_err(|held| ClusterError::Held {
             service: service.to_owned(),
             holder: format!("{} ({})", held.by.user, held.what),
@@ -68,16 +72,25 @@ pub fn fresh(service: &Service, stand_in: &StandIn, ports: BTreeMap<u16, u16>) -
         selector_owners: ownership::selector_owners(&managed),
         control: stand_in.own_ports.control,
         ports,
+        led_back: None,
         sessions: Vec::new(),
     }
 }
 
-/// Creates what of the stand-in is not there yet, and returns its key.
+/// A stand-in that is there.
+#[derive(Debug)]
+pub struct Created {
+    pub key: Vec<u8>,
+    /// It was there before, made of another template of the origin: see [`crate::follow`].
+    pub stale: bool,
+}
+
+/// Creates what of the stand-in is not there yet.
 ///
 /// # Errors
 ///
 /// [`ClusterError::Refused`] by admission (Pod Security, quota …), and those of the calls.
-pub async fn create(cluster: &Cluster, stand_in: &StandIn) -> Result<Vec<u8>, ClusterError> {
+pub async fn create(cluster: &Cluster, stand_in: &StandIn) -> Result<Created, ClusterError> {
     let names = stand_in.names();
     let secret = bridge_deploy::secret(stand_in, &rand::random::<[u8; 32]>())?;
     let programs = bridge_deploy::program(stand_in)?;
@@ -89,8 +102,9 @@ pub async fn create(cluster: &Cluster, stand_in: &StandIn) -> Result<Vec<u8>, Cl
         futures::future::try_join_all(programs),
     )?;
     let deployment = bridge_deploy::deployment(stand_in, address(&origin, &names.origin)?)?;
-    create_or_read::<Deployment>(cluster, "deployments", &deployment).await?;
-    key(secret, &names.secret, cluster)
+    let there = create_or_read::<Deployment>(cluster, "deployments", &deployment).await?;
+    let stale = follow::is_stale(&there.metadata, &stand_in.pod_template);
+    Ok(Created { key: key(secret, &names.secret, cluster)?, stale })
 }
 
 /// The key of a stand-in that is there.
@@ -152,6 +166,24 @@ pub async fn wait_ready(
     }
 }
 
+/// Waits until a stand-in that rolls has none but new agents. Says whether it has; it has not after [`READY_WITHIN`].
+///
+/// # Errors
+///
+/// Those of the watch.
+pub async fn wait_rolled(cluster: &Cluster, service: &str, stand_in: &str) -> Result<bool, ClusterError> {
+    let rolled = async {
+        let mut states = std::pin::pin!(watch::rollout(cluster, service, stand_in));
+        while let Some(state) = futures::StreamExt::next(&mut states).await {
+            if state?.is_some_and(|rollout| rollout.complete) {
+                break;
+            }
+        }
+        Ok::<_, ClusterError>(true)
+    };
+    tokio::time::timeout(READY_WITHIN, rolled).await.unwrap_or(Ok(false))
+}
+
 fn not_ready(deployment: &str, reason: String) -> ClusterError {
     ClusterError::NotReady { stand_in: deployment.to_owned(), reason }
 }
@@ -165,7 +197,7 @@ pub async fn switch(cluster: &Cluster, service: &str, stand_in: &str) -> Result<
     let changed = || ClusterError::SelectorChanged { service: service.to_owned() };
     loop {
         let now = read(cluster, service).await?;
-        let attachment =
+        let mut attachment =
             Attachment::of(&now)?.filter(|there| there.stand_in == stand_in).ok_or_else(changed)?;
         if attachment.is_in_place(&now) {
             return Ok(());
@@ -173,11 +205,35 @@ pub async fn switch(cluster: &Cluster, service: &str, stand_in: &str) -> Result<
         if attachment.original != selector(&now) {
             return Err(changed());
         }
-        match patch(cluster, &now, json!({"spec": {"selector": attachment.attached}})).await {
+        let mut change = json!({"spec": {"selector": attachment.attached}});
+        if attachment.led_back.take().is_some() {
+            change["metadata"] = json!({"annotations": {ATTACHMENT: attachment.to_annotation()}});
+        }
+        match patch(cluster, &now, change).await {
             Ok(_) => return Ok(()),
             Err(ClusterError::Conflict { .. }) => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Switches a Service again that was led back because no agent was ready ([`crate::detach::lead_back`]), and no other: a
+/// selector that somebody has reset stays. Says whether it is switched now.
+///
+/// # Errors
+///
+/// Those of the calls.
+pub async fn switch_again(cluster: &Cluster, service: &str, stand_in: &str) -> Result<bool, ClusterError> {
+    let now = read(cluster, service).await?;
+    let led_back = Attachment::of(&now)?.filter(|a| a.stand_in == stand_in && a.is_led_back(&now));
+    if led_back.is_none() {
+        return Ok(false);
+    }
+    match switch(cluster, service, stand_in).await {
+        Ok(()) => Ok(true),
+        // Somebody disconnected, or set the selector, in between.
+        Err(ClusterError::SelectorChanged { .. }) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -207,7 +263,7 @@ pub(crate) async fn patch(
 
 /// Creates an object; one of that name that is there already is ours, from a connect that was cut off or goes on beside
 /// this one.
-async fn create_or_read<K>(
+pub(crate) async fn create_or_read<K>(
     cluster: &Cluster,
     resource: &'static str,
     object: &Value,
@@ -247,7 +303,7 @@ fn parse<T: DeserializeOwned>(object: Value, call: &Call) -> Result<T, ClusterEr
         .map_err(|error| ClusterError::Refused { call: call.clone(), reason: error.to_string() })
 }
 
-fn address(origin: &Service, name: &str) -> Result<IpAddr, ClusterError> {
+pub(crate) fn address(origin: &Service, name: &str) -> Result<IpAddr, ClusterError> {
     let address = origin.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref());
     address.and_then(|text| text.parse().ok()).ok_or_else(|| ClusterError::Refused {
         call: Call {

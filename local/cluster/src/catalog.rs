@@ -3,20 +3,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bridge_deploy::{SERVICE_LABEL, STAND_IN_LABEL};
 use k8s_openapi::api::{
     core::v1::{Namespace, Pod, Service},
     networking::v1::NetworkPolicy,
 };
 use kube::{
-    Api,
+    Api, ResourceExt,
     api::{DynamicObject, ListParams},
 };
 
 use crate::{
     client::Cluster,
     error::{Call, ClusterError},
+    fronts::{self, Fronts},
     obstacles::{Obstacle, obstacles},
-    snapshot::{Snapshot, is_serving, list, merged, of_pods},
+    snapshot::{Snapshot, is_ready, is_serving, list, merged, of_pods},
     state::{Attachment, Claim, ClaimedRoute, selector},
     target::{Kind, is_ours, name_of},
     workload::{Owner, Workload},
@@ -33,6 +35,31 @@ pub struct Entry {
     /// What speaks against connecting it; empty: it can be connected.
     pub obstacles: Vec<Obstacle>,
     pub sessions: Vec<Session>,
+    pub stand_in: Option<StandIn>,
+    /// Stand-ins that its attachment does not name: what an interrupted disconnect left.
+    pub unused: Vec<String>,
+}
+
+/// The stand-in of a Service that somebody is connected to.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StandIn {
+    /// "orders-bridge-7f3a"
+    pub name: String,
+    /// How many of its agents take traffic.
+    pub ready: usize,
+    /// The Service leads to it.
+    pub in_place: bool,
+    /// The Service leads to the origin, as no agent was ready.
+    pub led_back: bool,
+}
+
+impl StandIn {
+    /// The Service leads to it, and nobody is there.
+    #[must_use]
+    pub fn keeps_down(&self) -> bool {
+        self.in_place && self.ready == 0
+    }
 }
 
 /// Somebody who is connected.
@@ -51,6 +78,7 @@ struct World {
     namespace: Option<Namespace>,
     pods: Vec<Pod>,
     policies: Option<Vec<NetworkPolicy>>,
+    fronts: Fronts,
     owners: BTreeMap<(Kind, String), DynamicObject>,
 }
 
@@ -62,10 +90,11 @@ struct World {
 pub async fn catalog(cluster: &Cluster, carried: Option<&str>) -> Result<Vec<Entry>, ClusterError> {
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
     let name = &cluster.namespace;
-    let (services, pods, policies, namespace, replica_sets, deployments, stateful_sets, daemon_sets) = tokio::join!(
+    let (services, pods, policies, fronts, namespace, replica_sets, deployments, stateful_sets, daemon_sets) = tokio::join!(
         list::<Service>(cluster, "services"),
         list::<Pod>(cluster, "pods"),
         list::<NetworkPolicy>(cluster, "networkpolicies"),
+        fronts::read(cluster),
         cluster.call(Call::new("get", "namespaces", name, name), namespaces.get(name)),
         owners(cluster, Kind::ReplicaSet),
         owners(cluster, Kind::Deployment),
@@ -77,6 +106,7 @@ pub async fn catalog(cluster: &Cluster, carried: Option<&str>) -> Result<Vec<Ent
         namespace: namespace.ok(),
         pods: pods?.into_iter().filter(is_serving).collect(),
         policies: policies.ok(),
+        fronts: fronts.unwrap_or_default(),
         owners: lists.into_iter().flatten().flatten().collect(),
     };
     let mut services: Vec<Service> =
@@ -111,13 +141,42 @@ impl World {
             Some(name) => format!("{} ({name})", port.port),
             None => port.port.to_string(),
         };
+        let name = name_of(&snapshot.service);
         Entry {
-            service: name_of(&snapshot.service),
+            stand_in: attachment.as_ref().map(|there| self.stand_in(&snapshot.service, there)),
+            unused: self.unused(&name, attachment.as_ref()),
+            service: name,
             ports: ports.iter().map(title).collect(),
             workloads: snapshot.workloads.iter().map(Workload::title).collect(),
             obstacles: obstacles(&snapshot, carried),
             sessions: attachment.into_iter().flat_map(|there| there.sessions).map(session).collect(),
         }
+    }
+
+    fn stand_in(&self, service: &Service, attachment: &Attachment) -> StandIn {
+        let name = name_of(service);
+        let label = |pod: &Pod, key: &str| pod.labels().get(key).cloned();
+        let is_agent = |pod: &&Pod| {
+            label(pod, SERVICE_LABEL).as_ref() == Some(&name)
+                && label(pod, STAND_IN_LABEL).as_ref() == Some(&attachment.stand_in)
+        };
+        StandIn {
+            ready: self.pods.iter().filter(is_agent).filter(|pod| is_ready(pod)).count(),
+            in_place: attachment.is_in_place(service),
+            led_back: attachment.is_led_back(service),
+            name: bridge_deploy::names(&name, &attachment.stand_in).stand_in,
+        }
+    }
+
+    fn unused(&self, service: &str, attachment: Option<&Attachment>) -> Vec<String> {
+        let deployments = self.owners.iter().filter(|((kind, _), _)| *kind == Kind::Deployment);
+        let unused = deployments.filter(|(_, object)| {
+            let id = object.labels().get(STAND_IN_LABEL);
+            object.labels().get(SERVICE_LABEL).is_some_and(|of| of == service)
+                && id.is_some_and(|id| attachment.is_none_or(|there| there.stand_in != *id))
+                && object.metadata.deletion_timestamp.is_none()
+        });
+        unused.map(|((_, name), _)| name.clone()).collect()
     }
 
     fn snapshot(&self, service: Service, attachment: Option<&Attachment>) -> Snapshot {
@@ -137,6 +196,7 @@ impl World {
             pods,
             workloads,
             policies: self.policies.clone(),
+            fronts: self.fronts.clone(),
             namespace: self.namespace.clone(),
             quotas: None,
             limits: None,
@@ -188,6 +248,7 @@ mod tests {
             namespace: None,
             pods: vec![pod("orders", "orders-x"), pod("orders-bridge-7f3a", "orders-bridge-7f3a-x")],
             policies: None,
+            fronts: Fronts::default(),
             owners: BTreeMap::from([
                 object(Kind::ReplicaSet, "orders-x", of("orders")),
                 object(Kind::ReplicaSet, "orders-bridge-7f3a-x", of("orders-bridge-7f3a")),
@@ -233,5 +294,41 @@ mod tests {
         let matches = vec!["80: x-bridge: anna or baggage: bridge=anna".to_owned()];
         let (id, installation, user) = ("1".to_owned(), "i".to_owned(), "anna".to_owned());
         assert_eq!(entry.sessions, [Session { id, installation, user, matches }]);
+    }
+
+    #[test]
+    fn a_stand_in_without_a_ready_agent_is_told_from_one_that_serves() {
+        let attachment = |led_back: Option<&str>| {
+            let attachment = json!({
+                "standIn": "7f3a", "original": {"app": "orders"}, "attached": {"app": "orders-bridge-7f3a"},
+                "control": 7390, "ports": {}, "ledBack": led_back, "sessions": [],
+            });
+            json!({crate::state::ATTACHMENT: attachment.to_string()})
+        };
+        let labels = |id: &str| -> BTreeMap<String, String> {
+            [(SERVICE_LABEL, "orders"), (STAND_IN_LABEL, id)]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into()
+        };
+        let mut world = world();
+        world.pods[1].metadata.labels.as_mut().unwrap().extend(labels("7f3a"));
+        let stand_in = |ready, in_place, led_back| {
+            Some(StandIn { name: "orders-bridge-7f3a".to_owned(), ready, in_place, led_back })
+        };
+        let served = world.entry(service("orders-bridge-7f3a", attachment(None)), None);
+        assert_eq!(served.stand_in, stand_in(1, true, false));
+        assert_eq!(served.unused, [""; 0]);
+
+        world.pods[1].status = None;
+        let down = world.entry(service("orders-bridge-7f3a", attachment(None)), None);
+        assert_eq!(down.stand_in, stand_in(0, true, false));
+        assert!(down.stand_in.is_some_and(|stand_in| stand_in.keeps_down()));
+        let led_back = world.entry(service("orders", attachment(Some("no agent was ready"))), None);
+        assert_eq!(led_back.stand_in, stand_in(0, false, true));
+
+        let deployment = world.owners.get_mut(&(Kind::Deployment, "orders-bridge-7f3a".to_owned())).unwrap();
+        deployment.metadata.labels = Some(labels("0000"));
+        let left = world.entry(service("orders", json!({})), None);
+        assert_eq!((left.stand_in, left.unused), (None, vec!["orders-bridge-7f3a".to_owned()]));
     }
 }

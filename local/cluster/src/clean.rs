@@ -14,6 +14,7 @@ use crate::attach::patch;
 use crate::client::Cluster;
 use crate::detach::{self, Released};
 use crate::error::{Call, ClusterError};
+use crate::rescue;
 use crate::state::{Attachment, Claim, selector};
 
 /// Which sessions are gone.
@@ -52,7 +53,14 @@ pub async fn clean(cluster: &Cluster, only: Option<&str>, whose: &Whose) -> Resu
     let all = services(cluster).await?;
     let wanted = |service: &&Service| only.is_none_or(|name| service.name_any() == name);
     for service in all.iter().filter(wanted) {
-        release_gone(cluster, service, whose, &mut cleaned).await?;
+        if rescue::is_abandoned(cluster, service).await? {
+            let name = service.name_any();
+            cleaned.done.push(format!("{name}: no agent was ready, and none of its sessions gave it back"));
+            let all_gone = Whose { others: true, ..whose.clone() };
+            release_gone(cluster, service, &all_gone, &mut cleaned).await?;
+        } else {
+            release_gone(cluster, service, whose, &mut cleaned).await?;
+        }
     }
     for (service, stand_in) in retire_unused(cluster, only).await? {
         cleaned.done.push(format!("{service}: the stand-in {stand_in}, which nobody uses, goes"));

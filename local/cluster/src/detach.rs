@@ -79,18 +79,32 @@ fn annotation(attachment: &Attachment) -> Value {
 }
 
 /// Gives the selector back, and who owned it, and nothing else: for a Service that has got ports which the stand-in does
-/// not know.
+/// not know, or, until there is one, of which no agent is ready; then the attachment says `why`. Says whether it led to
+/// the stand-in.
 ///
 /// # Errors
 ///
 /// Those of the calls.
-pub async fn lead_back(cluster: &Cluster, service: &str, stand_in: &str) -> Result<(), ClusterError> {
+pub async fn lead_back(
+    cluster: &Cluster,
+    service: &str,
+    stand_in: &str,
+    why: Option<&str>,
+) -> Result<bool, ClusterError> {
     loop {
         let now = read(cluster, service).await?;
         let in_place = Attachment::of(&now)?.filter(|a| a.stand_in == stand_in && a.is_in_place(&now));
-        let Some(attachment) = in_place else { return Ok(()) };
-        match patch(cluster, &now, json!({"spec": {"selector": attachment.original}})).await {
-            Ok(led_back) => return give_back_ownership(cluster, led_back, &attachment).await,
+        let Some(mut attachment) = in_place else { return Ok(false) };
+        attachment.led_back = why.map(str::to_owned);
+        let change = json!({
+            "metadata": {"annotations": annotation(&attachment)},
+            "spec": {"selector": attachment.original},
+        });
+        match patch(cluster, &now, change).await {
+            Ok(led_back) => {
+                give_back_ownership(cluster, led_back, &attachment).await?;
+                return Ok(true);
+            }
             Err(ClusterError::Conflict { .. }) => {}
             Err(error) => return Err(error),
         }

@@ -7,6 +7,7 @@ use kube::client::Body;
 use tower::service_fn;
 
 use super::*;
+use crate::attach;
 
 /// An API server with one Service, which goes away after some patches: to who releases, as being killed then.
 #[derive(Clone)]
@@ -174,4 +175,71 @@ async fn a_selector_that_somebody_else_has_set_stays() {
     let _ = release(&server.cluster(usize::MAX), "orders", |_| true).await.unwrap();
     assert_eq!(server.service()["spec"], reset["spec"]);
     assert_eq!(server.service()["metadata"]["managedFields"], json!([reset["metadata"]["managedFields"][0]]));
+}
+
+const WHY: &str = "no agent was ready";
+
+fn attachment_of(service: &Value) -> Attachment {
+    let service: Service = serde_json::from_value(service.clone()).unwrap();
+    Attachment::of(&service).unwrap().expect("an attachment")
+}
+
+#[tokio::test]
+async fn a_service_that_is_led_back_for_a_while_keeps_its_sessions_and_says_why() {
+    let server = ApiServer::new(attached());
+    let cluster = server.cluster(usize::MAX);
+
+    // When it is led back, as by two daemons at once.
+    assert!(lead_back(&cluster, "orders", "7f3a", Some(WHY)).await.unwrap(), "it led to the stand-in");
+    assert!(!lead_back(&cluster, "orders", "7f3a", Some(WHY)).await.unwrap(), "it is done");
+
+    // Then its selector and who owned it are what they were, and all else stays for the time after.
+    let service = server.service();
+    assert_eq!(service["spec"], original()["spec"]);
+    assert_eq!(service["metadata"]["managedFields"], original()["metadata"]["managedFields"]);
+    let expected = Attachment { led_back: Some(WHY.to_owned()), ..attachment_of(&attached()) };
+    assert_eq!(attachment_of(&service), expected);
+
+    // When it is switched again, it is as before.
+    assert!(attach::switch_again(&cluster, "orders", "7f3a").await.unwrap());
+    assert_eq!(server.service()["spec"], attached()["spec"]);
+    assert_eq!(attachment_of(&server.service()), attachment_of(&attached()));
+    assert!(!attach::switch_again(&cluster, "orders", "7f3a").await.unwrap(), "it is done");
+}
+
+#[tokio::test]
+async fn only_what_was_led_back_is_switched_again_by_itself() {
+    let reset = || {
+        let mut service = attached();
+        service["spec"] = original()["spec"].clone();
+        service
+    };
+    let led_back_then = |selector: Value| {
+        let mut service = reset();
+        let attachment = Attachment { led_back: Some(WHY.to_owned()), ..attachment_of(&service) };
+        service["metadata"]["annotations"] = json!({ATTACHMENT: attachment.to_annotation()});
+        service["spec"]["selector"] = selector;
+        service
+    };
+    for (what, service) in [
+        ("somebody has reset the selector", reset()),
+        ("somebody has set another since", led_back_then(json!({"app": "orders-v2"}))),
+        ("everybody has disconnected", original()),
+    ] {
+        let server = ApiServer::new(service.clone());
+        let switched = attach::switch_again(&server.cluster(usize::MAX), "orders", "7f3a").await.unwrap();
+        assert!(!switched, "{what}");
+        assert_eq!(server.service(), service, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn who_disconnects_while_it_is_led_back_leaves_nothing() {
+    let server = ApiServer::new(attached());
+    let cluster = server.cluster(usize::MAX);
+    lead_back(&cluster, "orders", "7f3a", Some(WHY)).await.unwrap();
+    let released = release(&cluster, "orders", |_| true).await.unwrap();
+    assert_eq!(released, Released::Restored { stand_in: "7f3a".into() });
+    assert_eq!(server.service(), original());
+    assert!(!attach::switch_again(&cluster, "orders", "7f3a").await.unwrap(), "nobody is connected");
 }

@@ -2,7 +2,8 @@
 //!
 //! In the order of one connect: a client for the user's kubeconfig ([`client`]), the Service that is meant
 //! ([`target`]), what stands behind it ([`snapshot`], [`workload`]) and what speaks against a stand-in
-//! ([`obstacles`]), then attaching and, later, giving back. Beside that: what the user may do ([`access`]), what there is
+//! ([`obstacles`], of which [`fronts`] are a part), then attaching, following what becomes of the origin ([`follow`]) and,
+//! later, giving back. Beside that: what the user may do ([`access`]), what there is
 //! to connect ([`catalog`]), what the agents log ([`logs`]), which cluster it is ([`survey`]), which addresses are its own
 //! ([`ranges`]), where its Services are ([`services`]), and what can go wrong
 //! ([`error`]).
@@ -16,6 +17,8 @@ mod connection;
 pub mod detach;
 pub mod error;
 pub mod events;
+pub mod follow;
+pub mod fronts;
 pub mod logs;
 pub mod mounts;
 mod nearest;
@@ -23,6 +26,7 @@ pub mod obstacles;
 mod ownership;
 pub mod portforward;
 pub mod ranges;
+mod rescue;
 pub mod services;
 pub mod snapshot;
 pub mod standing;

@@ -1,6 +1,7 @@
 //! Why a stand-in cannot take the place of a Service's pods, each reason with a sentence that says what to do; and what
 //! is worth a warning. Pure functions of a [`Snapshot`]. The reasons are those under "When not" of the design.
 
+mod affinity;
 mod mesh;
 mod network_policy;
 mod platform;
@@ -42,6 +43,8 @@ pub enum Obstacle {
         "it keeps each client at one pod (sessionAffinity ClientIP), and a stand-in would be one client: remove that"
     )]
     ClientIpAffinity,
+    #[error("clients are kept at one of its pods ({0}), and a stand-in would be one client: turn that off")]
+    CookieAffinity(String),
     #[error(
         "it sends traffic to pods of the same node only ({field}: Local), where a stand-in need not be: set it to Cluster"
     )]
@@ -100,6 +103,7 @@ impl Obstacle {
             Self::Headless => "headless",
             Self::NamedPods(_) => "pods addressed by name",
             Self::ClientIpAffinity => "ClientIP affinity",
+            Self::CookieAffinity(_) => "cookie affinity",
             Self::LocalTraffic { .. } => "traffic policy Local",
             Self::NotTcp(_) => "port not TCP",
             Self::NoPorts => "no ports",
@@ -136,6 +140,10 @@ pub enum Warning {
         "the NetworkPolicies of the namespace cannot be read: one that names the origin's labels would keep the stand-in from working"
     )]
     UnknownPolicies,
+    #[error(
+        "the Ingresses of the namespace cannot be read: one that keeps clients at one pod by a cookie would no longer do so"
+    )]
+    UnknownIngresses,
 }
 
 /// All obstacles, the most fundamental first. `carried`: the architecture of the agent program that we bring, `None`
@@ -147,6 +155,7 @@ pub fn obstacles(snapshot: &Snapshot, carried: Option<&str>) -> Vec<Obstacle> {
     if found.iter().any(|o| matches!(o, Obstacle::ExternalName(_) | Obstacle::NoSelector)) {
         return found;
     }
+    found.extend(affinity::find(snapshot).map(Obstacle::CookieAffinity));
     found.extend(load_balancer(snapshot));
     found.extend(written_selector(snapshot));
     found.extend(mesh::find(snapshot).map(|(mesh, sign)| Obstacle::Mesh { mesh, sign }));
@@ -184,6 +193,9 @@ pub fn warnings(snapshot: &Snapshot) -> Vec<Warning> {
     );
     if snapshot.policies.is_none() {
         warnings.push(Warning::UnknownPolicies);
+    }
+    if snapshot.fronts.ingresses.is_none() {
+        warnings.push(Warning::UnknownIngresses);
     }
     warnings
 }
@@ -255,10 +267,13 @@ fn load_balancer(snapshot: &Snapshot) -> Option<Obstacle> {
             || groups("cloud.google.com/neg", "exposed_ports"))
         .then(|| "annotation cloud.google.com/neg".to_owned())
     };
+    let service = name_of(&snapshot.service);
+    let of_ingresses = || affinity::leading_to(snapshot, &service).map(ResourceExt::annotations);
     let aws = || {
-        AWS.iter()
-            .find(|(name, value)| annotations.get(*name).is_some_and(|v| v == value))
-            .map(|(name, value)| format!("annotation {name}: {value}"))
+        std::iter::once(annotations).chain(of_ingresses()).find_map(|annotations| {
+            let found = AWS.iter().find(|(name, value)| annotations.get(*name).is_some_and(|v| v == value));
+            found.map(|(name, value)| format!("annotation {name}: {value}"))
+        })
     };
     let gate = || {
         let specs = snapshot.pods.iter().filter_map(|pod| pod.spec.as_ref());
@@ -307,7 +322,7 @@ fn of_pods(snapshot: &Snapshot) -> Option<Obstacle> {
     none_ready.then(|| Obstacle::NoneReady { pods: pods.len(), selector: selector() })
 }
 
-fn of_template(snapshot: &Snapshot, origin: &Workload, carried: Option<&str>) -> Vec<Obstacle> {
+pub(crate) fn of_template(snapshot: &Snapshot, origin: &Workload, carried: Option<&str>) -> Vec<Obstacle> {
     let mut found = Vec::new();
     if let Err(ClusterError::Deploy(DeployError::NoSuchPort { port, name })) = snapshot.listen_ports() {
         found.push(Obstacle::NoSuchTargetPort { port, name });

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     client::Cluster,
     error::{Call, ClusterError},
+    fronts::{self, Fronts},
     target::Kind,
     workload::{Labels, Owner, Workload},
 };
@@ -38,6 +39,7 @@ pub struct Snapshot {
     /// The workloads of these pods.
     pub workloads: Vec<Workload>,
     pub policies: Option<Vec<NetworkPolicy>>,
+    pub fronts: Fronts,
     pub namespace: Option<Namespace>,
     pub quotas: Option<Vec<ResourceQuota>>,
     pub limits: Option<Vec<LimitRange>>,
@@ -61,8 +63,9 @@ pub async fn read(
     let selector = original.cloned().unwrap_or_else(own);
 
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
-    let (behind, policies, quotas, limits, known) = tokio::join!(
+    let (behind, fronts, policies, quotas, limits, known) = tokio::join!(
         pods_and_workloads(cluster, &selector),
+        fronts::read(cluster),
         list::<NetworkPolicy>(cluster, "networkpolicies"),
         list::<ResourceQuota>(cluster, "resourcequotas"),
         list::<LimitRange>(cluster, "limitranges"),
@@ -75,13 +78,14 @@ pub async fn read(
         pods,
         workloads,
         policies: unless_forbidden(policies)?,
+        fronts: fronts?,
         namespace: unless_forbidden(known)?,
         quotas: unless_forbidden(quotas)?,
         limits: unless_forbidden(limits)?,
     })
 }
 
-fn unless_forbidden<T>(result: Result<T, ClusterError>) -> Result<Option<T>, ClusterError> {
+pub(crate) fn unless_forbidden<T>(result: Result<T, ClusterError>) -> Result<Option<T>, ClusterError> {
     match result {
         Ok(known) => Ok(Some(known)),
         Err(error) if error.is_forbidden() => Ok(None),
@@ -100,7 +104,7 @@ where
     Ok(cluster.call(call, api.list(&ListParams::default())).await?.items)
 }
 
-async fn pods_and_workloads(
+pub(crate) async fn pods_and_workloads(
     cluster: &Cluster,
     selector: &Labels,
 ) -> Result<(Vec<Pod>, Vec<Workload>), ClusterError> {

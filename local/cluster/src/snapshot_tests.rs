@@ -75,6 +75,7 @@ pub(crate) fn snapshot(world: serde_json::Value) -> Snapshot {
         pods,
         workloads: workloads.into_iter().map(workload).collect(),
         policies,
+        fronts: Fronts { ingresses: Some(Vec::new()), others: Vec::new() },
         namespace,
         quotas,
         limits,

@@ -10,6 +10,8 @@ use crate::state::Attachment;
 pub enum Standing {
     /// It leads there.
     InPlace,
+    /// It has its own selector again, put back by bridge as no agent was ready.
+    LedBack,
     /// It has another selector; the field manager that set it, if that is known.
     Reset { by: Option<String> },
     /// It has ports for which no agent listens; it may lead there all the same.
@@ -32,6 +34,7 @@ pub fn standing(service: Option<&Service>, stand_in: &str) -> Standing {
             match (attachment.is_in_place(service), attachment.has_ports_of(service)) {
                 (_, false) => Standing::OtherPorts,
                 (true, true) => Standing::InPlace,
+                (false, true) if attachment.is_led_back(service) => Standing::LedBack,
                 (false, true) => Standing::Reset { by: last_to_select(service) },
             }
         }
@@ -66,6 +69,7 @@ mod tests {
             selector_owners: Vec::new(),
             control: 7390,
             ports: BTreeMap::new(),
+            led_back: None,
             sessions: Vec::new(),
         };
         let service = json!({

@@ -31,6 +31,9 @@ pub struct Attachment {
     pub control: u16,
     /// The Service's TCP ports, and on which port the agents listen for each.
     pub ports: BTreeMap<u16, u16>,
+    /// The Service was led back to the origin, as no agent was ready, and until some are: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub led_back: Option<String>,
     pub sessions: Vec<Claim>,
 }
 
@@ -133,6 +136,12 @@ impl Attachment {
         })
     }
 
+    /// Whether the agents listen for each of these ports of the Service on the port that goes with it.
+    #[must_use]
+    pub fn listens_as(&self, ports: &BTreeMap<u16, u16>) -> bool {
+        ports.iter().all(|(port, listen)| self.ports.get(port) == Some(listen))
+    }
+
     /// As the annotation holds it.
     #[must_use]
     pub fn to_annotation(&self) -> String {
@@ -170,6 +179,12 @@ impl Attachment {
     pub fn is_in_place(&self, service: &Service) -> bool {
         selector(service) == self.attached
     }
+
+    /// Whether the Service leads to the origin just now because no agent was ready: [`Attachment::led_back`].
+    #[must_use]
+    pub fn is_led_back(&self, service: &Service) -> bool {
+        self.led_back.is_some() && selector(service) == self.original
+    }
 }
 
 /// The selector of a Service; empty if it has none.
@@ -202,6 +217,7 @@ mod tests {
             selector_owners: Vec::new(),
             control: 7390,
             ports: BTreeMap::from([(80, 8080)]),
+            led_back: None,
             sessions,
         }
     }

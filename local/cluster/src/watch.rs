@@ -1,5 +1,7 @@
 //! Watching what we stand on: a stand-in on its way to being ready, its agents' pods, and the Service.
 
+mod origin;
+
 use std::collections::BTreeMap;
 
 use futures::{Stream, StreamExt};
@@ -13,6 +15,8 @@ use crate::attach::labelled;
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
 use crate::standing::{Standing, standing};
+
+pub use self::origin::{Origin, origin};
 
 /// How far a stand-in is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +39,21 @@ pub struct AgentPod {
     pub ready: bool,
     /// It was told to stop.
     pub leaving: bool,
+    /// What one that is not ready waits for, in Kubernetes' words.
+    pub waits_for: Option<String>,
+}
+
+/// A stand-in's Deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rollout {
+    /// How many agents there should be.
+    pub wanted: usize,
+    /// Some are made of an earlier template than the Deployment has now.
+    pub outdated: bool,
+    /// None are, and all serve.
+    pub complete: bool,
+    /// Why Kubernetes refuses to make its pods.
+    pub refused: Option<String>,
 }
 
 /// The progress of a stand-in: something at each change.
@@ -43,11 +62,7 @@ pub fn stand_in(
     service: &str,
     stand_in: &str,
 ) -> impl Stream<Item = Result<Progress, ClusterError>> + Send + use<> {
-    let deployment = bridge_deploy::names(service, stand_in).stand_in;
-    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let by_name = watcher::Config::default().fields(&format!("metadata.name={deployment}"));
-    let deployments =
-        changes(cluster, "deployments", watcher(deployments, by_name)).map(|all| all.map(Seen::Deployments));
+    let deployments = deployment_changes(cluster, service, stand_in).map(|all| all.map(Seen::Deployments));
     let pods = pod_changes(cluster, service, stand_in).map(|all| all.map(Seen::Pods));
     let mut known = (Vec::new(), Vec::new());
     futures::stream::select(deployments.boxed(), pods.boxed()).map(move |seen| {
@@ -57,6 +72,17 @@ pub fn stand_in(
         }
         Ok(progress(known.0.first(), &known.1))
     })
+}
+
+fn deployment_changes(
+    cluster: &Cluster,
+    service: &str,
+    stand_in: &str,
+) -> impl Stream<Item = Result<Vec<Deployment>, ClusterError>> + Send + use<> {
+    let deployment = bridge_deploy::names(service, stand_in).stand_in;
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let by_name = watcher::Config::default().fields(&format!("metadata.name={deployment}"));
+    changes(cluster, "deployments", watcher(deployments, by_name))
 }
 
 enum Seen {
@@ -73,11 +99,8 @@ fn progress(deployment: Option<&Deployment>, pods: &[Pod]) -> Progress {
     if ready > 0 && i32::try_from(2 * ready).unwrap_or(i32::MAX) >= wanted {
         return Progress::Ready;
     }
-    let conditions = deployment.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let failure =
-        conditions.into_iter().flatten().find(|c| c.type_ == "ReplicaFailure" && c.status == "True");
-    if let Some(failure) = failure {
-        return Progress::Refused(failure.message.clone().unwrap_or_default());
+    if let Some(reason) = refusal(deployment) {
+        return Progress::Refused(reason);
     }
     let reasons: BTreeMap<_, _> = pods
         .iter()
@@ -90,6 +113,13 @@ fn progress(deployment: Option<&Deployment>, pods: &[Pod]) -> Progress {
         }
         None => Progress::Waiting(format!("{ready} of {wanted} agents ready")),
     }
+}
+
+/// Why Kubernetes refuses to make the pods of a Deployment.
+fn refusal(deployment: &Deployment) -> Option<String> {
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    let failure = conditions.iter().find(|c| c.type_ == "ReplicaFailure" && c.status == "True")?;
+    Some(failure.message.clone().unwrap_or_default())
 }
 
 /// What a pod that is not ready waits for, in Kubernetes' words.
@@ -132,6 +162,31 @@ fn agent_pod(pod: &Pod) -> AgentPod {
         running: is_running(pod),
         ready: is_ready(pod),
         leaving: is_leaving(pod),
+        waits_for: if is_ready(pod) { None } else { waiting_for(pod) },
+    }
+}
+
+/// The Deployment of a stand-in, at each change; `None`: it is not there.
+pub fn rollout(
+    cluster: &Cluster,
+    service: &str,
+    stand_in: &str,
+) -> impl Stream<Item = Result<Option<Rollout>, ClusterError>> + Send + use<> {
+    deployment_changes(cluster, service, stand_in).map(|all| Ok(all?.first().map(rollout_of)))
+}
+
+fn rollout_of(deployment: &Deployment) -> Rollout {
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let status = deployment.status.clone().unwrap_or_default();
+    let seen = status.observed_generation >= deployment.metadata.generation;
+    let count = |replicas: Option<i32>| replicas.unwrap_or_default();
+    let outdated = !seen || status.updated_replicas != status.replicas;
+    let enough = |replicas| count(replicas) >= wanted;
+    Rollout {
+        wanted: usize::try_from(wanted).unwrap_or_default(),
+        outdated,
+        complete: !outdated && enough(status.updated_replicas) && enough(status.available_replicas),
+        refused: refusal(deployment),
     }
 }
 
@@ -254,4 +309,32 @@ pub(crate) async fn last_warning(cluster: &Cluster, deployment: &str) -> Result<
     Ok(newest.map_or_else(String::new, |event| {
         format!("{}: {}", event.reason.unwrap_or_default(), event.message.unwrap_or_default())
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stand_in_is_outdated_until_none_of_its_agents_is_of_an_earlier_template() {
+        let deployment = |status: &str| -> Rollout {
+            let yaml = format!(
+                "{{metadata: {{generation: 2}}, spec: {{replicas: 2, selector: {{}}, template: {{}}}}, status: {{{status}}}}}"
+            );
+            rollout_of(&serde_saphyr::from_str(&yaml).unwrap())
+        };
+        for (status, outdated, complete) in [
+            ("observedGeneration: 1, replicas: 2, updatedReplicas: 2, availableReplicas: 2", true, false),
+            ("observedGeneration: 2, replicas: 3, updatedReplicas: 1, availableReplicas: 2", true, false),
+            ("observedGeneration: 2, replicas: 3, updatedReplicas: 2, availableReplicas: 3", true, false),
+            ("observedGeneration: 2, replicas: 2, updatedReplicas: 2, availableReplicas: 2", false, true),
+            ("observedGeneration: 2, replicas: 2, updatedReplicas: 2, availableReplicas: 1", false, false),
+        ] {
+            let rollout = deployment(status);
+            assert_eq!((rollout.outdated, rollout.complete), (outdated, complete), "{status}");
+            assert_eq!((rollout.wanted, rollout.refused), (2, None));
+        }
+        let failure = "conditions: [{type: ReplicaFailure, status: 'True', message: exceeded quota}]";
+        assert_eq!(deployment(failure).refused.as_deref(), Some("exceeded quota"));
+    }
 }

@@ -20,6 +20,8 @@ pub struct Workload {
     pub replicas: Option<u32>,
     /// `metadata` and `spec` of its pods.
     pub template: Value,
+    /// The template is the workload's, and not just what one of its pods is like.
+    pub declared: bool,
     pub labels: Labels,
     pub annotations: Labels,
     /// A StatefulSet's `spec.serviceName`.
@@ -67,6 +69,7 @@ impl Workload {
             name: object.metadata.name.clone().unwrap_or_default(),
             replicas: spec("replicas").and_then(Value::as_u64).and_then(|count| count.try_into().ok()),
             template: spec("template").cloned().unwrap_or_default(),
+            declared: true,
             labels: object.metadata.labels.clone().unwrap_or_default(),
             annotations: object.metadata.annotations.clone().unwrap_or_default(),
             governing_service: spec("serviceName").and_then(Value::as_str).map(str::to_owned),
@@ -91,6 +94,7 @@ impl Workload {
             name,
             replicas: None,
             template: json!({"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}),
+            declared: false,
             labels: labels.unwrap_or_default(),
             annotations: annotations.unwrap_or_default(),
             governing_service: None,

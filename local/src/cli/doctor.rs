@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bridge_cluster::{
     Cluster,
     access::{self, Need, Right},
-    catalog::{Entry, Session, catalog},
+    catalog::{Entry, Session, StandIn, catalog},
     survey::{self, ServerVersion},
 };
 use bridge_proto::v1;
@@ -161,6 +161,7 @@ async fn the_cluster(args: &ListArgs, held: &BTreeSet<String>, report: &mut Repo
     }
     let entries = catalog(&cluster, crate::program::carried().map(|program| program.architecture)).await?;
     services(&entries, report);
+    stand_ins(&entries, report);
     let installation = installation::name().map_err(|error| Failed::internal(chain(&error)))?;
     left_behind(&entries, &installation, held, report);
     Ok(())
@@ -175,6 +176,32 @@ fn services(entries: &[Entry], report: &mut Report) {
     let possible = entries.iter().filter(|entry| entry.obstacles.is_empty()).count();
     let sessions = if connected.is_empty() { "nobody".to_owned() } else { connected.join(", ") };
     report.ok("services", format!("{possible} of {} can be connected; connected: {sessions}", entries.len()));
+}
+
+/// Whether the stand-ins serve: who is behind one that does not fails, or is at the origin.
+fn stand_ins(entries: &[Entry], report: &mut Report) {
+    const NAME: &str = "stand-ins";
+    let named = |is_so: fn(&StandIn) -> bool| {
+        let those = entries.iter().filter(|entry| entry.stand_in.as_ref().is_some_and(is_so));
+        those.map(|entry| entry.service.as_str()).collect::<Vec<_>>()
+    };
+    let (down, led_back) = (named(StandIn::keeps_down), named(|stand_in| stand_in.led_back));
+    let unused: Vec<&str> = entries.iter().flat_map(|entry| &entry.unused).map(String::as_str).collect();
+    if !down.is_empty() {
+        let message = format!("no agent is ready, so requests fail at: {}", down.join(", "));
+        report.fail(NAME, Failed::new(Exit::NotReady, message, "bridge clean"));
+    }
+    if !led_back.is_empty() {
+        let detail =
+            format!("no agent is ready, so these lead to their pods for now: {}", led_back.join(", "));
+        report.warn(NAME, detail, "`bridge status` of who is connected says why no agent is");
+    }
+    if !unused.is_empty() {
+        report.warn(NAME, format!("nobody uses {}", unused.join(", ")), "bridge clean");
+    }
+    if down.is_empty() && led_back.is_empty() && unused.is_empty() {
+        report.ok(NAME, "every one that is in use has ready agents");
+    }
 }
 
 /// This laptop's claims in the cluster that its daemon knows nothing of.
@@ -254,6 +281,8 @@ mod tests {
             workloads: Vec::new(),
             obstacles: Vec::new(),
             sessions,
+            stand_in: None,
+            unused: Vec::new(),
         };
         let entries =
             [entry("orders", vec![session("s1", "here"), session("s2", "there")]), entry("web", Vec::new())];
@@ -273,6 +302,31 @@ mod tests {
         let mut report = Report::default();
         report.warn("pod security", output::HOSTILE, output::HOSTILE);
         assert!(output::is_harmless(&text(&report), 3), "{:?}", text(&report));
+    }
+
+    #[test]
+    fn a_service_whose_stand_in_has_no_ready_agent_is_not_green() {
+        let entry = |service: &str, ready, in_place, led_back, unused: &[&str]| Entry {
+            service: service.to_owned(),
+            ports: Vec::new(),
+            workloads: Vec::new(),
+            obstacles: Vec::new(),
+            sessions: Vec::new(),
+            stand_in: Some(StandIn { name: format!("{service}-bridge-7f3a"), ready, in_place, led_back }),
+            unused: unused.iter().map(|&name| name.to_owned()).collect(),
+        };
+        for (entry, expected) in [
+            (entry("orders", 1, true, false, &[]), (Outcome::Ok, "every one")),
+            (entry("orders", 0, true, false, &[]), (Outcome::Fail, "requests fail at: orders")),
+            (entry("orders", 0, false, true, &[]), (Outcome::Warn, "lead to their pods for now: orders")),
+            (entry("orders", 1, true, false, &["orders-bridge-0000"]), (Outcome::Warn, "orders-bridge-0000")),
+        ] {
+            let mut report = Report::default();
+            stand_ins(&[entry], &mut report);
+            let [check] = report.checks.as_slice() else { panic!("expected one check: {report:?}") };
+            assert_eq!(check.result, expected.0, "{}", check.detail);
+            assert!(check.detail.contains(expected.1), "expected {:?} in {:?}", expected.1, check.detail);
+        }
     }
 
     #[test]

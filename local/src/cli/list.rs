@@ -2,7 +2,7 @@
 
 use bridge_cluster::{
     Cluster,
-    catalog::{Entry, catalog},
+    catalog::{Entry, StandIn, catalog},
 };
 use serde::Serialize;
 
@@ -27,6 +27,10 @@ struct Service {
     mode: Option<&'static str>,
     obstacles: Vec<Obstacle>,
     sessions: Vec<Session>,
+    /// While somebody is connected.
+    stand_in: Option<StandIn>,
+    /// Names of stand-ins that nobody uses: `bridge clean`.
+    unused_stand_ins: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -61,6 +65,8 @@ impl From<Entry> for Service {
                 .map(|obstacle| Obstacle { short: obstacle.short(), detail: obstacle.to_string() })
                 .collect(),
             sessions: entry.sessions.into_iter().map(session).collect(),
+            stand_in: entry.stand_in,
+            unused_stand_ins: entry.unused,
         }
     }
 }
@@ -84,9 +90,11 @@ fn text(listing: &Listing) -> String {
     let head = ["SERVICE", "PORTS", "PODS OF", "MODE", "CONNECTED"].map(str::to_owned).to_vec();
     let rows = listing.services.iter().map(|service| {
         let obstacles: Vec<&str> = service.obstacles.iter().map(|obstacle| obstacle.short).collect();
-        let mode = match service.mode {
-            Some(mode) => mode.to_owned(),
-            None => format!("no: {}", obstacles.join(", ")),
+        let mode = match (&service.stand_in, service.mode) {
+            (Some(stand_in), _) if stand_in.keeps_down() => "stand-in: down, no agent is ready".to_owned(),
+            (Some(stand_in), _) if stand_in.led_back => "stand-in: led back, no agent is ready".to_owned(),
+            (_, Some(mode)) => mode.to_owned(),
+            (_, None) => format!("no: {}", obstacles.join(", ")),
         };
         let users: Vec<String> =
             service.sessions.iter().map(|s| format!("{} ({})", s.user, s.matches.join("; "))).collect();
@@ -117,6 +125,8 @@ mod tests {
             mode: None,
             obstacles: Vec::new(),
             sessions: vec![Session { user: hostile(), matches: vec![hostile()] }],
+            stand_in: None,
+            unused_stand_ins: vec![hostile()],
         };
         let listing = Listing { context: hostile(), namespace: hostile(), services: vec![service] };
         assert!(output::is_harmless(&text(&listing), 2), "{:?}", text(&listing));
@@ -130,6 +140,8 @@ mod tests {
             workloads: vec![format!("Deployment {service}")],
             obstacles: Vec::new(),
             sessions: Vec::new(),
+            stand_in: None,
+            unused: Vec::new(),
         };
         let matches = vec!["x-bridge: bob".to_owned()];
         let bob = catalog::Session {
@@ -138,7 +150,9 @@ mod tests {
             user: "bob".to_owned(),
             matches,
         };
-        let orders = Entry { sessions: vec![bob], ..entry("orders") };
+        let name = "orders-bridge-7f3a".to_owned();
+        let down = catalog::StandIn { name, ready: 0, in_place: true, led_back: false };
+        let orders = Entry { sessions: vec![bob], stand_in: Some(down), ..entry("orders") };
         let db = Entry { obstacles: vec![obstacles::Obstacle::Headless], ..entry("db") };
         let listing = Listing {
             context: "kind-dev".to_owned(),
@@ -146,9 +160,9 @@ mod tests {
             services: vec![db.into(), orders.into()],
         };
         insta::assert_snapshot!(text(&listing), @r"
-        SERVICE  PORTS      PODS OF            MODE          CONNECTED
+        SERVICE  PORTS      PODS OF            MODE                               CONNECTED
         db       80 (http)  Deployment db      no: headless
-        orders   80 (http)  Deployment orders  stand-in      bob (x-bridge: bob)
+        orders   80 (http)  Deployment orders  stand-in: down, no agent is ready  bob (x-bridge: bob)
         ");
         insta::assert_json_snapshot!(listing.services[1], @r#"
         {
@@ -168,7 +182,14 @@ mod tests {
                 "x-bridge: bob"
               ]
             }
-          ]
+          ],
+          "standIn": {
+            "name": "orders-bridge-7f3a",
+            "ready": 0,
+            "inPlace": true,
+            "ledBack": false
+          },
+          "unusedStandIns": []
         }
         "#);
     }

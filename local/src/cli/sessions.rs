@@ -17,9 +17,9 @@ pub(crate) struct Session {
     pub(crate) target: String,
     pub(crate) namespace: String,
     pub(crate) context: String,
-    /// routing, reconnecting, reset or disconnecting.
+    /// routing, reconnecting, led-back, reset or disconnecting.
     state: &'static str,
-    /// What is wrong, and what to do; empty when routing.
+    /// What is wrong, and what to do; when routing, empty unless the stand-in is stale.
     detail: String,
     /// Milliseconds since the epoch.
     since_ms: u64,
@@ -104,6 +104,7 @@ impl From<v1::SessionStatus> for Session {
             v1::State::Reconnecting => "reconnecting",
             v1::State::Reset => "reset",
             v1::State::Disconnecting => "disconnecting",
+            v1::State::LedBack => "led-back",
             v1::State::Unspecified => "unknown",
         };
         let route = |route: v1::RouteStatus| Route {

@@ -1,16 +1,18 @@
 //! One connect, from what was asked for to "connected", and its undoing when a step fails or the user gives up.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bridge_cluster::attach;
+use bridge_cluster::attach::{self, Created};
 use bridge_cluster::clean;
 use bridge_cluster::client::Cluster;
 use bridge_cluster::detach;
 use bridge_cluster::error::ClusterError;
 use bridge_cluster::events;
+use bridge_cluster::follow::{self, Followed, Follower};
 use bridge_cluster::snapshot::{self, Snapshot};
-use bridge_cluster::state::{Attachment, Claim};
+use bridge_cluster::state::{Attachment, Claim, selector};
 use bridge_cluster::{obstacles, target};
 use bridge_deploy::{AgentSource, Program};
 use bridge_proto::v1;
@@ -75,15 +77,19 @@ pub(crate) struct Found {
     pub(crate) cluster: Cluster,
     pub(crate) service: String,
     snapshot: Snapshot,
+    /// Where a stand-in is there already.
+    attachment: Option<Attachment>,
 }
 
 /// Finds the target and reads what stands behind it. Changes nothing.
 pub(crate) async fn find(cluster: Cluster, wanted: &str) -> Result<Found, Failure> {
     let service = target::resolve(&cluster, &wanted.parse()?).await?;
     let now = attach::read(&cluster, &service).await?;
-    let original = Attachment::current(&now)?.map(|attachment| attachment.original);
-    let snapshot = snapshot::read(&cluster, &service, original.as_ref()).await?;
-    Ok(Found { cluster, service, snapshot })
+    let attachment = Attachment::of(&now)?
+        .filter(|attachment| attachment.is_in_place(&now) || attachment.original == selector(&now));
+    let original = attachment.as_ref().map(|attachment| &attachment.original);
+    let snapshot = snapshot::read(&cluster, &service, original).await?;
+    Ok(Found { cluster, service, snapshot, attachment })
 }
 
 /// Whose session it will be.
@@ -182,7 +188,7 @@ pub(crate) async fn say_where_nothing_listens(routes: &[PortRoute], tell: &Telle
     Ok(())
 }
 
-fn agent_source(request: &v1::ConnectRequest) -> Result<AgentSource, Failure> {
+pub(super) fn agent_source(request: &v1::ConnectRequest) -> Result<AgentSource, Failure> {
     if !request.agent_image.is_empty() {
         return Ok(AgentSource::Image(request.agent_image.clone()));
     }
@@ -204,19 +210,30 @@ async fn take_over(
     before: Option<&Session>,
     tell: &Teller,
 ) -> Result<Session, Failure> {
-    let Found { cluster, service, snapshot } = found;
+    let Found { cluster, service, snapshot, attachment } = found;
     let replicas = Some(request.replicas).filter(|replicas| *replicas > 0);
     let id = format!("{:04x}", rand::random::<u16>());
+    let follower = Follower { user: request.user.clone(), agent: agent.clone() };
     let mut stand_in = snapshot.stand_in(&id, &request.user, replicas, agent)?;
-    let ports: std::collections::BTreeMap<u16, u16> =
+    let ports: BTreeMap<u16, u16> =
         snapshot.listen_ports()?.iter().map(|port| (port.service_port, port.listen)).collect();
 
+    if let Some(there) = attachment.filter(|there| !there.listens_as(&ports)) {
+        // Its agents listen on other ports than the origin serves by now: another takes its place.
+        detach::lead_back(&cluster, &service, &there.stand_in, None).await?;
+    }
     let fresh = |now: &_| attach::fresh(now, &stand_in, ports.clone());
     let attachment = attach::claim(&cluster, &service, fresh, &claim).await?;
     stand_in.id.clone_from(&attachment.stand_in);
     let name = stand_in.names().stand_in;
     tell.step(format!("putting agents in front of Service {service} (Deployment {name})")).await?;
-    let key = attach::create(&cluster, &stand_in).await?;
+    let Created { key, stale } = attach::create(&cluster, &stand_in).await?;
+    if stale {
+        tokio::select! {
+            followed = bring_up_to_date(&cluster, &service, &stand_in.id, &follower, tell) => followed?,
+            given_up = tell.given_up() => return Err(given_up),
+        }
+    }
     tokio::select! {
         ready = attach::wait_ready(&cluster, &service, &stand_in.id, |text| tell.hint(text)) => ready?,
         given_up = tell.given_up() => return Err(given_up),
@@ -230,6 +247,7 @@ async fn take_over(
         service: service.clone(),
         stand_in: attachment.stand_in.clone(),
         control_port: attachment.control,
+        original: attachment.original.clone(),
         key: Arc::from(key),
         since_ms: claim.since,
         request: request.clone(),
@@ -256,6 +274,28 @@ async fn take_over(
     }
     events::record(&cluster, &service, "BridgeConnected", &told(&session)).await;
     Ok(session)
+}
+
+/// Has a stand-in that was there, made of an earlier template of the origin, follow. Nobody fails by it, and if the new
+/// agents do not become ready, the old ones go on.
+async fn bring_up_to_date(
+    cluster: &Cluster,
+    service: &str,
+    stand_in: &str,
+    follower: &Follower,
+    tell: &Teller,
+) -> Result<(), Failure> {
+    tell.step("the origin was rolled out since: replacing the agents of its earlier template").await?;
+    let why = match follow::follow(cluster, service, stand_in, follower).await {
+        Ok(Followed::Rolls) => match attach::wait_rolled(cluster, service, stand_in).await? {
+            true => return Ok(()),
+            false => "new ones are not ready yet".to_owned(),
+        },
+        Ok(Followed::Cannot(why)) => why,
+        Ok(_) => return Ok(()),
+        Err(error) => error.to_string(),
+    };
+    tell.warn(format!("agents of an earlier template of the origin stay for now: {why}")).await
 }
 
 /// What the Service's Events say of a session.

@@ -58,7 +58,7 @@ impl Reattaching {
     /// The same routes, at a stand-in for the Service as it is now.
     async fn attach_anew(&self, session: &Session) -> Result<Session, Failure> {
         let facts = &session.facts;
-        detach::lead_back(&facts.cluster, &facts.service, &facts.stand_in).await?;
+        detach::lead_back(&facts.cluster, &facts.service, &facts.stand_in, None).await?;
         let found = connect::find(facts.cluster.clone(), &facts.service).await?;
         // It takes over the claim of the old one, which may still be ending at agents that both have.
         let claimant = Claimant::since(&self.installation, facts.since_ms);

@@ -1,5 +1,6 @@
 //! A session: what it is here for, how it stands, and its routes. What keeps it going is in `upkeep`.
 
+mod lead;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -8,10 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bridge_cluster::client::Cluster;
+use bridge_cluster::workload::Labels;
 use bridge_proto::v1;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::lead::Lead;
 use self::upkeep::Upkeep;
 use super::inbound::Counters;
 use super::routes::{self, PortRoute};
@@ -27,6 +30,8 @@ pub(crate) struct Facts {
     pub(crate) service: String,
     pub(crate) stand_in: String,
     pub(crate) control_port: u16,
+    /// The Service's own selector.
+    pub(crate) original: Labels,
     pub(crate) key: Arc<[u8]>,
     pub(crate) since_ms: u64,
     /// What was asked for, without the environment of who asked.
@@ -43,12 +48,24 @@ pub(crate) struct Agent {
     pub(crate) trouble: String,
     /// There will be none: its program and this one are too far apart.
     pub(crate) other_version: bool,
+    /// Why it is not ready.
+    pub(crate) waits_for: Option<String>,
 }
 
 /// What changes.
 #[derive(Clone, Default)]
 pub(crate) struct Live {
     pub(crate) agents: BTreeMap<String, Agent>,
+    /// They were seen; before that, none says nothing.
+    pub(crate) agents_known: bool,
+    /// The Service leads to the stand-in just now.
+    pub(crate) in_place: bool,
+    /// It leads to the origin, as no agent was ready, until some are.
+    pub(crate) led_back: bool,
+    /// Why Kubernetes makes no pods of agents.
+    pub(crate) refused: Option<String>,
+    /// The agents are of an earlier template of the origin: what becomes of that.
+    pub(crate) stale: Option<String>,
     /// The Service has led to the stand-in.
     pub(crate) was_in_place: bool,
     /// It does no more: who changed it, what to do.
@@ -96,7 +113,10 @@ impl Session {
         let stop = CancellationToken::new();
         let upkeep = Upkeep { facts: facts.clone(), purpose, live: live_tx.clone() };
         let stopped = stop.clone();
-        tokio::spawn(async move { stopped.run_until_cancelled(upkeep.run()).await });
+        let lead = Lead { facts: facts.clone(), live: live_tx.clone() };
+        tokio::spawn(async move {
+            stopped.run_until_cancelled(async { tokio::join!(upkeep.run(), lead.run()) }).await
+        });
         Self { facts, counters, live_rx, live_tx, routes: Mutex::new(routes), routes_tx, stop }
     }
 
@@ -211,7 +231,7 @@ fn detail_of(agent: &Agent) -> String {
             "it was told to stop; its requests go to the origin".to_owned()
         }
         Some(_) => String::new(),
-        None => agent.trouble.clone(),
+        None => agent.waits_for.clone().unwrap_or_else(|| agent.trouble.clone()),
     }
 }
 
@@ -222,12 +242,38 @@ fn state(live: &Live, service: &str) -> (v1::State, String) {
     if let Some(reset) = &live.reset {
         return (v1::State::Reset, reset.clone());
     }
+    if live.led_back {
+        let why = why_not_ready(live);
+        return (
+            v1::State::LedBack,
+            format!("no agent of {service} is ready{why}: all requests go to the origin until some are"),
+        );
+    }
     if live.agents.values().any(|agent| agent.attended.as_ref().is_some_and(|attended| !attended.draining)) {
-        return (v1::State::Routing, String::new());
+        return (v1::State::Routing, live.stale.clone().unwrap_or_default());
+    }
+    let serve = live.agents.values().any(|agent| agent.ready);
+    if live.in_place && live.agents_known && !serve {
+        let why = why_not_ready(live);
+        return (
+            v1::State::Reconnecting,
+            format!(
+                "no agent of {service} is ready{why}: requests fail, for 3 s at most if a pod of the origin is ready"
+            ),
+        );
     }
     let trouble = live.agents.values().map(|agent| &agent.trouble).find(|trouble| !trouble.is_empty());
     let why = trouble.or(live.blind.as_ref()).map(|why| format!(" ({why})")).unwrap_or_default();
-    let detail =
-        format!("no agent of {service} is reached just now{why}; requests go to the origin meanwhile");
-    (v1::State::Reconnecting, detail)
+    let meanwhile = if serve || !live.in_place { "; requests go to the origin meanwhile" } else { "" };
+    (v1::State::Reconnecting, format!("no agent of {service} is reached just now{why}{meanwhile}"))
 }
+
+/// In parentheses, what Kubernetes says.
+fn why_not_ready(live: &Live) -> String {
+    let of_pods = || live.agents.values().find_map(|agent| agent.waits_for.as_ref());
+    live.refused.as_ref().or_else(of_pods).map(|why| format!(" ({why})")).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

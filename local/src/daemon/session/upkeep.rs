@@ -75,10 +75,12 @@ impl Upkeep {
     ) {
         self.live.send_modify(|live| {
             live.blind = None;
+            live.agents_known = true;
             live.agents.retain(|name, _| pods.iter().any(|pod| pod.name == *name));
             for pod in pods {
                 let agent = live.agents.entry(pod.name.clone()).or_default();
                 (agent.ready, agent.leaving) = (pod.ready, pod.leaving);
+                agent.waits_for.clone_from(&pod.waits_for);
             }
         });
         reached.retain(|name, tunnel| {
@@ -99,7 +101,7 @@ impl Upkeep {
     /// No agent listens on the Service's new ports, so its requests must not come to them.
     async fn lead_back(&self) {
         let Facts { cluster, service, stand_in, .. } = &self.facts;
-        if let Err(error) = detach::lead_back(cluster, service, stand_in).await {
+        if let Err(error) = detach::lead_back(cluster, service, stand_in, None).await {
             tracing::error!(%service, %error, "cannot lead the Service back to the origin");
         }
     }
@@ -108,13 +110,17 @@ impl Upkeep {
     fn note(&self, standing: &Standing) {
         let reset = reset_text(standing, &self.facts.service);
         self.live.send_if_modified(|live| {
-            live.was_in_place |= *standing == Standing::InPlace;
+            let led = (live.in_place, live.led_back);
+            live.in_place = *standing == Standing::InPlace;
+            live.led_back = *standing == Standing::LedBack;
+            live.was_in_place |= live.in_place || live.led_back;
+            let moved = led != (live.in_place, live.led_back);
             // While it is taken over anew, by another stand-in, that is what there is to say.
             let moving = live.other_ports > 0 && matches!(standing, Standing::OtherPorts | Standing::Removed);
             let known = live.reset.is_some() && moving;
             // A session begins before its Service is switched, and ends after it is given back.
             if !live.was_in_place || live.disconnecting || live.reset == reset || known {
-                return false;
+                return moved;
             }
             if let Some(reset) = &reset {
                 tracing::warn!(session = %self.facts.id, "{reset}");
@@ -131,7 +137,7 @@ fn reset_text(standing: &Standing, name: &str) -> Option<String> {
         format!("`bridge connect {name}` takes it over again, `bridge disconnect {name}` ends this session");
     let to_origin = "all requests go to the origin";
     match standing {
-        Standing::InPlace => None,
+        Standing::InPlace | Standing::LedBack => None,
         Standing::Reset { by } => {
             let by = by.as_deref().unwrap_or("somebody");
             Some(format!("{by} has set the selector of Service {name}: {to_origin}; {again}"))
@@ -190,17 +196,17 @@ fn set(live: &watch::Sender<Live>, pod: &str, change: impl FnOnce(&mut Agent)) {
 }
 
 /// A pause that doubles, with jitter so that many laptops do not come back at once.
-struct Pause {
+pub(super) struct Pause {
     next: Option<Duration>,
 }
 
 impl Pause {
     /// The first is none.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { next: None }
     }
 
-    async fn wait(&mut self) {
+    pub(super) async fn wait(&mut self) {
         let pause = self.next.unwrap_or_default();
         self.next = Some(self.next.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE)));
         tokio::time::sleep(pause.mul_f64(rand::random_range(0.75..=1.0))).await;

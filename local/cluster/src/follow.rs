@@ -1,0 +1,214 @@
+//! The stand-in follows the origin: when the template of its workload changes (a roll-out with another image or other
+//! ConfigMaps), the stand-in's Deployment gets a template made of the new one. It rolls with no agent unavailable, so the
+//! old agents serve until new ones are ready, and if these never are, for good.
+//!
+//! Several daemons may do so at once: one change is made, under the Deployment's resourceVersion, and the others find
+//! that the stand-in is made of the origin's template. What it is made of is compared, and nothing else: not which
+//! program is in it, nor who made it. So daemons of different versions do not change it in turn.
+
+use bridge_deploy::{AgentSource, ORIGIN_TEMPLATE_ANNOTATION, OwnPorts, StandIn, own_ports};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::attach;
+use crate::client::Cluster;
+use crate::error::{Call, ClusterError};
+use crate::obstacles;
+use crate::ownership::MANAGER;
+use crate::snapshot;
+use crate::state::Attachment;
+use crate::workload::{Labels, Workload};
+
+/// How a stand-in stands to its origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Followed {
+    /// It is made of the origin's template; or the origin has none, as its pods belong to no workload that we know.
+    Same,
+    /// It rolls to the origin's new template.
+    Rolls,
+    /// The new template serves the Service's ports at other ports than the agents listen on: attach again.
+    OtherPorts,
+    /// What the new template has that no stand-in can have.
+    Cannot(String),
+    /// The attachment is gone.
+    Gone,
+}
+
+/// Who changes the stand-in, and with what.
+#[derive(Debug, Clone)]
+pub struct Follower {
+    /// As others see them.
+    pub user: String,
+    pub agent: AgentSource,
+}
+
+/// Whether the Deployment with this metadata is made of another template.
+#[must_use]
+pub fn is_stale(deployment: &ObjectMeta, pod_template: &Value) -> bool {
+    bridge_deploy::is_stale(made_of(deployment), pod_template)
+}
+
+fn made_of(deployment: &ObjectMeta) -> Option<&str> {
+    deployment.annotations.as_ref()?.get(ORIGIN_TEMPLATE_ANNOTATION).map(String::as_str)
+}
+
+/// Whether a stand-in is made of another template than that of the workload whose pods have these labels. Not, where
+/// there is none: the pods are of several, or of none that declares a template which we can read.
+///
+/// # Errors
+///
+/// Those of the calls.
+pub async fn is_behind(
+    cluster: &Cluster,
+    service: &str,
+    stand_in: &str,
+    original: &Labels,
+) -> Result<bool, ClusterError> {
+    let name = bridge_deploy::names(service, stand_in).stand_in;
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let call = Call::new("get", "deployments", &cluster.namespace, &name);
+    let (behind, deployment) = tokio::try_join!(
+        snapshot::pods_and_workloads(cluster, original),
+        cluster.call(call, deployments.get_metadata(&name)),
+    )?;
+    Ok(declared(&behind.1).is_some_and(|origin| is_stale(&deployment.metadata, &origin.template)))
+}
+
+/// The workload, if it is one that can be followed.
+fn declared(workloads: &[Workload]) -> Option<&Workload> {
+    match workloads {
+        [origin] if origin.declared => Some(origin),
+        _ => None,
+    }
+}
+
+/// Makes a stand-in of the origin's template as it is now, if it is of another one.
+///
+/// # Errors
+///
+/// [`ClusterError::Forbidden`] where Deployments may not be changed, and those of the calls.
+pub async fn follow(
+    cluster: &Cluster,
+    service: &str,
+    stand_in: &str,
+    follower: &Follower,
+) -> Result<Followed, ClusterError> {
+    let now = attach::read(cluster, service).await?;
+    let Some(attachment) = Attachment::of(&now)?.filter(|there| there.stand_in == stand_in) else {
+        return Ok(Followed::Gone);
+    };
+    let snapshot = snapshot::read(cluster, service, Some(&attachment.original)).await?;
+    let Some(origin) = declared(&snapshot.workloads) else { return Ok(Followed::Same) };
+    let name = bridge_deploy::names(service, stand_in).stand_in;
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    loop {
+        let call = Call::new("get", "deployments", &cluster.namespace, &name);
+        let deployment = cluster.call(call, deployments.get(&name)).await?;
+        if !is_stale(&deployment.metadata, &origin.template) {
+            return Ok(Followed::Same);
+        }
+        let carried = match &follower.agent {
+            AgentSource::Carried(program) => Some(program.architecture.as_str()),
+            AgentSource::Image(_) => None,
+        };
+        if let Some(obstacle) = obstacles::of_template(&snapshot, origin, carried).first() {
+            return Ok(Followed::Cannot(obstacle.to_string()));
+        }
+        let listen = snapshot.listen_ports()?;
+        let is_known =
+            |port: &bridge_deploy::ListenPort| attachment.ports.get(&port.service_port) == Some(&port.listen);
+        if listen.iter().any(|port| port.listen == attachment.control) || !listen.iter().all(is_known) {
+            return Ok(Followed::OtherPorts);
+        }
+        let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+        let replicas = replicas.and_then(|replicas| u32::try_from(replicas).ok());
+        let made = snapshot.stand_in(stand_in, &follower.user, replicas, follower.agent.clone())?;
+        let own_ports = beside(attachment.control, own_ports(&origin.template, &listen));
+        match roll(cluster, &deployment, &StandIn { own_ports, ..made }).await {
+            Ok(()) => return Ok(Followed::Rolls),
+            Err(ClusterError::Conflict { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Daemons know the control port from the attachment, so it stays whatever the template declares; the others make way.
+fn beside(control: u16, free: OwnPorts) -> OwnPorts {
+    let mut others = [free.control, free.readiness, free.metrics].into_iter().filter(|port| *port != control);
+    OwnPorts {
+        control,
+        readiness: others.next().unwrap_or(free.readiness),
+        metrics: others.next().unwrap_or(free.metrics),
+    }
+}
+
+/// One change of the Deployment, if it is still the version that was read.
+async fn roll(cluster: &Cluster, read: &Deployment, stand_in: &StandIn) -> Result<(), ClusterError> {
+    let (namespace, names) = (&cluster.namespace, stand_in.names());
+    let programs = bridge_deploy::program(stand_in)?;
+    let programs =
+        programs.iter().map(|program| attach::create_or_read::<ConfigMap>(cluster, "configmaps", program));
+    let services: Api<Service> = Api::namespaced(cluster.client.clone(), namespace);
+    let call = Call::new("get", "services", namespace, &names.origin);
+    let (origin, _) = tokio::try_join!(
+        cluster.call(call, services.get(&names.origin)),
+        futures::future::try_join_all(programs),
+    )?;
+    let made = bridge_deploy::deployment(stand_in, attach::address(&origin, &names.origin)?)?;
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), namespace);
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let call = Call::new("patch", "deployments", namespace, &names.stand_in);
+    let change = Patch::Strategic(change(read, made));
+    cluster.call(call, deployments.patch_metadata(&names.stand_in, &params, &change)).await.map(|_| ())
+}
+
+/// The whole template, so that nothing of the old one stays, and what it is made of.
+fn change(read: &Deployment, mut made: Value) -> Value {
+    let mut template = made["spec"]["template"].take();
+    template["$patch"] = json!("replace");
+    json!({
+        "metadata": {
+            "resourceVersion": read.metadata.resource_version,
+            "annotations": {
+                ORIGIN_TEMPLATE_ANNOTATION: made["metadata"]["annotations"][ORIGIN_TEMPLATE_ANNOTATION],
+            },
+        },
+        "spec": {"template": template},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_control_port_stays_and_the_others_make_way() {
+        let ports = |control, readiness, metrics| OwnPorts { control, readiness, metrics };
+        for (control, free, expected) in [
+            (7390, ports(7390, 7391, 7392), ports(7390, 7391, 7392)),
+            (7391, ports(7390, 7391, 7392), ports(7391, 7390, 7392)),
+            (7390, ports(7391, 7392, 7393), ports(7390, 7391, 7392)),
+        ] {
+            assert_eq!(beside(control, free), expected, "control at {control}");
+        }
+    }
+
+    #[test]
+    fn the_change_replaces_the_template_of_the_version_that_was_read() {
+        let mut read = Deployment::default();
+        read.metadata.resource_version = Some("7".into());
+        let made = json!({
+            "metadata": {"name": "x", "annotations": {"bridge.dev/origin-template": "v1-a", "bridge.dev/about": "b"}},
+            "spec": {"replicas": 2, "template": {"spec": {"containers": []}}},
+        });
+        let expected = json!({
+            "metadata": {"resourceVersion": "7", "annotations": {"bridge.dev/origin-template": "v1-a"}},
+            "spec": {"template": {"$patch": "replace", "spec": {"containers": []}}},
+        });
+        assert_eq!(change(&read, made), expected);
+    }
+}

@@ -1,0 +1,42 @@
+use super::*;
+
+fn agent(ready: bool, waits_for: Option<&str>) -> Agent {
+    Agent { ready, trouble: "refused".into(), waits_for: waits_for.map(str::to_owned), ..Agent::default() }
+}
+
+fn live(agents: Vec<Agent>) -> Live {
+    let named = agents.into_iter().enumerate().map(|(index, agent)| (format!("orders-{index}"), agent));
+    Live {
+        agents: named.collect(),
+        agents_known: true,
+        in_place: true,
+        was_in_place: true,
+        ..Live::default()
+    }
+}
+
+#[test]
+fn requests_are_said_to_go_to_the_origin_only_when_they_do() {
+    const TO_ORIGIN: &str = "requests go to the origin";
+    let unreached = live(vec![agent(true, None)]);
+    let none = live(vec![]);
+    let starting = live(vec![agent(false, Some("ContainerCreating"))]);
+    let led_back = Live { in_place: false, led_back: true, ..starting.clone() };
+    let refused = Live { refused: Some("exceeded quota".into()), ..none.clone() };
+    let elsewhere = Live { in_place: false, ..none.clone() };
+    let unknown = Live { agents_known: false, ..none.clone() };
+    for (what, live, expected, said, to_origin) in [
+        ("a ready agent passes all on", unreached, v1::State::Reconnecting, "refused", true),
+        ("there is no agent", none, v1::State::Reconnecting, "requests fail", false),
+        ("none is ready", starting, v1::State::Reconnecting, "ContainerCreating", false),
+        ("no pod is made", refused, v1::State::Reconnecting, "exceeded quota", false),
+        ("nothing is known yet", unknown, v1::State::Reconnecting, "no agent", false),
+        ("the Service leads elsewhere", elsewhere, v1::State::Reconnecting, "no agent", true),
+        ("it was led back", led_back, v1::State::LedBack, "ContainerCreating", true),
+    ] {
+        let (state, detail) = state(&live, "orders");
+        assert_eq!(state, expected, "{what}: {detail}");
+        assert!(detail.contains(said), "{what}: expected {said:?} in {detail:?}");
+        assert_eq!(detail.contains(TO_ORIGIN), to_origin, "{what}: {detail}");
+    }
+}
