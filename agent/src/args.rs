@@ -30,8 +30,8 @@ pub struct Args {
     /// Name of this pod
     #[arg(long, value_name = "POD", env = "HOSTNAME", default_value = "bridge-agent")]
     pub name: String,
-    /// Address of a node, which laptops do not reach through this agent (repeatable)
-    #[arg(long = "node", value_name = "ADDRESS")]
+    /// Addresses of a node, which laptops do not reach through this agent (repeatable)
+    #[arg(long = "node", value_name = "ADDRESS,...", value_delimiter = ',')]
     pub nodes: Vec<IpAddr>,
     /// Network that laptops may reach although it is otherwise forbidden (repeatable)
     #[arg(long, value_name = "CIDR")]
@@ -121,6 +121,15 @@ mod tests {
         .expect("a good command line");
         let origins: Vec<String> = args.forward.iter().map(|forward| forward.origin.to_string()).collect();
         assert_eq!(origins, ["10.96.0.7:80", "[fd00::7]:90"]);
+    }
+
+    #[test]
+    fn a_node_has_addresses_of_both_families() {
+        let line = "bridge-agent --forward 1=10.96.0.7:80 --control 2 --readiness 3 --key-file k --node ";
+        let args = parse(&format!("{line}192.168.7.2,::ffff:192.168.7.3,fd00::7")).expect("a good command line");
+        let nodes = args.into_config().expect("each port has one use").outward.nodes;
+        let nodes: Vec<String> = nodes.iter().map(IpAddr::to_string).collect();
+        assert_eq!(nodes, ["192.168.7.2", "192.168.7.3", "fd00::7"]);
     }
 
     #[test]

@@ -292,8 +292,8 @@ impl Agent {
         let mut env = pod::env(template, container);
         let pod_name = free_name("BRIDGE_POD_NAME", &env);
         env.push(json!({"name": pod_name, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}));
-        let node = free_name("BRIDGE_NODE_ADDRESS", &env);
-        env.push(json!({"name": node, "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}));
+        let node = free_name("BRIDGE_NODE_ADDRESSES", &env);
+        env.push(json!({"name": node, "valueFrom": {"fieldRef": {"fieldPath": "status.hostIPs"}}}));
         let variables = OwnVariables { pod_name, node };
         let mut agent_args = agent_args(stand_in.own_ports, listen, origin, &key, &variables);
         for path in of_the_container {

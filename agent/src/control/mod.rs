@@ -1,12 +1,11 @@
 //! What daemons call: the gRPC service `bridge.v1.Agent`, on loopback.
 //!
-//! `challenge` proves the key to a daemon and lets it prove the same, `open` takes its session in, `attend` is a session's life, `probe` dials an address once, `watched` ends a connection from
-//! which nothing comes any more.
+//! `challenge` proves the key to a daemon and lets it prove the same, `open` takes its session in, `attend` is a session's
+//! life, `watched` ends a connection from which nothing comes any more.
 
 mod attend;
 mod challenge;
 mod open;
-mod probe;
 mod watched;
 
 use std::pin::Pin;
@@ -229,6 +228,6 @@ impl Agent for Service {
 
     async fn probe(&self, request: Request<ProbeRequest>) -> Result<Response<ProbeReply>, Status> {
         self.session(&request)?;
-        probe::probe(&request.into_inner().address).await.map(Response::new)
+        outbound::probe(&self.shared.outbound, &request.into_inner().address).await.map(Response::new)
     }
 }

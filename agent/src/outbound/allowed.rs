@@ -1,22 +1,34 @@
 //! Which addresses a laptop may reach from here: those of the cluster and beyond it, but not what the node, the cloud or
-//! this pod keeps for itself. Pure.
+//! this pod keeps for itself. Pure, and the same for everything that is reached: connections, flows, probes.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
+use tonic::Status;
 
-/// Where clouds keep metadata and credentials, apart from link-local addresses: AWS over IPv6, Azure's host agent,
-/// Alibaba, Oracle.
-const METADATA: [IpAddr; 4] = [
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+/// Where clouds keep metadata and credentials, apart from link-local addresses.
+const METADATA: [IpAddr; 7] = [
+    // Azure's host agent.
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    // Alibaba.
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200)),
+    // Oracle.
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe)),
+    // Google.
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+    // Scaleway.
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),
 ];
+/// AWS: instance metadata (::254), pod identity (::23), and whatever comes next to them.
+const METADATA_OF_AWS: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32);
 
 /// Why an address is not reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Forbidden {
+    #[error("`{0}` is not of the form ADDRESS:PORT")]
+    NoAddress(String),
     #[error("{0} is the agent's own loopback")]
     Loopback(IpAddr),
     #[error("{0} is no address of one host")]
@@ -31,6 +43,14 @@ pub(crate) enum Forbidden {
     Own(IpAddr),
 }
 
+/// As calls that have no words of their own for it say so.
+pub(super) fn status(why: Forbidden) -> Status {
+    match why {
+        Forbidden::NoAddress(_) => Status::invalid_argument(why.to_string()),
+        _ => Status::permission_denied(why.to_string()),
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Allowed {
     pub(super) nodes: Vec<IpAddr>,
@@ -39,15 +59,33 @@ pub(crate) struct Allowed {
 }
 
 impl Allowed {
-    /// Checks a canonical address before it is connected to.
-    pub(super) fn check(&self, address: IpAddr) -> Result<(), Forbidden> {
-        if self.also.iter().any(|net| net.contains(&address)) {
-            return Ok(());
+    /// Reads "address:port", and checks it before anything is sent there.
+    pub(super) fn check(&self, address: &str) -> Result<SocketAddr, Forbidden> {
+        let to: SocketAddr = address.parse().map_err(|_| Forbidden::NoAddress(address.to_owned()))?;
+        let ip = to.ip().to_canonical();
+        self.check_ip(ip)?;
+        if let IpAddr::V6(v6) = ip {
+            // A translator on the way may send it there.
+            embedded(v6).into_iter().flatten().try_for_each(|v4| self.check_ip(v4.into()))?;
         }
-        check_routed(address)?;
-        if address.is_loopback() {
+        Ok(SocketAddr::new(ip, to.port()))
+    }
+
+    fn check_ip(&self, address: IpAddr) -> Result<(), Forbidden> {
+        let (this_network, link_local) = match address {
+            IpAddr::V4(v4) => (v4.octets()[0] == 0 || v4.is_broadcast(), v4.is_link_local()),
+            IpAddr::V6(v6) => (false, v6.is_unicast_link_local()),
+        };
+        let of_aws = matches!(address, IpAddr::V6(v6) if METADATA_OF_AWS.contains(&v6));
+        if self.also.iter().any(|net| net.contains(&address)) {
+            Ok(())
+        } else if address.is_unspecified() || address.is_multicast() || this_network {
+            Err(Forbidden::NoHost(address))
+        } else if link_local {
+            Err(Forbidden::LinkLocal(address))
+        } else if address.is_loopback() {
             Err(Forbidden::Loopback(address))
-        } else if METADATA.contains(&address) {
+        } else if METADATA.contains(&address) || of_aws {
             Err(Forbidden::Metadata(address))
         } else if self.nodes.contains(&address) {
             Err(Forbidden::Node(address))
@@ -65,18 +103,26 @@ impl Allowed {
     }
 }
 
-/// Checks that a canonical address is one that packets are routed to: one host's, and not of one link only.
-pub(crate) fn check_routed(address: IpAddr) -> Result<(), Forbidden> {
-    let (broadcast, link_local) = match address {
-        IpAddr::V4(v4) => (v4.is_broadcast(), v4.is_link_local()),
-        IpAddr::V6(v6) => (false, v6.is_unicast_link_local()),
-    };
-    if address.is_unspecified() || address.is_multicast() || broadcast {
-        Err(Forbidden::NoHost(address))
-    } else if link_local {
-        Err(Forbidden::LinkLocal(address))
-    } else {
-        Ok(())
+/// The IPv4 addresses that an IPv6 address can stand for: translated (RFC 6052, RFC 8215), tunnelled (6to4, Teredo,
+/// ISATAP), or in one of the spellings that have gone out of use. What begins with a zero there is no address.
+fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 3] {
+    let octets = address.octets();
+    let v4 = |places: [usize; 4]| Ipv4Addr::from(places.map(|place| octets[place]));
+    let last = v4([12, 13, 14, 15]);
+    match address.segments() {
+        // ::a.b.c.d, and RFC 2765's ::ffff:0:a.b.c.d; loopback and the unspecified address are judged as they are.
+        [0, 0, 0, 0, 0, 0, high, _] if high != 0 => [Some(last), None, None],
+        [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => [Some(last), None, None],
+        // The network chooses how long its prefix is.
+        [0x64, 0xff9b, 1, ..] => {
+            let candidates = [last, v4([6, 7, 9, 10]), v4([9, 10, 11, 12])];
+            candidates.map(|v4| (v4.octets()[0] != 0).then_some(v4))
+        }
+        [0x2002, ..] => [Some(v4([2, 3, 4, 5])), None, None],
+        // The client's is inverted (RFC 4380).
+        [0x2001, 0, ..] => [Some(v4([4, 5, 6, 7])), Some(Ipv4Addr::from(!u32::from(last))), None],
+        [.., 0 | 0x200, 0x5efe, _, _] => [Some(last), None, None],
+        _ => [None; 3],
     }
 }
 
@@ -86,7 +132,7 @@ mod tests {
 
     fn allowed() -> Allowed {
         Allowed {
-            nodes: vec!["192.168.7.2".parse().expect("an address")],
+            nodes: ["192.168.7.2", "2001:db8::7"].map(|node| node.parse().expect("an address")).to_vec(),
             also: vec!["169.254.20.10/32".parse().expect("a network")],
         }
     }
@@ -96,24 +142,80 @@ mod tests {
         for (address, good) in [
             ("10.96.0.1", true),
             ("93.184.216.34", true),
+            ("100.100.100.201", true),
             ("fd00::1", true),
+            ("fd20:ce::1", true),
+            ("2606:2800:220:1::1", true),
             ("169.254.20.10", true),
-            ("169.254.169.254", false),
-            ("fe80::1", false),
+            ("192.168.7.3", true),
+            ("2001:db8::8", true),
+            // This pod, and no host at all.
             ("127.0.0.1", false),
+            ("127.9.9.9", false),
             ("::1", false),
-            ("::ffff:127.0.0.1", false),
             ("0.0.0.0", false),
+            ("0.1.2.3", false),
+            ("::", false),
             ("255.255.255.255", false),
             ("224.0.0.1", false),
             ("ff02::1", false),
-            ("fd00:ec2::254", false),
-            ("168.63.129.16", false),
+            // Nodes.
             ("192.168.7.2", false),
-            ("192.168.7.3", true),
+            ("2001:db8::7", false),
+            // Clouds.
+            ("169.254.169.254", false),
+            ("169.254.170.2", false),
+            ("fe80::1", false),
+            ("fe80::a9fe:a9fe", false),
+            ("fd00:ec2::254", false),
+            ("fd00:ec2::23", false),
+            ("fd20:ce::254", false),
+            ("168.63.129.16", false),
+            ("100.100.100.200", false),
+            ("fd00:100::100:200", false),
+            ("192.0.0.192", false),
+            ("fd00:c1::a9fe:a9fe", false),
+            ("fd00:42::42", false),
         ] {
-            let parsed: IpAddr = address.parse().expect("an address");
-            assert_eq!(allowed().check(parsed.to_canonical()).is_ok(), good, "{address}");
+            assert_eq!(is_allowed(address), good, "{address}");
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_a_forbidden_address_is_forbidden() {
+        for (spelling, of_metadata, of_a_service) in [
+            ("mapped", "::ffff:169.254.169.254", "::ffff:10.96.0.1"),
+            ("compatible", "::169.254.169.254", "::10.96.0.1"),
+            ("SIIT", "::ffff:0:169.254.169.254", "::ffff:0:10.96.0.1"),
+            ("NAT64", "64:ff9b::169.254.169.254", "64:ff9b::10.96.0.1"),
+            ("local NAT64, /96", "64:ff9b:1::169.254.169.254", "64:ff9b:1::10.96.0.1"),
+            ("local NAT64, /48", "64:ff9b:1:a9fe:a9:fe00::", "64:ff9b:1:a60:0:100::"),
+            ("local NAT64, /64", "64:ff9b:1::a9:fea9:fe00:0", "64:ff9b:1::a:6000:100:0"),
+            ("6to4", "2002:a9fe:a9fe::1", "2002:a60:1::1"),
+            ("Teredo, client", "2001:0:102:304:0:0:5601:5601", "2001:0:102:304:0:0:f59f:fffe"),
+            ("Teredo, server", "2001:0:a9fe:a9fe::f59f:fffe", "2001:0:a60:1::f59f:fffe"),
+            ("ISATAP", "2001:db8::5efe:169.254.169.254", "2001:db8::5efe:10.96.0.1"),
+            ("ISATAP, global", "2001:db8::200:5efe:169.254.169.254", "2001:db8::200:5efe:10.96.0.1"),
+            ("a node's", "64:ff9b::192.168.7.2", "64:ff9b::192.168.7.3"),
+            ("loopback's", "2002:7f00:1::", "2002:a60:1::"),
+            ("what is allowed", "64:ff9b::169.254.20.11", "64:ff9b::169.254.20.10"),
+        ] {
+            assert!(!is_allowed(of_metadata), "{spelling}: {of_metadata} should be forbidden");
+            assert!(is_allowed(of_a_service), "{spelling}: {of_a_service} should be allowed");
+        }
+    }
+
+    fn is_allowed(address: &str) -> bool {
+        let ip: IpAddr = address.parse().expect("an address");
+        allowed().check(&SocketAddr::new(ip, 80).to_string()).is_ok()
+    }
+
+    #[test]
+    fn an_address_is_read_as_what_it_is_and_a_name_is_none() {
+        let to = allowed().check("[::ffff:10.96.0.1]:80").expect("allowed");
+        assert_eq!(to, "10.96.0.1:80".parse().expect("an address"));
+        for address in ["orders:80", "10.96.0.1", "[fe80::1%eth0]:80"] {
+            assert_eq!(allowed().check(address), Err(Forbidden::NoAddress(address.into())), "{address}");
         }
     }
 

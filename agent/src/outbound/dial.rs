@@ -9,7 +9,8 @@ use bridge_proto::v1::{Cause, Frame};
 use tokio::net::TcpStream;
 use tonic::Streaming;
 
-use super::{Outbound, parse};
+use super::Outbound;
+use super::allowed::Forbidden;
 use crate::sessions::Session;
 
 /// A host that does not answer is not waited for as long as the system would: minutes.
@@ -41,18 +42,20 @@ pub(crate) async fn dial(
 }
 
 async fn connect(outbound: &Outbound, address: &str) -> Result<TcpStream, (Cause, String)> {
-    let Some(to) = parse(address) else {
-        return Err((Cause::Protocol, format!("`{address}` is not of the form ADDRESS:PORT")));
-    };
-    outbound.allowed.check(to.ip()).map_err(|why| (Cause::Forbidden, why.to_string()))?;
+    let forbidden = |why: Forbidden| (cause(&why), why.to_string());
+    let to = outbound.allowed.check(address).map_err(forbidden)?;
     let connected = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(to)).await;
     let failed = |error: io::Error| (Cause::of_dial(&error), error.to_string());
     let connection = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(failed)?;
     let from = connection.local_addr().map_err(failed)?;
-    outbound
-        .allowed
-        .check_connected(from.ip().to_canonical(), to.ip())
-        .map_err(|why| (Cause::Forbidden, why.to_string()))?;
+    outbound.allowed.check_connected(from.ip().to_canonical(), to.ip()).map_err(forbidden)?;
     connection.set_nodelay(true).map_err(failed)?;
     Ok(connection)
+}
+
+fn cause(why: &Forbidden) -> Cause {
+    match why {
+        Forbidden::NoAddress(_) => Cause::Protocol,
+        _ => Cause::Forbidden,
+    }
 }

@@ -12,7 +12,8 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
-use super::{Outbound, parse};
+use super::Outbound;
+use super::allowed::status;
 use crate::sessions::Session;
 
 /// RFC 4787, REQ-5 asks address translators for two minutes at least.
@@ -73,9 +74,7 @@ async fn relay(
 }
 
 async fn open(outbound: &Outbound, address: &str) -> Result<UdpSocket, Status> {
-    let to = parse(address)
-        .ok_or_else(|| Status::invalid_argument(format!("`{address}` is not of the form ADDRESS:PORT")))?;
-    outbound.allowed.check(to.ip()).map_err(|why| Status::permission_denied(why.to_string()))?;
+    let to = outbound.allowed.check(address).map_err(status)?;
     let any: SocketAddr = match to {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -83,10 +82,7 @@ async fn open(outbound: &Outbound, address: &str) -> Result<UdpSocket, Status> {
     let socket = UdpSocket::bind(any).await.map_err(refused)?;
     socket.connect(to).await.map_err(refused)?;
     let from = socket.local_addr().map_err(refused)?;
-    outbound
-        .allowed
-        .check_connected(from.ip(), to.ip())
-        .map_err(|why| Status::permission_denied(why.to_string()))?;
+    outbound.allowed.check_connected(from.ip().to_canonical(), to.ip()).map_err(status)?;
     Ok(socket)
 }
 

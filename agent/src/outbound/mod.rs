@@ -1,6 +1,7 @@
 //! The way out: what a laptop's process asks of the cluster is done from here, as if it ran in this pod.
 //!
-//! `dial` opens TCP connections and `flow` UDP flows, to what `allowed` permits; `resolve` asks the pod's resolver;
+//! `dial` opens TCP connections, `flow` UDP flows and `probe` a connection that carries nothing, all to what `allowed`
+//! permits; `resolve` asks the pod's resolver;
 //! `surroundings` tells what the container sees, `files` its volumes. Callers of the target come first: what laptops open here has a bound
 //! of its own, apart from theirs.
 
@@ -8,6 +9,7 @@ mod allowed;
 mod dial;
 mod files;
 mod flow;
+mod probe;
 mod resolve;
 mod surroundings;
 
@@ -21,10 +23,10 @@ use tokio::sync::Semaphore;
 
 use self::allowed::Allowed;
 
-pub(crate) use allowed::check_routed;
 pub(crate) use dial::dial;
 pub(crate) use files::files;
 pub(crate) use flow::flow;
+pub(crate) use probe::probe;
 
 /// What the way out is given. By default only the pod's own resolver, and no address that is not the cluster's.
 #[derive(Debug, Clone, Default)]
@@ -67,10 +69,4 @@ impl Outbound {
             volumes,
         }
     }
-}
-
-/// "address:port" as a daemon sends it, an IPv4 address in IPv6 clothes as what it is.
-fn parse(address: &str) -> Option<SocketAddr> {
-    let address: SocketAddr = address.parse().ok()?;
-    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }

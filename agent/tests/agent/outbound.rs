@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bridge_agent::Outward;
 use bridge_proto::tunnel::{Budget, Refused, TUNNEL_BUDGET, TunnelStream};
-use bridge_proto::v1::{Cause, Datagram, DnsMessage, Open, SurroundingsRequest};
+use bridge_proto::v1::{Cause, Datagram, DnsMessage, Open, ProbeRequest, SurroundingsRequest};
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UdpSocket};
@@ -14,16 +14,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use crate::peer::Server;
-use crate::world::{Laptop, World, story, with_token};
+use crate::world::{Laptop, World, loopback, story, with_token};
 
-/// A world in which the agent may reach loopback, where all of the tests' servers are.
 async fn world() -> (World, Laptop) {
-    let outward = Outward {
-        also_allowed: vec!["127.0.0.0/8".parse().expect("a network")],
-        own_variables: vec!["CARGO_PKG_NAME".to_owned()],
-        ..Outward::default()
-    };
-    world_with(outward).await
+    world_with(Outward { own_variables: vec!["CARGO_PKG_NAME".to_owned()], ..loopback() }).await
 }
 
 async fn world_with(outward: Outward) -> (World, Laptop) {
@@ -85,6 +79,29 @@ async fn why_a_connection_is_not_made_is_told() {
         ] {
             let refused = dials(&laptop, address).await.expect_err("not to be reached");
             assert_eq!(refused.cause, cause, "{address}: {refused}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_flows_and_probes_have_the_same_limits() {
+    story(async {
+        let outward = Outward { nodes: vec!["192.0.2.7".parse().expect("an address")], ..Outward::default() };
+        let (_world, mut laptop) = world_with(outward).await;
+        for address in
+            ["127.0.0.1:80", "192.0.2.7:80", "[fd00:ec2::23]:80", "[fd20:ce::254]:80", "[64:ff9b::a9fe:a9fe]:80"]
+        {
+            let refused = dials(&laptop, address).await.expect_err("forbidden");
+            assert_eq!(refused.cause, Cause::Forbidden, "a connection to {address}: {refused}");
+
+            let (_to_agent_tx, mut answers) = flows(&laptop, address.parse().expect("an address")).await;
+            let status = answers.message().await.expect_err("forbidden");
+            assert_eq!(status.code(), Code::PermissionDenied, "a flow to {address}: {status}");
+
+            let probe = with_token(ProbeRequest { address: address.to_owned() }, &laptop.token);
+            let status = laptop.client.probe(probe).await.expect_err("forbidden");
+            assert_eq!(status.code(), Code::PermissionDenied, "a probe of {address}: {status}");
         }
     })
     .await;

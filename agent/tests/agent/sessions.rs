@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tonic::Code;
 
 use crate::peer::{Peer, Server};
-use crate::world::{Laptop, World, by_header, channel, client, daemon, story, with_token};
+use crate::world::{Laptop, World, by_header, channel, client, daemon, loopback, story, with_token};
 
 #[tokio::test]
 async fn only_who_has_a_token_may_do_anything() {
@@ -30,7 +30,7 @@ async fn only_who_has_a_token_may_do_anything() {
 #[tokio::test]
 async fn a_probe_is_seen_among_the_arrivals() {
     story(async {
-        let world = World::new().await;
+        let world = World::with_outward(loopback()).await;
         let mut alice = Laptop::attach(world.agent.control, "alice").await;
         let arrivals = with_token(ArrivalsRequest {}, &alice.token);
         let mut arrivals = alice.client.arrivals(arrivals).await.expect("the token is right").into_inner();

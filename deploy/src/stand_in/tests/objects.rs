@@ -224,11 +224,11 @@ fn the_deployment() {
             - --name
             - $(BRIDGE_POD_NAME)
             - --node
-            - $(BRIDGE_NODE_ADDRESS)
+            - $(BRIDGE_NODE_ADDRESSES)
             - --own-variable
             - BRIDGE_POD_NAME
             - --own-variable
-            - BRIDGE_NODE_ADDRESS
+            - BRIDGE_NODE_ADDRESSES
             - --volume
             - /etc/orders
             - --volume
@@ -254,10 +254,10 @@ fn the_deployment() {
               valueFrom:
                 fieldRef:
                   fieldPath: metadata.name
-            - name: BRIDGE_NODE_ADDRESS
+            - name: BRIDGE_NODE_ADDRESSES
               valueFrom:
                 fieldRef:
-                  fieldPath: status.hostIP
+                  fieldPath: status.hostIPs
             envFrom:
             - configMapRef:
                 name: orders
