@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use arc_swap::Guard;
+use bridge_proto::tunnel::Pool;
 use bridge_proto::v1::Arrival;
 use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinSet;
@@ -15,6 +16,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::drain::{Drain, DrainTimes, Drained};
 use crate::limits::Limits;
+use crate::log::Seldom;
+use crate::memory::{self, Memory};
 use crate::outbound::{Outbound, Outward};
 use crate::readiness::{self, Ready};
 use crate::requests::Requests;
@@ -40,6 +43,8 @@ pub struct Config {
     pub name: String,
     /// What laptops may reach from here.
     pub outward: Outward,
+    /// Bytes of memory that it may have; `None`: as its control group says.
+    pub memory: Option<u64>,
 }
 
 /// A port of the target, and where its traffic belongs.
@@ -79,6 +84,8 @@ pub struct Agent {
 pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) key_file: PathBuf,
+    /// Daemons that could not prove the key.
+    pub(crate) wrong_keys: Seldom,
     pub(crate) registry: Registry,
     pub(crate) outbound: Outbound,
     pub(crate) requests: Arc<Requests>,
@@ -132,13 +139,19 @@ impl Agent {
         // Each listener holds a place while it waits.
         let limits = Limits::raise();
         let capacity = limits.callers + listeners.len();
+        let memory = Memory::parted(config.memory.or_else(memory::limit));
         let shared = Arc::new(Shared {
             name: config.name,
             key_file: config.key_file,
-            registry: Registry::new(ports.clone()),
-            outbound: Outbound::new(config.outward, limits.outbound),
+            wrong_keys: Seldom::default(),
+            registry: Registry::new(
+                ports.clone(),
+                Pool::new(memory.sessions),
+                Pool::new(limits.outbound as u64),
+            ),
+            outbound: Outbound::new(config.outward),
             requests: Arc::new(Requests::new(ports.clone())),
-            http2: Arc::default(),
+            http2: Arc::new(http2::Pool::new(memory.stalled)),
             arrivals: broadcast::Sender::new(ARRIVALS),
             drain: Drain::new(),
             room: Arc::new(Semaphore::new(capacity)),
@@ -163,8 +176,15 @@ impl Agent {
         }
         others.spawn(readiness::run(for_kubelet, ready.clone()));
         others.spawn(readiness::find_origin(origins, ready));
-        tracing::info!(?ports, control, readiness, metrics, capacity, "listening");
+        let for_sessions = memory.sessions;
+        tracing::info!(?ports, control, readiness, metrics, capacity, for_sessions, "listening");
         Ok(Self { ports, control, readiness, metrics, shared, capacity, stop, accepting, others })
+    }
+
+    /// What all sessions hold together, and what they may, in bytes.
+    pub fn memory(&self) -> (u64, u64) {
+        let memory = &self.shared.registry.memory;
+        (memory.held(), memory.total())
     }
 
     /// Takes nothing new to a laptop, accepts until nobody comes any more, and returns when the last connection has

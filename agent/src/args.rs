@@ -78,6 +78,7 @@ impl Args {
             metrics: self.metrics,
             key_file: self.key_file,
             name: self.name,
+            memory: None,
             outward: Outward {
                 nodes: self.nodes.into_iter().map(|address| address.to_canonical()).collect(),
                 also_allowed: self.also_allow,
@@ -126,7 +127,8 @@ mod tests {
     #[test]
     fn a_node_has_addresses_of_both_families() {
         let line = "bridge-agent --forward 1=10.96.0.7:80 --control 2 --readiness 3 --key-file k --node ";
-        let args = parse(&format!("{line}192.168.7.2,::ffff:192.168.7.3,fd00::7")).expect("a good command line");
+        let args =
+            parse(&format!("{line}192.168.7.2,::ffff:192.168.7.3,fd00::7")).expect("a good command line");
         let nodes = args.into_config().expect("each port has one use").outward.nodes;
         let nodes: Vec<String> = nodes.iter().map(IpAddr::to_string).collect();
         assert_eq!(nodes, ["192.168.7.2", "192.168.7.3", "fd00::7"]);

@@ -6,18 +6,35 @@ use std::time::Duration;
 
 use bridge_proto::tunnel::{Refused, TunnelStream};
 use bridge_proto::v1::{Cause, Open};
+use futures::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::connection::end::{End, Side};
 use crate::routes::Entry;
+use crate::sessions::{Parked, share};
 
 /// How long the local process may take to close, once its answer is complete.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Asks for a stream to where the route leads, as soon as the laptop has a call parked. `None`: the session has ended.
-pub(crate) async fn open(route: &Entry, target_port: u16, peer: SocketAddr) -> Option<TunnelStream> {
+/// Why a stream is not opened. Nothing was delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotOpened {
+    /// The session has ended.
+    Ended,
+    /// The session holds all that it may have of this agent.
+    Full,
+}
+
+/// Asks for a stream to where the route leads, as soon as the laptop has a call parked.
+pub(crate) async fn open(
+    route: &Entry,
+    target_port: u16,
+    peer: SocketAddr,
+) -> Result<TunnelStream, NotOpened> {
     let session = &route.session;
-    let parked = session.take_parked().await?;
+    // Before it waits: so do those that wait count.
+    let room = session.budget.begin(share::STREAM).ok_or(NotOpened::Full)?;
+    let Parked { incoming, outgoing, room: call } = session.take_parked().await.ok_or(NotOpened::Ended)?;
     session.streams.fetch_add(1, Ordering::Relaxed);
     let open = Open {
         session: session.id.clone(),
@@ -26,8 +43,12 @@ pub(crate) async fn open(route: &Entry, target_port: u16, peer: SocketAddr) -> O
         peer: peer.to_string(),
         ..Open::default()
     };
-    let incoming = session.while_it_lives(parked.incoming);
-    Some(TunnelStream::open(open, incoming, parked.outgoing, &session.budget))
+    // The call lasts as long as its messages are read.
+    let incoming = session.while_it_lives(incoming).map(move |frame| {
+        let _lasts = &call;
+        frame
+    });
+    Ok(TunnelStream::open(open, incoming, outgoing, room))
 }
 
 /// What a refusal means for a request whose head has been sent ahead.
@@ -37,8 +58,19 @@ pub(crate) enum Unreached {
     Port,
     /// The laptop is not there (any more) for this route; nothing was delivered.
     Laptop,
+    /// The session holds all that it may have of this agent; nothing was delivered.
+    Full,
     /// It was lost, and nobody knows what was delivered.
     Unknown,
+}
+
+impl From<NotOpened> for Unreached {
+    fn from(why: NotOpened) -> Self {
+        match why {
+            NotOpened::Ended => Unreached::Laptop,
+            NotOpened::Full => Unreached::Full,
+        }
+    }
 }
 
 impl From<&Refused> for Unreached {

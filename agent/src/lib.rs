@@ -26,6 +26,7 @@ mod http2;
 mod inbound;
 mod limits;
 mod listen;
+mod memory;
 mod metrics;
 mod outbound;
 mod readiness;

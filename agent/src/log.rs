@@ -1,5 +1,8 @@
 //! Where log lines go: standard error, as text or JSON. No bodies, no header values, no secrets are ever logged.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -15,5 +18,46 @@ pub fn init(format: LogFormat, level: &str) {
     match format {
         LogFormat::Text => builder.with_ansi(false).finish().with(filter).init(),
         LogFormat::Json => builder.json().flatten_event(true).finish().with(filter).init(),
+    }
+}
+
+/// A thing that strangers can cause as often as they like, and that is said at most once a second.
+#[derive(Debug)]
+pub(crate) struct Seldom {
+    began: Instant,
+    /// When it may be said again, in ms since it began.
+    next_ms: AtomicU64,
+    left_out: AtomicU64,
+}
+
+impl Default for Seldom {
+    fn default() -> Self {
+        Self { began: Instant::now(), next_ms: AtomicU64::new(0), left_out: AtomicU64::new(0) }
+    }
+}
+
+impl Seldom {
+    /// Whether it is said now; if so, how many times it was not since it was said last.
+    pub(crate) fn says(&self) -> Option<u64> {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let due = |next| (now >= next).then(|| now.saturating_add(1000));
+        if self.next_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok() {
+            return Some(self.left_out.swap(0, Ordering::Relaxed));
+        }
+        self.left_out.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_often_is_said_once() {
+        let seldom = Seldom::default();
+        assert_eq!(seldom.says(), Some(0));
+        assert_eq!((0..1000).filter(|_| seldom.says().is_some()).count(), 0);
+        assert_eq!(seldom.left_out.load(Ordering::Relaxed), 1000);
     }
 }

@@ -48,6 +48,13 @@ fn of(shared: &Shared) -> String {
         ("connections_total", "counter", "Connections of callers", accepted),
         ("connections_open", "gauge", "Connections of callers that are open", open),
         ("sessions", "gauge", "Sessions of developers", sessions),
+        ("sessions_memory_bytes", "gauge", "Memory that sessions hold", shared.registry.memory.held()),
+        (
+            "sessions_memory_limit_bytes",
+            "gauge",
+            "Memory that sessions may hold together",
+            shared.registry.memory.total(),
+        ),
         (
             "streams_total",
             "counter",

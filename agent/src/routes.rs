@@ -24,6 +24,11 @@ const MAX_ROUTES: usize = 256;
 const MAX_PATTERNS: usize = 64;
 /// Connections on which neither side has said anything, of a route that takes everything.
 const MAX_UNHEARD: usize = 64;
+/// Others' requests are compared with all of them.
+const MAX_CONDITIONS: usize = 1024;
+/// What they cost, in bytes: a pattern with all that searching takes, and any other condition.
+const PATTERN: u64 = 128 << 10;
+const CONDITION: u64 = 1 << 10;
 
 /// All routes in force, by the index of the port.
 #[derive(Debug, Default)]
@@ -86,6 +91,8 @@ pub(crate) enum Refusal {
     UnknownCondition(u32),
     #[error("the route for port {0} has a bad pattern: {1}")]
     BadPattern(u32, PatternError),
+    #[error("this session has no memory left for so many routes: ask for fewer")]
+    Full,
     #[error("{holder} already takes these requests of port {port}")]
     Taken { holder: String, port: u16 },
     #[error("this agent is being stopped")]
@@ -177,17 +184,28 @@ pub(crate) fn read(
     if routes.len() > MAX_ROUTES {
         return Err(Refusal::TooMany(MAX_ROUTES, "routes"));
     }
-    let mut patterns = 0;
+    let (mut patterns, mut conditions) = (0, 0);
     let read = routes.iter().map(|route| {
         let entry = Entry::read(session, ports, route)?;
         patterns += entry.matching.patterns();
+        conditions += entry.matching.conditions();
         if patterns > MAX_PATTERNS {
             Err(Refusal::TooMany(MAX_PATTERNS, "patterns"))
+        } else if conditions > MAX_CONDITIONS {
+            Err(Refusal::TooMany(MAX_CONDITIONS, "conditions"))
         } else {
             Ok(Arc::new(entry))
         }
     });
     read.collect()
+}
+
+/// What these routes hold, in bytes.
+pub(crate) fn size(routes: &[Arc<Entry>]) -> u64 {
+    let size = |matching: &Matching| {
+        matching.patterns() as u64 * PATTERN + (1 + matching.conditions()) as u64 * CONDITION
+    };
+    routes.iter().map(|entry| size(&entry.matching)).sum()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use bridge_proto::proof::LENGTH;
-use bridge_proto::tunnel::{Budget, FrameSender, TUNNEL_BUDGET};
+use bridge_proto::tunnel::{Budget, FrameSender, Hold, Pool, TUNNEL_BUDGET};
 use bridge_proto::v1::{self, Frame};
 use futures::{Stream, StreamExt as _, stream};
 use subtle::ConstantTimeEq as _;
@@ -19,8 +19,35 @@ use crate::routes::{self, Entry, Refusal, Table};
 
 /// Parked calls of one session.
 const MAX_PARKED: usize = 4096;
+/// Parked calls for which there is always room: as many as a daemon has at first, twice.
+const ALWAYS_PARKED: usize = 64;
 /// Sessions at a time.
 const MAX_SESSIONS: usize = 256;
+/// What a session may follow at a time: arrivals, requests, files.
+const MAX_FOLLOWERS: usize = 16;
+
+/// What the parts of a session cost, in bytes: what they can hold that is not counted as it comes and goes.
+pub(crate) mod share {
+    /// A call: its two buffers, and what HTTP/2 knows of it.
+    pub(crate) const CALL: u64 = 20 << 10;
+    /// A stream: a receiver's first window, the buffers between it and a socket, and what HTTP/2 has still to send.
+    pub(crate) const STREAM: u64 = 192 << 10;
+    /// A flow of datagrams, without those that wait.
+    pub(crate) const FLOW: u64 = 8 << 10;
+    /// A look at the volumes: what is in them, and the pieces that wait.
+    pub(crate) const FILES: u64 = 2 << 20;
+    /// A request by HTTP/2 on a stream that it shares with others.
+    pub(crate) const EXCHANGE: u64 = 8 << 10;
+    /// HTTP/2's window of a daemon's connection, at most.
+    pub(crate) const WINDOW: u64 = 4 << 20;
+
+    /// For daemons that want more than that.
+    pub(crate) const FULL: &str = "this session holds all the memory that it may have of this agent: \
+         let requests and connections that wait go on, or end them";
+}
+
+/// What a session may open in the cluster where it shares with nobody.
+const ALONE: u64 = 16;
 
 /// One developer's attachment, as long as its control call lives.
 #[derive(Debug)]
@@ -34,7 +61,14 @@ pub(crate) struct Session {
     pub(crate) secret: [u8; LENGTH],
     /// Its end: the streams under way are reset.
     pub(crate) ended: CancellationToken,
+    /// What it may hold of the agent's memory, in bytes,
     pub(crate) budget: Budget,
+    /// and of what it may open in the cluster.
+    pub(crate) outbound: Budget,
+    /// What may still follow what the agent sees.
+    pub(crate) followers: Arc<Semaphore>,
+    /// What its connection may hold in HTTP/2's window.
+    _window: Option<Hold>,
     /// The requests that went to its laptop.
     pub(crate) tally: Tally,
     /// Streams that were opened to any session of this agent.
@@ -49,12 +83,18 @@ pub(crate) struct Session {
 pub(crate) struct Parked {
     pub(crate) incoming: Streaming<Frame>,
     pub(crate) outgoing: FrameSender,
+    /// Room for the call.
+    pub(crate) room: Hold,
 }
 
-/// More calls are parked than are kept.
+/// A call is not parked.
 #[derive(Debug, thiserror::Error)]
-#[error("more than {MAX_PARKED} calls are parked")]
-pub(crate) struct TooManyParked;
+pub(crate) enum NotParked {
+    #[error("more than {MAX_PARKED} calls are parked")]
+    TooMany,
+    #[error("{}", share::FULL)]
+    Full,
+}
 
 impl Session {
     pub(crate) fn new(id: &str, user: &str, since_ms: u64, token: String) -> Self {
@@ -66,6 +106,9 @@ impl Session {
             secret: [0; LENGTH],
             ended: CancellationToken::new(),
             budget: Budget::new(TUNNEL_BUDGET),
+            outbound: Budget::new(ALONE),
+            followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
+            _window: None,
             tally: Tally::default(),
             streams: Arc::default(),
             parked: Mutex::default(),
@@ -74,15 +117,21 @@ impl Session {
     }
 
     /// Keeps a call for a stream to come.
-    pub(crate) fn park(&self, call: Parked) -> Result<(), TooManyParked> {
+    pub(crate) fn park(&self, incoming: Streaming<Frame>, outgoing: FrameSender) -> Result<(), NotParked> {
         let mut parked = lock(&self.parked);
-        if parked.len() >= MAX_PARKED {
+        let mut room = self.budget.nothing();
+        if parked.len() >= MAX_PARKED || !room.set(share::CALL) {
             parked.retain(|call| !call.outgoing.is_closed());
         }
         if parked.len() >= MAX_PARKED {
-            return Err(TooManyParked);
+            return Err(NotParked::TooMany);
         }
-        parked.push_back(call);
+        if room.amount() == 0 && parked.len() < ALWAYS_PARKED {
+            room = self.budget.hold(share::CALL);
+        } else if !room.set(share::CALL) {
+            return Err(NotParked::Full);
+        }
+        parked.push_back(Parked { incoming, outgoing, room });
         drop(parked);
         self.available.add_permits(1);
         Ok(())
@@ -131,6 +180,8 @@ pub(crate) enum NotOpened {
     TooMany,
     #[error("another daemon has a session of this id")]
     AnothersSession,
+    #[error("this agent has no memory left for another session: end one of the others")]
+    Full,
 }
 
 /// Why a control call is not taken.
@@ -147,6 +198,9 @@ pub(crate) enum NotAttended {
 pub(crate) struct Registry {
     ports: Vec<u16>,
     table: ArcSwap<Table>,
+    /// What all sessions share.
+    pub(crate) memory: Pool,
+    outbound: Pool,
     /// Streams that were opened to laptops.
     pub(crate) streams: Arc<AtomicU64>,
     inner: Mutex<Inner>,
@@ -163,13 +217,21 @@ struct Held {
     session: Arc<Session>,
     attended: bool,
     routes: Vec<Arc<Entry>>,
+    /// Room for the routes.
+    _room: Hold,
 }
 
 impl Registry {
-    /// `ports` are those that the agent listens on.
-    pub(crate) fn new(ports: Vec<u16>) -> Self {
+    /// `ports` are those that the agent listens on; `memory`, in bytes, and `outbound`, in pieces, are what sessions share.
+    pub(crate) fn new(ports: Vec<u16>, memory: Pool, outbound: Pool) -> Self {
         let table = ArcSwap::from_pointee(Table::new(ports.len(), std::iter::empty()));
-        Self { ports, table, streams: Arc::default(), inner: Mutex::default() }
+        Self { ports, table, memory, outbound, streams: Arc::default(), inner: Mutex::default() }
+    }
+
+    /// HTTP/2's window of a daemon's connection: what comes waits there until a call takes it.
+    pub(crate) fn window(&self) -> u32 {
+        let window = (self.memory.share() / 2).min(share::WINDOW);
+        u32::try_from(window).unwrap_or(u32::MAX)
     }
 
     /// The routes in force now.
@@ -190,8 +252,12 @@ impl Registry {
             return Err(NotOpened::AnothersSession);
         }
         session.streams = self.streams.clone();
+        session.budget = self.memory.budget();
+        session.outbound = self.outbound.budget();
+        session._window = Some(session.budget.begin(self.window().into()).ok_or(NotOpened::Full)?);
         let session = Arc::new(session);
-        inner.held.push(Held { session: session.clone(), attended: false, routes: Vec::new() });
+        let room = session.budget.nothing();
+        inner.held.push(Held { session: session.clone(), attended: false, routes: Vec::new(), _room: room });
         Ok(session)
     }
 
@@ -224,6 +290,7 @@ impl Registry {
     /// Gives the session these routes instead of those it had. They are in force when this returns.
     pub(crate) fn set_routes(&self, session: &Arc<Session>, routes: &[v1::Route]) -> Result<(), Refusal> {
         let entries = routes::read(session, &self.ports, routes)?;
+        let room = session.budget.begin(routes::size(&entries)).ok_or(Refusal::Full)?;
         let mut inner = lock(&self.inner);
         if inner.stopping {
             return Err(Refusal::Stopping);
@@ -241,6 +308,7 @@ impl Registry {
         }
         if let Some(held) = inner.held.iter_mut().find(|held| Arc::ptr_eq(&held.session, session)) {
             held.routes = entries;
+            held._room = room;
         }
         self.publish(&inner);
         Ok(())

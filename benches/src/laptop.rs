@@ -90,6 +90,7 @@ impl Everything {
             key_file: key_file.path().to_owned(),
             name: POD.to_owned(),
             outward: Outward::default(),
+            memory: None,
         })
         .await?;
         let port = agent.ports[0];
@@ -111,7 +112,8 @@ async fn channel(control: u16) -> anyhow::Result<Channel> {
 
 /// Opens a session, and returns its token once its route is in force.
 async fn attend(channel: Channel, route: Route, tasks: &mut JoinSet<()>) -> anyhow::Result<String> {
-    let session = v1::Session { id: "bench".into(), user: "bench".into(), since_ms: 1 };
+    let name = route.header.map_or("bench", |(_, value)| value);
+    let session = v1::Session { id: name.into(), user: name.into(), since_ms: 1 };
     let (nonce, secret) = ([0; proof::LENGTH], &[0; proof::LENGTH]);
     let opening = Opening { key: KEY, pod: POD, nonce, session: &session, secret };
     let token = proof::open(channel.clone(), opening).await?;

@@ -56,7 +56,7 @@ pub(super) async fn begin(conn: &mut Connection, route: &Arc<Entry>) -> Begun {
         Some(Shown::Opaque(_) | Shown::LaptopLost) | None => {}
     }
     let opening = async {
-        let mut stream = inbound::open(route, conn.shared.port(conn.port), conn.peer).await?;
+        let mut stream = inbound::open(route, conn.shared.port(conn.port), conn.peer).await.ok()?;
         let opened = stream.opened().await;
         Some((stream, opened))
     };
@@ -71,7 +71,9 @@ pub(super) async fn begin(conn: &mut Connection, route: &Arc<Entry>) -> Begun {
             return match (Unreached::from(&refused), route.fallback) {
                 (Unreached::Port, Fallback::Answer) => Begun::Unanswered,
                 (Unreached::Port, Fallback::Origin) => Begun::Origin(FellBack::NothingListens),
-                (Unreached::Laptop | Unreached::Unknown, _) => Begun::Origin(FellBack::LaptopAway),
+                (Unreached::Laptop | Unreached::Full | Unreached::Unknown, _) => {
+                    Begun::Origin(FellBack::LaptopAway)
+                }
             };
         }
     };

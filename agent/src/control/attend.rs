@@ -2,16 +2,21 @@
 //! session is gone at once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bridge_proto::tunnel::alive::SAY_EVERY;
 use bridge_proto::v1::{
     Alive, Counts, Draining, FromAgent, FromDaemon, Routed, Routes, from_agent, from_daemon,
 };
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
 use crate::agent::Shared;
 use crate::sessions::Session;
+
+/// Between two looks at routes: reading them costs others' time.
+const ROUTES_EVERY: Duration = Duration::from_millis(20);
 
 /// Ends the session when the control call's task is over, even if it panics.
 struct Attended {
@@ -40,11 +45,15 @@ pub(super) async fn attend(
     alive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut told_to_drain = false;
     let mut told = Counts::default();
+    let mut next = Instant::now();
     loop {
         let say = tokio::select! {
-            message = from_daemon.message() => match message {
+            message = heard(&mut from_daemon, next) => match message {
                 Ok(Some(message)) => match message.kind {
-                    Some(from_daemon::Kind::Routes(routes)) => from_agent::Kind::Routed(route(shared, session, &routes)),
+                    Some(from_daemon::Kind::Routes(routes)) => {
+                        next = Instant::now() + ROUTES_EVERY;
+                        from_agent::Kind::Routed(route(shared, session, &routes))
+                    }
                     Some(from_daemon::Kind::Alive(_)) | None => continue,
                 },
                 Ok(None) | Err(_) => return,
@@ -73,6 +82,14 @@ pub(super) async fn attend(
             return;
         }
     }
+}
+
+async fn heard(
+    from_daemon: &mut Streaming<FromDaemon>,
+    not_before: Instant,
+) -> Result<Option<FromDaemon>, Status> {
+    tokio::time::sleep_until(not_before).await;
+    from_daemon.message().await
 }
 
 fn route(shared: &Shared, session: &Arc<Session>, routes: &Routes) -> Routed {

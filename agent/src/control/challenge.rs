@@ -74,7 +74,9 @@ pub(super) async fn check(shared: &Shared, challenged: &Challenged, shown: &[u8]
     if proof::is_of_daemon(&key(shared).await?, handshake, shown) {
         return Ok(());
     }
-    tracing::warn!("a daemon could not prove that it knows the key");
+    if let Some(left_out) = shared.wrong_keys.says() {
+        tracing::warn!(left_out, "a daemon could not prove that it knows the key");
+    }
     Err(Status::unauthenticated(
         "the key is not that of this stand-in: it may have been replaced, connect again",
     ))

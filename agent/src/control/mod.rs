@@ -1,37 +1,40 @@
 //! What daemons call: the gRPC service `bridge.v1.Agent`, on loopback.
 //!
-//! `challenge` proves the key to a daemon and lets it prove the same, `open` takes its session in, `attend` is a session's
-//! life, `watched` ends a connection from which nothing comes any more.
+//! `serve` accepts connections, `knock` is what they may do before they have proven the key, `watched` how they are read,
+//! `metered` what their messages hold; `challenge` proves the key to a daemon and lets it prove the same, `open` takes its
+//! session in, `attend` is a session's life.
 
 mod attend;
 mod challenge;
+mod knock;
+mod metered;
 mod open;
+mod serve;
 mod watched;
+
+pub(crate) use self::serve::run;
 
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bridge_proto::tunnel::{
-    HTTP2_CONNECTION_WINDOW, HTTP2_FRAME, HTTP2_STREAM_WINDOW, HTTP2_STREAMS, TunnelStream,
-};
-use bridge_proto::v1::agent_server::{Agent, AgentServer};
+use bridge_proto::tunnel::{Hold, TunnelStream};
+use bridge_proto::v1::agent_server::Agent;
 use bridge_proto::v1::{
     Arrival, ArrivalsRequest, ChallengeReply, ChallengeRequest, Datagram, DnsMessage, FilesReply,
     FilesRequest, Frame, FromAgent, FromDaemon, OpenReply, OpenRequest, ProbeReply, ProbeRequest,
     RequestsRequest, RequestsSeen, SurroundingsReply, SurroundingsRequest,
 };
 use futures::{Stream, StreamExt as _, stream};
-use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::challenge::Challenged;
+use self::knock::Knock;
 use crate::agent::Shared;
 use crate::outbound;
-use crate::sessions::{Parked, Session};
+use crate::sessions::{Session, share};
 
 /// Metadata that carries a session's token.
 const TOKEN: &str = "x-bridge-token";
@@ -41,38 +44,36 @@ const ATTEND_QUEUE: usize = 16;
 const FLOW_QUEUE: usize = 64;
 /// Pieces of files that may wait for the tunnel.
 const FILES_QUEUE: usize = 4;
-/// Streams that a daemon may reset before they were served: it cancels parked calls in bulk.
-const PENDING_RESETS: usize = HTTP2_STREAMS as usize;
-
-/// Serves daemons for ever.
-pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>) {
-    let served = Server::builder()
-        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
-        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
-        .max_concurrent_streams(HTTP2_STREAMS)
-        .max_frame_size(HTTP2_FRAME)
-        .http2_adaptive_window(Some(false))
-        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS))
-        .http2_max_local_error_reset_streams(Some(PENDING_RESETS))
-        .add_service(AgentServer::new(Service { shared }))
-        .serve_with_incoming(watched::incoming(listener))
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the control port is no longer served");
-    }
-}
-
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Service {
     shared: Arc<Shared>,
 }
 
 impl Service {
     /// The session whose token the call carries.
-    fn session<T>(&self, request: &Request<T>) -> Result<Arc<Session>, Status> {
-        let token = request.metadata().get(TOKEN).ok_or_else(|| Status::unauthenticated("no token"))?;
-        self.shared.registry.by_token(token.as_bytes()).ok_or_else(|| {
+    fn session<T>(request: &Request<T>) -> Result<Arc<Session>, Status> {
+        let session = request.extensions().get::<Arc<Session>>().cloned().ok_or_else(|| {
             Status::unauthenticated("the token is not that of a session: it has ended, open a new one")
+        })?;
+        Knock::proves(request)?;
+        Ok(session)
+    }
+
+    /// The same, and room for the call as long as it lasts.
+    fn call<T>(request: &Request<T>) -> Result<(Arc<Session>, Hold), Status> {
+        let session = Self::session(request)?;
+        let mut room = session.budget.nothing();
+        match room.set(share::CALL) {
+            true => Ok((session, room)),
+            false => Err(Status::resource_exhausted(share::FULL)),
+        }
+    }
+
+    /// A place among the session's calls that follow what the agent sees.
+    fn follower(session: &Session) -> Result<OwnedSemaphorePermit, Status> {
+        let place = session.followers.clone().try_acquire_owned();
+        place.map_err(|_| {
+            Status::resource_exhausted("this session follows too much at a time: end other calls first")
         })
     }
 }
@@ -95,7 +96,10 @@ impl Agent for Service {
 
     async fn open(&self, request: Request<OpenRequest>) -> Result<Response<OpenReply>, Status> {
         let challenged = challenged(&request)?;
-        open::open(&self.shared, &challenged, request.into_inner()).await.map(Response::new)
+        let (metadata, extensions, message) = request.into_parts();
+        let reply = open::open(&self.shared, &challenged, message).await?;
+        Knock::proves(&Request::from_parts(metadata, extensions, ()))?;
+        Ok(Response::new(reply))
     }
 
     type AttendStream = ReceiverStream<Result<FromAgent, Status>>;
@@ -104,7 +108,7 @@ impl Agent for Service {
         &self,
         request: Request<Streaming<FromDaemon>>,
     ) -> Result<Response<Self::AttendStream>, Status> {
-        let session = self.session(&request)?;
+        let session = Self::session(&request)?;
         self.shared
             .registry
             .attend(&session)
@@ -125,10 +129,10 @@ impl Agent for Service {
         &self,
         request: Request<Streaming<Frame>>,
     ) -> Result<Response<Self::AcceptStream>, Status> {
-        let session = self.session(&request)?;
+        let session = Self::session(&request)?;
         let (outgoing, outgoing_rx) = mpsc::channel(TunnelStream::QUEUE);
         session
-            .park(Parked { incoming: request.into_inner(), outgoing })
+            .park(request.into_inner(), outgoing)
             .map_err(|error| Status::resource_exhausted(error.to_string()))?;
         Ok(Response::new(ReceiverStream::new(outgoing_rx)))
     }
@@ -136,11 +140,12 @@ impl Agent for Service {
     type DialStream = ReceiverStream<Result<Frame, Status>>;
 
     async fn dial(&self, request: Request<Streaming<Frame>>) -> Result<Response<Self::DialStream>, Status> {
-        let session = self.session(&request)?;
+        let (session, room) = Self::call(&request)?;
         let (outgoing, outgoing_rx) = mpsc::channel(TunnelStream::QUEUE);
         let shared = self.shared.clone();
         self.shared.tasks.spawn(async move {
             outbound::dial(&shared.outbound, session, request.into_inner(), outgoing).await;
+            drop(room);
         });
         Ok(Response::new(ReceiverStream::new(outgoing_rx)))
     }
@@ -151,18 +156,19 @@ impl Agent for Service {
         &self,
         request: Request<Streaming<Datagram>>,
     ) -> Result<Response<Self::FlowStream>, Status> {
-        let session = self.session(&request)?;
+        let (session, room) = Self::call(&request)?;
         let (to_daemon_tx, to_daemon_rx) = mpsc::channel(FLOW_QUEUE);
         let shared = self.shared.clone();
         self.shared.tasks.spawn(async move {
             outbound::flow(&shared.outbound, session, request.into_inner(), to_daemon_tx).await;
+            drop(room);
         });
         Ok(Response::new(ReceiverStream::new(to_daemon_rx)))
     }
 
     async fn resolve(&self, request: Request<DnsMessage>) -> Result<Response<DnsMessage>, Status> {
-        self.session(&request)?;
-        let answer = self.shared.outbound.resolve(&request.into_inner().message).await;
+        let (session, _room) = Self::call(&request)?;
+        let answer = self.shared.outbound.resolve(&session, &request.into_inner().message).await;
         let message = answer.map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(Response::new(DnsMessage { message }))
     }
@@ -171,19 +177,21 @@ impl Agent for Service {
         &self,
         request: Request<SurroundingsRequest>,
     ) -> Result<Response<SurroundingsReply>, Status> {
-        self.session(&request)?;
+        let (_session, _room) = Self::call(&request)?;
         Ok(Response::new(self.shared.outbound.surroundings()))
     }
 
     type FilesStream = ReceiverStream<Result<FilesReply, Status>>;
 
     async fn files(&self, request: Request<FilesRequest>) -> Result<Response<Self::FilesStream>, Status> {
-        let session = self.session(&request)?;
+        let (session, room) = Self::call(&request)?;
+        let place = Self::follower(&session)?;
         let follow = request.into_inner().follow;
         let (to_daemon_tx, to_daemon_rx) = mpsc::channel(FILES_QUEUE);
         let shared = self.shared.clone();
         self.shared.tasks.spawn(async move {
             outbound::files(&shared.outbound, session, follow, to_daemon_tx).await;
+            drop((room, place));
         });
         Ok(Response::new(ReceiverStream::new(to_daemon_rx)))
     }
@@ -194,11 +202,12 @@ impl Agent for Service {
         &self,
         request: Request<ArrivalsRequest>,
     ) -> Result<Response<Self::ArrivalsStream>, Status> {
-        let session = self.session(&request)?;
-        let arrivals = stream::unfold(Some(self.shared.arrivals.subscribe()), |arrivals_rx| async {
-            let mut arrivals_rx = arrivals_rx?;
-            match arrivals_rx.recv().await {
-                Ok(arrival) => Some((Ok(arrival), Some(arrivals_rx))),
+        let (session, room) = Self::call(&request)?;
+        let following = (self.shared.arrivals.subscribe(), Self::follower(&session)?, room);
+        let arrivals = stream::unfold(Some(following), |following| async {
+            let mut following = following?;
+            match following.0.recv().await {
+                Ok(arrival) => Some((Ok(arrival), Some(following))),
                 Err(RecvError::Lagged(missed)) => {
                     let words = format!("{missed} arrivals were missed: ask again");
                     Some((Err(Status::resource_exhausted(words)), None))
@@ -216,10 +225,12 @@ impl Agent for Service {
         &self,
         request: Request<RequestsRequest>,
     ) -> Result<Response<Self::RequestsStream>, Status> {
-        let session = self.session(&request)?;
+        let (session, room) = Self::call(&request)?;
+        let place = Self::follower(&session)?;
         let RequestsRequest { follow, after_us } = request.into_inner();
-        let seen = stream::unfold(self.shared.requests.follow(after_us), |mut followed| async {
-            Some((Ok(followed.next().await), followed))
+        let following = (self.shared.requests.follow(after_us), place, room);
+        let seen = stream::unfold(following, |mut following| async {
+            Some((Ok(following.0.next().await), following))
         });
         let ended = session.ended.clone().cancelled_owned();
         let at_most = if follow { usize::MAX } else { 1 };
@@ -227,7 +238,9 @@ impl Agent for Service {
     }
 
     async fn probe(&self, request: Request<ProbeRequest>) -> Result<Response<ProbeReply>, Status> {
-        self.session(&request)?;
-        outbound::probe(&self.shared.outbound, &request.into_inner().address).await.map(Response::new)
+        let (session, _room) = Self::call(&request)?;
+        outbound::probe(&self.shared.outbound, &session, &request.into_inner().address)
+            .await
+            .map(Response::new)
     }
 }

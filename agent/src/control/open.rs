@@ -55,7 +55,7 @@ pub(super) fn check_version(theirs: Option<Version>) -> Result<(), Status> {
 
 fn refused(error: NotOpened) -> Status {
     match error {
-        NotOpened::Stopping | NotOpened::TooMany => Status::unavailable(error.to_string()),
+        NotOpened::Stopping | NotOpened::TooMany | NotOpened::Full => Status::unavailable(error.to_string()),
         NotOpened::AnothersSession => Status::permission_denied(error.to_string()),
     }
 }

@@ -1,72 +1,65 @@
-//! Daemons' connections, ended when nothing came for too long.
+//! A daemon's connection: ended when nothing came for too long, and read little of until it has proven the key.
 
-use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
-use bridge_proto::tunnel::alive::{Listened, SILENT_AFTER};
-use futures::{Stream, stream};
+use bridge_proto::tunnel::alive::{Heard, Listened, SILENT_AFTER};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::transport::server::Connected;
+use tokio::net::TcpStream;
 
-use super::challenge::Challenged;
+use super::knock::{BYTES, Knock};
 
-/// Daemons' connections at a time.
-const MAX_CONNECTIONS: usize = 256;
-const PAUSE: Duration = Duration::from_millis(100);
+/// Read at once before the proof, so that calls are counted before many are made.
+const SIP: usize = 512;
 
-/// Accepts for ever.
-pub(super) fn incoming(listener: TcpListener) -> impl Stream<Item = Result<Watched, Infallible>> {
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    stream::unfold((listener, room), |(listener, room)| async move {
-        loop {
-            let permit = room.clone().acquire_owned().await.ok()?;
-            match listener.accept().await {
-                Ok((stream, _)) => return Some((Ok(Watched::new(stream, permit)), (listener, room))),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept on the control port");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
-    })
-}
-
-/// A daemon's connection. Reads and writes fail once nothing came for 5 s.
+/// A connection on the control port.
 pub(super) struct Watched {
     io: Listened<TcpStream>,
-    silent: Pin<Box<dyn Future<Output = ()> + Send>>,
-    challenged: Arc<Challenged>,
-    _permit: OwnedSemaphorePermit,
+    knock: Arc<Knock>,
+    /// What may still be read before the proof.
+    left: usize,
+    /// A sip was read: what is in it is looked at before the next.
+    sipped: bool,
 }
 
 impl Watched {
-    fn new(stream: TcpStream, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(stream: TcpStream, knock: Arc<Knock>) -> Self {
         // Without it, it is only slower.
         let _ = stream.set_nodelay(true);
-        let io = Listened::new(stream);
-        let heard = io.heard();
-        let silent = Box::pin(async move { heard.silent_for(SILENT_AFTER).await });
-        Self { io, silent, challenged: Arc::default(), _permit: permit }
+        Self { io: Listened::new(stream), knock, left: BYTES, sipped: false }
     }
 
-    /// What is not ready waits no longer than the silence may last.
-    fn or_silent<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if polled.is_pending() && self.silent.as_mut().poll(cx).is_ready() {
-            // It resolves once; it may be asked again.
-            self.silent = Box::pin(std::future::ready(()));
-            tracing::info!(
-                "nothing came from a daemon for {} s: its connection is over",
-                SILENT_AFTER.as_secs()
-            );
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+    pub(super) fn heard(&self) -> Heard {
+        self.io.heard()
+    }
+
+    fn poll_sip(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if std::mem::take(&mut self.sipped) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
-        polled
+        let mut sip = [0; SIP];
+        let most = SIP.min(buf.remaining()).min(self.left);
+        if most == 0 && buf.remaining() > 0 {
+            self.knock.cut("it sent too much");
+            return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
+        }
+        let mut sip = ReadBuf::new(&mut sip[..most]);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut sip))?;
+        buf.put_slice(sip.filled());
+        self.left -= sip.filled().len();
+        self.sipped = true;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Resolves once nothing came for 5 s.
+pub(super) async fn silent(heard: Heard, knock: &Knock) {
+    heard.silent_for(SILENT_AFTER).await;
+    if knock.is_proven() {
+        tracing::info!("nothing came from a daemon for {} s: its connection is over", SILENT_AFTER.as_secs());
     }
 }
 
@@ -76,15 +69,16 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        self.or_silent(cx, polled)
+        if self.knock.is_proven() {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        self.poll_sip(cx, buf)
     }
 }
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.or_silent(cx, polled)
+        Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -100,19 +94,10 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.or_silent(cx, polled)
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.io.is_write_vectored()
-    }
-}
-
-impl Connected for Watched {
-    type ConnectInfo = Arc<Challenged>;
-
-    fn connect_info(&self) -> Arc<Challenged> {
-        self.challenged.clone()
     }
 }

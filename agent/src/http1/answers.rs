@@ -14,6 +14,12 @@ pub(crate) enum Failure {
          start the local process, or give the traffic back with `bridge disconnect`"
     )]
     Refused { user: String, port: u16, detail: String },
+    /// 503: the session holds all that it may have of this agent.
+    #[error(
+        "too many requests wait at {user}'s laptop, and this agent has no memory left for another. \
+         Let those that wait go on or end them, then repeat this request"
+    )]
+    Full { user: String },
     /// 502: it may have been delivered.
     #[error(
         "the connection to {user}'s laptop was lost while this request was there; it was not sent again. \
@@ -70,7 +76,7 @@ impl Failure {
 
     fn status_line(&self) -> (u16, &'static str) {
         match self {
-            Failure::Refused { .. } => (503, "Service Unavailable"),
+            Failure::Refused { .. } | Failure::Full { .. } => (503, "Service Unavailable"),
             Failure::Lost { .. }
             | Failure::Ended { .. }
             | Failure::Malformed { .. }
@@ -87,6 +93,7 @@ impl Failure {
     pub(crate) fn user(&self) -> &str {
         match self {
             Failure::Refused { user, .. }
+            | Failure::Full { user }
             | Failure::Lost { user }
             | Failure::Ended { user, .. }
             | Failure::Malformed { user, .. }

@@ -59,6 +59,14 @@ pub(crate) async fn exchange(
             record.fell_back(FellBack::LaptopAway);
             return After::ToOrigin;
         }
+        Reached::No(Unreached::Full, _) if route.fallback == Fallback::Origin => {
+            record.fell_back(FellBack::LaptopAway);
+            return After::ToOrigin;
+        }
+        Reached::No(Unreached::Full, _) => {
+            conn.client.read.consume(request.head_len);
+            return give(conn, request, &Failure::Full { user: user() }, closes, record).await;
+        }
         Reached::No(Unreached::Port, _) if route.fallback == Fallback::Origin => {
             record.fell_back(FellBack::NothingListens);
             return After::ToOrigin;

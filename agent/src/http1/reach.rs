@@ -49,8 +49,8 @@ pub(super) async fn reach(
                 _ = conn.client.failure() => return Reached::ClientGone,
             };
             match stream {
-                Some(stream) => End::new(stream),
-                None => return Reached::No(Unreached::Laptop, String::new()),
+                Ok(stream) => End::new(stream),
+                Err(why) => return Reached::No(why.into(), String::new()),
             }
         }
     };

@@ -13,7 +13,7 @@ use http::{Request, Response, Version};
 
 use super::answers::{self, Wanted};
 use super::passage::{Broken, Passage};
-use super::window::Held;
+use super::window::Waiting;
 use crate::requests::Record;
 use crate::routes::Entry;
 
@@ -67,15 +67,16 @@ pub(super) enum Exchanged {
     Over,
     /// Whoever served it reset the stream. To be passed on after what was sent before.
     Reset(Caller, Reason),
+    /// Its session may hold no more of it.
+    NoRoom(Caller),
     /// Whoever served it is gone.
     Failed(Caller, h2::Error),
 }
 
 /// What counts the bytes that wait here, request's and answer's.
-#[derive(Clone)]
 pub(super) struct Holds {
-    pub(super) up: Arc<Held>,
-    pub(super) down: Arc<Held>,
+    pub(super) up: Waiting,
+    pub(super) down: Waiting,
 }
 
 /// A request under way.
@@ -85,7 +86,8 @@ pub(super) struct Exchange {
     down: Down,
     caller: Option<Caller>,
     record: Record,
-    down_held: Arc<Held>,
+    /// Of the answer, until it begins.
+    down_waits: Option<Waiting>,
     /// The route of the laptop that serves it.
     route: Option<Arc<Entry>>,
     wanted: Wanted,
@@ -121,7 +123,7 @@ impl Exchange {
             down: Down::Head(answer),
             caller: Some(Caller::Waits(respond)),
             record,
-            down_held: holds.down,
+            down_waits: Some(holds.down),
             route,
             wanted,
         }
@@ -146,6 +148,10 @@ impl Exchange {
                 Poll::Ready(Err(Broken::Source(error))) => {
                     self.server.send_reset(error.reason().unwrap_or(Reason::CANCEL));
                     return Poll::Ready(Exchanged::Over);
+                }
+                Poll::Ready(Err(Broken::NoRoom)) => {
+                    self.server.send_reset(Reason::CANCEL);
+                    return Poll::Ready(Exchanged::NoRoom(caller));
                 }
             }
         }
@@ -185,7 +191,7 @@ impl Exchange {
                         Poll::Ready(Err(Broken::Source(error))) => {
                             return Ok(Poll::Ready(failed(caller, error)));
                         }
-                        Poll::Ready(Err(Broken::Sink)) => {
+                        Poll::Ready(Err(Broken::Sink | Broken::NoRoom)) => {
                             self.server.send_reset(Reason::CANCEL);
                             return Ok(Poll::Ready(Exchanged::Over));
                         }
@@ -208,14 +214,16 @@ impl Exchange {
         if let Some(route) = &self.route {
             answers::mark(&mut parts.headers, route);
         }
-        let ends = body.is_end_stream();
-        match respond.send_response(Response::from_parts(parts, ()), ends) {
+        let waits = self.down_waits.take().filter(|_| !body.is_end_stream());
+        match respond.send_response(Response::from_parts(parts, ()), waits.is_none()) {
             Ok(stream) => {
-                let mut passage = Passage::new(body, self.down_held.clone());
-                if self.route.as_ref().is_some_and(|route| !route.keep_cache_headers) {
-                    passage.keeps_private();
-                }
-                self.down = if ends { Down::Over } else { Down::Body(passage) };
+                self.down = waits.map_or(Down::Over, |waits| {
+                    let mut passage = Passage::new(body, waits);
+                    if self.route.as_ref().is_some_and(|route| !route.keep_cache_headers) {
+                        passage.keeps_private();
+                    }
+                    Down::Body(passage)
+                });
                 Some(stream)
             }
             Err(error) => {

@@ -23,20 +23,23 @@ use super::answers::{self, Wanted};
 use super::exchange::{Accepted, Caller, Exchange, Exchanged, Holds};
 use super::io::Io;
 use super::settings;
-use super::window::Held;
+use super::window::{Held, Waiting, Window};
 use super::work::Ended;
 use crate::connection::end::End;
 use crate::hops::HOPS;
 use crate::http1::answers::Failure;
-use crate::inbound::{self, Unreached};
+use crate::inbound::{self, NotOpened, Unreached};
 use crate::requests::FellBack;
 use crate::routes::Entry;
+use crate::sessions::share;
 
 /// Why a laptop was not reached. Nothing was delivered.
 #[derive(Debug, Clone)]
 pub(super) enum NotReached {
     /// It is not there (any more) for this route.
     Laptop,
+    /// The session holds all that it may have of this agent.
+    Full,
     /// It is there, but its port does not answer; what it said.
     Port(String),
 }
@@ -48,6 +51,8 @@ type Opening = Pin<Box<dyn Future<Output = Result<SendRequest<Bytes>, NotReached
 pub(super) struct Lane {
     route: Arc<Entry>,
     opening: SharedFuture<Opening>,
+    /// What has come on it.
+    held: Arc<Held>,
 }
 
 /// The lanes of one caller's connection.
@@ -74,18 +79,21 @@ impl Lanes {
         if let Some(lane) = self.lanes.iter().find(theirs) {
             return lane.clone();
         }
-        let opening: Opening = Box::pin(open(route.clone(), start.clone()));
-        self.add(route.clone(), opening)
+        let window = Window::of_lane(&route.session.budget);
+        let held = window.held();
+        let opening: Opening = Box::pin(open(route.clone(), window, start.clone()));
+        self.add(route.clone(), held, opening)
     }
 
     /// A lane on a stream that is open already.
     pub(super) fn opened(&mut self, route: Arc<Entry>, end: End<TunnelStream>, start: &Start) {
-        let tasks = start.tasks.clone();
-        self.add(route, Box::pin(speak(end, tasks)));
+        let (tasks, window) = (start.tasks.clone(), Window::of_lane(&route.session.budget));
+        let held = window.held();
+        self.add(route, held, Box::pin(speak(end, window, tasks)));
     }
 
-    fn add(&mut self, route: Arc<Entry>, opening: Opening) -> Lane {
-        let lane = Lane { route, opening: opening.shared() };
+    fn add(&mut self, route: Arc<Entry>, held: Arc<Held>, opening: Opening) -> Lane {
+        let lane = Lane { route, opening: opening.shared(), held };
         self.lanes.push(lane.clone());
         lane
     }
@@ -105,28 +113,44 @@ impl Lane {
     }
 }
 
-async fn open(route: Arc<Entry>, start: Start) -> Result<SendRequest<Bytes>, NotReached> {
-    let mut stream = inbound::open(&route, start.target_port, start.peer).await.ok_or(NotReached::Laptop)?;
+async fn open(route: Arc<Entry>, window: Window, start: Start) -> Result<SendRequest<Bytes>, NotReached> {
+    let mut stream = inbound::open(&route, start.target_port, start.peer).await.map_err(|why| match why {
+        NotOpened::Ended => NotReached::Laptop,
+        NotOpened::Full => NotReached::Full,
+    })?;
     match stream.opened().await {
-        Ok(()) => speak(End::new(stream), start.tasks).await,
+        Ok(()) => speak(End::new(stream), window, start.tasks).await,
         Err(refused) => match Unreached::from(&refused) {
             Unreached::Port if refused.detail.is_empty() => Err(NotReached::Port(refused.to_string())),
             Unreached::Port => Err(NotReached::Port(refused.detail)),
             // Not even a preface was sent.
-            Unreached::Laptop | Unreached::Unknown => Err(NotReached::Laptop),
+            Unreached::Laptop | Unreached::Full | Unreached::Unknown => Err(NotReached::Laptop),
         },
     }
 }
 
-async fn speak(end: End<TunnelStream>, tasks: TaskTracker) -> Result<SendRequest<Bytes>, NotReached> {
+async fn speak(
+    end: End<TunnelStream>,
+    mut window: Window,
+    tasks: TaskTracker,
+) -> Result<SendRequest<Bytes>, NotReached> {
     let (io, home_rx) = Io::new(end);
-    let (send, connection) =
-        settings::towards_laptop().handshake(io).await.map_err(|_| NotReached::Laptop)?;
+    let (send, mut connection) =
+        settings::towards_laptop(window.size()).handshake(io).await.map_err(|_| NotReached::Laptop)?;
     // Ends when nobody holds the lane any more.
     tasks.spawn(async move {
-        if let Err(error) = connection.await {
+        let held = window.held();
+        let driven = std::future::poll_fn(|cx| {
+            held.register(cx.waker());
+            if let Some(size) = window.grow() {
+                connection.set_target_window_size(size);
+            }
+            Pin::new(&mut connection).poll(cx)
+        });
+        if let Err(error) = driven.await {
             tracing::debug!(%error, "HTTP/2 with a laptop ended");
         }
+        drop(connection);
         if let Ok(stream) = home_rx.await {
             inbound::farewell(End::new(stream)).await;
         }
@@ -136,14 +160,26 @@ async fn speak(end: End<TunnelStream>, tasks: TaskTracker) -> Result<SendRequest
 
 /// Takes a stream to the laptop, which is to know of these hops, and the answer back.
 pub(super) async fn exchange(mut accepted: Accepted, lane: Lane, hops: HeaderValue, up: Arc<Held>) -> Ended {
+    let route = &lane.route;
+    let budget = &route.session.budget;
+    let room = budget.begin(share::EXCHANGE);
+    let opening = async { if room.is_some() { lane.opening.clone().await } else { Err(NotReached::Full) } };
     let reached = tokio::select! {
-        reached = lane.opening.clone() => reached,
+        reached = opening => reached,
         _ = std::future::poll_fn(|cx| accepted.respond.poll_reset(cx)) => return Ended::Over,
     };
-    let route = &lane.route;
     let wanted = Wanted::of(&accepted.head);
+    let full = || Failure::Full { user: route.session.user.clone() };
     let mut send = match reached {
         Ok(send) => send,
+        Err(NotReached::Full) if route.fallback == Fallback::Origin => {
+            return Ended::ToOrigin(accepted, FellBack::LaptopAway);
+        }
+        Err(NotReached::Full) => {
+            accepted.record.answered(full().status());
+            answers::give(Caller::Waits(accepted.respond), wanted, &full());
+            return Ended::Over;
+        }
         Err(NotReached::Laptop) => return Ended::ToOrigin(accepted, FellBack::LaptopAway),
         Err(NotReached::Port(_)) if route.fallback == Fallback::Origin => {
             return Ended::ToOrigin(accepted, FellBack::NothingListens);
@@ -173,12 +209,18 @@ pub(super) async fn exchange(mut accepted: Accepted, lane: Lane, hops: HeaderVal
     };
     drop(send);
     let body = (!ends).then_some(body);
-    // What comes from the laptop has the lane's window as bound.
-    let holds = Holds { up, down: Arc::default() };
+    let holds = Holds { up: Waiting::for_laptop(up, budget), down: Waiting::new(lane.held.clone()) };
     let mut exchange = Exchange::new(body, respond, sent, record, holds, (Some(route.clone()), wanted));
     match std::future::poll_fn(|cx| exchange.poll(cx)).await {
         Exchanged::Over => Ended::Over,
         Exchanged::Reset(caller, reason) => Ended::Reset(caller, reason),
+        Exchanged::NoRoom(caller) => {
+            if matches!(caller, Caller::Waits(_)) {
+                exchange.answered_instead(full().status());
+            }
+            answers::give(caller, wanted, &full());
+            Ended::Over
+        }
         Exchanged::Failed(caller, error) => {
             let failure = failure(route, &error, matches!(caller, Caller::Hears(_)));
             if matches!(caller, Caller::Waits(_)) {

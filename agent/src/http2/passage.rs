@@ -4,7 +4,6 @@
 //! stream is held up by its own receiver and by nothing else, and what is held for it has its window as bound.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -12,7 +11,7 @@ use h2::{RecvStream, SendStream};
 use http::HeaderMap;
 
 use super::answers;
-use super::window::Held;
+use super::window::Waiting;
 use crate::requests::Record;
 
 /// Pieces smaller than this are put together while they wait: else each would hold more memory than it has bytes.
@@ -24,9 +23,7 @@ pub(super) struct Passage {
     pieces: VecDeque<Bytes>,
     /// What follows the pieces.
     end: Option<End>,
-    held: Arc<Held>,
-    /// How much of `held` is this body's.
-    counted: usize,
+    waits: Waiting,
     /// What trailers say to caches does not go on.
     private: bool,
 }
@@ -40,12 +37,13 @@ enum End {
 pub(super) enum Broken {
     Source(h2::Error),
     Sink,
+    /// More of it has come than may wait here.
+    NoRoom,
 }
 
 impl Passage {
-    /// `held` counts what all bodies from the same connection hold.
-    pub(super) fn new(from: RecvStream, held: Arc<Held>) -> Self {
-        Self { from, pieces: VecDeque::new(), end: None, held, counted: 0, private: false }
+    pub(super) fn new(from: RecvStream, waits: Waiting) -> Self {
+        Self { from, pieces: VecDeque::new(), end: None, waits, private: false }
     }
 
     /// What its trailers say to caches does not go on.
@@ -61,8 +59,8 @@ impl Passage {
         record: Option<&mut Record>,
     ) -> Poll<Result<(), Broken>> {
         let polled = self.pass(cx, to, record);
-        if polled.is_pending() {
-            self.count();
+        if polled.is_pending() && !self.waits.count(self.pieces.iter().map(Bytes::len).sum()) {
+            return Poll::Ready(Err(Broken::NoRoom));
         }
         polled
     }
@@ -144,20 +142,6 @@ impl Passage {
             }
             _ => self.pieces.push_back(bytes),
         }
-    }
-
-    fn count(&mut self) {
-        let holds = self.pieces.iter().map(Bytes::len).sum();
-        if holds != self.counted {
-            self.held.change(self.counted, holds);
-            self.counted = holds;
-        }
-    }
-}
-
-impl Drop for Passage {
-    fn drop(&mut self) {
-        self.held.change(self.counted, 0);
     }
 }
 

@@ -21,9 +21,8 @@ const MAX_HEADER_LIST: u32 = 4 << 20;
 const STREAM_WINDOW: u32 = 256 << 10;
 /// What a stream holds unsent besides.
 const SEND_BUFFER: usize = 64 << 10;
-/// Windows on the way from a laptop, whose round trips are long: of a stream, and of all streams of a lane.
+/// The window of a stream on the way from a laptop, whose round trips are long.
 const LAPTOP_STREAM_WINDOW: u32 = 1 << 20;
-const LAPTOP_WINDOW: u32 = 16 << 20;
 /// How much the small frames may cost that have come and are not looked at yet, as h2 counts it: 256 bytes each, less
 /// what they carry.
 const SMALL_FRAMES: usize = 8 << 20;
@@ -93,10 +92,10 @@ pub(super) fn towards_origin() -> client::Builder {
     builder
 }
 
-/// What the agent is towards a process on a laptop.
-pub(super) fn towards_laptop() -> client::Builder {
+/// What the agent is towards a process on a laptop, with this window for all streams.
+pub(super) fn towards_laptop(window: u32) -> client::Builder {
     let mut builder = towards_origin();
-    builder.initial_window_size(LAPTOP_STREAM_WINDOW).initial_connection_window_size(LAPTOP_WINDOW);
+    builder.initial_window_size(LAPTOP_STREAM_WINDOW).initial_connection_window_size(window);
     builder
 }
 

@@ -57,7 +57,9 @@ impl Future for Work {
                 let ended = match exchanged {
                     Exchanged::Over => Ended::Over,
                     Exchanged::Reset(caller, reason) => Ended::Reset(caller, reason),
-                    Exchanged::Failed(caller, _) => Ended::Lost(caller, exchange.wanted()),
+                    Exchanged::Failed(caller, _) | Exchanged::NoRoom(caller) => {
+                        Ended::Lost(caller, exchange.wanted())
+                    }
                 };
                 Done { ended, at_laptop: false, head }
             }),

@@ -11,7 +11,7 @@ use tonic::Streaming;
 
 use super::Outbound;
 use super::allowed::Forbidden;
-use crate::sessions::Session;
+use crate::sessions::{Session, share};
 
 /// A host that does not answer is not waited for as long as the system would: minutes.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -24,10 +24,13 @@ pub(crate) async fn dial(
     outgoing: FrameSender,
 ) {
     let incoming = session.while_it_lives(incoming);
+    let room = session.budget.begin(share::STREAM).zip(session.outbound.begin(1));
+    let (memory, place) = room.unzip();
+    let memory = memory.unwrap_or_else(|| session.budget.nothing());
     // A call that ended before it said anything wants nothing.
-    let Ok(Some(wanted)) = offered(incoming, outgoing, &session.budget).await else { return };
-    let Ok(_room) = outbound.room.try_acquire() else {
-        let _ = wanted.refuse(Cause::NoRoom, "this agent has no room for more connections").await;
+    let Ok(Some(wanted)) = offered(incoming, outgoing, memory).await else { return };
+    let Some(_place) = place else {
+        let _ = wanted.refuse(Cause::NoRoom, share::FULL).await;
         return;
     };
     match connect(outbound, &wanted.open.address).await {

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bridge_proto::tunnel::{Budget, Hold};
 use bridge_proto::v1::Datagram;
 use bytes::Bytes;
 use tokio::io::Interest;
@@ -14,7 +15,7 @@ use tonic::{Status, Streaming};
 
 use super::Outbound;
 use super::allowed::status;
-use crate::sessions::Session;
+use crate::sessions::{Session, share};
 
 /// RFC 4787, REQ-5 asks address translators for two minutes at least.
 const IDLE: Duration = Duration::from_secs(120);
@@ -31,7 +32,7 @@ pub(crate) async fn flow(
 ) {
     let ended = session.ended.clone();
     let over = Err(Status::cancelled("the session has ended"));
-    let outcome = ended.run_until_cancelled(relay(outbound, incoming, &to_daemon)).await;
+    let outcome = ended.run_until_cancelled(relay(outbound, &session, incoming, &to_daemon)).await;
     if let Err(status) = outcome.unwrap_or(over) {
         // One that cannot be sent means that nobody waits for it.
         let _ = to_daemon.send(Err(status)).await;
@@ -40,14 +41,13 @@ pub(crate) async fn flow(
 
 async fn relay(
     outbound: &Outbound,
+    session: &Session,
     mut incoming: Streaming<Datagram>,
     to_daemon: &ToDaemon,
 ) -> Result<(), Status> {
     let Some(first) = incoming.message().await? else { return Ok(()) };
-    let _room = outbound
-        .room
-        .try_acquire()
-        .map_err(|_| Status::resource_exhausted("this agent has no room for more flows"))?;
+    let room = session.budget.begin(share::FLOW).zip(session.outbound.begin(1));
+    let _room = room.ok_or_else(|| Status::resource_exhausted(share::FULL))?;
     let socket = open(outbound, &first.address).await?;
     if to_daemon.send(Ok(Datagram::default())).await.is_err() {
         return Ok(());
@@ -63,7 +63,7 @@ async fn relay(
                 if ready.map_err(refused)?.is_error() {
                     fails(&socket)?;
                 }
-                if let Some(payload) = receive(&socket)? {
+                if let Some(payload) = receive(&socket, &session.budget)? {
                     // Without room it is dropped: its sender knows how to live with that.
                     let _ = to_daemon.try_send(Ok(Datagram { address: String::new(), payload }));
                 }
@@ -94,10 +94,27 @@ async fn send(socket: &UdpSocket, payload: &[u8]) -> Result<(), Status> {
     }
 }
 
-fn receive(socket: &UdpSocket) -> Result<Option<Bytes>, Status> {
+/// A datagram that waits for the tunnel, and counts as long as it does.
+struct Kept {
+    payload: Box<[u8]>,
+    _room: Hold,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+/// `None`: there is none, or no room for it.
+fn receive(socket: &UdpSocket, budget: &Budget) -> Result<Option<Bytes>, Status> {
     let mut buffer = [0; LARGEST];
     match socket.try_recv(&mut buffer) {
-        Ok(len) => Ok(Some(Bytes::copy_from_slice(&buffer[..len]))),
+        Ok(len) => {
+            let mut room = budget.nothing();
+            let keep = |_room| Bytes::from_owner(Kept { payload: buffer[..len].into(), _room });
+            Ok(room.set(len as u64).then_some(room).map(keep))
+        }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
         Err(error) => Err(refused(error)),
     }

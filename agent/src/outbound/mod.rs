@@ -3,7 +3,7 @@
 //! `dial` opens TCP connections, `flow` UDP flows and `probe` a connection that carries nothing, all to what `allowed`
 //! permits; `resolve` asks the pod's resolver;
 //! `surroundings` tells what the container sees, `files` its volumes. Callers of the target come first: what laptops open here has a bound
-//! of its own, apart from theirs.
+//! of its own, apart from theirs, which sessions share as they share the agent's memory.
 
 mod allowed;
 mod dial;
@@ -15,11 +15,9 @@ mod surroundings;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use bridge_proto::dns::nameservers;
 use ipnet::IpNet;
-use tokio::sync::Semaphore;
 
 use self::allowed::Allowed;
 
@@ -46,8 +44,6 @@ pub struct Outward {
 #[derive(Debug)]
 pub(crate) struct Outbound {
     allowed: Allowed,
-    /// For connections, flows and questions under way.
-    room: Arc<Semaphore>,
     resolvers: Vec<SocketAddr>,
     /// As it was when the agent started: the kubelet writes it once, before that.
     resolv_conf: String,
@@ -56,13 +52,11 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
-    /// With room for so many connections, flows and questions at a time.
-    pub(crate) fn new(outward: Outward, room: usize) -> Self {
+    pub(crate) fn new(outward: Outward) -> Self {
         let Outward { nodes, also_allowed, resolver, own_variables, volumes } = outward;
         let resolv_conf = resolve::resolv_conf();
         Self {
             allowed: Allowed { nodes, also: also_allowed },
-            room: Arc::new(Semaphore::new(room)),
             resolvers: resolver.map_or_else(|| nameservers(&resolv_conf), |resolver| vec![resolver]),
             resolv_conf,
             own_variables,

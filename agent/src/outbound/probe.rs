@@ -9,15 +9,17 @@ use tonic::Status;
 
 use super::Outbound;
 use super::allowed::status;
+use crate::sessions::{Session, share};
 
 const DIAL: Duration = Duration::from_secs(1);
 
 /// `address` is "address:port", never a name.
-pub(crate) async fn probe(outbound: &Outbound, address: &str) -> Result<ProbeReply, Status> {
-    let _room = outbound
-        .room
-        .try_acquire()
-        .map_err(|_| Status::resource_exhausted("this agent has no room for more connections"))?;
+pub(crate) async fn probe(
+    outbound: &Outbound,
+    session: &Session,
+    address: &str,
+) -> Result<ProbeReply, Status> {
+    let _place = session.outbound.begin(1).ok_or_else(|| Status::resource_exhausted(share::FULL))?;
     let to = outbound.allowed.check(address).map_err(status)?;
     let failed = |error: io::Error| ProbeReply { from: String::new(), failure: error.to_string() };
     let connected = match tokio::time::timeout(DIAL, TcpStream::connect(to)).await {

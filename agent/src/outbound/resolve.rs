@@ -9,6 +9,7 @@ use bridge_proto::dns;
 use bytes::Bytes;
 
 use super::Outbound;
+use crate::sessions::{Session, share};
 
 /// How long one resolver is waited for, each time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -24,7 +25,7 @@ const MAX_CONF: u64 = 64 * 1024;
 pub(crate) enum ResolveError {
     #[error("the question has {0} bytes, which no question has")]
     Length(usize),
-    #[error("this agent has no room for more questions")]
+    #[error("{}", share::FULL)]
     NoRoom,
     #[error("the pod's resolv.conf names no resolver")]
     NoResolver,
@@ -34,11 +35,11 @@ pub(crate) enum ResolveError {
 
 impl Outbound {
     /// Asks one after the other.
-    pub(crate) async fn resolve(&self, query: &[u8]) -> Result<Bytes, ResolveError> {
+    pub(crate) async fn resolve(&self, session: &Session, query: &[u8]) -> Result<Bytes, ResolveError> {
         if !(SHORTEST..=dns::LONGEST).contains(&query.len()) {
             return Err(ResolveError::Length(query.len()));
         }
-        let _room = self.room.try_acquire().map_err(|_| ResolveError::NoRoom)?;
+        let _place = session.outbound.begin(1).ok_or(ResolveError::NoRoom)?;
         let last = *self.resolvers.last().ok_or(ResolveError::NoResolver)?;
         for resolver in self.resolvers.iter().cycle().take(self.resolvers.len() * ROUNDS) {
             match tokio::time::timeout(ANSWER_WITHIN, dns::ask(*resolver, query)).await {

@@ -86,6 +86,14 @@ impl Matching {
         }
     }
 
+    /// How many conditions it has.
+    pub(super) fn conditions(&self) -> usize {
+        match self {
+            Matching::Everything => 0,
+            Matching::AnyOf(any_of) => any_of.iter().map(Vec::len).sum(),
+        }
+    }
+
     /// How many patterns it has.
     pub(super) fn patterns(&self) -> usize {
         let Matching::AnyOf(any_of) = self else { return 0 };

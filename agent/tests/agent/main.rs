@@ -18,5 +18,7 @@ mod outbound;
 mod peer;
 mod requests;
 mod sessions;
+mod shares;
+mod strangers;
 mod torture;
 mod world;

@@ -89,9 +89,13 @@ async fn connections_flows_and_probes_have_the_same_limits() {
     story(async {
         let outward = Outward { nodes: vec!["192.0.2.7".parse().expect("an address")], ..Outward::default() };
         let (_world, mut laptop) = world_with(outward).await;
-        for address in
-            ["127.0.0.1:80", "192.0.2.7:80", "[fd00:ec2::23]:80", "[fd20:ce::254]:80", "[64:ff9b::a9fe:a9fe]:80"]
-        {
+        for address in [
+            "127.0.0.1:80",
+            "192.0.2.7:80",
+            "[fd00:ec2::23]:80",
+            "[fd20:ce::254]:80",
+            "[64:ff9b::a9fe:a9fe]:80",
+        ] {
             let refused = dials(&laptop, address).await.expect_err("forbidden");
             assert_eq!(refused.cause, Cause::Forbidden, "a connection to {address}: {refused}");
 

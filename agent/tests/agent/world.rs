@@ -40,8 +40,17 @@ impl World {
 
     /// With this said about what laptops may reach.
     pub(crate) async fn with_outward(outward: Outward) -> Self {
+        Self::with(outward, None).await
+    }
+
+    /// With so much memory, in bytes.
+    pub(crate) async fn with_memory(memory: u64) -> Self {
+        Self::with(Outward::default(), Some(memory)).await
+    }
+
+    async fn with(outward: Outward, memory: Option<u64>) -> Self {
         let origin = Server::start().await;
-        let (agent, key_file) = agent_for(&origin, outward).await;
+        let (agent, key_file) = agent_for(&origin, outward, memory).await;
         // The agent's own first knock, by which it knows that the origin is there.
         origin.accepts().await.hears_end().await;
         Self { origin, agent, key_file }
@@ -50,7 +59,7 @@ impl World {
     /// An origin that refuses connections.
     pub(crate) async fn without_origin() -> Self {
         let origin = Server::start().await;
-        let (agent, key_file) = agent_for(&origin, Outward::default()).await;
+        let (agent, key_file) = agent_for(&origin, Outward::default(), None).await;
         let address = origin.address();
         drop(origin);
         let origin = Server::start().await;
@@ -107,7 +116,11 @@ pub(crate) fn loopback() -> Outward {
     Outward { also_allowed: vec!["127.0.0.0/8".parse().expect("a network")], ..Outward::default() }
 }
 
-async fn agent_for(origin: &Server, outward: Outward) -> (Agent, tempfile::NamedTempFile) {
+async fn agent_for(
+    origin: &Server,
+    outward: Outward,
+    memory: Option<u64>,
+) -> (Agent, tempfile::NamedTempFile) {
     let key_file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(key_file.path(), KEY).expect("it can be written");
     let config = Config {
@@ -117,6 +130,7 @@ async fn agent_for(origin: &Server, outward: Outward) -> (Agent, tempfile::Named
         metrics: Some(0),
         key_file: key_file.path().to_owned(),
         name: POD.to_owned(),
+        memory,
         outward,
     };
     (Agent::start(config).await.expect("free ports"), key_file)

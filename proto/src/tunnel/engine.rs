@@ -4,7 +4,7 @@
 //! that moves the limit as bytes are taken from it. The receiver's window doubles while its reader keeps up, so a fast
 //! stream fills a long round trip and a stalled one holds little.
 
-use super::budget::Share;
+use super::budget::Hold;
 
 /// Bytes in one data message at most: with all that frames it on its way, it is what container runtimes read at once, and
 /// two whole records of TLS.
@@ -80,12 +80,13 @@ pub(crate) struct Receiving {
     limit: u64,
     window: u64,
     finished: bool,
-    share: Share,
+    room: Hold,
 }
 
 impl Receiving {
-    pub(crate) fn new(share: Share) -> Self {
-        Self { received: 0, taken: 0, limit: MIN_WINDOW, window: MIN_WINDOW, finished: false, share }
+    /// Wider windows are held together with `room`.
+    pub(crate) fn new(room: Hold) -> Self {
+        Self { received: 0, taken: 0, limit: MIN_WINDOW, window: MIN_WINDOW, finished: false, room }
     }
 
     /// A data message came.
@@ -138,7 +139,7 @@ impl Receiving {
 
     fn widen(&mut self) {
         let wider = (self.window * 2).clamp(FIRST_WINDOW, MAX_WINDOW);
-        if wider > self.window && self.share.grow(wider - self.window) {
+        if wider > self.window && self.room.widen(wider - self.window) {
             self.window = wider;
         }
     }
@@ -179,7 +180,7 @@ mod tests {
                 now: 0,
                 delay,
                 sending: Sending::new(),
-                receiving: Receiving::new(budget.share()),
+                receiving: Receiving::new(budget.nothing()),
                 data: VecDeque::new(),
                 credit: VecDeque::new(),
                 unread: 0,
@@ -269,7 +270,7 @@ mod tests {
 
     #[test]
     fn whoever_breaks_the_rules_is_told_which() {
-        let mut receiving = Receiving::new(Budget::new(0).share());
+        let mut receiving = Receiving::new(Budget::new(0).nothing());
         assert_eq!(receiving.data(1, 1), Err(Violation::Offset { expected: 0, got: 1 }));
         assert_eq!(receiving.data(0, MIN_WINDOW as usize + 1), Err(Violation::Credit { over: 1 }));
         assert_eq!(receiving.data(0, 10), Ok(()));

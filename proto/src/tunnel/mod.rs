@@ -1,7 +1,7 @@
 //! The tunnel: many byte streams over one gRPC connection, one bidirectional call each.
 //!
-//! `engine` decides (offsets, credit, half-close; no I/O, no clock), `budget` bounds what all streams of a tunnel may
-//! hold, `stream` is the thin tokio part: a call's two message streams become one `TunnelStream` of bytes. `carry` ties
+//! `engine` decides (offsets, credit, half-close; no I/O, no clock), `budget` bounds what all streams of a tunnel, or of
+//! all tunnels of a program, may hold, `stream` is the thin tokio part: a call's two message streams become one `TunnelStream` of bytes. `carry` ties
 //! one to a TCP connection, `alive` tells a silent connection from a slow one.
 //!
 //! HTTP/2's own windows are wide and always drained at once, so a stalled stream holds up nobody else; what bounds a
@@ -17,7 +17,7 @@ mod stream;
 #[cfg(any(test, fuzzing))]
 pub use stream::hostile::frames as hostile_frames;
 
-pub use budget::Budget;
+pub use budget::{Budget, Hold, Pool};
 pub use carry::{Carried, carry};
 pub use engine::{FRAME, MAX_WINDOW, MIN_WINDOW};
 pub use stream::{FrameSender, Offered, Refused, ResetBy, TunnelStream, offered};

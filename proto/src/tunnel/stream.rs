@@ -12,11 +12,12 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, future};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Notify, mpsc};
+use tokio::task::coop;
 use tokio_util::sync::PollSender;
 use tonic::Status;
 
 use self::state::{Answer, State};
-use super::budget::Budget;
+use super::budget::{Budget, Hold};
 use crate::v1::frame::Kind;
 use crate::v1::{self, Cause, Frame};
 
@@ -92,6 +93,22 @@ impl Shared {
 pub struct TunnelStream {
     shared: Arc<Shared>,
     outgoing: PollSender<Result<Frame, Status>>,
+    budget: Budget,
+    /// Each frame that waits to be sent has a clone.
+    unsent: Arc<()>,
+}
+
+/// Bytes that wait to be sent, and count until they are.
+struct Unsent {
+    bytes: Box<[u8]>,
+    _held: Hold,
+    _of: Arc<()>,
+}
+
+impl AsRef<[u8]> for Unsent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl TunnelStream {
@@ -99,16 +116,17 @@ impl TunnelStream {
     /// slow uplink has little to catch up with.
     pub const QUEUE: usize = 4;
 
-    /// For the side that wants the stream: asks for it at once. Data may be written before the answer.
+    /// For the side that wants the stream: asks for it at once. Data may be written before the answer. What the stream
+    /// holds beyond its minimum counts as `room` does.
     pub fn open(
         open: v1::Open,
         incoming: impl Stream<Item = Result<Frame, Status>> + Send + Unpin + 'static,
         outgoing: FrameSender,
-        budget: &Budget,
+        room: impl Into<Hold>,
     ) -> Self {
         // A fresh call's channel has room; if the call is already gone, its incoming side says so.
         let _ = outgoing.try_send(Ok(frame(Kind::Open(open))));
-        Self::start(Answer::Awaited, incoming, outgoing, budget)
+        Self::start(Answer::Awaited, incoming, outgoing, room.into())
     }
 
     /// Resolves once the far end is connected, or to why it is not.
@@ -154,12 +172,12 @@ impl TunnelStream {
         answer: Answer,
         incoming: impl Stream<Item = Result<Frame, Status>> + Send + Unpin + 'static,
         outgoing: FrameSender,
-        budget: &Budget,
+        room: Hold,
     ) -> Self {
-        let shared =
-            Arc::new(Shared { state: Mutex::new(State::new(answer, budget.share())), due: Notify::new() });
+        let budget = room.budget().clone();
+        let shared = Arc::new(Shared { state: Mutex::new(State::new(answer, room)), due: Notify::new() });
         tokio::spawn(carry(shared.clone(), incoming, outgoing.clone()));
-        Self { shared, outgoing: PollSender::new(outgoing) }
+        Self { shared, outgoing: PollSender::new(outgoing), budget, unsent: Arc::default() }
     }
 
     /// Waits for room in the outgoing channel; an error if the call is gone.
@@ -193,11 +211,15 @@ impl Drop for TunnelStream {
 
 impl AsyncRead for TunnelStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // Who reads as fast as the other side sends lets others have their turn.
+        let turn = ready!(coop::poll_proceed(cx));
         let mut state = self.shared.lock();
         if let Some(reset) = &state.ended {
+            turn.made_progress();
             return Poll::Ready(Err(reset.clone().into()));
         }
         if state.take(buf) > 0 {
+            turn.made_progress();
             if state.credit_due.is_some() {
                 self.shared.due.notify_one();
             }
@@ -217,7 +239,7 @@ impl AsyncWrite for TunnelStream {
             return Poll::Ready(Ok(0));
         }
         ready!(self.poll_room(cx))?;
-        let (offset, len) = {
+        let (offset, len, held) = {
             let mut state = self.shared.lock();
             if let Some(reset) = &state.ended {
                 return Poll::Ready(Err(reset.clone().into()));
@@ -230,9 +252,16 @@ impl AsyncWrite for TunnelStream {
                 state.write_waker = Some(cx.waker().clone());
                 return Poll::Pending;
             }
-            (state.sending.sent(len), len)
+            let first = Arc::strong_count(&self.unsent) == 1;
+            let Poll::Ready(held) = self.budget.poll_hold(cx, len as u64, first) else {
+                // The stream's end has to be noticed as well.
+                state.write_waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            };
+            (state.sending.sent(len), len, held)
         };
-        let bytes = Bytes::copy_from_slice(&buf[..len]);
+        let unsent = Unsent { bytes: buf[..len].into(), _held: held, _of: self.unsent.clone() };
+        let bytes = Bytes::from_owner(unsent);
         self.send(Kind::Data(v1::Data { offset, bytes }))?;
         Poll::Ready(Ok(len))
     }
@@ -292,12 +321,13 @@ impl Offered {
 pub async fn offered(
     mut incoming: impl Stream<Item = Result<Frame, Status>> + Send + Unpin + 'static,
     outgoing: FrameSender,
-    budget: &Budget,
+    room: impl Into<Hold>,
 ) -> Result<Option<Offered>, Status> {
+    let room = room.into();
     match incoming.next().await.transpose()?.map(|frame| frame.kind) {
         None => Ok(None),
         Some(Some(Kind::Open(open))) => {
-            let stream = TunnelStream::start(Answer::Awaited, incoming, outgoing, budget);
+            let stream = TunnelStream::start(Answer::Awaited, incoming, outgoing, room);
             Ok(Some(Offered { open, stream }))
         }
         Some(_) => Err(Status::invalid_argument("the first message of a stream must be `open`")),
@@ -342,7 +372,10 @@ async fn carry(
 /// cancelled, and what was said last on it may be lost.
 async fn leave(outgoing: FrameSender, mut incoming: impl Stream<Item = Result<Frame, Status>> + Unpin) {
     drop(outgoing);
-    while let Some(Ok(_)) = incoming.next().await {}
+    while let Some(Ok(_)) = incoming.next().await {
+        // There may be no end of them.
+        coop::consume_budget().await;
+    }
 }
 
 fn tunnel_lost() -> ResetBy {

@@ -11,6 +11,7 @@ use super::super::exchange::{Accepted, Caller, Exchange, Holds};
 use super::super::laptop;
 use super::super::link::Link;
 use super::super::wakes::Part;
+use super::super::window::Waiting;
 use super::super::work::{With, Work};
 use super::Task;
 use crate::http1::answers::Failure;
@@ -95,7 +96,8 @@ impl Task {
         let (size, ends, wanted) = (size_of_head(&head), body.is_end_stream(), Wanted::of(&head));
         match up.send.send_request(Accepted::sendable(head), ends) {
             Ok(sent) => {
-                let holds = Holds { up: self.from_caller.held(), down: self.from_origin.held() };
+                let (up, down) = (self.from_caller.held(), self.from_origin.held());
+                let holds = Holds { up: Waiting::new(up), down: Waiting::new(down) };
                 let exchange =
                     Exchange::new((!ends).then_some(body), respond, sent, record, holds, (None, wanted));
                 self.begin(With::Origin(exchange), size);

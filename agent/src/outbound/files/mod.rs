@@ -27,7 +27,7 @@ use tonic::Status;
 
 use self::listing::{Kind, Listed, Listing, Room, below};
 use super::Outbound;
-use crate::sessions::Session;
+use crate::sessions::{Session, share};
 
 /// Between two looks at the volumes.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -41,10 +41,8 @@ pub(crate) type ToDaemon = mpsc::Sender<Result<FilesReply, Status>>;
 /// Serves one call of a session.
 pub(crate) async fn files(outbound: &Outbound, session: Arc<Session>, follow: bool, to_daemon: ToDaemon) {
     let told = async {
-        let _room = outbound
-            .room
-            .try_acquire()
-            .map_err(|_| Status::resource_exhausted("this agent has no room for more"))?;
+        let _room =
+            session.budget.begin(share::FILES).ok_or_else(|| Status::resource_exhausted(share::FULL))?;
         // That nobody listens any more is an end like any other.
         let _ = Teller::new(&outbound.volumes, &to_daemon).tell(follow).await;
         Ok(())

@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use anyhow::{Context as _, ensure};
 use bridge_benches::http1::Caller;
 use bridge_benches::laptop::{Laptop, Route};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,11 +19,16 @@ pub(crate) use bridge_benches::laptop::KEY;
 const PARKED: usize = 32;
 const HERS: &str = "x-bridge: bench\r\n";
 const STALLED: &str = "x-bridge: bench\r\nx-stall: yes\r\n";
+/// The length of a large body, in pieces.
+const LARGE: usize = 64 << 20;
+const PIECE: &[u8] = &[b'x'; 64 << 10];
+/// How long the local process does not read: longer than the attack.
+const UNREAD: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Takes requests with her header to a local process that answers, but for those that are to stall until their caller
-/// has gone.
-pub(crate) async fn attach(control: u16, port: u16) -> anyhow::Result<Laptop> {
+/// Takes requests with the header of a developer of this name to a local process that answers, but for those that are to
+/// stall until their caller has gone.
+pub(crate) async fn attach(front: Front, name: &'static str) -> anyhow::Result<Laptop> {
     let local = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let to = local.local_addr()?;
     tokio::spawn(async move {
@@ -31,7 +37,8 @@ pub(crate) async fn attach(control: u16, port: u16) -> anyhow::Result<Laptop> {
             tokio::spawn(answer(client));
         }
     });
-    Laptop::attach(control, Route { port, header: Some(("x-bridge", "bench")), to }, PARKED).await
+    let route = Route { port: front.http1, header: Some(("x-bridge", name)), to };
+    Laptop::attach(front.control, route, PARKED).await.context("a laptop")
 }
 
 async fn answer(mut client: TcpStream) -> std::io::Result<()> {
@@ -41,7 +48,21 @@ async fn answer(mut client: TcpStream) -> std::io::Result<()> {
         if read == 0 {
             return Ok(());
         }
-        if request[..read].windows(7).any(|bytes| bytes == b"x-stall") {
+        let has = |word: &[u8]| request[..read].windows(word.len()).any(|bytes| bytes == word);
+        if has(b"x-unread") {
+            sleep(UNREAD).await;
+            return Ok(());
+        }
+        if has(b"x-large") {
+            client
+                .write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n").as_bytes())
+                .await?;
+            for _ in 0..LARGE / PIECE.len() {
+                client.write_all(PIECE).await?;
+            }
+            continue;
+        }
+        if has(b"x-stall") {
             while client.read(&mut request).await? > 0 {}
             return Ok(());
         }
@@ -84,4 +105,51 @@ pub(crate) fn opened_and_cancelled(front: Front) -> Attack {
             Ok(())
         })
         .collect()
+}
+
+/// 200 large bodies that the local process does not read. Beside them another session is at work: each of its requests
+/// must be answered.
+pub(crate) fn stalled_bodies(front: Front) -> Attack {
+    let head =
+        format!("POST / HTTP/1.1\r\nx-bridge: bench\r\nx-unread: yes\r\nContent-Length: {LARGE}\r\n\r\n");
+    stalled(front, move |mut stream| {
+        let head = head.clone();
+        async move {
+            stream.write_all(head.as_bytes()).await?;
+            for _ in 0..LARGE / PIECE.len() {
+                stream.write_all(PIECE).await?;
+            }
+            Ok(())
+        }
+    })
+}
+
+/// 200 large answers that nobody reads, beside another session at work.
+pub(crate) fn stalled_answers(front: Front) -> Attack {
+    stalled(front, |mut stream| async move {
+        stream.write_all(b"GET / HTTP/1.1\r\nx-bridge: bench\r\nx-large: yes\r\n\r\n").await?;
+        let head = stream.read_u8().await?;
+        ensure!(head == b'H', "no answer");
+        std::future::pending().await
+    })
+}
+
+fn stalled<S: Future<Output = anyhow::Result<()>> + Send + 'static>(
+    front: Front,
+    stall: impl Fn(TcpStream) -> S + Clone + Send + Sync + 'static,
+) -> Attack {
+    let mut attack: Attack = (0..200)
+        .map(|_| {
+            let stall = stall.clone();
+            async move { stall(TcpStream::connect((Ipv4Addr::LOCALHOST, front.http1)).await?).await }
+        })
+        .collect();
+    attack.spawn(async move {
+        let mut caller = caller(front, "x-bridge: other\r\n").await?;
+        loop {
+            caller.ask().await.context("the other session")?;
+            sleep(PAUSE).await;
+        }
+    });
+    attack
 }

@@ -9,6 +9,7 @@ mod frames;
 mod http1;
 mod http2;
 mod laptop;
+mod strangers;
 
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(crate) struct Front {
     /// The agent's port before an origin of HTTP/1, and before one of HTTP/2.
     pub(crate) http1: u16,
     pub(crate) http2: u16,
+    /// Where daemons come, and strangers.
+    pub(crate) control: u16,
 }
 
 /// Attackers: each task runs until it is aborted, or ends when it has done all that it can.
@@ -54,8 +57,8 @@ async fn main() -> anyhow::Result<()> {
     let key_file = tempfile::NamedTempFile::new()?;
     std::fs::write(key_file.path(), laptop::KEY)?;
     let agent = Agent::new(&program, &origins.each_ref().map(|origin| origin.port), key_file.path())?;
-    let front = Front { http1: agent.ports[0], http2: agent.ports[1] };
-    let _laptop = laptop::attach(agent.control, front.http1).await.context("the laptop")?;
+    let front = Front { http1: agent.ports[0], http2: agent.ports[1], control: agent.control };
+    let _laptops = (laptop::attach(front, "bench").await?, laptop::attach(front, "other").await?);
     let callers = Callers::start(front);
 
     let only: Vec<String> = std::env::args().skip(1).collect();
@@ -76,7 +79,7 @@ async fn main() -> anyhow::Result<()> {
 
 type Begin = fn(Front) -> Attack;
 
-fn attacks() -> [(&'static str, Begin); 17] {
+fn attacks() -> [(&'static str, Begin); 22] {
     [
         ("8,000 idle connections", http1::idle),
         ("1,000 active connections", http1::active),
@@ -95,6 +98,11 @@ fn attacks() -> [(&'static str, Begin); 17] {
         ("64 of 100 at a breakpoint", laptop::breakpoint),
         ("500 routed at once", laptop::burst),
         ("10,000 opened and cancelled", laptop::opened_and_cancelled),
+        ("200 bodies of 64 MiB stall", laptop::stalled_bodies),
+        ("200 answers of 64 MiB stall", laptop::stalled_answers),
+        ("strangers say nothing", strangers::silent),
+        ("strangers' endless messages", strangers::unfinished),
+        ("strangers' many calls", strangers::calls),
     ]
 }
 
@@ -127,7 +135,7 @@ async fn row(
 fn print(row: &Row) {
     let [before, during, after] = &row.seen;
     println!(
-        "{:28} memory {:5.1} {:6.1} {:5.1} MiB   others {:5} ok {:2} failed   p99 {:6.2} {:6.2} {:6.2} ms",
+        "{:28} memory {:5.1} {:6.1} {:5.1} of {BOUND:.0} MiB   others {:5} ok {:2} failed   p99 {:6.2} {:6.2} {:6.2} ms",
         row.attack,
         row.memory[0],
         row.memory[1],

@@ -40,7 +40,7 @@ pub fn frames(data: &[u8]) {
         assert_eq!(again.as_ref(), Ok(&frame), "a message is read as it was written");
     }
     let budget = Budget::new(BUDGET);
-    let mut state = State::new(Answer::Awaited, budget.share());
+    let mut state = State::new(Answer::Awaited, budget.nothing());
     let mut script = Script(data);
     // What a byte is follows from its place in the stream.
     let (mut received, mut read) = (0u64, 0u64);

@@ -3,15 +3,18 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::io::ReadBuf;
 use tonic::Status;
 
 use super::{Refused, ResetBy, tunnel_lost};
-use crate::tunnel::budget::Share;
+use crate::tunnel::budget::Hold;
 use crate::tunnel::engine::{Receiving, Sending, Violation};
 use crate::v1::frame::Kind;
 use crate::v1::{Cause, Frame};
+
+/// Pieces smaller than this are put together while they wait: else each would hold more memory than it has bytes.
+const SMALL: usize = 1024;
 
 /// Whether the far end has answered the wish for this stream.
 #[derive(Debug)]
@@ -51,10 +54,10 @@ impl State {
         self.wake_all();
     }
 
-    pub(super) fn new(answer: Answer, share: Share) -> Self {
+    pub(super) fn new(answer: Answer, room: Hold) -> Self {
         Self {
             sending: Sending::new(),
-            receiving: Receiving::new(share),
+            receiving: Receiving::new(room),
             queue: VecDeque::new(),
             answer,
             ended: None,
@@ -106,9 +109,7 @@ impl State {
         };
         let done = match kind {
             Kind::Data(data) => self.receiving.data(data.offset, data.bytes.len()).map(|()| {
-                if !data.bytes.is_empty() {
-                    self.queue.push_back(data.bytes);
-                }
+                keep(&mut self.queue, data.bytes);
                 wake(&mut self.read_waker);
             }),
             Kind::Finish(finish) => self.receiving.finish(finish.offset).map(|()| wake(&mut self.read_waker)),
@@ -143,6 +144,21 @@ impl State {
         let reset = ResetBy { cause: Cause::Protocol, detail: violation.to_string() };
         self.reset_due = Some(reset.clone());
         self.end(reset);
+    }
+}
+
+fn keep(queue: &mut VecDeque<Bytes>, bytes: Bytes) {
+    match queue.back_mut() {
+        _ if bytes.is_empty() => {}
+        Some(last) if bytes.len() < SMALL && last.len() < SMALL => {
+            let mut both =
+                std::mem::take(last).try_into_mut().unwrap_or_else(|last| BytesMut::from(&last[..]));
+            both.extend_from_slice(&bytes);
+            *last = both.freeze();
+        }
+        // A small one is a part of what it came with.
+        _ if bytes.len() < SMALL => queue.push_back(Bytes::copy_from_slice(&bytes)),
+        _ => queue.push_back(bytes),
     }
 }
 
