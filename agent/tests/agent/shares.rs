@@ -53,7 +53,7 @@ async fn what_stalls_at_one_laptop_leaves_room_for_others() {
         assert!(matches!(refused, Some(Cause::NoRoom)), "{refused:?}");
 
         // another session's requests reach its laptop,
-        let bobs = Server::start().await;
+        let bobs = Server::local().await;
         let _bob = world.laptop("bob", world.route("bob", bobs.port())).await;
         asks_and_is_answered(&world, "X-Bridge: bob\r\n", Some(&bobs)).await;
         // and everybody's the origin.
