@@ -19,7 +19,8 @@ pub const RBAC_DEVELOPER: &str = include_str!("../rbac-developer.yaml");
 
 pub use error::DeployError;
 pub use names::{
-    ABOUT_ANNOTATION, MANAGED_BY_LABEL, Names, SERVICE_LABEL, STAND_IN_LABEL, attached_selector, names,
+    ABOUT_ANNOTATION, MANAGED_BY_LABEL, Names, SERVICE_LABEL, STAND_IN_LABEL, attached_selector,
+    is_stand_in_id, names,
 };
 pub use origin_template::{ORIGIN_TEMPLATE_ANNOTATION, is_stale, origin_template};
 pub use pod::{main_container, mount_paths};

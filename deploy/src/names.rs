@@ -19,6 +19,8 @@ const LONGEST: usize = 63;
 /// Room for what is added to the name of a Service that must be no longer. Names of ConfigMaps may be.
 const LONGEST_SUFFIX: usize = "-program-9".len();
 
+const LONGEST_ID: usize = 16;
+
 /// The names of one stand-in's objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
@@ -37,6 +39,21 @@ impl Names {
     pub fn program(&self, identity: &str, part: usize) -> String {
         format!("{}-program-{identity}-{part}", self.stand_in)
     }
+
+    /// Whether a ConfigMap of this name is one with a part of a program, whatever its identity.
+    #[must_use]
+    pub fn is_program(&self, name: &str) -> bool {
+        let program = format!("{}-program-", self.stand_in);
+        let Some(rest) = name.strip_prefix(program.as_str()) else { return false };
+        let (identity, part) = rest.rsplit_once('-').unwrap_or(("0", rest));
+        is_stand_in_id(identity) && part.len() == 1 && part.bytes().all(|b| b.is_ascii_digit())
+    }
+}
+
+/// Whether this may be a stand-in's id: what labels and annotations say may be anybody's words, and names are made of it.
+#[must_use]
+pub fn is_stand_in_id(id: &str) -> bool {
+    (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
 /// The names for a Service and the id of its stand-in (a few characters of `a-z0-9`). A Service's name that is too long
@@ -96,6 +113,11 @@ mod tests {
         assert_eq!(names.origin, "orders-bridge-7f3a-origin");
         assert_eq!(names.secret, "orders-bridge-7f3a-key");
         assert_eq!(names.program("0a1b2c3d", 1), "orders-bridge-7f3a-program-0a1b2c3d-1");
+        assert!(names.is_program("orders-bridge-7f3a-program-0a1b2c3d-9"));
+        assert!(names.is_program("orders-bridge-7f3a-program-0"), "of an earlier bridge");
+        for other in ["program-0a1b2c3d-10", "program-0a1b2c3d", "program--1", "program-a-b-1", "key"] {
+            assert!(!names.is_program(&format!("orders-bridge-7f3a-{other}")), "{other}");
+        }
     }
 
     #[test]

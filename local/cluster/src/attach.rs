@@ -19,8 +19,9 @@ use serde_json::{Value, json};
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
 use crate::follow;
+use crate::ours::{self, Of};
 use crate::ownership::{self, MANAGER};
-use crate::state::{ATTACHMENT, Attachment, Claim, selector};
+use crate::state::{ATTACHMENT, Attachment, Claim, VERSION, selector};
 use crate::watch::{self, Progress};
 
 /// A stand-in that is not ready after this long is given up.
@@ -63,24 +64,26 @@ pub async fn claim(
 /// What a fresh attachment says: the Service as it is now, and the stand-in that will come.
 #[must_use]
 pub fn fresh(service: &Service, stand_in: &StandIn, ports: BTreeMap<u16, u16>) -> Attachment {
-    let managed = serde_json::to_value(&service.metadata.managed_fields).unwrap_or(Value::Null);
+    let managed = managed_fields(service);
     let original = selector(service);
     Attachment {
+        version: VERSION,
         stand_in: stand_in.id.clone(),
         attached: bridge_deploy::attached_selector(&original, &stand_in.names().stand_in),
         original,
         selector_owners: ownership::selector_owners(&managed),
         control: stand_in.own_ports.control,
         ports,
-        led_back: None,
-        sessions: Vec::new(),
+        ..Attachment::default()
     }
 }
 
-/// A stand-in that is there.
+/// What a stand-in is known by.
 #[derive(Debug)]
 pub struct Created {
     pub key: Vec<u8>,
+    /// The uid of its Deployment: only its pods are agents.
+    pub deployment: String,
     /// It was there before, made of another template of the origin: see [`crate::follow`].
     pub stale: bool,
 }
@@ -89,34 +92,59 @@ pub struct Created {
 ///
 /// # Errors
 ///
-/// [`ClusterError::Refused`] by admission (Pod Security, quota …), and those of the calls.
-pub async fn create(cluster: &Cluster, stand_in: &StandIn) -> Result<Created, ClusterError> {
+/// [`ClusterError::Refused`] by admission (Pod Security, quota …), [`ClusterError::NotOurs`] where somebody else has made
+/// what it would be made of, and those of the calls.
+pub async fn create(
+    cluster: &Cluster,
+    stand_in: &StandIn,
+    attachment: &Attachment,
+) -> Result<Created, ClusterError> {
+    let of = Of {
+        service: stand_in.service.name.clone(),
+        uid: stand_in.service.uid.clone(),
+        id: stand_in.id.clone(),
+    };
     let names = stand_in.names();
     let secret = bridge_deploy::secret(stand_in, &rand::random::<[u8; 32]>())?;
     let programs = bridge_deploy::program(stand_in)?;
     let origin = bridge_deploy::origin_service(stand_in)?;
-    let programs = programs.iter().map(|program| create_or_read::<ConfigMap>(cluster, "configmaps", program));
+    // Agents that run already may have another version's program.
+    let begun = attachment.deployment.is_some() || attachment.version < VERSION;
+    let fits = |wanted: &ConfigMap, there: &ConfigMap| {
+        if begun { None } else { ours::is_another_program(wanted, there) }
+    };
+    let programs = programs.iter().map(|program| create_or_read(cluster, &of, "configmaps", program, fits));
     let (secret, origin, _) = tokio::try_join!(
-        create_or_read::<Secret>(cluster, "secrets", &secret),
-        create_or_read::<Service>(cluster, "services", &origin),
+        create_or_read(cluster, &of, "secrets", &secret, |_: &Secret, _| None),
+        create_or_read(cluster, &of, "services", &origin, ours::leads_elsewhere),
         futures::future::try_join_all(programs),
     )?;
     let deployment = bridge_deploy::deployment(stand_in, address(&origin, &names.origin)?)?;
-    let there = create_or_read::<Deployment>(cluster, "deployments", &deployment).await?;
+    let there = create_or_read(cluster, &of, "deployments", &deployment, |_: &Deployment, _| None).await?;
     let stale = follow::is_stale(&there.metadata, &stand_in.pod_template);
-    Ok(Created { key: key(secret, &names.secret, cluster)?, stale })
+    let deployment = there.metadata.uid.unwrap_or_default();
+    if attachment.deployment.as_ref().is_some_and(|before| *before != deployment) {
+        // Somebody deleted it: those who are connected go on with the one that takes its place.
+        record(cluster, &of, &deployment).await?;
+    }
+    Ok(Created { key: key(secret, &names.secret, cluster)?, deployment, stale })
 }
 
-/// The key of a stand-in that is there.
-///
-/// # Errors
-///
-/// Those of the call.
-pub async fn read_key(cluster: &Cluster, secret_name: &str) -> Result<Vec<u8>, ClusterError> {
-    let api: Api<Secret> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let call = Call::new("get", "secrets", &cluster.namespace, secret_name);
-    let secret = cluster.call(call, api.get(secret_name)).await?;
-    key(secret, secret_name, cluster)
+/// Names the stand-in's Deployment in the attachment.
+async fn record(cluster: &Cluster, of: &Of, deployment: &str) -> Result<(), ClusterError> {
+    loop {
+        let now = read(cluster, &of.service).await?;
+        let Some(mut there) = Attachment::of(&now)?.filter(|there| there.stand_in == of.id) else {
+            return Ok(());
+        };
+        there.deployment = Some(deployment.to_owned());
+        match patch(cluster, &now, json!({"metadata": {"annotations": {ATTACHMENT: there.to_annotation()}}}))
+            .await
+        {
+            Err(ClusterError::Conflict { .. }) => {}
+            done => return done.map(drop),
+        }
+    }
 }
 
 fn key(secret: Secret, name: &str, cluster: &Cluster) -> Result<Vec<u8>, ClusterError> {
@@ -136,12 +164,13 @@ pub async fn wait_ready(
     cluster: &Cluster,
     service: &str,
     stand_in: &str,
+    created: &Created,
     mut progress: impl FnMut(&str),
 ) -> Result<(), ClusterError> {
     let deployment = &names(service, stand_in).stand_in;
     let mut last = String::from("no pod of it was seen");
     let waiting = async {
-        let mut states = std::pin::pin!(watch::stand_in(cluster, service, stand_in));
+        let mut states = std::pin::pin!(watch::stand_in(cluster, service, stand_in, &created.deployment));
         while let Some(state) = futures::StreamExt::next(&mut states).await {
             match state? {
                 Progress::Ready => return Ok(()),
@@ -188,31 +217,54 @@ fn not_ready(deployment: &str, reason: String) -> ClusterError {
     ClusterError::NotReady { stand_in: deployment.to_owned(), reason }
 }
 
-/// Switches the Service's selector to the stand-in, in one patch, if it is still the original.
+/// Switches the Service's selector to the stand-in, in one patch, if it is still the original, and notes whose it was. To
+/// be followed by [`disown`].
 ///
 /// # Errors
 ///
 /// [`ClusterError::SelectorChanged`] if it is neither, and those of the calls.
-pub async fn switch(cluster: &Cluster, service: &str, stand_in: &str) -> Result<(), ClusterError> {
+pub async fn switch(
+    cluster: &Cluster,
+    service: &str,
+    stand_in: &str,
+    created: &Created,
+) -> Result<Service, ClusterError> {
+    switch_to(cluster, service, stand_in, Some(&created.deployment)).await
+}
+
+/// `deployment`: the uid of the stand-in's, if the attachment is to name another than it does.
+async fn switch_to(
+    cluster: &Cluster,
+    service: &str,
+    stand_in: &str,
+    deployment: Option<&str>,
+) -> Result<Service, ClusterError> {
     let changed = || ClusterError::SelectorChanged { service: service.to_owned() };
     loop {
         let now = read(cluster, service).await?;
         let mut attachment =
             Attachment::of(&now)?.filter(|there| there.stand_in == stand_in).ok_or_else(changed)?;
         if attachment.is_in_place(&now) {
-            return Ok(());
+            return Ok(now);
         }
         if attachment.original != selector(&now) {
             return Err(changed());
         }
-        let mut change = json!({"spec": {"selector": attachment.attached}});
-        if attachment.led_back.take().is_some() {
-            change["metadata"] = json!({"annotations": {ATTACHMENT: attachment.to_annotation()}});
+        attachment.led_back = None;
+        if let Some(deployment) = deployment {
+            attachment.deployment = Some(deployment.to_owned());
         }
+        let owners = ownership::selector_owners(&managed_fields(&now));
+        if !owners.is_empty() {
+            attachment.selector_owners = owners;
+        }
+        let change = json!({
+            "metadata": {"annotations": {ATTACHMENT: attachment.to_annotation()}},
+            "spec": {"selector": attachment.attached},
+        });
         match patch(cluster, &now, change).await {
-            Ok(_) => return Ok(()),
             Err(ClusterError::Conflict { .. }) => {}
-            Err(error) => return Err(error),
+            done => return done,
         }
     }
 }
@@ -229,12 +281,38 @@ pub async fn switch_again(cluster: &Cluster, service: &str, stand_in: &str) -> R
     if led_back.is_none() {
         return Ok(false);
     }
-    match switch(cluster, service, stand_in).await {
-        Ok(()) => Ok(true),
+    match switch_to(cluster, service, stand_in, None).await {
+        Ok(switched) => disown(cluster, switched).await.map(|()| true),
         // Somebody disconnected, or set the selector, in between.
         Err(ClusterError::SelectorChanged { .. }) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Leaves the selector that we have set to nobody, so that whoever applies the Service meets no conflict. The API server
+/// makes it ours with each change, so this is a change of its own; the next connect, or `clean`, does what was cut off.
+///
+/// # Errors
+///
+/// Those of the calls.
+pub async fn disown(cluster: &Cluster, mut service: Service) -> Result<(), ClusterError> {
+    loop {
+        let now = managed_fields(&service);
+        let wanted = ownership::disowned(&now);
+        if wanted == now {
+            return Ok(());
+        }
+        match patch(cluster, &service, json!({"metadata": {"managedFields": wanted}})).await {
+            Err(ClusterError::Conflict { .. }) => {
+                service = read(cluster, service.metadata.name.as_deref().unwrap_or_default()).await?;
+            }
+            done => return done.map(drop),
+        }
+    }
+}
+
+pub(crate) fn managed_fields(service: &Service) -> Value {
+    serde_json::to_value(&service.metadata.managed_fields).unwrap_or(Value::Null)
 }
 
 /// The Service as it is now.
@@ -261,12 +339,14 @@ pub(crate) async fn patch(
     cluster.call(call, api.patch(name, &params, &Patch::Merge(change))).await
 }
 
-/// Creates an object; one of that name that is there already is ours, from a connect that was cut off or goes on beside
-/// this one.
+/// Creates an object. One of that name that is there already is used if it is ours, from a connect that was cut off or
+/// goes on beside this one, and if `wrong` finds nothing to say against it: somebody else may have been quicker.
 pub(crate) async fn create_or_read<K>(
     cluster: &Cluster,
+    of: &Of,
     resource: &'static str,
     object: &Value,
+    wrong: impl Fn(&K, &K) -> Option<&'static str>,
 ) -> Result<K, ClusterError>
 where
     K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
@@ -292,7 +372,20 @@ where
         }
         Err(ClusterError::Exists { .. }) => {
             let typed: Api<K> = Api::namespaced(cluster.client.clone(), namespace);
-            cluster.call(Call::new("get", resource, namespace, name), typed.get(name)).await
+            let call = Call::new("get", resource, namespace, name);
+            let there = cluster.call(call.clone(), typed.get(name)).await?;
+            let reason = if of.owns(there.meta()) {
+                wrong(&parse(object.clone(), &call)?, &there)
+            } else {
+                Some("this Service does not own it")
+            };
+            match reason {
+                None => Ok(there),
+                Some(reason) => {
+                    let (name, namespace) = (name.to_owned(), namespace.clone());
+                    Err(ClusterError::NotOurs { resource, name, namespace, reason })
+                }
+            }
         }
         Err(error) => Err(error),
     }
@@ -321,3 +414,7 @@ pub(crate) fn address(origin: &Service, name: &str) -> Result<IpAddr, ClusterErr
 pub(crate) fn labelled(service: &str, stand_in: &str) -> String {
     format!("{SERVICE_LABEL}={service},{STAND_IN_LABEL}={stand_in}")
 }
+
+#[cfg(test)]
+#[path = "attach_tests.rs"]
+mod tests;

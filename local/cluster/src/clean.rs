@@ -1,19 +1,21 @@
 //! Mending what is half done, from any laptop: sessions that are gone, stand-ins without an attachment, objects that an
 //! interrupted connect or disconnect left.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use bridge_deploy::{MANAGED_BY_LABEL, SERVICE_LABEL, STAND_IN_LABEL};
+use bridge_deploy::{MANAGED_BY_LABEL, STAND_IN_LABEL};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
-use kube::api::{ListParams, PartialObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{ListParams, ObjectList, PartialObjectMeta};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use crate::attach::patch;
+use crate::attach::{disown, patch};
 use crate::client::Cluster;
 use crate::detach::{self, Released};
 use crate::error::{Call, ClusterError};
+use crate::ours::{self, Of};
 use crate::rescue;
 use crate::state::{Attachment, Claim, selector};
 
@@ -35,6 +37,8 @@ pub struct Cleaned {
     pub done: Vec<String>,
     /// A Service, and a session of another laptop.
     pub kept: Vec<(String, Claim)>,
+    /// Attachments that could not be read, and were left alone.
+    pub unreadable: Vec<ClusterError>,
 }
 
 impl Whose {
@@ -53,19 +57,27 @@ pub async fn clean(cluster: &Cluster, only: Option<&str>, whose: &Whose) -> Resu
     let all = services(cluster).await?;
     let wanted = |service: &&Service| only.is_none_or(|name| service.name_any() == name);
     for service in all.iter().filter(wanted) {
-        if rescue::is_abandoned(cluster, service).await? {
-            let name = service.name_any();
-            cleaned.done.push(format!("{name}: no agent was ready, and none of its sessions gave it back"));
-            let all_gone = Whose { others: true, ..whose.clone() };
-            release_gone(cluster, service, &all_gone, &mut cleaned).await?;
-        } else {
-            release_gone(cluster, service, whose, &mut cleaned).await?;
+        match clean_one(cluster, service, whose, &mut cleaned).await {
+            // One that somebody has spoilt is no reason to leave the others.
+            Err(error) if is_unreadable(&error) => cleaned.unreadable.push(error),
+            done => done?,
         }
     }
-    for (service, stand_in) in retire_unused(cluster, only).await? {
-        cleaned.done.push(format!("{service}: the stand-in {stand_in}, which nobody uses, goes"));
+    for Retired { service, id } in retire_unused(cluster, only).await? {
+        cleaned.done.push(format!("{service}: the stand-in {id}, which nobody uses, goes"));
     }
     Ok(cleaned)
+}
+
+fn is_unreadable(error: &ClusterError) -> bool {
+    matches!(error, ClusterError::Annotation { .. } | ClusterError::NewerAttachment { .. })
+}
+
+/// A stand-in that nobody used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retired {
+    pub service: String,
+    pub id: String,
 }
 
 /// Lets the stand-ins go that no attachment names, of one Service or of all: what an interrupted disconnect left.
@@ -73,26 +85,40 @@ pub async fn clean(cluster: &Cluster, only: Option<&str>, whose: &Whose) -> Resu
 /// # Errors
 ///
 /// Those of the calls; what was done until then stays done.
-pub async fn retire_unused(
-    cluster: &Cluster,
-    only: Option<&str>,
-) -> Result<Vec<ServiceAndStandIn>, ClusterError> {
+pub async fn retire_unused(cluster: &Cluster, only: Option<&str>) -> Result<Vec<Retired>, ClusterError> {
     // In this order: a connect writes its attachment before it makes its stand-in.
-    let mut unused = stand_ins(cluster).await?;
-    unused.retain(|(service, _)| only.is_none_or(|name| service == name));
-    if unused.is_empty() {
+    let found = objects(cluster).await?;
+    if found.is_empty() {
         return Ok(Vec::new());
     }
     let all = services(cluster).await?;
-    let in_use = in_use(&all)?;
-    unused.retain(|found| !in_use.contains(found));
-    for (service, stand_in) in &unused {
-        if let Some(led_there) = all.iter().find(|s| s.name_any() == *service) {
-            lead_back(cluster, led_there, stand_in, &all).await?;
+    let wanted = |service: &&Service| only.is_none_or(|name| service.name_any() == name);
+    let mut retired = Vec::new();
+    for service in all.iter().filter(wanted) {
+        for of in unused(service, &found) {
+            lead_back(cluster, service, &of, &all).await?;
+            detach::retire(cluster, &of).await?;
+            retired.push(Retired { service: of.service, id: of.id });
         }
-        detach::retire(cluster, service, stand_in).await?;
     }
-    Ok(unused.into_iter().collect())
+    Ok(retired)
+}
+
+/// The stand-ins of a Service of which there is something, and which its attachment does not name. If that cannot be read,
+/// any of them may be in use.
+fn unused(service: &Service, found: &[ObjectMeta]) -> BTreeSet<Of> {
+    let Ok(attachment) = Attachment::of(service) else { return BTreeSet::new() };
+    let in_use = attachment.map(|there| there.stand_in);
+    let name = service.name_any();
+    let of = |object: &ObjectMeta| {
+        let (labelled, id) = ours::labelled(object)?;
+        let of = Of::new(service, id).filter(|of| labelled == name && of.owns(object))?;
+        let names = of.names();
+        let called = object.name.as_deref()?;
+        let is_made = called == names.stand_in || called == names.origin || names.is_program(called);
+        is_made.then_some(of)
+    };
+    found.iter().filter_map(of).filter(|of| in_use.as_ref() != Some(&of.id)).collect()
 }
 
 /// Puts back the selector of a Service that leads to a stand-in although its annotation is gone: the Service in front of
@@ -100,19 +126,34 @@ pub async fn retire_unused(
 async fn lead_back(
     cluster: &Cluster,
     service: &Service,
-    stand_in: &str,
+    of: &Of,
     all: &[Service],
 ) -> Result<(), ClusterError> {
-    let names = bridge_deploy::names(&service.name_any(), stand_in);
+    let names = of.names();
     let now = selector(service);
     let leads_there = !now.is_empty() && now.values().all(|value| *value == names.stand_in);
-    let origin = all.iter().find(|other| other.name_any() == names.origin).map(selector);
+    let is_origin = |other: &&Service| other.name_any() == names.origin && of.owns(&other.metadata);
+    // The selector that we set has the same keys.
+    let origin = all.iter().find(is_origin).map(selector).filter(|original| original.keys().eq(now.keys()));
     if let (true, Some(original)) = (leads_there, origin) {
-        let mut change: BTreeMap<_, Option<&String>> = now.keys().map(|key| (key, None)).collect();
-        change.extend(original.iter().map(|(key, value)| (key, Some(value))));
-        patch(cluster, service, json!({"spec": {"selector": change}})).await?;
+        patch(cluster, service, json!({"spec": {"selector": original}})).await?;
     }
     Ok(())
+}
+
+async fn clean_one(
+    cluster: &Cluster,
+    service: &Service,
+    whose: &Whose,
+    cleaned: &mut Cleaned,
+) -> Result<(), ClusterError> {
+    if !rescue::is_abandoned(cluster, service).await? {
+        return release_gone(cluster, service, whose, cleaned).await;
+    }
+    let name = service.name_any();
+    cleaned.done.push(format!("{name}: no agent was ready, and none of its sessions gave it back"));
+    let all_gone = Whose { others: true, ..whose.clone() };
+    release_gone(cluster, service, &all_gone, cleaned).await
 }
 
 async fn release_gone(
@@ -123,6 +164,7 @@ async fn release_gone(
 ) -> Result<(), ClusterError> {
     let Some(attachment) = Attachment::of(service)? else { return Ok(()) };
     let name = service.name_any();
+    let in_place = attachment.is_in_place(service);
     let (gone, kept): (Vec<_>, Vec<_>) =
         attachment.sessions.into_iter().partition(|claim| whose.is_gone(claim));
     let nobody = gone.is_empty() && kept.is_empty();
@@ -135,6 +177,10 @@ async fn release_gone(
             cleaned.done.push(format!("{name}: has its own selector again"));
         }
     }
+    if in_place && !kept.is_empty() {
+        // A connect that was cut off after the switch has left the selector in its own name.
+        disown(cluster, service.clone()).await?;
+    }
     cleaned.kept.extend(kept.into_iter().map(|claim| (name.clone(), claim)));
     Ok(())
 }
@@ -145,22 +191,8 @@ async fn services(cluster: &Cluster) -> Result<Vec<Service>, ClusterError> {
     Ok(cluster.call(call, api.list(&ListParams::default())).await?.items)
 }
 
-/// The name of a Service, and the id of a stand-in for it.
-pub type ServiceAndStandIn = (String, String);
-
-/// The stand-ins that an attachment names.
-fn in_use(services: &[Service]) -> Result<BTreeSet<ServiceAndStandIn>, ClusterError> {
-    let mut in_use = BTreeSet::new();
-    for service in services {
-        if let Some(attachment) = Attachment::of(service)? {
-            in_use.insert((service.name_any(), attachment.stand_in));
-        }
-    }
-    Ok(in_use)
-}
-
-/// All stand-ins of which there is any object.
-async fn stand_ins(cluster: &Cluster) -> Result<BTreeSet<ServiceAndStandIn>, ClusterError> {
+/// What may be a stand-in's, by its labels. What was handed over to draining pods goes by itself.
+async fn objects(cluster: &Cluster) -> Result<Vec<ObjectMeta>, ClusterError> {
     let params = ListParams::default().labels(&format!("{MANAGED_BY_LABEL}=bridge,{STAND_IN_LABEL}"));
     let (client, namespace) = (&cluster.client, &cluster.namespace);
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
@@ -171,16 +203,14 @@ async fn stand_ins(cluster: &Cluster) -> Result<BTreeSet<ServiceAndStandIn>, Clu
         cluster.call(Call::all("list", "services", namespace), services.list_metadata(&params)),
         cluster.call(Call::all("list", "configmaps", namespace), programs.list_metadata(&params)),
     )?;
-    let found = deployments.iter().filter_map(of).chain(services.iter().filter_map(of));
-    Ok(found.chain(programs.iter().filter_map(of)).collect())
+    let found = metadata(deployments).chain(metadata(services)).chain(metadata(programs));
+    Ok(found.filter(|object| object.deletion_timestamp.is_none()).collect())
 }
 
-/// Which stand-in an object belongs to. One that was handed over to draining pods goes by itself.
-fn of<K>(object: &PartialObjectMeta<K>) -> Option<ServiceAndStandIn> {
-    let labels: &BTreeMap<String, String> = object.metadata.labels.as_ref()?;
-    let draining = object.metadata.owner_references.iter().flatten().any(|owner| owner.kind == "Pod");
-    if draining || object.metadata.deletion_timestamp.is_some() {
-        return None;
-    }
-    Some((labels.get(SERVICE_LABEL)?.clone(), labels.get(STAND_IN_LABEL)?.clone()))
+fn metadata<K: Clone>(list: ObjectList<PartialObjectMeta<K>>) -> impl Iterator<Item = ObjectMeta> {
+    list.items.into_iter().map(|object| object.metadata)
 }
+
+#[cfg(test)]
+#[path = "clean_tests.rs"]
+mod tests;

@@ -2,17 +2,20 @@
 //!
 //! Connections that still run through the stand-in are not cut: its pods get ten minutes, during which they go on
 //! accepting for the origin, and what they need (the Service in front of the origin, the key, the program) is handed to
-//! them, so that Kubernetes removes it after the last of them. Nothing here waits for that.
+//! them, so that Kubernetes removes it after the last of them. Nothing here waits for that. What is handed over or deleted
+//! is known by its uid and owned by the Service: labels and names alone are anybody's.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PropagationPolicy};
-use kube::{Api, ResourceExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use serde_json::{Value, json};
 
-use crate::attach::{labelled, patch, read};
+use crate::attach::{labelled, managed_fields, patch, read};
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
+use crate::ours::{self, Of};
 use crate::ownership::{self, MANAGER};
 use crate::state::{ATTACHMENT, Attachment, Claim, selector};
 
@@ -65,7 +68,9 @@ pub async fn release(
             Ok(_) if !last => return Ok(Released::Shared(attachment.sessions)),
             Ok(_) if in_place => {}
             Ok(_) => {
-                retire(cluster, service, &attachment.stand_in).await?;
+                if let Some(of) = Of::new(&now, &attachment.stand_in) {
+                    retire(cluster, &of).await?;
+                }
                 return Ok(Released::Restored { stand_in: attachment.stand_in });
             }
             Err(ClusterError::Conflict { .. }) => {}
@@ -139,113 +144,135 @@ fn owners_given_back(now: &Service, attachment: &Attachment) -> Value {
     ownership::given_back(&managed_fields(now), owners)
 }
 
-fn managed_fields(service: &Service) -> Value {
-    serde_json::to_value(&service.metadata.managed_fields).unwrap_or(Value::Null)
-}
-
 /// Lets a stand-in drain and go: hands its objects to its pods, then deletes the Deployment. Idempotent.
 ///
 /// # Errors
 ///
 /// Those of the calls.
-pub async fn retire(cluster: &Cluster, service: &str, stand_in: &str) -> Result<(), ClusterError> {
-    let labelled = ListParams::default().labels(&labelled(service, stand_in));
-    let (pods, deployments, services, programs) = tokio::try_join!(
+pub(crate) async fn retire(cluster: &Cluster, of: &Of) -> Result<(), ClusterError> {
+    let names = of.names();
+    let labelled = ListParams::default().labels(&labelled(&of.service, &of.id));
+    // Secrets may be read by name only.
+    let (pods, deployments, services, programs, secret) = tokio::try_join!(
         list::<Pod>(cluster, "pods", &labelled),
         list::<Deployment>(cluster, "deployments", &labelled),
         list::<Service>(cluster, "services", &labelled),
         list::<ConfigMap>(cluster, "configmaps", &labelled),
+        get::<Secret>(cluster, "secrets", &names.secret),
     )?;
-    // Secrets may be read by name only.
-    let secrets = names(&services).filter_map(|name| Some(format!("{}-key", name.strip_suffix("-origin")?)));
-    let secrets = names(&deployments).map(|name| format!("{name}-key")).chain(secrets);
-    let mut secrets: std::collections::BTreeSet<String> = secrets.collect();
-    // It may be all that a connect which was cut off has made.
-    secrets.insert(bridge_deploy::names(service, stand_in).secret);
+    let pods = pods.iter().filter(|pod| ours::is_of_deployment(&names.stand_in, pod));
     let owners: Vec<Value> = pods
-        .iter()
         .map(|pod| json!({"apiVersion": "v1", "kind": "Pod", "name": pod.name, "uid": pod.uid}))
         .collect();
-    for service in names(&services) {
-        hand_over::<Service>(cluster, "services", service, &owners).await?;
+    let is = |name: &str, object: &ObjectMeta| object.name.as_deref() == Some(name);
+    for service in services.into_iter().filter(|object| is(&names.origin, object)) {
+        hand_over::<Service>(cluster, "services", service, of, &owners).await?;
     }
-    for program in names(&programs) {
-        hand_over::<ConfigMap>(cluster, "configmaps", program, &owners).await?;
+    let is_program = |object: &ObjectMeta| object.name.as_deref().is_some_and(|name| names.is_program(name));
+    for program in programs.into_iter().filter(is_program) {
+        hand_over::<ConfigMap>(cluster, "configmaps", program, of, &owners).await?;
     }
-    for secret in &secrets {
-        hand_over::<Secret>(cluster, "secrets", secret, &owners).await?;
+    if let Some(secret) = secret {
+        hand_over::<Secret>(cluster, "secrets", secret, of, &owners).await?;
     }
-    for deployment in names(&deployments) {
+    for deployment in deployments.iter().filter(|object| is(&names.stand_in, object) && of.owns(object)) {
         delete::<Deployment>(cluster, "deployments", deployment).await?;
     }
     Ok(())
 }
 
-/// A name and uid; what is needed of an object to hand it over.
-struct Named {
-    name: String,
-    uid: String,
-}
-
-fn names(objects: &[Named]) -> impl Iterator<Item = &str> {
-    objects.iter().map(|object| object.name.as_str())
-}
-
-async fn list<K>(
+async fn list<K: Object>(
     cluster: &Cluster,
     resource: &'static str,
     params: &ListParams,
-) -> Result<Vec<Named>, ClusterError>
-where
-    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-{
+) -> Result<Vec<ObjectMeta>, ClusterError> {
     let api: Api<K> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let call = Call::all("list", resource, &cluster.namespace);
     let objects = cluster.call(call, api.list_metadata(params)).await?;
-    Ok(objects
-        .iter()
-        .map(|object| Named { name: object.name_any(), uid: object.uid().unwrap_or_default() })
-        .collect())
+    Ok(objects.into_iter().map(|object| object.metadata).collect())
 }
 
-/// Makes the pods the owners of an object, so that it goes after the last of them; without pods it goes at once.
-async fn hand_over<K>(
+async fn get<K: Object>(
     cluster: &Cluster,
     resource: &'static str,
     name: &str,
-    owners: &[Value],
-) -> Result<(), ClusterError>
-where
-    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-{
-    if owners.is_empty() {
-        return delete::<K>(cluster, resource, name).await;
-    }
+) -> Result<Option<ObjectMeta>, ClusterError> {
     let api: Api<K> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let call = Call::new("patch", resource, &cluster.namespace, name);
-    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    let change = Patch::Merge(json!({"metadata": {"ownerReferences": owners}}));
-    absent_is_fine(cluster.call(call, api.patch_metadata(name, &params, &change)).await)
+    let call = Call::new("get", resource, &cluster.namespace, name);
+    match cluster.call(call, api.get_metadata(name)).await {
+        Ok(object) => Ok(Some(object.metadata)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
-async fn delete<K>(cluster: &Cluster, resource: &'static str, name: &str) -> Result<(), ClusterError>
-where
+/// Makes the pods the owners of an object that is the stand-in's, so that it goes after the last of them; without pods it
+/// goes at once.
+async fn hand_over<K: Object>(
+    cluster: &Cluster,
+    resource: &'static str,
+    mut object: ObjectMeta,
+    of: &Of,
+    pods: &[Value],
+) -> Result<(), ClusterError> {
+    let api: Api<K> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    while of.owns(&object) {
+        if pods.is_empty() {
+            return delete::<K>(cluster, resource, &object).await;
+        }
+        let name = object.name.as_deref().unwrap_or_default();
+        let call = Call::new("patch", resource, &cluster.namespace, name);
+        // Only the very object that was looked at.
+        let (uid, version) = (&object.uid, &object.resource_version);
+        let metadata = json!({"uid": uid, "resourceVersion": version, "ownerReferences": pods});
+        let change = Patch::Merge(json!({"metadata": metadata}));
+        match cluster.call(call, api.patch_metadata(name, &params, &change)).await {
+            Err(ClusterError::Conflict { .. }) => match get::<K>(cluster, resource, name).await? {
+                Some(now) => object = now,
+                None => return Ok(()),
+            },
+            done => return absent_is_fine(done),
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the very object that was looked at; one of its name that was made since stays.
+async fn delete<K: Object>(
+    cluster: &Cluster,
+    resource: &'static str,
+    object: &ObjectMeta,
+) -> Result<(), ClusterError> {
+    let (Some(name), Some(uid)) = (&object.name, &object.uid) else { return Ok(()) };
+    let api: Api<K> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let call = Call::new("delete", resource, &cluster.namespace, name);
+    let params = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Background),
+        preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: None }),
+        ..DeleteParams::default()
+    };
+    match cluster.call(call, api.delete(name, &params)).await {
+        Err(ClusterError::Conflict { .. }) => Ok(()),
+        done => absent_is_fine(done),
+    }
+}
+
+/// What can be in a namespace and is known to our Kubernetes types.
+trait Object:
+    kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+    + Clone
+    + std::fmt::Debug
+    + serde::de::DeserializeOwned
+{
+}
+
+impl<K> Object for K where
     K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
         + Clone
         + std::fmt::Debug
-        + serde::de::DeserializeOwned,
+        + serde::de::DeserializeOwned
 {
-    let api: Api<K> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let call = Call::new("delete", resource, &cluster.namespace, name);
-    let params =
-        DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
-    absent_is_fine(cluster.call(call, api.delete(name, &params)).await)
 }
 
 fn absent_is_fine<T>(result: Result<T, ClusterError>) -> Result<(), ClusterError> {

@@ -8,6 +8,7 @@ use tower::service_fn;
 
 use super::*;
 use crate::attach;
+use crate::pretended::{answer, failure, merge};
 
 /// An API server with one Service, which goes away after some patches: to who releases, as being killed then.
 #[derive(Clone)]
@@ -45,20 +46,18 @@ impl ApiServer {
         let method = request.method().clone();
         let body = request.into_body().collect_bytes().await.unwrap();
         match method {
-            Method::GET if of_the_service => json_response(StatusCode::OK, &self.service()),
+            Method::GET if of_the_service => answer(StatusCode::OK, &self.service()),
             Method::PATCH if of_the_service => self.patched(&serde_json::from_slice(&body).unwrap()),
             // Of the stand-in nothing is there.
-            Method::GET => {
-                json_response(StatusCode::OK, &json!({"kind": "List", "metadata": {}, "items": []}))
-            }
-            _ => failure(StatusCode::NOT_FOUND),
+            Method::GET => answer(StatusCode::OK, &json!({"kind": "List", "metadata": {}, "items": []})),
+            _ => failure(StatusCode::NOT_FOUND, "NotFound"),
         }
     }
 
     fn patched(&self, change: &Value) -> Response<Body> {
         let mut patches_left = self.patches_left.lock().unwrap();
         let Some(left) = patches_left.checked_sub(1) else {
-            return failure(StatusCode::SERVICE_UNAVAILABLE);
+            return failure(StatusCode::SERVICE_UNAVAILABLE, "");
         };
         *patches_left = left;
         let mut service = self.service.lock().unwrap();
@@ -67,38 +66,8 @@ impl ApiServer {
         if change.pointer("/spec/selector").is_some() {
             service["metadata"]["managedFields"] = json!([owner("kubectl", &json!({})), ours()]);
         }
-        json_response(StatusCode::OK, &service)
+        answer(StatusCode::OK, &service)
     }
-}
-
-/// RFC 7396.
-fn merge(into: &mut Value, change: &Value) {
-    let Some(change) = change.as_object() else {
-        *into = change.clone();
-        return;
-    };
-    if !into.is_object() {
-        *into = json!({});
-    }
-    for (key, value) in change {
-        if value.is_null() {
-            into.as_object_mut().unwrap().remove(key);
-        } else {
-            merge(&mut into[key], value);
-        }
-    }
-}
-
-fn json_response(status: StatusCode, body: &Value) -> Response<Body> {
-    Response::builder().status(status).body(Body::from(body.to_string().into_bytes())).unwrap()
-}
-
-fn failure(status: StatusCode) -> Response<Body> {
-    let code = status.as_u16();
-    json_response(
-        status,
-        &json!({"kind": "Status", "status": "Failure", "code": code, "reason": "", "message": ""}),
-    )
 }
 
 fn owner(manager: &str, spec: &Value) -> Value {
@@ -154,6 +123,75 @@ async fn a_release_that_is_cut_off_anywhere_is_finished_by_the_next() {
         assert_eq!(released, expected, "after {patches} changes");
         assert_eq!(server.service(), original(), "after {patches} changes");
     }
+}
+
+/// What a connect does to the Service, from claim to the selector that is nobody's.
+async fn connect(cluster: &Cluster) -> Result<(), ClusterError> {
+    let fresh = |now: &Service| Attachment {
+        stand_in: "7f3a".into(),
+        original: selector(now),
+        attached: [("app".to_owned(), "orders-bridge-7f3a".to_owned())].into(),
+        ..Attachment::default()
+    };
+    let claim = serde_json::from_value(json!({
+        "id": "alice", "user": "alice", "installation": "hers", "since": 1, "routes": [],
+    }));
+    attach::claim(cluster, "orders", fresh, &claim.unwrap()).await?;
+    let created = attach::Created { key: Vec::new(), deployment: "d1".into() };
+    let switched = attach::switch(cluster, "orders", "7f3a", &created).await?;
+    attach::disown(cluster, switched).await
+}
+
+/// The managers that own the selector.
+fn owners(service: &Value) -> Vec<String> {
+    let owners = service["metadata"]["managedFields"].as_array().unwrap().iter();
+    let of_selector = owners.filter(|owner| owner.pointer("/fieldsV1/f:spec/f:selector").is_some());
+    of_selector.map(|owner| owner["manager"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_connect_that_is_cut_off_anywhere_is_finished_by_the_next_and_given_back_by_a_release() {
+    for patches in 0..=3 {
+        let server = ApiServer::new(original());
+        // Given a connect that is cut off after so many changes.
+        let cut_off = connect(&server.cluster(patches)).await;
+        assert_eq!(cut_off.is_ok(), patches == 3, "three changes take a Service over: {cut_off:?}");
+        let (cut_off, server_then) = (server.service(), server.clone());
+
+        // When the next one goes on, then the selector is the stand-in's and nobody's.
+        connect(&server.cluster(usize::MAX)).await.unwrap();
+        let service = server.service();
+        assert_eq!(
+            service["spec"]["selector"],
+            json!({"app": "orders-bridge-7f3a"}),
+            "after {patches} changes"
+        );
+        assert_eq!(owners(&service), Vec::<String>::new(), "after {patches} changes");
+
+        // When it is released, after all of it or after what was cut off, then all is as before, owners too.
+        for service in [service, cut_off] {
+            *server_then.service.lock().unwrap() = service;
+            let _ = release(&server.cluster(usize::MAX), "orders", |_| true).await.unwrap();
+            assert_eq!(server.service(), original(), "after {patches} changes");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_sets_the_selector_back_meanwhile_owns_it_afterwards() {
+    let server = ApiServer::new(original());
+    connect(&server.cluster(usize::MAX)).await.unwrap();
+    // Given a tool that has applied the Service, and a connect after it.
+    let applied = owner("helm", &json!({"f:selector": {"f:app": {}}}));
+    {
+        let mut service = server.service.lock().unwrap();
+        service["spec"]["selector"] = json!({"app": "orders"});
+        service["metadata"]["managedFields"].as_array_mut().unwrap().push(applied);
+    }
+    connect(&server.cluster(usize::MAX)).await.unwrap();
+    let noted = Attachment::of(&serde_json::from_value(server.service()).unwrap()).unwrap().unwrap();
+    let noted: Vec<&str> = noted.selector_owners.iter().map(|owner| owner.manager.as_str()).collect();
+    assert_eq!(noted, ["helm"], "whose it was when it was switched");
 }
 
 #[tokio::test]

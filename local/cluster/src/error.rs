@@ -117,6 +117,11 @@ pub enum ClusterError {
     Held { service: String, holder: String },
     #[error("the annotation {annotation} of Service {service} cannot be read: {reason}")]
     Annotation { service: String, annotation: &'static str, reason: String },
+    #[error("the attachment of Service {service} was written by a newer bridge (version {version})")]
+    NewerAttachment { service: String, version: u64 },
+    /// Something of that name is there, and is not what this stand-in is made of.
+    #[error("{resource} {name} in namespace {namespace} is there already and is not bridge's: {reason}")]
+    NotOurs { resource: &'static str, name: String, namespace: String, reason: &'static str },
     #[error("the selector of Service {service} was changed by somebody else while it was being connected")]
     SelectorChanged { service: String },
     #[error("the stand-in {stand_in} did not become ready: {reason}")]
@@ -157,6 +162,8 @@ impl ClusterError {
             | Self::AmbiguousPort { .. }
             | Self::NoSuchPort { .. }
             | Self::Obstacles { .. }
+            | Self::NewerAttachment { .. }
+            | Self::NotOurs { .. }
             | Self::Deploy(_) => exit::TARGET,
             Self::Credentials { .. } | Self::CredentialPlugin { .. } | Self::Forbidden { .. } => exit::RIGHTS,
             Self::Unreachable { .. } | Self::NoAnswer { .. } => exit::UNREACHABLE,
@@ -220,6 +227,11 @@ impl ClusterError {
             Self::Annotation { annotation, service, .. } => Some(format!(
                 "it was written by another version of bridge or by hand: mend it, or remove it \
                  (`kubectl annotate service {service} {annotation}-`) and run `bridge clean`"
+            )),
+            Self::NewerAttachment { .. } => Some("upgrade bridge".into()),
+            Self::NotOurs { resource, name, namespace, .. } => Some(format!(
+                "run the command again: it takes another name; who made this one? `kubectl get {resource} {name} -n \
+                 {namespace} -o yaml`"
             )),
             Self::Held { .. } => {
                 Some("use another --header, or ask them; `bridge list` shows who is there".into())

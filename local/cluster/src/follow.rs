@@ -18,6 +18,7 @@ use crate::attach;
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
 use crate::obstacles;
+use crate::ours::{self, Of};
 use crate::ownership::MANAGER;
 use crate::snapshot;
 use crate::state::Attachment;
@@ -101,6 +102,7 @@ pub async fn follow(
     let Some(attachment) = Attachment::of(&now)?.filter(|there| there.stand_in == stand_in) else {
         return Ok(Followed::Gone);
     };
+    let Some(of) = Of::new(&now, stand_in) else { return Ok(Followed::Gone) };
     let snapshot = snapshot::read(cluster, service, Some(&attachment.original)).await?;
     let Some(origin) = declared(&snapshot.workloads) else { return Ok(Followed::Same) };
     let name = bridge_deploy::names(service, stand_in).stand_in;
@@ -108,6 +110,9 @@ pub async fn follow(
     loop {
         let call = Call::new("get", "deployments", &cluster.namespace, &name);
         let deployment = cluster.call(call, deployments.get(&name)).await?;
+        if !of.owns(&deployment.metadata) {
+            return Ok(Followed::Gone);
+        }
         if !is_stale(&deployment.metadata, &origin.template) {
             return Ok(Followed::Same);
         }
@@ -128,7 +133,7 @@ pub async fn follow(
         let replicas = replicas.and_then(|replicas| u32::try_from(replicas).ok());
         let made = snapshot.stand_in(stand_in, &follower.user, replicas, follower.agent.clone())?;
         let own_ports = beside(attachment.control, own_ports(&origin.template, &listen));
-        match roll(cluster, &deployment, &StandIn { own_ports, ..made }).await {
+        match roll(cluster, &of, &deployment, &StandIn { own_ports, ..made }).await {
             Ok(()) => return Ok(Followed::Rolls),
             Err(ClusterError::Conflict { .. }) => {}
             Err(error) => return Err(error),
@@ -147,11 +152,12 @@ fn beside(control: u16, free: OwnPorts) -> OwnPorts {
 }
 
 /// One change of the Deployment, if it is still the version that was read.
-async fn roll(cluster: &Cluster, read: &Deployment, stand_in: &StandIn) -> Result<(), ClusterError> {
+async fn roll(cluster: &Cluster, of: &Of, read: &Deployment, stand_in: &StandIn) -> Result<(), ClusterError> {
     let (namespace, names) = (&cluster.namespace, stand_in.names());
     let programs = bridge_deploy::program(stand_in)?;
-    let programs =
-        programs.iter().map(|program| attach::create_or_read::<ConfigMap>(cluster, "configmaps", program));
+    let programs = programs.iter().map(|program| {
+        attach::create_or_read::<ConfigMap>(cluster, of, "configmaps", program, ours::is_another_program)
+    });
     let services: Api<Service> = Api::namespaced(cluster.client.clone(), namespace);
     let call = Call::new("get", "services", namespace, &names.origin);
     let (origin, _) = tokio::try_join!(

@@ -3,12 +3,14 @@
 //! In the order of one connect: a client for the user's kubeconfig ([`client`]), the Service that is meant
 //! ([`target`]), what stands behind it ([`snapshot`], [`workload`]) and what speaks against a stand-in
 //! ([`obstacles`], of which [`fronts`] are a part), then attaching, following what becomes of the origin ([`follow`]) and,
-//! later, giving back. Beside that: what the user may do ([`access`]), what there is
+//! later, giving back; what of all this is ours is decided by uid (`ours`, `agents`). Beside that: what the user may do
+//! ([`access`]), what there is
 //! to connect ([`catalog`]), what the agents log ([`logs`]), which cluster it is ([`survey`]), which addresses are its own
 //! ([`ranges`]), where its Services are ([`services`]), and what can go wrong
 //! ([`error`]).
 
 pub mod access;
+mod agents;
 pub mod attach;
 pub mod catalog;
 pub mod clean;
@@ -23,8 +25,11 @@ pub mod logs;
 pub mod mounts;
 mod nearest;
 pub mod obstacles;
+mod ours;
 mod ownership;
 pub mod portforward;
+#[cfg(test)]
+mod pretended;
 pub mod ranges;
 mod rescue;
 pub mod services;

@@ -1,6 +1,6 @@
 //! What a Service's agents have logged.
 
-use bridge_deploy::SERVICE_LABEL;
+use bridge_deploy::{SERVICE_LABEL, is_stand_in_id, names};
 use futures::{AsyncBufReadExt, Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -11,6 +11,7 @@ use kube::{
 use crate::{
     client::Cluster,
     error::{Call, ClusterError},
+    ours::{is_of_deployment, labelled},
     target::name_of,
 };
 
@@ -32,7 +33,13 @@ pub async fn agents(cluster: &Cluster, service: &str) -> Result<Vec<String>, Clu
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let call = Call::all("list", "pods", &cluster.namespace);
     let ours = ListParams::default().labels(&format!("{SERVICE_LABEL}={service}"));
-    let mut names: Vec<String> = cluster.call(call, pods.list(&ours)).await?.iter().map(name_of).collect();
+    // Whoever has the labels alone may log what he likes.
+    let is_agent = |pod: &&Pod| {
+        let stand_in = labelled(&pod.metadata).filter(|(_, id)| is_stand_in_id(id));
+        stand_in.is_some_and(|(_, id)| is_of_deployment(&names(service, id).stand_in, &pod.metadata))
+    };
+    let found = cluster.call(call, pods.list(&ours)).await?;
+    let mut names: Vec<String> = found.iter().filter(is_agent).map(name_of).collect();
     names.sort();
     Ok(names)
 }

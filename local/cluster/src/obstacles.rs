@@ -13,6 +13,7 @@ use kube::ResourceExt;
 use crate::{
     error::ClusterError,
     snapshot::{Snapshot, is_ready},
+    state::Attachment,
     target::name_of,
     workload::{Labels, Owner, Workload},
 };
@@ -86,6 +87,8 @@ pub enum Obstacle {
         "its pods run on {wanted}, and this bridge brings an agent for {carried}: use a bridge that brings the other"
     )]
     Platform { wanted: String, carried: String },
+    #[error("{0}: it is left alone")]
+    Attachment(String),
     #[error(
         "its pods run in a sandbox with a network of its own (runtime class {0}), to which there is no port-forward: use a \
          workload without it"
@@ -117,6 +120,7 @@ impl Obstacle {
             Self::SeveralWorkloads(_) => "several workloads",
             Self::HostNetwork => "hostNetwork",
             Self::Platform { .. } => "other platform",
+            Self::Attachment(_) => "unreadable attachment",
             Self::Sandbox(_) => "sandbox runtime",
         }
     }
@@ -152,6 +156,8 @@ pub enum Warning {
 pub fn obstacles(snapshot: &Snapshot, carried: Option<&str>) -> Vec<Obstacle> {
     let spec = snapshot.service.spec.clone().unwrap_or_default();
     let mut found = of_service(snapshot, &spec);
+    found
+        .extend(Attachment::of(&snapshot.service).err().map(|error| Obstacle::Attachment(error.to_string())));
     if found.iter().any(|o| matches!(o, Obstacle::ExternalName(_) | Obstacle::NoSelector)) {
         return found;
     }

@@ -1,5 +1,6 @@
-//! Who set a Service's selector (`metadata.managedFields`), noted before we set it and put back afterwards: otherwise a
-//! later server-side apply would find a conflict with "bridge" where there was none. Pure.
+//! Who set a Service's selector (`metadata.managedFields`): noted before we set it and put back afterwards. Meanwhile it is
+//! nobody's, ours neither, so that whoever applies the Service finds no conflict where there was none: with our value in
+//! it, even the owner of before would be in the way of others. (The selector is one field, set as a whole.) Pure.
 
 use serde_json::{Map, Value, json};
 
@@ -7,6 +8,9 @@ use crate::state::FieldOwner;
 
 /// The name under which we change things.
 pub(crate) const MANAGER: &str = "bridge";
+
+/// Where the selector stands in an entry.
+const SELECTOR: &str = "/fieldsV1/f:spec/f:selector";
 
 /// The entries of `managed_fields` that own parts of the selector; ours not.
 #[must_use]
@@ -16,33 +20,61 @@ pub(crate) fn selector_owners(managed_fields: &Value) -> Vec<FieldOwner> {
         .iter()
         .filter_map(|entry| {
             let text = |key| entry.get(key).and_then(Value::as_str).map(str::to_owned);
-            let fields = entry.pointer("/fieldsV1/f:spec/f:selector")?.clone();
-            Some(FieldOwner { manager: text("manager")?, operation: text("operation")?, fields })
+            let fields = entry.pointer(SELECTOR)?.clone();
+            let only = without_selector(entry).is_none().then(|| entry.clone());
+            let (manager, operation) = (text("manager")?, text("operation")?);
+            Some(FieldOwner { manager, operation, fields, entry: only, more: Map::new() })
         })
         .filter(|owner| owner.manager != MANAGER)
         .collect()
 }
 
-/// `managed_fields` without our entries and with the selector given back to its owners. An owner that is not there any
-/// more stays away.
+/// `managed_fields` with the selector taken from us, and nothing else: then it is nobody's.
+#[must_use]
+pub(crate) fn disowned(managed_fields: &Value) -> Value {
+    let entries = managed_fields.as_array().map(Vec::as_slice).unwrap_or_default();
+    let ours = |entry: &Value| is(entry, "manager", MANAGER);
+    entries
+        .iter()
+        .filter_map(|entry| if ours(entry) { without_selector(entry) } else { Some(entry.clone()) })
+        .collect()
+}
+
+/// `managed_fields` without our entries and with the selector given back to its owners. One who owned more and is not
+/// there any more stays away.
 #[must_use]
 pub(crate) fn given_back(managed_fields: &Value, owners: &[FieldOwner]) -> Value {
     let entries = managed_fields.as_array().map(Vec::as_slice).unwrap_or_default();
-    let is = |entry: &Value, key: &str, value: &str| entry.get(key).and_then(Value::as_str) == Some(value);
-    entries
-        .iter()
-        .filter(|entry| !is(entry, "manager", MANAGER))
-        .map(|entry| {
-            let mut entry = entry.clone();
-            let owner = owners
-                .iter()
-                .find(|o| is(&entry, "manager", &o.manager) && is(&entry, "operation", &o.operation));
-            if let Some(owner) = owner {
-                own_selector(&mut entry, &owner.fields);
-            }
-            entry
-        })
-        .collect()
+    let is_of = |entry: &Value, owner: &FieldOwner| {
+        is(entry, "manager", &owner.manager) && is(entry, "operation", &owner.operation)
+    };
+    let mut back: Vec<Value> =
+        entries.iter().filter(|entry| !is(entry, "manager", MANAGER)).cloned().collect();
+    for owner in owners {
+        match (back.iter_mut().find(|entry| is_of(entry, owner)), &owner.entry) {
+            (Some(entry), _) => own_selector(entry, &owner.fields),
+            (None, Some(entry)) => back.push(entry.clone()),
+            (None, None) => {}
+        }
+    }
+    Value::Array(back)
+}
+
+fn is(entry: &Value, key: &str, value: &str) -> bool {
+    entry.get(key).and_then(Value::as_str) == Some(value)
+}
+
+/// An entry that does not own the selector; `None` if it owned nothing else.
+fn without_selector(entry: &Value) -> Option<Value> {
+    let mut entry = entry.clone();
+    let fields = entry.get_mut("fieldsV1").and_then(Value::as_object_mut)?;
+    if let Some(spec) = fields.get_mut("f:spec").and_then(Value::as_object_mut) {
+        spec.remove("f:selector");
+        if spec.keys().all(|key| key == ".") {
+            fields.remove("f:spec");
+        }
+    }
+    (!fields.is_empty()).then_some(entry)
 }
 
 fn own_selector(entry: &mut Value, fields: &Value) {
@@ -79,9 +111,37 @@ mod tests {
     }
 
     #[test]
+    fn while_attached_the_selector_is_nobody_s() {
+        let ours = |fields: Value| json!({"manager": "bridge", "operation": "Update", "fieldsV1": fields});
+        let kubectl =
+            json!({"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:spec": {"f:ports": {}}}});
+        let annotation = json!({"f:annotations": {"f:bridge.dev/attachment": {}}});
+        let switched =
+            json!([kubectl, ours(json!({"f:metadata": annotation, "f:spec": {"f:selector": {}}})),]);
+        let left = json!([kubectl, ours(json!({"f:metadata": annotation}))]);
+        assert_eq!(disowned(&switched), left);
+        assert_eq!(disowned(&left), left, "once is enough");
+        assert_eq!(disowned(&json!([ours(json!({"f:spec": {"f:selector": {}}}))])), json!([]));
+        let theirs =
+            json!([{"manager": "helm", "operation": "Apply", "fieldsV1": {"f:spec": {"f:selector": {}}}}]);
+        assert_eq!(disowned(&theirs), theirs, "what somebody else has set stays theirs");
+    }
+
+    #[test]
+    fn who_owned_the_selector_alone_gets_the_whole_entry_back() {
+        let patched = json!({
+            "manager": "kubectl-patch", "operation": "Update", "apiVersion": "v1", "time": "2026-01-01T00:00:00Z",
+            "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:selector": {}}},
+        });
+        let owners = selector_owners(&json!([patched]));
+        assert_eq!(given_back(&json!([]), &owners), json!([patched]), "its entry had gone with the selector");
+    }
+
+    #[test]
     fn without_the_owner_nothing_is_made_up() {
-        let owners =
-            [FieldOwner { manager: "gone".into(), operation: "Apply".into(), fields: json!({"f:app": {}}) }];
+        let owners = selector_owners(&json!([{
+            "manager": "gone", "operation": "Apply", "fieldsV1": {"f:spec": {"f:selector": {}, "f:ports": {}}},
+        }]));
         let now = json!([{"manager": "other", "operation": "Update", "fieldsV1": {}}]);
         assert_eq!(given_back(&now, &owners), now);
         assert_eq!(given_back(&Value::Null, &owners), json!([]));

@@ -11,6 +11,7 @@ use crate::{
     attach,
     client::Cluster,
     error::{Call, ClusterError},
+    ours,
     snapshot::{is_ready, is_serving},
     standing::Standing,
     state::Attachment,
@@ -55,13 +56,21 @@ async fn keeps_down(cluster: &Cluster, service: &str, attachment: &Attachment) -
         attachment.original.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let original = original.join(",");
     let agents = attach::labelled(service, &attachment.stand_in);
-    let (agents, origin) = tokio::try_join!(any_ready(cluster, &agents), any_ready(cluster, &original))?;
+    let stand_in = bridge_deploy::names(service, &attachment.stand_in).stand_in;
+    let (agents, origin) = tokio::try_join!(
+        any_ready(cluster, &agents, |pod| ours::is_of_deployment(&stand_in, &pod.metadata)),
+        any_ready(cluster, &original, |_| true),
+    )?;
     Ok(!agents && origin)
 }
 
-async fn any_ready(cluster: &Cluster, labels: &str) -> Result<bool, ClusterError> {
+async fn any_ready(
+    cluster: &Cluster,
+    labels: &str,
+    counts: impl Fn(&Pod) -> bool,
+) -> Result<bool, ClusterError> {
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let call = Call::all("list", "pods", &cluster.namespace);
     let pods = cluster.call(call, api.list(&ListParams::default().labels(labels))).await?;
-    Ok(pods.iter().any(|pod| is_serving(pod) && is_ready(pod)))
+    Ok(pods.iter().any(|pod| counts(pod) && is_serving(pod) && is_ready(pod)))
 }

@@ -29,7 +29,10 @@ pub enum Standing {
 pub fn standing(service: Option<&Service>, stand_in: &str) -> Standing {
     let Some(service) = service else { return Standing::Deleted };
     match Attachment::of(service) {
-        Err(error) => Standing::Unreadable(error.to_string()),
+        Err(error) => {
+            let advice = error.advice().map(|advice| format!(": {advice}")).unwrap_or_default();
+            Standing::Unreadable(format!("{error}{advice}"))
+        }
         Ok(Some(attachment)) if attachment.stand_in == stand_in => {
             match (attachment.is_in_place(service), attachment.has_ports_of(service)) {
                 (_, false) => Standing::OtherPorts,
@@ -66,11 +69,8 @@ mod tests {
             stand_in: "7f3a".into(),
             original: BTreeMap::from([("app".into(), "orders".into())]),
             attached: BTreeMap::from([("app".into(), "orders-bridge-7f3a".into())]),
-            selector_owners: Vec::new(),
             control: 7390,
-            ports: BTreeMap::new(),
-            led_back: None,
-            sessions: Vec::new(),
+            ..Attachment::default()
         };
         let service = json!({
             "metadata": {
@@ -81,6 +81,16 @@ mod tests {
             "spec": {"selector": {"app": selector}},
         });
         serde_json::from_value(service).expect("a Service")
+    }
+
+    #[test]
+    fn an_attachment_of_a_newer_bridge_is_named() {
+        let mut newer = service("orders", json!([]));
+        newer.metadata.annotations =
+            Some(BTreeMap::from([(ATTACHMENT.to_owned(), r#"{"version": 9}"#.to_owned())]));
+        let expected =
+            "the attachment of Service orders was written by a newer bridge (version 9): upgrade bridge";
+        assert_eq!(standing(Some(&newer), "7f3a"), Standing::Unreadable(expected.to_owned()));
     }
 
     #[test]

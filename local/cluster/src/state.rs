@@ -1,25 +1,39 @@
 //! What is written at a Service while somebody is connected to it: one annotation, changed only under the Service's
 //! resourceVersion, so that two who connect at once see each other.
 //!
-//! Pure: the annotation's JSON, and what a claim or a release makes of it.
+//! Pure: the annotation's JSON, and what a claim or a release makes of it. Fields that this program does not know are kept,
+//! and an annotation of a newer version is left alone.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::{error::ClusterError, unquoted};
 
 /// The annotation of the Service.
 pub const ATTACHMENT: &str = "bridge.dev/attachment";
+/// The version of the annotation that this program writes. A greater one is another program's business.
+pub(crate) const VERSION: u64 = 1;
+/// A longer annotation is not read: some hundred sessions have room.
+const MOST_BYTES: usize = 128 * 1024;
 
 /// A stand-in in front of a Service, and the sessions that use it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Attachment {
+    /// 0: written before there were versions.
+    #[serde(default)]
+    pub version: u64,
+    #[serde(default)]
+    pub mode: Mode,
     /// The stand-in's id: "7f3a".
     pub stand_in: String,
+    /// The uid of the stand-in's Deployment, once it is there: only its pods are agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
     /// The Service's own selector: what is put back.
     pub original: BTreeMap<String, String>,
     /// The Service's selector while the stand-in is in its place.
@@ -35,6 +49,17 @@ pub struct Attachment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub led_back: Option<String>,
     pub sessions: Vec<Claim>,
+    /// What newer programs of this version write beside it.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+/// How a Service is attached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    #[default]
+    StandIn,
 }
 
 /// One entry of the Service's `metadata.managedFields` that owned parts of the selector.
@@ -43,7 +68,12 @@ pub struct FieldOwner {
     pub manager: String,
     pub operation: String,
     /// Which parts: what stands at `fieldsV1`, `f:spec`, `f:selector`.
-    pub fields: serde_json::Value,
+    pub fields: Value,
+    /// The whole entry, if it owned nothing else: it goes with the selector, and has to be written again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<Value>,
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 /// One developer's part of an attachment.
@@ -58,6 +88,8 @@ pub struct Claim {
     /// In ms since the epoch.
     pub since: u64,
     pub routes: Vec<ClaimedRoute>,
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 /// What a session takes of one port of the Service.
@@ -68,6 +100,8 @@ pub struct ClaimedRoute {
     pub port: u16,
     /// The alternatives of the match, each as its text ("x-bridge: alice"); none: everything.
     pub any_of: Vec<String>,
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 impl ClaimedRoute {
@@ -96,16 +130,28 @@ impl Attachment {
     ///
     /// # Errors
     ///
-    /// [`ClusterError::Annotation`] if the annotation is there but cannot be read.
+    /// [`ClusterError::NewerAttachment`] if a newer program wrote it, [`ClusterError::Annotation`] if it cannot be read.
     pub fn of(service: &Service) -> Result<Option<Self>, ClusterError> {
         let Some(text) = service.metadata.annotations.as_ref().and_then(|all| all.get(ATTACHMENT)) else {
             return Ok(None);
         };
-        serde_json::from_str(text).map(Some).map_err(|error| ClusterError::Annotation {
-            service: service.metadata.name.clone().unwrap_or_default(),
-            annotation: ATTACHMENT,
-            reason: unquoted::json(&error),
-        })
+        let name = || service.metadata.name.clone().unwrap_or_default();
+        let unreadable =
+            |reason| ClusterError::Annotation { service: name(), annotation: ATTACHMENT, reason };
+        if text.len() > MOST_BYTES {
+            return Err(unreadable(format!("it has more than {} KiB", MOST_BYTES / 1024)));
+        }
+        // Of what a newer version holds, only the version is known.
+        let written: Written =
+            serde_json::from_str(text).map_err(|error| unreadable(unquoted::json(&error)))?;
+        if written.version > VERSION {
+            return Err(ClusterError::NewerAttachment { service: name(), version: written.version });
+        }
+        let there: Self = serde_json::from_str(text).map_err(|error| unreadable(unquoted::json(&error)))?;
+        if !bridge_deploy::is_stand_in_id(&there.stand_in) {
+            return Err(unreadable(format!("{:?} is no id of a stand-in", there.stand_in)));
+        }
+        Ok(Some(there))
     }
 
     /// The attachment of a Service, unless the stand-in does not fit it any more: its selector is neither the original nor
@@ -145,7 +191,7 @@ impl Attachment {
     /// As the annotation holds it.
     #[must_use]
     pub fn to_annotation(&self) -> String {
-        serde_json::json!(self).to_string()
+        serde_json::json!(Self { version: VERSION, ..self.clone() }).to_string()
     }
 
     /// Adds a claim. The same user on the same installation takes its own over.
@@ -187,6 +233,13 @@ impl Attachment {
     }
 }
 
+/// What every version of the annotation says.
+#[derive(Deserialize)]
+struct Written {
+    #[serde(default)]
+    version: u64,
+}
+
 /// The selector of a Service; empty if it has none.
 #[must_use]
 pub fn selector(service: &Service) -> BTreeMap<String, String> {
@@ -195,6 +248,8 @@ pub fn selector(service: &Service) -> BTreeMap<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn claim(id: &str, user: &str, any_of: &[&str]) -> Claim {
@@ -204,21 +259,23 @@ mod tests {
             user: user.into(),
             installation: format!("laptop-of-{user}"),
             since: 1,
-            routes: vec![ClaimedRoute { port: 80, any_of }],
+            routes: vec![ClaimedRoute { port: 80, any_of, more: Map::new() }],
+            more: Map::new(),
         }
     }
 
     fn attachment(sessions: Vec<Claim>) -> Attachment {
         let map = |value: &str| BTreeMap::from([("app".to_owned(), value.to_owned())]);
         Attachment {
+            version: VERSION,
             stand_in: "7f3a".into(),
             original: map("orders"),
             attached: map("orders-bridge-7f3a"),
-            selector_owners: Vec::new(),
             control: 7390,
             ports: BTreeMap::from([(80, 8080)]),
             led_back: None,
             sessions,
+            ..Attachment::default()
         }
     }
 
@@ -269,14 +326,65 @@ mod tests {
         }
     }
 
+    fn annotated(text: &str) -> Service {
+        let mut service = Service::default();
+        service.metadata.name = Some("orders".into());
+        service.metadata.annotations = Some(BTreeMap::from([(ATTACHMENT.to_owned(), text.to_owned())]));
+        service
+    }
+
     #[test]
     fn the_annotation_reads_back_as_it_was_written() {
         let attachment = attachment(vec![claim("1", "alice", &["x-bridge: alice"])]);
-        let mut service = Service::default();
-        service.metadata.annotations =
-            Some(BTreeMap::from([(ATTACHMENT.to_owned(), attachment.to_annotation())]));
-        assert_eq!(Attachment::of(&service).expect("valid"), Some(attachment));
-        service.metadata.annotations = Some(BTreeMap::from([(ATTACHMENT.to_owned(), "{".to_owned())]));
-        assert!(Attachment::of(&service).is_err(), "an annotation that cannot be read is not taken for none");
+        assert_eq!(Attachment::of(&annotated(&attachment.to_annotation())).expect("valid"), Some(attachment));
+        assert!(Attachment::of(&annotated("{")).is_err(), "what cannot be read is not taken for none");
+    }
+
+    #[test]
+    fn what_is_not_known_is_kept() {
+        let route = json!({"port": 80, "anyOf": ["x-bridge: alice"], "weight": 2});
+        let claim = json!({
+            "id": "1", "user": "alice", "installation": "i", "since": 1, "routes": [route], "users": ["run"],
+        });
+        let owner = json!({"manager": "kubectl", "operation": "Apply", "fields": {}, "time": "now"});
+        let written = json!({
+            "version": 1, "mode": "stand-in", "standIn": "7f3a", "original": {"app": "orders"},
+            "attached": {"app": "orders-bridge-7f3a"}, "selectorOwners": [owner], "control": 7390,
+            "ports": {"80": 8080}, "sessions": [claim], "linger": {"until": 5},
+        });
+        let read = Attachment::of(&annotated(&written.to_string())).expect("valid").expect("it is there");
+        let again: Value = serde_json::from_str(&read.to_annotation()).expect("JSON");
+        assert_eq!(again, written, "expected each field to be written again");
+    }
+
+    #[test]
+    fn one_without_a_version_is_read_and_written_with_one() {
+        let old = json!({"standIn": "7f3a", "original": {}, "attached": {}, "control": 1, "ports": {}, "sessions": []});
+        let read = Attachment::of(&annotated(&old.to_string())).expect("valid").expect("it is there");
+        assert_eq!((read.version, read.mode), (0, Mode::StandIn));
+        let again: Value = serde_json::from_str(&read.to_annotation()).expect("JSON");
+        assert_eq!((&again["version"], &again["mode"]), (&json!(1), &json!("stand-in")));
+    }
+
+    #[test]
+    fn one_of_a_newer_version_is_named_whatever_else_it_says() {
+        let error = Attachment::of(&annotated(r#"{"version": 7, "modes": ["mirror"]}"#)).expect_err("newer");
+        let expected = "the attachment of Service orders was written by a newer bridge (version 7)";
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(error.advice().as_deref(), Some("upgrade bridge"));
+    }
+
+    #[test]
+    fn what_is_too_long_or_names_no_stand_in_is_not_read() {
+        let long = format!("{{\"version\": 1, \"standIn\": \"{}\"}}", "a".repeat(MOST_BYTES));
+        assert!(Attachment::of(&annotated(&long)).expect_err("too long").to_string().contains("128 KiB"));
+        let mut other = attachment(Vec::new());
+        for id in ["", "../x", "payments-key", "7F3A", &"a".repeat(17)] {
+            other.stand_in = id.to_owned();
+            let error = Attachment::of(&annotated(&other.to_annotation())).expect_err(id).to_string();
+            assert!(error.contains("is no id of a stand-in"), "{id}: {error}");
+        }
+        let mode = attachment(Vec::new()).to_annotation().replace("stand-in", "mirror");
+        assert!(Attachment::of(&annotated(&mode)).is_err(), "a mode that is not known is not taken for ours");
     }
 }

@@ -11,9 +11,11 @@ use kube::api::ListParams;
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
 
+use crate::agents::Agents;
 use crate::attach::labelled;
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
+use crate::ours;
 use crate::standing::{Standing, standing};
 
 pub use self::origin::{Origin, origin};
@@ -56,14 +58,15 @@ pub struct Rollout {
     pub refused: Option<String>,
 }
 
-/// The progress of a stand-in: something at each change.
+/// The progress of a stand-in: something at each change. `deployment`: its Deployment's uid.
 pub fn stand_in(
     cluster: &Cluster,
     service: &str,
     stand_in: &str,
+    deployment: &str,
 ) -> impl Stream<Item = Result<Progress, ClusterError>> + Send + use<> {
     let deployments = deployment_changes(cluster, service, stand_in).map(|all| all.map(Seen::Deployments));
-    let pods = pod_changes(cluster, service, stand_in).map(|all| all.map(Seen::Pods));
+    let pods = agents_changes(cluster, service, stand_in, deployment).map(|all| all.map(Seen::Pods));
     let mut known = (Vec::new(), Vec::new());
     futures::stream::select(deployments.boxed(), pods.boxed()).map(move |seen| {
         match seen? {
@@ -146,13 +149,38 @@ fn is_leaving(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
-/// The agents' pods of a stand-in: all of them, at each change.
+/// The agents' pods of a stand-in: all of them, at each change. `deployment`: its Deployment's uid.
 pub fn agents(
     cluster: &Cluster,
     service: &str,
     stand_in: &str,
+    deployment: &str,
 ) -> impl Stream<Item = Result<Vec<AgentPod>, ClusterError>> + Send + use<> {
-    pod_changes(cluster, service, stand_in).map(|pods| Ok(pods?.iter().map(agent_pod).collect()))
+    agents_changes(cluster, service, stand_in, deployment)
+        .map(|pods| Ok(pods?.iter().map(agent_pod).collect()))
+}
+
+/// The pods that have an agent's labels and are agents. After an error the next poll asks again.
+fn agents_changes(
+    cluster: &Cluster,
+    service: &str,
+    stand_in: &str,
+    deployment: &str,
+) -> impl Stream<Item = Result<Vec<Pod>, ClusterError>> + Send + use<> {
+    let agents = Agents::new(cluster, service, stand_in, deployment);
+    let changes = Box::pin(pod_changes(cluster, service, stand_in));
+    futures::stream::unfold((changes, agents, None), |(mut changes, mut agents, again)| async move {
+        let pods = match again {
+            Some(pods) => pods,
+            None => match changes.next().await? {
+                Ok(pods) => pods,
+                Err(error) => return Some((Err(error), (changes, agents, None))),
+            },
+        };
+        let among = agents.among(&pods).await;
+        let again = among.is_err().then_some(pods);
+        Some((among, (changes, agents, again)))
+    })
 }
 
 fn agent_pod(pod: &Pod) -> AgentPod {
@@ -213,9 +241,10 @@ fn pod_changes(
 ///
 /// Those of the watch.
 pub async fn gone(cluster: &Cluster, service: &str, stand_in: &str) -> Result<(), ClusterError> {
+    let name = bridge_deploy::names(service, stand_in).stand_in;
     let mut pods = std::pin::pin!(pod_changes(cluster, service, stand_in));
     while let Some(pods) = pods.next().await {
-        if pods?.is_empty() {
+        if !pods?.iter().any(|pod| ours::is_of_deployment(&name, &pod.metadata)) {
             break;
         }
     }

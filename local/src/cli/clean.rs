@@ -29,14 +29,25 @@ pub(crate) async fn run(args: CleanArgs) -> Result<(), Failed> {
     progress.step(&format!("looking through namespace {}", cluster.namespace));
     let cleaned = clean::clean(&cluster, only.as_deref(), &whose).await?;
     drop(progress);
-    output::print(&text(&cleaned, &cluster.namespace))
+    output::print(&text(&cleaned, &cluster.namespace))?;
+    unreadable(cleaned)
+}
+
+/// What could not be read is named, one after the other; the last is what the command ends with.
+fn unreadable(cleaned: Cleaned) -> Result<(), Failed> {
+    let mut failed = None;
+    for error in cleaned.unreadable {
+        if let Some(earlier) = failed.replace(Failed::from(error)) {
+            output::note(&earlier.render());
+        }
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 /// Puts one Service back, as far as this machine's sessions hold it that are gone.
 pub(crate) async fn put_back(access: &Access, service: &str) -> Result<(), Failed> {
     let cluster = Cluster::of(access).await?;
-    clean::clean(&cluster, Some(service), &whose(false).await?).await?;
-    Ok(())
+    unreadable(clean::clean(&cluster, Some(service), &whose(false).await?).await?)
 }
 
 async fn whose(others: bool) -> Result<Whose, Failed> {
@@ -67,7 +78,7 @@ fn text(cleaned: &Cleaned, namespace: &str) -> String {
     if !cleaned.kept.is_empty() {
         text.push_str("  → if those laptops are gone for good: bridge clean --others\n");
     }
-    if text.is_empty() {
+    if text.is_empty() && cleaned.unreadable.is_empty() {
         text = format!("nothing was left behind in namespace {namespace}\n");
     }
     text

@@ -6,6 +6,7 @@ use bridge_cluster::{
     Cluster,
     access::{self, Need, Right},
     catalog::{Entry, Session, StandIn, catalog},
+    obstacles::Obstacle,
     survey::{self, ServerVersion},
 };
 use bridge_proto::v1;
@@ -162,6 +163,7 @@ async fn the_cluster(args: &ListArgs, held: &BTreeSet<String>, report: &mut Repo
     let entries = catalog(&cluster, crate::program::carried().map(|program| program.architecture)).await?;
     services(&entries, report);
     stand_ins(&entries, report);
+    unreadable(&entries, report);
     let installation = installation::name().map_err(|error| Failed::internal(chain(&error)))?;
     left_behind(&entries, &installation, held, report);
     Ok(())
@@ -201,6 +203,22 @@ fn stand_ins(entries: &[Entry], report: &mut Report) {
     }
     if down.is_empty() && led_back.is_empty() && unused.is_empty() {
         report.ok(NAME, "every one that is in use has ready agents");
+    }
+}
+
+/// Attachments that this bridge cannot read, which it leaves alone.
+fn unreadable(entries: &[Entry], report: &mut Report) {
+    let found = |entry: &Entry| {
+        entry.obstacles.iter().find_map(|obstacle| match obstacle {
+            Obstacle::Attachment(why) => Some(why.clone()),
+            _ => None,
+        })
+    };
+    let found: Vec<String> = entries.iter().filter_map(found).collect();
+    if !found.is_empty() {
+        let advice =
+            "one of a newer bridge: upgrade bridge; another one: `bridge connect` of that Service says more";
+        report.warn("attachments", found.join("; "), advice);
     }
 }
 

@@ -227,15 +227,15 @@ async fn take_over(
     stand_in.id.clone_from(&attachment.stand_in);
     let name = stand_in.names().stand_in;
     tell.step(format!("putting agents in front of Service {service} (Deployment {name})")).await?;
-    let Created { key, stale } = attach::create(&cluster, &stand_in).await?;
-    if stale {
+    let created = attach::create(&cluster, &stand_in, &attachment).await?;
+    if created.stale {
         tokio::select! {
             followed = bring_up_to_date(&cluster, &service, &stand_in.id, &follower, tell) => followed?,
             given_up = tell.given_up() => return Err(given_up),
         }
     }
     tokio::select! {
-        ready = attach::wait_ready(&cluster, &service, &stand_in.id, |text| tell.hint(text)) => ready?,
+        ready = attach::wait_ready(&cluster, &service, &stand_in.id, &created, |text| tell.hint(text)) => ready?,
         given_up = tell.given_up() => return Err(given_up),
     }
 
@@ -248,7 +248,8 @@ async fn take_over(
         stand_in: attachment.stand_in.clone(),
         control_port: attachment.control,
         original: attachment.original.clone(),
-        key: Arc::from(key),
+        deployment: created.deployment.clone(),
+        key: Arc::from(created.key.as_slice()),
         since_ms: claim.since,
         request: request.clone(),
     };
@@ -262,8 +263,10 @@ async fn take_over(
     }
     tell.step(format!("switching Service {service} to the agents")).await?;
     let arrivals = probe::listen(&session).await?;
-    attach::switch(&cluster, &service, &attachment.stand_in).await?;
-    probe::until_seen(&session, arrivals, probe::address(&snapshot, &service)?).await?;
+    let switched = attach::switch(&cluster, &service, &attachment.stand_in, &created).await?;
+    let seen = probe::until_seen(&session, arrivals, probe::address(&snapshot, &service)?);
+    let disowned = async { attach::disown(&cluster, switched).await.map_err(Failure::from) };
+    tokio::try_join!(seen, disowned)?;
     let (tidied, ()) = tokio::select! {
         done = async { tokio::join!(clean::retire_unused(&cluster, Some(&service)), others_attended(&session)) } => done,
         given_up = tell.given_up() => return Err(given_up),

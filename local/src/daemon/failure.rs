@@ -54,7 +54,8 @@ impl Failure {
                 Some("`bridge logs` shows the daemon's side, `bridge doctor` checks rights and network".to_owned())
             }
             Self::OtherVersion { service, .. } => Some(format!(
-                "`bridge list` shows who is connected to {service}: once they have disconnected, your own agents come"
+                "`bridge list` shows who is connected to {service}: once they have disconnected, agents of your version \
+                 come; an image named with --agent-image must be of your version"
             )),
             Self::NotSeen { .. } => {
                 Some("everything was put back; does kube-proxy (or what stands for it) follow Services?".to_owned())

@@ -29,6 +29,8 @@ pub(crate) struct Facts {
     pub(crate) cluster: Cluster,
     pub(crate) service: String,
     pub(crate) stand_in: String,
+    /// The uid of the stand-in's Deployment: only its pods are agents.
+    pub(crate) deployment: String,
     pub(crate) control_port: u16,
     /// The Service's own selector.
     pub(crate) original: Labels,

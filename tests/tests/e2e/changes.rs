@@ -44,15 +44,23 @@ fn applying_the_original_manifest_gives_the_traffic_to_the_origin(
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
     world.is_given_back(&before);
 
-    // When a GitOps tool, whose Service it is now, forces its own while Alice is connected, it is the same.
-    apply_server_side(world);
+    // When tools apply it on the server while Alice is connected, as Helm 4 does too, it is the same: they force nothing,
+    // whether they have applied it before or not, and find no conflict.
+    for manager in ["helm", "helm", "gitops"] {
+        let _ = alice.bridge(&connect).succeeds();
+        assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
+        apply_server_side(world, manager);
+        let detail = the_origin_has_it_all(world, alice);
+        assert!(detail.contains(manager), "expected who did it in: {detail}");
+        let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
+    }
+
+    // When Alice connects and disconnects with nobody else about, who owns what of it is as before.
     let its = world.objects().only("Service/orders");
     let _ = alice.bridge(&connect).succeeds();
-    assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
-    apply_server_side(world);
-    let detail = the_origin_has_it_all(world, alice);
-    assert!(detail.contains("gitops"), "expected who did it in: {detail}");
+    assert!(!owns_the_selector(world, "bridge"), "while connected, the selector should not be bridge's");
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
+    assert!(owns_the_selector(world, "gitops"), "given back, it should be the tool's");
 
     // Then the Service is as that tool had left it, nothing else has changed, and no request has failed.
     let after = world.objects();
@@ -69,11 +77,19 @@ fn manifest(world: &World) -> String {
     all.split("---\n").find(|document| document.contains("kind: Service\n")).expect("a Service").to_owned()
 }
 
-fn apply_server_side(world: &World) {
-    let namespace = format!("--namespace={}", world.namespace);
-    let forced =
-        ["apply", &namespace, "--server-side", "--force-conflicts", "--field-manager=gitops", "-f", "-"];
-    let _ = kubectl_with(&forced, &manifest(world)).succeeds();
+fn apply_server_side(world: &World, manager: &str) {
+    let (namespace, manager) =
+        (format!("--namespace={}", world.namespace), format!("--field-manager={manager}"));
+    let unforced = ["apply", &namespace, "--server-side", &manager, "-f", "-"];
+    let _ = kubectl_with(&unforced, &manifest(world)).succeeds();
+}
+
+fn owns_the_selector(world: &World, manager: &str) -> bool {
+    let service = world.service("orders");
+    let owners = service["metadata"]["managedFields"].as_array().into_iter().flatten();
+    owners
+        .filter(|owner| owner["manager"] == manager)
+        .any(|owner| owner.pointer("/fieldsV1/f:spec/f:selector").is_some())
 }
 
 /// Waits for what has happened to arrive, and returns what status says of it.

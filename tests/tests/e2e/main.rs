@@ -15,3 +15,4 @@ mod requests;
 mod routing;
 mod run;
 mod soak;
+mod trust;

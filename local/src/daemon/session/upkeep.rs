@@ -28,8 +28,8 @@ pub(super) struct Upkeep {
 
 impl Upkeep {
     pub(super) async fn run(self) {
-        let Facts { cluster, service, stand_in, .. } = &self.facts;
-        let mut pods = std::pin::pin!(cluster_watch::agents(cluster, service, stand_in));
+        let Facts { cluster, service, stand_in, deployment, .. } = &self.facts;
+        let mut pods = std::pin::pin!(cluster_watch::agents(cluster, service, stand_in, deployment));
         let mut services = std::pin::pin!(cluster_watch::service(cluster, service, stand_in));
         let mut tunnels = JoinSet::new();
         let mut reached: BTreeMap<String, AbortHandle> = BTreeMap::new();

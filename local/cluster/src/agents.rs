@@ -1,0 +1,117 @@
+//! Which pods are a stand-in's agents: those that the API server says belong to its Deployment, by uid. Anybody who may
+//! create pods can give one the labels of an agent; it is left alone, and said once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{Api, ResourceExt};
+
+use crate::attach::read;
+use crate::client::Cluster;
+use crate::error::{Call, ClusterError};
+use crate::ours::{deployment_uid, replica_set};
+use crate::state::Attachment;
+
+/// Pods that are said to be nobody's, and ReplicaSets that are known: forgotten when there are more.
+const MOST_KNOWN: usize = 1000;
+
+/// Tells the agents among the pods that have their labels.
+pub(crate) struct Agents {
+    cluster: Cluster,
+    service: String,
+    stand_in: String,
+    /// The uid of the stand-in's Deployment.
+    deployment: String,
+    /// By its uid, whether a ReplicaSet is the Deployment's.
+    replica_sets: BTreeMap<String, bool>,
+    /// The uids of the pods that were said to be none.
+    told: BTreeSet<String>,
+}
+
+impl Agents {
+    /// `deployment`: the uid of the stand-in's Deployment when this began; the one that the annotation names later, if
+    /// somebody made it again, counts as well.
+    pub(crate) fn new(cluster: &Cluster, service: &str, stand_in: &str, deployment: &str) -> Self {
+        Self {
+            cluster: cluster.clone(),
+            service: service.to_owned(),
+            stand_in: stand_in.to_owned(),
+            deployment: deployment.to_owned(),
+            replica_sets: BTreeMap::new(),
+            told: BTreeSet::new(),
+        }
+    }
+
+    /// The agents among these.
+    pub(crate) async fn among(&mut self, pods: &[Pod]) -> Result<Vec<Pod>, ClusterError> {
+        let mut agents = Vec::with_capacity(pods.len());
+        for pod in pods {
+            if self.is_agent(&pod.metadata).await? {
+                agents.push(pod.clone());
+            } else {
+                self.tell(pod);
+            }
+        }
+        Ok(agents)
+    }
+
+    async fn is_agent(&mut self, pod: &ObjectMeta) -> Result<bool, ClusterError> {
+        let Some(owner) = replica_set(pod) else { return Ok(false) };
+        if let Some(known) = self.replica_sets.get(&owner.uid) {
+            return Ok(*known);
+        }
+        let ours = match self.read_replica_set(&owner.name).await? {
+            Some(found) if found.uid.as_ref() == Some(&owner.uid) => match deployment_uid(&found) {
+                Some(uid) if uid == self.deployment => true,
+                // Not noted: it may be made again, and named, at any time.
+                Some(uid) if !self.is_named_now(uid).await? => return Ok(false),
+                Some(_) => true,
+                None => false,
+            },
+            _ => false,
+        };
+        if self.replica_sets.len() >= MOST_KNOWN {
+            self.replica_sets.clear();
+        }
+        self.replica_sets.insert(owner.uid.clone(), ours);
+        Ok(ours)
+    }
+
+    async fn read_replica_set(&self, name: &str) -> Result<Option<ObjectMeta>, ClusterError> {
+        let Cluster { client, namespace, .. } = &self.cluster;
+        let api: Api<ReplicaSet> = Api::namespaced(client.clone(), namespace);
+        let call = Call::new("get", "replicasets", namespace, name);
+        match self.cluster.call(call, api.get_metadata(name)).await {
+            Ok(found) => Ok(Some(found.metadata)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the Service's annotation names this Deployment by now.
+    async fn is_named_now(&self, deployment: &str) -> Result<bool, ClusterError> {
+        let service = match read(&self.cluster, &self.service).await {
+            Ok(service) => service,
+            Err(error) if error.is_not_found() => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let named = Attachment::of(&service).ok().flatten().filter(|there| there.stand_in == self.stand_in);
+        Ok(named.is_some_and(|there| there.deployment.as_deref() == Some(deployment)))
+    }
+
+    fn tell(&mut self, pod: &Pod) {
+        if self.told.len() >= MOST_KNOWN {
+            self.told.clear();
+        }
+        if self.told.insert(pod.uid().unwrap_or_default()) {
+            let (service, pod) = (&self.service, pod.name_any());
+            tracing::warn!(%service, %pod, "a pod has the labels of an agent and is none: it is left alone");
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "agents_tests.rs"]
+mod tests;
