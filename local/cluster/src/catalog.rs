@@ -277,6 +277,22 @@ mod tests {
     }
 
     #[test]
+    fn an_attachment_that_cannot_be_read_is_named_at_its_service() {
+        for (annotation, why) in [
+            (
+                r#"{"version": 9}"#,
+                "the attachment of Service orders was written by a newer bridge (version 9)",
+            ),
+            ("{", "the annotation bridge.dev/attachment of Service orders cannot be read"),
+        ] {
+            let annotations = json!({crate::state::ATTACHMENT: annotation});
+            let entry = world().entry(service("orders", annotations), None);
+            let found: Vec<String> = entry.obstacles.iter().map(ToString::to_string).collect();
+            assert!(matches!(found.as_slice(), [obstacle] if obstacle.starts_with(why)), "{found:?}");
+        }
+    }
+
+    #[test]
     fn an_attached_service_is_told_as_it_is_without_us_and_with_who_is_there() {
         let attachment = json!({
             "standIn": "7f3a",

@@ -76,3 +76,24 @@ impl Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_of_another_version_are_told_in_two_lines() {
+        let reason = "the agent is too old for this bridge 0.2.0 (protocol 2)".to_owned();
+        let failure = Failure::OtherVersion { service: "orders".into(), reason }.to_message();
+        assert_eq!(
+            failure.message,
+            "Service orders has agents of another version of bridge: \
+             the agent is too old for this bridge 0.2.0 (protocol 2)"
+        );
+        assert!(
+            failure.advice.starts_with("`bridge list` shows who is connected to orders"),
+            "{}",
+            failure.advice
+        );
+    }
+}
