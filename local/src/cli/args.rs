@@ -236,7 +236,7 @@ pub(crate) struct ConnectArgs {
     /// of the Service by default, and finds out if the command listens on the Service's port rather than on the pods'.
     #[arg(long = "port", value_name = "LOCAL[:REMOTE]")]
     pub(crate) ports: Vec<PortMap>,
-    /// What a request gets when nothing listens on the local port (default: answer)
+    /// What a request gets when nothing listens on the local port (default: answer; with --everything: origin)
     #[arg(long, value_enum, env = "BRIDGE_FALLBACK", value_name = "WHAT")]
     pub(crate) fallback: Option<Fallback>,
     /// How many agents stand in (default: as many as the target has pods)

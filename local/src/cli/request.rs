@@ -120,7 +120,9 @@ pub(crate) fn connect(
         return Err(Failed::new(Exit::Usage, message, "one pattern fits several: --path '~=^/(a|b)$'"));
     }
     let compat = if args.everything { None } else { args.compat.or(config.compat) };
-    let fallback = match args.fallback.or(config.fallback).unwrap_or(Fallback::Answer) {
+    // Of everything, most is other people's.
+    let usual = if args.everything { Fallback::Origin } else { Fallback::Answer };
+    let fallback = match args.fallback.or(config.fallback).unwrap_or(usual) {
         Fallback::Answer => v1::Fallback::Answer,
         Fallback::Origin => v1::Fallback::Origin,
     };
@@ -230,6 +232,19 @@ mod tests {
 
         let request = connect(&args("bridge connect orders --everything"), &config, &alice()).unwrap();
         assert!(request.everything && request.r#match.is_none());
+    }
+
+    #[test]
+    fn of_everything_the_origin_answers_what_the_laptop_cannot_unless_it_is_asked_otherwise() {
+        for (line, config, expected) in [
+            ("bridge connect orders", "", v1::Fallback::Answer),
+            ("bridge connect orders --everything", "", v1::Fallback::Origin),
+            ("bridge connect orders --everything --fallback answer", "", v1::Fallback::Answer),
+            ("bridge connect orders --everything", "fallback = 'answer'", v1::Fallback::Answer),
+        ] {
+            let request = connect(&args(line), &toml::from_str(config).unwrap(), &alice()).unwrap();
+            assert_eq!(request.fallback(), expected, "{line}, with {config:?} in the config file");
+        }
     }
 
     #[test]

@@ -179,13 +179,21 @@ pub(crate) async fn say_where_nothing_listens(routes: &[PortRoute], tell: &Telle
         let port = route.route.local_port;
         let local = u16::try_from(port).map_err(|_| Failure::BadPort(port))?;
         if super::inbound::connect(local).await.is_err() {
-            tell.warn(format!(
-                "nothing listens on port {port} of this laptop yet: until then your requests are answered with 503"
-            ))
-            .await?;
+            tell.warn(format!("nothing listens on port {port} of this laptop yet: {}", until_then(&route.route)))
+                .await?;
         }
     }
     Ok(())
+}
+
+/// Who is concerned while nothing listens, and how.
+fn until_then(route: &v1::Route) -> String {
+    let everything = route.r#match.as_ref().is_some_and(|chosen| chosen.any_of.is_empty());
+    let whose = if everything { "everybody's" } else { "your" };
+    match route.fallback() {
+        v1::Fallback::Origin => format!("until then {whose} requests go to the pods"),
+        v1::Fallback::Answer => format!("until then {whose} requests are answered with 503"),
+    }
 }
 
 pub(super) fn agent_source(request: &v1::ConnectRequest) -> Result<AgentSource, Failure> {
@@ -349,4 +357,31 @@ async fn others_attended(session: &Session) {
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_says_whose_requests_find_nobody() {
+        let mine = v1::Match { any_of: vec![v1::Alternative::default()] };
+        for (chosen, fallback, expected) in [
+            (&mine, v1::Fallback::Answer, "until then your requests are answered with 503"),
+            (&mine, v1::Fallback::Origin, "until then your requests go to the pods"),
+            (
+                &v1::Match::default(),
+                v1::Fallback::Answer,
+                "until then everybody's requests are answered with 503",
+            ),
+            (&v1::Match::default(), v1::Fallback::Origin, "until then everybody's requests go to the pods"),
+        ] {
+            let route = v1::Route {
+                r#match: Some(chosen.clone()),
+                fallback: fallback.into(),
+                ..v1::Route::default()
+            };
+            assert_eq!(until_then(&route), expected);
+        }
+    }
 }
