@@ -42,7 +42,7 @@ impl Teller {
     }
 
     /// A step that begins now. [`Failure::GivenUp`] if nobody listens any more: the user pressed Ctrl-C.
-    async fn step(&self, text: impl Into<String>) -> Result<(), Failure> {
+    pub(crate) async fn step(&self, text: impl Into<String>) -> Result<(), Failure> {
         self.tell(v1::connect_event::Kind::Step(text.into())).await
     }
 
@@ -66,7 +66,7 @@ impl Teller {
     }
 
     /// Resolves when nobody listens any more.
-    async fn given_up(&self) -> Failure {
+    pub(crate) async fn given_up(&self) -> Failure {
         self.events_tx.closed().await;
         Failure::GivenUp
     }
@@ -81,9 +81,13 @@ pub(crate) struct Found {
     attachment: Option<Attachment>,
 }
 
-/// Finds the target and reads what stands behind it. Changes nothing.
-pub(crate) async fn find(cluster: Cluster, wanted: &str) -> Result<Found, Failure> {
-    let service = target::resolve(&cluster, &wanted.parse()?).await?;
+/// The Service that is meant.
+pub(crate) async fn meant(cluster: &Cluster, wanted: &str) -> Result<String, Failure> {
+    Ok(target::resolve(cluster, &wanted.parse()?).await?)
+}
+
+/// Reads the Service and what stands behind it. Changes nothing.
+pub(crate) async fn find(cluster: Cluster, service: String) -> Result<Found, Failure> {
     let now = attach::read(&cluster, &service).await?;
     let attachment = Attachment::of(&now)?
         .filter(|attachment| attachment.is_in_place(&now) || attachment.original == selector(&now));

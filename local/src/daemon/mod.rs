@@ -3,7 +3,8 @@
 //! `service` takes what is asked, `connect` carries one connect out (with `routes`, `probe`), `session` keeps what came
 //! of it alive, `reattach` moves it when the Service gets other ports, `tunnel` and `inbound` carry the requests,
 //! `outbound` and `streams` what processes of this machine want of the cluster; `follow` tells commands how to make a
-//! session again that dies with this process; `registry` ends sessions, `failure` says what went wrong.
+//! session again that dies with this process; `registry` ends sessions, `turns` says whose turn it is at a target, `failure`
+//! says what went wrong.
 
 mod connect;
 mod failure;
@@ -21,6 +22,7 @@ mod session;
 mod streams;
 mod traffic;
 mod tunnel;
+mod turns;
 
 use std::io;
 use std::path::PathBuf;
@@ -37,6 +39,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 
 use self::registry::Registry;
+use self::turns::Turns;
 
 /// How long ending may take when the user's machine shuts down: sessions are disconnected meanwhile.
 const END_WITHIN: Duration = Duration::from_secs(5);
@@ -87,7 +90,7 @@ pub async fn run(options: DaemonOptions) -> Result<(), RunError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
     (options.ready)();
 
-    let registry = Registry::new();
+    let (registry, turns) = (Registry::new(), Turns::new());
     let streams = tokio::spawn(streams::run(streams, registry.clone()));
     let (stop, ending) = (Arc::new(Notify::new()), CancellationToken::new());
     let daemon = service::Daemon {
@@ -96,12 +99,12 @@ pub async fn run(options: DaemonOptions) -> Result<(), RunError> {
         log_file: options.log_file,
         stop: stop.clone(),
         ending: ending.clone(),
-        turn: Arc::default(),
+        turns: turns.clone(),
     };
     let told_to_end = async {
         tokio::select! {
             () = stop.notified() => {}
-            () = idle_for(&registry, options.idle) => tracing::info!("no session for a while: ending"),
+            () = idle_for(&registry, &turns, options.idle) => tracing::info!("no session for a while: ending"),
             _ = terminate.recv() => tracing::info!("told to end"),
             _ = interrupt.recv() => tracing::info!("interrupted"),
         }
@@ -136,15 +139,17 @@ async fn last_calls(ending: &CancellationToken) {
     tokio::time::sleep(LAST_CALLS).await;
 }
 
-/// Resolves when there has been no session for so long.
-async fn idle_for(registry: &Registry, idle: Duration) {
-    let mut count = registry.count();
+/// Resolves when there has been no session for so long, and nothing that a command waits for.
+async fn idle_for(registry: &Registry, turns: &Turns, idle: Duration) {
+    let (mut count, mut under_way) = (registry.count(), turns.under_way());
     loop {
-        // The registry outlives this.
+        // Registry and turns outlive this.
         let _ = count.wait_for(|sessions| *sessions == 0).await;
+        let _ = under_way.wait_for(|count| *count == 0).await;
         tokio::select! {
             () = tokio::time::sleep(idle) => return,
             _ = count.wait_for(|sessions| *sessions > 0) => {}
+            _ = under_way.wait_for(|count| *count > 0) => {}
         }
     }
 }

@@ -5,19 +5,20 @@ use std::sync::{Arc, Weak};
 
 use bridge_cluster::detach;
 use bridge_proto::v1;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::connect::{self, Claimant, Teller};
 use super::failure::Failure;
 use super::registry::Registry;
 use super::session::{Live, Session};
+use super::turns::Turns;
 
 /// What attaching anew needs of the daemon.
 #[derive(Clone)]
 pub(crate) struct Reattaching {
     pub(crate) registry: Registry,
     pub(crate) installation: String,
-    pub(crate) turn: Arc<Mutex<()>>,
+    pub(crate) turns: Turns,
 }
 
 impl Reattaching {
@@ -36,7 +37,8 @@ impl Reattaching {
         {
             answered = changes;
             let Some(session) = session.upgrade() else { return };
-            let _turn = self.turn.lock().await;
+            let _under_way = self.turns.begin();
+            let _turn = self.turns.at(&session.facts.cluster, &session.facts.service).lock_owned().await;
             if !self.registry.has(&session) {
                 return;
             }
@@ -59,7 +61,7 @@ impl Reattaching {
     async fn attach_anew(&self, session: &Session) -> Result<Session, Failure> {
         let facts = &session.facts;
         detach::lead_back(&facts.cluster, &facts.service, &facts.stand_in, None).await?;
-        let found = connect::find(facts.cluster.clone(), &facts.service).await?;
+        let found = connect::find(facts.cluster.clone(), facts.service.clone()).await?;
         // It takes over the claim of the old one, which may still be ending at agents that both have.
         let claimant = Claimant::since(&self.installation, facts.since_ms);
         // Nobody waits at a terminal; the log has what would have been shown there.

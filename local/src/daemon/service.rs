@@ -9,7 +9,7 @@ use bridge_cluster::target;
 use bridge_proto::v1::{self, connect_event, daemon_server, disconnect_event};
 use bridge_proto::version;
 use futures::StreamExt;
-use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::sync::{Notify, OwnedMutexGuard, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -24,6 +24,7 @@ use super::registry::Registry;
 use super::requests::{self, Watched};
 use super::routes::{self, PortRoute};
 use super::session::Session;
+use super::turns::{Turn, Turns, UnderWay};
 
 /// Events that may wait for the command to read them.
 const EVENTS: usize = 64;
@@ -35,8 +36,7 @@ pub(crate) struct Daemon {
     pub(crate) stop: Arc<Notify>,
     /// Cancelled when it ends, before its sessions do: to commands it looks as if it had died.
     pub(crate) ending: CancellationToken,
-    /// Connects and disconnects of this user one after the other: each finds what the one before made.
-    pub(crate) turn: Arc<Mutex<()>>,
+    pub(crate) turns: Turns,
 }
 
 fn access(cluster: v1::Cluster) -> Access {
@@ -57,7 +57,8 @@ struct Connecting {
     registry: Registry,
     installation: String,
     tell: Teller,
-    turn: Arc<Mutex<()>>,
+    turns: Turns,
+    _under_way: UnderWay,
 }
 
 impl Connecting {
@@ -79,8 +80,9 @@ impl Connecting {
         let kubeconfig = asked.kubeconfig.clone();
         let cluster = Cluster::of(&access(asked)).await?;
         request.cluster = Some(lasting(kubeconfig, &cluster));
-        let _turn = self.turn.lock().await;
-        let found = connect::find(cluster, &request.target).await?;
+        let service = connect::meant(&cluster, &request.target).await?;
+        let _turn = self.turn(self.turns.at(&cluster, &service), &service).await?;
+        let found = connect::find(cluster, service).await?;
         let there = self.registry.find(&found.cluster, &found.service);
         let was_there = there.is_some();
         if let Some(there) = &there {
@@ -112,9 +114,21 @@ impl Connecting {
             }
         };
         tracing::info!(session = %session.facts.id, service = %session.facts.service, "connected");
-        let (registry, turn) = (self.registry.clone(), self.turn.clone());
-        Reattaching { registry, turn, installation: self.installation.clone() }.watch_over(&session);
+        let (registry, turns) = (self.registry.clone(), self.turns.clone());
+        Reattaching { registry, turns, installation: self.installation.clone() }.watch_over(&session);
         Ok((session, was_there))
+    }
+
+    /// Waits for the turn at a Service, as long as the command does.
+    async fn turn(&self, turn: Turn, service: &str) -> Result<OwnedMutexGuard<()>, Failure> {
+        if let Ok(turn) = turn.clone().try_lock_owned() {
+            return Ok(turn);
+        }
+        self.tell.step(format!("waiting for another command at Service {service}")).await?;
+        tokio::select! {
+            turn = turn.lock_owned() => Ok(turn),
+            given_up = self.tell.given_up() => Err(given_up),
+        }
     }
 }
 
@@ -198,39 +212,74 @@ async fn meant(registry: &Registry, request: v1::DisconnectRequest) -> Result<Ve
     })
 }
 
-async fn disconnect(
+/// One disconnect on behalf of a command.
+struct Disconnecting {
     registry: Registry,
-    turn: Arc<Mutex<()>>,
-    request: v1::DisconnectRequest,
+    turns: Turns,
     events_tx: mpsc::Sender<v1::DisconnectEvent>,
-) {
-    let _turn = turn.lock().await;
-    let say = async |kind| {
-        // A command that has gone: what it asked for is done all the same.
-        let _ = events_tx.send(v1::DisconnectEvent { kind: Some(kind) }).await;
-    };
-    let wait = request.wait;
-    let sessions = match meant(&registry, request).await {
-        Ok(sessions) => sessions,
-        Err(failure) => return say(disconnect_event::Kind::Failed(failure.to_message())).await,
-    };
-    for session in sessions {
-        let facts = &session.facts;
-        say(disconnect_event::Kind::Step(format!("giving Service {} back", facts.service))).await;
-        let outcome = match registry.disconnect(&session).await {
-            Ok(disconnected) if wait && disconnected.restored => {
-                say(disconnect_event::Kind::Step("waiting for the agents to drain".to_owned())).await;
-                let gone = bridge_cluster::watch::gone(&facts.cluster, &facts.service, &facts.stand_in).await;
-                gone.map(|()| disconnected).map_err(Failure::from)
-            }
-            other => other,
+    _under_way: UnderWay,
+}
+
+impl Disconnecting {
+    async fn run(self, request: v1::DisconnectRequest) {
+        let wait = request.wait;
+        let sessions = match meant(&self.registry, request).await {
+            Ok(sessions) => sessions,
+            Err(failure) => return self.say(disconnect_event::Kind::Failed(failure.to_message())).await,
         };
-        tracing::info!(session = %facts.id, service = %facts.service, ok = outcome.is_ok(), "disconnected");
-        say(match outcome {
-            Ok(disconnected) => disconnect_event::Kind::Disconnected(disconnected),
-            Err(failure) => disconnect_event::Kind::Failed(failure.to_message()),
-        })
-        .await;
+        for session in sessions {
+            let facts = &session.facts;
+            let given_back = self.give_back(&session).await;
+            tracing::info!(session = %facts.id, service = %facts.service, ok = given_back.is_ok(), "disconnected");
+            let outcome = match given_back {
+                Ok(disconnected) if wait && disconnected.restored => {
+                    self.drained(&session).await.map(|()| disconnected)
+                }
+                other => other,
+            };
+            self.say(match outcome {
+                Ok(disconnected) => disconnect_event::Kind::Disconnected(disconnected),
+                Err(failure) => disconnect_event::Kind::Failed(failure.to_message()),
+            })
+            .await;
+        }
+    }
+
+    /// A command that has gone: what it asked for is done all the same.
+    async fn say(&self, kind: disconnect_event::Kind) {
+        let _ = self.events_tx.send(v1::DisconnectEvent { kind: Some(kind) }).await;
+    }
+
+    async fn step(&self, text: impl Into<String>) {
+        self.say(disconnect_event::Kind::Step(text.into())).await;
+    }
+
+    async fn give_back(&self, session: &Arc<Session>) -> Result<v1::Disconnected, Failure> {
+        let facts = &session.facts;
+        let turn = self.turns.at(&facts.cluster, &facts.service);
+        let _turn = match turn.clone().try_lock_owned() {
+            Ok(turn) => turn,
+            Err(_) => {
+                self.step(format!("waiting for another command at Service {}", facts.service)).await;
+                turn.lock_owned().await
+            }
+        };
+        // What has taken its place meanwhile is meant as well.
+        let gone =
+            || Failure::NoSession { wanted: format!("Service {}", facts.service), sessions: Vec::new() };
+        let session = self.registry.by_id(&facts.id).ok_or_else(gone)?;
+        self.step(format!("giving Service {} back", facts.service)).await;
+        self.registry.disconnect(&session).await
+    }
+
+    /// Waits until the agents are gone, as long as the command does. Nobody waits for this.
+    async fn drained(&self, session: &Session) -> Result<(), Failure> {
+        let facts = &session.facts;
+        self.step("waiting for the agents to drain").await;
+        tokio::select! {
+            gone = bridge_cluster::watch::gone(&facts.cluster, &facts.service, &facts.stand_in) => Ok(gone?),
+            () = self.events_tx.closed() => Err(Failure::GivenUp),
+        }
     }
 }
 
@@ -261,7 +310,8 @@ impl daemon_server::Daemon for Daemon {
             registry: self.registry.clone(),
             installation: self.installation.clone(),
             tell: Teller::new(events_tx),
-            turn: self.turn.clone(),
+            turns: self.turns.clone(),
+            _under_way: self.turns.begin(),
         };
         tokio::spawn(connecting.run(request.into_inner()));
         Ok(Response::new(ReceiverStream::new(events_rx).map(Ok as Wrap<_>)))
@@ -273,7 +323,13 @@ impl daemon_server::Daemon for Daemon {
         request: Request<v1::DisconnectRequest>,
     ) -> Result<Response<Self::DisconnectStream>, Status> {
         let (events_tx, events_rx) = mpsc::channel(EVENTS);
-        tokio::spawn(disconnect(self.registry.clone(), self.turn.clone(), request.into_inner(), events_tx));
+        let disconnecting = Disconnecting {
+            registry: self.registry.clone(),
+            turns: self.turns.clone(),
+            events_tx,
+            _under_way: self.turns.begin(),
+        };
+        tokio::spawn(disconnecting.run(request.into_inner()));
         Ok(Response::new(ReceiverStream::new(events_rx).map(Ok as Wrap<_>)))
     }
 
@@ -346,9 +402,8 @@ impl daemon_server::Daemon for Daemon {
 
     async fn stop(&self, _: Request<v1::StopRequest>) -> Result<Response<v1::StopReply>, Status> {
         // Not while a connect is under way: it would be cut off half-way.
-        let turn = self.turn.try_lock();
         let sessions = u32::try_from(self.registry.all().len()).unwrap_or(u32::MAX);
-        let stopping = turn.is_ok() && sessions == 0;
+        let stopping = *self.turns.under_way().borrow() == 0 && sessions == 0;
         if stopping {
             self.stop.notify_one();
         }
