@@ -5,7 +5,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Output, time::Duration};
 
 use assert_cmd::Command;
-use bridge_proto::v1::{FollowQuery, daemon_client::DaemonClient};
+use bridge_proto::v1::{UseRequest, daemon_client::DaemonClient};
 use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
 use tonic::transport::Endpoint;
@@ -276,7 +276,7 @@ fn the_daemon_answers_and_a_killed_one_is_no_obstacle() {
 
 #[tokio::test]
 async fn a_daemon_that_is_told_to_end_waits_for_no_call_that_would_go_on() {
-    // given: a command follows a session
+    // given: a command that is about to use a session
     let user = User::new();
     let mut daemon = user.daemon();
     let socket = user.runtime().join("daemon.sock");
@@ -285,16 +285,15 @@ async fn a_daemon_that_is_told_to_end_waits_for_no_call_that_would_go_on() {
         async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
     });
     let channel = Endpoint::from_static("http://bridge").connect_with_connector(connect).await.unwrap();
-    let query = FollowQuery { session: "of somebody".to_owned() };
-    let mut followed = DaemonClient::new(channel).follow(query).await.unwrap().into_inner();
-    let told = followed.message().await.unwrap().expect("how it is");
-    assert_eq!(told.made_by, None, "there is none of that name");
+    let (_requests_tx, requests_rx) = tokio::sync::mpsc::channel::<UseRequest>(1);
+    let requests = tokio_stream::wrappers::ReceiverStream::new(requests_rx);
+    let mut used = DaemonClient::new(channel).r#use(requests).await.unwrap().into_inner();
     // when: it is told to end, then: it does
     assert!(kill("TERM", daemon.child.id().into()));
     let ended = tokio::task::spawn_blocking(move || daemon.child.wait());
     let ended = tokio::time::timeout(Duration::from_secs(10), ended).await.expect("it ends");
     assert!(ended.unwrap().unwrap().success());
-    assert!(!matches!(followed.message().await, Ok(Some(_))), "nothing more is told");
+    assert!(!matches!(used.message().await, Ok(Some(_))), "nothing is told");
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::error::{Call, ClusterError};
 use crate::follow;
 use crate::ours::{self, Of};
 use crate::ownership::{self, MANAGER};
-use crate::state::{ATTACHMENT, Attachment, Claim, VERSION, selector};
+use crate::state::{ATTACHMENT, Attachment, Claim, ClaimedRoute, Held, VERSION, selector};
 use crate::watch::{self, Progress};
 
 /// A stand-in that is not ready after this long is given up.
@@ -48,10 +48,7 @@ pub async fn claim(
         let fresh = fresh(&now);
         let there = Attachment::current(&now)?.filter(|there| there.listens_as(&fresh.ports));
         let mut attachment = there.unwrap_or(fresh);
-        attachment.claim(claim.clone()).map_err(|held| ClusterError::Held {
-            service: service.to_owned(),
-            holder: format!("{} ({})", held.by.user, held.what),
-        })?;
+        attachment.claim(claim.clone()).map_err(|held| held_by(service, &held))?;
         let change = json!({"metadata": {"annotations": {ATTACHMENT: attachment.to_annotation()}}});
         match patch(cluster, &now, change).await {
             Ok(_) => return Ok(attachment),
@@ -59,6 +56,42 @@ pub async fn claim(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Changes what a claim that is there takes. False: it is not there, and nothing was changed.
+///
+/// # Errors
+///
+/// [`ClusterError::Held`] if somebody else has the same match, and those of the calls.
+pub async fn change_claim(
+    cluster: &Cluster,
+    service: &str,
+    id: &str,
+    routes: &[ClaimedRoute],
+) -> Result<bool, ClusterError> {
+    loop {
+        let now = read(cluster, service).await?;
+        let Some(mut attachment) = Attachment::of(&now)? else { return Ok(false) };
+        let Some(mut claim) = attachment.sessions.iter().find(|claim| claim.id == id).cloned() else {
+            return Ok(false);
+        };
+        if claim.routes == routes {
+            return Ok(true);
+        }
+        claim.routes = routes.to_vec();
+        attachment.claim(claim).map_err(|held| held_by(service, &held))?;
+        let change = json!({"metadata": {"annotations": {ATTACHMENT: attachment.to_annotation()}}});
+        match patch(cluster, &now, change).await {
+            Ok(_) => return Ok(true),
+            Err(ClusterError::Conflict { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn held_by(service: &str, held: &Held) -> ClusterError {
+    let holder = format!("{} ({})", held.by.user, held.what);
+    ClusterError::Held { service: service.to_owned(), holder }
 }
 
 /// What a fresh attachment says: the Service as it is now, and the stand-in that will come.

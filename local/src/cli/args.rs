@@ -299,6 +299,9 @@ pub(crate) struct DisconnectArgs {
     /// Wait until the last connection through the stand-in has ended
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Only what is connected by this name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) me: Option<UserName>,
     /// Only in this namespace
     #[arg(short, long, value_name = "NS")]
     pub(crate) namespace: Option<String>,

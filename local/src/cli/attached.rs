@@ -1,23 +1,27 @@
-//! A session for the time of a command: the one that is there, or one that the command makes and ends. Commands that stay
-//! keep it: if the daemon dies, it is made again.
+//! A session for the time of a command: the command is one of those that use it, from its wish to its end. Commands that
+//! stay keep it: if the daemon dies, it is made again.
 
 mod again;
+mod call;
 mod keep;
 
-use bridge_proto::v1;
+use bridge_proto::v1::{self, WishKind};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use self::again::Again;
-use self::keep::{ByDaemon, Keeper, Kept, State};
+pub(crate) use self::call::Asked;
+use self::call::Call;
+use self::keep::{ByDaemon, Keeper, Kept, Known};
 use super::args::{ClusterArgs, ConnectArgs};
 use super::clean;
-use super::connect;
+use super::connect::{self, Said};
 use super::daemon::{self, Daemon, Place};
-use super::disconnect;
 use super::error::{Exit, Failed};
 use super::names::Target;
+use super::output::Progress;
 use super::request;
-use crate::network::{Sessions, Via};
+use crate::network::Via;
 
 pub(crate) struct Attached {
     pub(crate) daemon: Daemon,
@@ -29,53 +33,49 @@ pub(crate) struct Attached {
     pub(crate) target: String,
     pub(crate) namespace: String,
     pub(crate) context: String,
-    /// This command has made it.
-    pub(crate) made: bool,
-    /// Where requests come in.
-    pub(crate) routes: Vec<v1::RouteStatus>,
-    /// What it was made by, if its local ports were nobody's choice.
-    pub(crate) free: Option<v1::ConnectRequest>,
+    /// Where requests come in, by now.
+    pub(crate) routes: watch::Receiver<Vec<v1::RouteStatus>>,
+    /// What this command asks of it.
+    pub(crate) asked: Asked,
     keeping: Keeping,
 }
 
 /// What becomes of it if the daemon dies.
 enum Keeping {
-    NotYet(Sessions),
+    NotYet(Box<(Call, Again, Known)>),
     By(Keeper),
 }
 
+/// Whose sessions will do.
+enum Whose<'a> {
+    /// Of this name only.
+    Named(&'a str),
+    /// Of this name rather than of another.
+    Rather(Option<String>),
+}
+
 impl Attached {
-    /// The session with the target, as asked for: if nothing is asked of it, one that is there will do.
+    /// The session with the target, as asked for: if nothing is asked of it, one of the same name that is there will do.
     pub(crate) async fn to(args: &ConnectArgs) -> Result<Self, Failed> {
-        Self::with(args, |_| {}).await
-    }
-
-    /// The same for a command in whose place nothing will listen: the user's requests go on to the origin.
-    pub(crate) async fn without_listening(target: Target, cluster: ClusterArgs) -> Result<Self, Failed> {
-        let args = ConnectArgs::plain(target, cluster);
-        Self::with(&args, |request| request.set_fallback(v1::Fallback::Origin)).await
-    }
-
-    async fn with(args: &ConnectArgs, change: impl FnOnce(&mut v1::ConnectRequest)) -> Result<Self, Failed> {
         let place = Place::find()?;
-        let before = sessions(&place).await?;
-        if args.is_plain()
-            && let Some(there) = meant(&before, &args.target, &args.cluster)?
-        {
-            return Self::of(place, there, None).await;
-        }
         let mut request = connect::request(args)?;
         request.for_command = true;
-        change(&mut request);
-        let connected = connect::connect(request.clone()).await?;
-        let session = connected.session;
-        let was_there = before.iter().any(|there| {
-            there.target == session.target
-                && there.namespace == session.namespace
-                && there.context == session.context
-        });
-        let made = !was_there && !connected.found;
-        Self::of(place, session, made.then_some(request)).await
+        if !args.is_plain() {
+            return Self::by(place, v1::Wish { request: Some(request), ..v1::Wish::default() }).await;
+        }
+        let there =
+            meant(&sessions(&place).await?, &args.target, &args.cluster, &Whose::Named(&request.user))?;
+        Self::by(place, wish(WishKind::Whatever, request, there)).await
+    }
+
+    /// The same for a command in whose place nothing will listen: it takes no requests, and whoever's session will do.
+    pub(crate) async fn without_listening(target: Target, cluster: ClusterArgs) -> Result<Self, Failed> {
+        if let Some(there) = Self::existing(Some(&target), &cluster).await? {
+            return Ok(there);
+        }
+        let mut request = connect::request(&ConnectArgs::plain(target, cluster))?;
+        request.for_command = true;
+        Self::by(Place::find()?, wish(WishKind::Network, request, None)).await
     }
 
     /// The session with the target, or the only one there is.
@@ -86,47 +86,69 @@ impl Attached {
         let place = Place::find()?;
         let all = sessions(&place).await?;
         let session = match target {
-            Some(target) => meant(&all, target, cluster)?,
+            Some(target) => meant(&all, target, cluster, &Whose::Rather(request::me()))?,
             None => only(&all, cluster)?,
         };
-        match session {
-            Some(session) => Self::of(place, session, None).await.map(Some),
-            None => Ok(None),
-        }
+        let Some(there) = session else { return Ok(None) };
+        let request = v1::ConnectRequest {
+            cluster: Some(request::cluster(cluster, &request::config()?)?),
+            user: there.user.clone(),
+            for_command: true,
+            ..v1::ConnectRequest::default()
+        };
+        Self::by(place, wish(WishKind::Network, request, Some(there))).await.map(Some)
     }
 
-    async fn of(
-        place: Place,
-        session: v1::SessionStatus,
-        made_by: Option<v1::ConnectRequest>,
-    ) -> Result<Self, Failed> {
-        let daemon = daemon::started(&place).await?;
-        let v1::SessionStatus { id, target, namespace, context, routes, .. } = session;
-        let made = made_by.is_some();
-        let free = made_by.filter(|request| request.ports.is_empty());
+    async fn by(place: Place, mut wish: v1::Wish) -> Result<Self, Failed> {
+        let mut daemon = daemon::started(&place).await?;
+        let (call, using) = begun(&mut daemon, &wish).await?;
+        let v1::SessionStatus { id, target, namespace, context, routes, .. } =
+            using.session.unwrap_or_default();
+        // Where it is, whatever the kubeconfig says by now; and another daemon will know another id.
+        wish.session.clear();
+        if let Some(request) = &mut wish.request {
+            request.target.clone_from(&target);
+            let cluster = request.cluster.get_or_insert_default();
+            (cluster.context, cluster.namespace) = (context.clone(), namespace.clone());
+        }
+        let asked = Asked::by(&call, wish);
         let (sessions, via) = Via::to(&id);
-        let keeping = Keeping::NotYet(sessions);
-        Ok(Self { daemon, place, session: id, via, target, namespace, context, made, routes, free, keeping })
+        let (routes_tx, routes) = watch::channel(routes);
+        let again = Again::new(target.clone(), using.lasting);
+        let keeping = Keeping::NotYet(Box::new((call, again, Known { sessions, routes_tx })));
+        Ok(Self { daemon, place, session: id, via, target, namespace, context, routes, asked, keeping })
     }
 
     /// From now on until the end, the session is made again if the daemon dies.
     pub(crate) fn kept(self) -> Self {
-        let Keeping::NotYet(sessions) = self.keeping else { return self };
-        let hands = ByDaemon {
-            place: self.place.clone(),
-            client: self.daemon.client.clone(),
-            target: self.target.clone(),
-            namespace: self.namespace.clone(),
-            context: self.context.clone(),
-        };
-        let again = Again::new(self.target.clone(), self.made);
-        Self { keeping: Keeping::By(Keeper::begin(hands, again, sessions)), ..self }
+        let Keeping::NotYet(beginning) = self.keeping else { return self };
+        let (call, again, known) = *beginning;
+        let hands =
+            ByDaemon { place: self.place.clone(), target: self.target.clone(), asked: self.asked.clone() };
+        Self { keeping: Keeping::By(Keeper::begin(hands, again, known, call)), ..self }
+    }
+
+    /// Says that this command listens on a port for what it passes on into the cluster. Refused, if requests come there.
+    pub(crate) async fn listens(&mut self, ports: Vec<u32>, what: &str) -> Result<(), Failed> {
+        self.asked.listen(v1::Listeners { ports, what: what.to_owned() });
+        match &mut self.keeping {
+            Keeping::NotYet(beginning) => beginning.0.may_listen().await,
+            // The keeper says it, if it is refused.
+            Keeping::By(_) => Ok(()),
+        }
+    }
+
+    /// The local ports to which requests of this user's sessions come.
+    pub(crate) async fn taken(&self) -> Result<Vec<u32>, Failed> {
+        let all = sessions(&self.place).await?;
+        Ok(all.iter().flat_map(|session| &session.routes).map(|route| route.local_port).collect())
     }
 
     /// This user's other sessions.
     pub(crate) async fn others(&self) -> Result<Vec<v1::SessionStatus>, Failed> {
         let mut all = sessions(&self.place).await?;
-        all.retain(|session| session.id != self.session);
+        let own = self.via.now();
+        all.retain(|session| own.as_deref() != Some(session.id.as_str()));
         Ok(all)
     }
 
@@ -137,23 +159,43 @@ impl Attached {
         Ok(reply.into_inner())
     }
 
-    /// Gives the target back, if this command has taken it.
+    /// This command uses it no more. The last one that does gives the target back.
     pub(crate) async fn end(self) -> Result<(), Failed> {
-        let Self { mut daemon, target, context, namespace, made, keeping, .. } = self;
-        let kept = match keeping {
-            Keeping::By(keeper) => keeper.end().await,
-            Keeping::NotYet(_) => None,
+        let kept = match self.keeping {
+            Keeping::By(keeper) => keeper.end().await.unwrap_or(Kept::Ended),
+            Keeping::NotYet(beginning) => Kept::There(beginning.0),
         };
-        let there = Kept { ours: made, state: State::There, made_by: None };
-        let Kept { ours, state, made_by } = kept.unwrap_or(there);
-        match state {
-            State::There if ours => {
-                let cluster = v1::Cluster { context, namespace, ..Default::default() };
-                let request = v1::DisconnectRequest { target, cluster: Some(cluster), ..Default::default() };
-                disconnect::disconnect(&mut daemon, request).await.map(drop)
+        match kept {
+            Kept::There(call) => call.end().await,
+            Kept::Away { lasts: false } => {
+                let request = self.asked.wish().request.unwrap_or_default();
+                put_back(&self.target, request.cluster.unwrap_or_default()).await
             }
-            State::Away if ours => put_back(&target, made_by.unwrap_or_default()).await,
-            State::There | State::Away | State::Ended => Ok(()),
+            Kept::Away { lasts: true } | Kept::Ended => Ok(()),
+        }
+    }
+}
+
+/// What is asked for, of the session that is there.
+fn wish(kind: WishKind, request: v1::ConnectRequest, there: Option<v1::SessionStatus>) -> v1::Wish {
+    let session = there.map(|there| there.id).unwrap_or_default();
+    v1::Wish { request: Some(request), kind: kind.into(), session, lasting: None }
+}
+
+/// Asks for it, showing each step.
+async fn begun(daemon: &mut Daemon, wish: &v1::Wish) -> Result<(Call, v1::Using), Failed> {
+    let progress = Progress::new();
+    let show = |said: &Said| match said {
+        Said::Step(step) => progress.step(step),
+        Said::Warning(warning) => progress.warn(warning),
+    };
+    tokio::select! {
+        begun = Call::begin(&mut daemon.client, wish.clone(), show) => begun,
+        // Dropping the call is what tells the daemon.
+        _ = tokio::signal::ctrl_c() => {
+            let target = wish.request.as_ref().map_or("", |request| request.target.as_str());
+            let message = format!("interrupted: what was begun for {target} is being undone");
+            Err(Failed::new(Exit::Interrupted, message, ""))
         }
     }
 }
@@ -174,8 +216,8 @@ pub(crate) async fn told_to_end() {
 }
 
 /// Gives a target back that no daemon holds: from what is written in the cluster, as `bridge clean` does.
-async fn put_back(target: &str, made_by: v1::ConnectRequest) -> Result<(), Failed> {
-    let cluster = v1::Cluster { environment: request::environment(), ..made_by.cluster.unwrap_or_default() };
+async fn put_back(target: &str, cluster: v1::Cluster) -> Result<(), Failed> {
+    let cluster = v1::Cluster { environment: request::environment(), ..cluster };
     let advice = format!("bridge clean {target} -n {} --context {}", cluster.namespace, cluster.context);
     clean::put_back(&request::access_to(cluster), target).await.map_err(|failed| {
         let why = failed.message;
@@ -201,14 +243,27 @@ fn meant(
     sessions: &[v1::SessionStatus],
     target: &Target,
     args: &ClusterArgs,
+    whose: &Whose<'_>,
 ) -> Result<Option<v1::SessionStatus>, Failed> {
     let config = request::config()?;
     let cluster = request::cluster(args, &config)?;
     let is_meant = |session: &&v1::SessionStatus| session.target == target.name() && is_in(session, &cluster);
-    let fitting: Vec<_> = sessions.iter().filter(is_meant).collect();
+    let fitting = of(whose, sessions.iter().filter(is_meant).collect());
     // Without a kubeconfig that can be read, no place is preferred.
     let here = || request::access(args, &config).ok()?.place().ok();
     Ok(one_of(&fitting, here)?.cloned())
+}
+
+/// Those that will do, by their names.
+fn of<'a>(whose: &Whose<'_>, sessions: Vec<&'a v1::SessionStatus>) -> Vec<&'a v1::SessionStatus> {
+    let named = |name: &str| sessions.iter().filter(|session| session.user == name).copied().collect();
+    match whose {
+        Whose::Named(name) => named(name),
+        Whose::Rather(name) => {
+            let own: Vec<_> = name.as_deref().map(named).unwrap_or_default();
+            if own.is_empty() { sessions } else { own }
+        }
+    }
 }
 
 /// The only one, else the one that is here: in this context and namespace.
@@ -256,6 +311,21 @@ mod tests {
             namespace: of(namespace),
             ..v1::SessionStatus::default()
         }
+    }
+
+    #[test]
+    fn another_name_is_another_session_unless_the_network_is_all_that_is_wanted() {
+        let named = |user: &str| v1::SessionStatus { user: user.to_owned(), ..session("dev", "shop") };
+        let (alice, bob) = (named("alice"), named("bob"));
+        let found = |whose: &Whose<'_>, sessions: &[&v1::SessionStatus]| {
+            of(whose, sessions.to_vec()).iter().map(|session| session.user.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&Whose::Named("bob"), &[&alice, &bob]), ["bob"]);
+        assert_eq!(found(&Whose::Named("bob"), &[&alice]), Vec::<String>::new());
+        let rather = |name: Option<&str>| Whose::Rather(name.map(str::to_owned));
+        assert_eq!(found(&rather(Some("bob")), &[&alice, &bob]), ["bob"]);
+        assert_eq!(found(&rather(Some("bob")), &[&alice]), ["alice"]);
+        assert_eq!(found(&rather(None), &[&alice]), ["alice"]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{
 use crate::network::DaemonClient;
 
 pub(crate) async fn run(args: ConnectArgs, format: Format) -> Result<(), Failed> {
-    let session = Session::from(connect(request(&args)?).await?.session);
+    let session = Session::from(connect(request(&args)?).await?);
     output::print_as(format, &session, || session.connected(args.everything, &program()))
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn request(args: &ConnectArgs) -> Result<v1::ConnectRequest, Failed> 
 }
 
 /// Connects, showing each step.
-pub(crate) async fn connect(request: v1::ConnectRequest) -> Result<Connected, Failed> {
+async fn connect(request: v1::ConnectRequest) -> Result<v1::SessionStatus, Failed> {
     if crate::program::carried().is_none() && request.agent_image.is_empty() {
         return Err(Failed::new(
             Exit::Internal,
@@ -51,13 +51,6 @@ pub(crate) async fn connect(request: v1::ConnectRequest) -> Result<Connected, Fa
     }
 }
 
-/// What came of it.
-pub(crate) struct Connected {
-    pub(crate) session: v1::SessionStatus,
-    /// A session with the target was there already.
-    pub(crate) found: bool,
-}
-
 /// What the daemon says meanwhile.
 pub(crate) enum Said {
     Step(String),
@@ -65,22 +58,22 @@ pub(crate) enum Said {
 }
 
 /// Asks the daemon, and passes on what it says until the session is there.
-pub(crate) async fn connected(
+async fn connected(
     daemon: &mut DaemonClient,
     request: v1::ConnectRequest,
     show: impl Fn(&Said),
-) -> Result<Connected, Failed> {
+) -> Result<v1::SessionStatus, Failed> {
     let call = daemon.connect(request).await;
     let mut events = call.map_err(|status| Failed::call(&status))?.into_inner();
     loop {
         let event = events.message().await.map_err(|status| Failed::call(&status))?;
-        let Some(v1::ConnectEvent { kind, found }) = event else {
+        let Some(v1::ConnectEvent { kind, .. }) = event else {
             return Err(Failed::internal("the daemon ended the call without a result"));
         };
         match kind {
             Some(v1::connect_event::Kind::Step(step)) => show(&Said::Step(step)),
             Some(v1::connect_event::Kind::Warning(warning)) => show(&Said::Warning(warning)),
-            Some(v1::connect_event::Kind::Connected(session)) => return Ok(Connected { session, found }),
+            Some(v1::connect_event::Kind::Connected(session)) => return Ok(session),
             Some(v1::connect_event::Kind::Failed(failure)) => return Err(failure.into()),
             // Something that a newer daemon has to say.
             None => {}

@@ -31,6 +31,7 @@ pub(crate) async fn run(args: DisconnectArgs) -> Result<(), Failed> {
             target: session.target.clone(),
             cluster: Some(cluster),
             wait: args.wait,
+            user: session.user.clone(),
         };
         let done = disconnect(&mut daemon, request).await.and_then(|done| output::print(&text(&done)));
         if let Err(failure) = done
@@ -58,26 +59,25 @@ fn choose<'a>(args: &DisconnectArgs, sessions: &'a [Session]) -> Result<Vec<&'a 
     let chosen: Vec<&Session> = sessions
         .iter()
         .filter(|session| is(&args.context, &session.context) && is(&args.namespace, &session.namespace))
+        .filter(|session| args.me.as_ref().is_none_or(|me| me.as_str() == session.user))
         .filter(|session| args.target.as_ref().is_none_or(|target| target.name() == session.target))
         .collect();
     if args.all || chosen.len() < 2 {
         return Ok(chosen);
     }
-    let candidates: Vec<String> = chosen
-        .iter()
-        .map(|session| {
-            format!(
-                "bridge disconnect {} -n {} --context {}",
-                session.target, session.namespace, session.context
-            )
-        })
-        .collect();
+    let several_names = chosen.iter().any(|session| session.user != chosen[0].user);
+    let candidate = |session: &&Session| {
+        let Session { target, namespace, context, user, .. } = session;
+        let me = if several_names { format!(" --me {user}") } else { String::new() };
+        format!("bridge disconnect {target} -n {namespace} --context {context}{me}")
+    };
+    let candidates: Vec<String> = chosen.iter().map(candidate).collect();
     let message = format!("{} sessions are meant by this", chosen.len());
     Err(Failed::new(Exit::Usage, message, format!("{}\nor --all", candidates.join("\n"))))
 }
 
 /// Disconnects, showing each step.
-pub(crate) async fn disconnect(
+async fn disconnect(
     daemon: &mut daemon::Daemon,
     request: v1::DisconnectRequest,
 ) -> Result<v1::Disconnected, Failed> {
@@ -103,7 +103,7 @@ pub(crate) async fn disconnect(
 }
 
 fn text(done: &v1::Disconnected) -> String {
-    let v1::Disconnected { target, namespace, context, restored } = done;
+    let v1::Disconnected { target, namespace, context, restored, .. } = done;
     let now = match restored {
         true => "all requests go to the pods",
         false => "others' sessions go on",
@@ -169,6 +169,20 @@ mod tests {
         let done =
             v1::Disconnected { target: hostile(), namespace: hostile(), context: hostile(), restored: true };
         assert!(output::is_harmless(&text(&done), 1), "{:?}", text(&done));
+    }
+
+    #[test]
+    fn of_two_names_at_one_target_one_is_chosen_by_name() {
+        let of = |user: &str| Session::from(v1::SessionStatus { user: user.to_owned(), ..orders() });
+        let both = [of("alice"), of("bob")];
+        let failed = choose(&args("bridge disconnect orders"), &both).unwrap_err();
+        assert_eq!(
+            failed.advice,
+            "bridge disconnect orders -n shop --context kind-dev --me alice\n\
+             bridge disconnect orders -n shop --context kind-dev --me bob\nor --all"
+        );
+        let chosen = choose(&args("bridge disconnect orders --me bob"), &both).unwrap();
+        assert_eq!(chosen.iter().map(|session| session.user.as_str()).collect::<Vec<_>>(), ["bob"]);
     }
 
     #[test]

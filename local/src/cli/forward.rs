@@ -77,7 +77,7 @@ struct Forwarded {
 
 pub(crate) async fn run(args: ForwardArgs) -> Result<(), Failed> {
     let config = request::config()?;
-    let Some(attached) = Attached::existing(args.via.as_ref(), &args.cluster).await? else {
+    let Some(mut attached) = Attached::existing(args.via.as_ref(), &args.cluster).await? else {
         let message = match &args.via {
             Some(target) => format!("{target} is not connected from this machine"),
             None => "connections go through a target, and not exactly one is connected".to_owned(),
@@ -94,21 +94,39 @@ pub(crate) async fn run(args: ForwardArgs) -> Result<(), Failed> {
         context: Some(attached.context.clone()),
         ..request::access(&args.cluster, &config)?
     };
+    let listening = match listen_all(&mut attached, &access, &args).await {
+        Ok(listening) => listening,
+        Err(failed) => return attached.end().await.and(Err(failed)),
+    };
     let attached = attached.kept();
-    let served = serve_all(&attached, &access, args).await;
+    let served = serve_all(&attached, listening, &args).await;
     let ended = attached.end().await;
     served.and(ended)
 }
 
-async fn serve_all(attached: &Attached, access: &Access, args: ForwardArgs) -> Result<(), Failed> {
+type Listening = Vec<(TcpListener, Forwarded)>;
+
+/// Listens for all that is wanted, where no requests come in.
+async fn listen_all(
+    attached: &mut Attached,
+    access: &Access,
+    args: &ForwardArgs,
+) -> Result<Listening, Failed> {
     let all = services::reachable(&Cluster::of(access).await?).await?;
-    let wanted = if args.all { everything(&all) } else { args.services };
+    let wanted = if args.all { everything(&all) } else { args.services.clone() };
+    let taken = attached.taken().await?;
     let mut listening = Vec::new();
     for wanted in &wanted {
         for (service, port) in ports(wanted, &all)? {
-            listening.push(listen(wanted, service, port).await?);
+            listening.push(listen(wanted, service, port, &taken).await?);
         }
     }
+    let ports = listening.iter().map(|(_, forwarded): &(_, Forwarded)| forwarded.local.port().into());
+    attached.listens(ports.collect(), "bridge forward").await?;
+    Ok(listening)
+}
+
+async fn serve_all(attached: &Attached, listening: Listening, args: &ForwardArgs) -> Result<(), Failed> {
     let forwarded: Vec<&Forwarded> = listening.iter().map(|(_, forwarded)| forwarded).collect();
     output::print_as(args.output.output, &forwarded, || table(&forwarded))?;
 
@@ -163,12 +181,18 @@ fn ports<'a>(wanted: &Wanted, all: &'a [Reachable]) -> Result<Vec<(&'a Reachable
     }
 }
 
-/// On the port that was named, else on the Service's own number, else on any.
-async fn listen(wanted: &Wanted, service: &Reachable, port: u16) -> Result<(TcpListener, Forwarded), Failed> {
+/// On the port that was named, else on the Service's own number where that is free, else on any. One to which requests
+/// come is not free.
+async fn listen(
+    wanted: &Wanted,
+    service: &Reachable,
+    port: u16,
+    taken: &[u32],
+) -> Result<(TcpListener, Forwarded), Failed> {
     let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     let listener = match wanted.local {
         Some(local) => bind(local).await,
-        None if port < FIRST_FREE => bind(0).await,
+        None if port < FIRST_FREE || taken.contains(&port.into()) => bind(0).await,
         None => match bind(port).await {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => bind(0).await,
             bound => bound,

@@ -6,56 +6,57 @@
 //! anything (a debugger's, a build daemon's): it is said, and not guessed.
 
 use std::collections::BTreeSet;
-use std::future::ready;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bridge_proto::v1;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use super::attached::Attached;
-use super::connect;
+use super::attached::{Asked, Attached};
 use super::output;
-use crate::network::{DaemonClient, Via};
 
+/// As a match is called that takes all.
+const EVERYTHING: &str = "everything";
 /// What listens elsewhere first (a debugger) may listen where it should by then.
 const SETTLED: Duration = Duration::from_secs(3);
-/// How long a session is waited for whose daemon has died.
-const AGAIN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Where requests come in, and how that is changed.
 pub(crate) struct Entrances {
-    target: String,
-    routes: Vec<v1::RouteStatus>,
-    daemon: DaemonClient,
-    via: Via,
-    /// What the session was made by, if its local ports were nobody's choice.
-    free: Option<v1::ConnectRequest>,
+    routes: watch::Receiver<Vec<v1::RouteStatus>>,
+    asked: Asked,
+}
+
+/// For people: "requests with x-bridge: alice come to port 8080".
+pub(crate) fn describe(routes: &[v1::RouteStatus]) -> String {
+    let mut matches: Vec<&str> = routes.iter().map(|route| route.r#match.as_str()).collect();
+    matches.dedup();
+    let of = |chosen: &str| {
+        let ports = routes.iter().filter(|route| route.r#match == chosen).map(|route| route.local_port);
+        let which = if matches!(chosen, "" | EVERYTHING) {
+            "all requests".to_owned()
+        } else {
+            format!("requests with {chosen}")
+        };
+        format!("{which} come to {}", listed(ports.collect()))
+    };
+    if matches.is_empty() {
+        return "no requests come here".to_owned();
+    }
+    matches.into_iter().map(of).collect::<Vec<_>>().join("; ")
 }
 
 impl Entrances {
     pub(crate) fn of(attached: &Attached) -> Self {
-        Self {
-            target: attached.target.clone(),
-            routes: attached.routes.clone(),
-            daemon: attached.daemon.client.clone(),
-            via: attached.via.clone(),
-            free: attached.free.clone(),
-        }
+        Self { routes: attached.routes.clone(), asked: attached.asked.clone() }
     }
 
-    /// For people: "requests with x-bridge: alice come to port 8080".
     pub(crate) fn describe(&self) -> String {
-        let ports: BTreeSet<u32> = self.routes.iter().map(|route| route.local_port).collect();
-        let which = self.routes.first().map_or("", |route| route.r#match.as_str());
-        let which =
-            if which.is_empty() { "all requests".to_owned() } else { format!("requests with {which}") };
-        format!("{which} come to {}", listed(ports))
+        describe(&self.routes.borrow())
     }
 
     /// What to say if the requests of another session come to the same port.
     pub(crate) fn shared_with(&self, others: &[v1::SessionStatus]) -> Option<String> {
-        shared(&self.routes, others)
+        shared(&self.routes.borrow(), others)
     }
 
     /// Follows what a command listens on, to its end.
@@ -63,7 +64,7 @@ impl Entrances {
         let mut ports = BTreeSet::new();
         let mut told = false;
         loop {
-            let sentence = elsewhere(&self.routes, &ports).filter(|_| !told);
+            let sentence = elsewhere(&self.routes.borrow_and_update(), &ports).filter(|_| !told);
             let settled = async {
                 match &sentence {
                     Some(_) => tokio::time::sleep(SETTLED).await,
@@ -74,10 +75,12 @@ impl Entrances {
                 listens = listens_rx.recv() => match listens {
                     Some(address) => {
                         ports.insert(u32::from(address.port()));
-                        self.follow(&ports).await;
+                        self.follow(&ports);
                     }
                     None => return,
                 },
+                // What has ended does not change any more.
+                Ok(()) = self.routes.changed() => {}
                 () = settled => {
                     output::warn(&sentence.unwrap_or_default());
                     told = true;
@@ -87,23 +90,11 @@ impl Entrances {
     }
 
     /// Leads requests to where the command listens, if that is clear.
-    async fn follow(&mut self, ports: &BTreeSet<u32>) {
-        if let Some(mappings) = nearer(&self.routes, ports)
-            && let Some(request) = self.free.clone()
+    fn follow(&self, ports: &BTreeSet<u32>) {
+        if let Some(mappings) = nearer(&self.routes.borrow(), ports)
+            && self.asked.is_free()
         {
-            self.lead(v1::ConnectRequest { ports: mappings, ..request }).await;
-        }
-    }
-
-    async fn lead(&mut self, request: v1::ConnectRequest) {
-        // A session that is just being made again is not to be made twice.
-        let _ = self.via.ask(AGAIN_WITHIN, |_| ready(Some(()))).await;
-        match connect::connected(&mut self.daemon, request, |_| {}).await {
-            Ok(connected) => {
-                self.routes = connected.session.routes;
-                output::note(&output::line(&format!("  {}: {}", self.target, self.describe())));
-            }
-            Err(failed) => output::note(&failed.render()),
+            self.asked.lead(mappings);
         }
     }
 }
@@ -186,6 +177,26 @@ mod tests {
         let two = [route("http", 80, 8080), route("metrics", 8080, 9090)];
         assert_eq!(led(&two, &[8080]), None, "it is the other one's");
         assert_eq!(led(&two, &[80, 9090]), Some(vec![80, 9090]));
+    }
+
+    #[test]
+    fn which_requests_come_where_is_said() {
+        let to = |chosen: &str, local_port: u32| v1::RouteStatus {
+            local_port,
+            r#match: chosen.to_owned(),
+            ..route("http", 80, 0)
+        };
+        for (routes, expected) in [
+            (vec![], "no requests come here"),
+            (vec![to("x: 1", 8080)], "requests with x: 1 come to port 8080"),
+            (vec![to("x: 1", 8080), to("x: 1", 9090)], "requests with x: 1 come to ports 8080 and 9090"),
+            (
+                vec![to("x: 1", 8080), to("everything", 9999)],
+                "requests with x: 1 come to port 8080; all requests come to port 9999",
+            ),
+        ] {
+            assert_eq!(describe(&routes), expected);
+        }
     }
 
     #[test]

@@ -30,6 +30,8 @@ use super::output;
 use crate::network::Place;
 
 pub(crate) const ANY_PORT: u16 = 0;
+/// Who listens there, for people.
+pub(crate) const WHAT: &str = "bridge proxy";
 /// Who connects says at once what is wanted.
 const ASKED_WITHIN: Duration = Duration::from_secs(10);
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -37,19 +39,29 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) async fn run(args: ProxyArgs) -> Result<(), Failed> {
-    let attached = Attached::without_listening(args.target.clone(), args.cluster.clone()).await?;
+    let mut attached = Attached::without_listening(args.target.clone(), args.cluster.clone()).await?;
+    let proxy = match bound(&mut attached, &args).await {
+        Ok(proxy) => proxy,
+        Err(failed) => return attached.end().await.and(Err(failed)),
+    };
     let mut attached = attached.kept();
-    let served = serve(&mut attached, &args).await;
+    let served = serve(&mut attached, proxy, &args).await;
     let ended = attached.end().await;
     served.and(ended)
 }
 
-async fn serve(attached: &mut Attached, args: &ProxyArgs) -> Result<(), Failed> {
-    let inside = InsideArgs { scope: args.scope.clone(), ..InsideArgs::default() };
-    let network = Arc::new(Network::of(attached, &inside).await?);
+/// Where no requests come in.
+async fn bound(attached: &mut Attached, args: &ProxyArgs) -> Result<Proxy, Failed> {
     let failed =
         |error: io::Error| Failed::internal(format!("cannot listen on port {}: {error}", args.listen));
     let proxy = Proxy::bind(args.listen).await.map_err(failed)?;
+    attached.listens(vec![proxy.address.port().into()], WHAT).await?;
+    Ok(proxy)
+}
+
+async fn serve(attached: &mut Attached, proxy: Proxy, args: &ProxyArgs) -> Result<(), Failed> {
+    let inside = InsideArgs { scope: args.scope.clone(), ..InsideArgs::default() };
+    let network = Arc::new(Network::of(attached, &inside).await?);
     let address = proxy.address;
     output::print(&format!("export ALL_PROXY=socks5h://{address} HTTPS_PROXY=http://{address}\n"))?;
     output::note("  stop with Ctrl-C\n");

@@ -99,6 +99,13 @@ impl Surroundings {
     }
 }
 
+/// The user's name, if it is known.
+pub(crate) fn me() -> Option<String> {
+    let around = Surroundings::of_this_process();
+    let configured = || config().ok()?.me.map(|me| me.as_str().to_owned());
+    around.me.or_else(configured).or(around.user_name)
+}
+
 /// The request, complete but for the cluster.
 pub(crate) fn connect(
     args: &ConnectArgs,

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
+use bridge_proto::v1;
 use bridge_supervise::{Obstacle, Remark, SuperviseError};
 use tokio::sync::mpsc;
 
@@ -84,7 +85,7 @@ async fn in_the_place_of(
     }
     match obstacle().await {
         None => supervised(command, entrances, network).await,
-        Some(obstacle) => proxied(command, network, &obstacle).await,
+        Some(obstacle) => proxied(command, attached, network, &obstacle).await,
     }
     .map_err(|error| failed(&error))
 }
@@ -114,10 +115,13 @@ async fn supervised(
 /// The next best: the command is told of a proxy.
 async fn proxied(
     mut command: Command,
+    attached: &Attached,
     network: Network,
     obstacle: &Obstacle,
 ) -> Result<ExitStatus, SuperviseError> {
     let proxy = Proxy::bind(ANY_PORT).await.map_err(SuperviseError::Relay)?;
+    let ports = vec![proxy.address.port().into()];
+    attached.asked.listen(v1::Listeners { ports, what: "the proxy of bridge run".to_owned() });
     output::warn(&format!(
         "{}: the command has a proxy instead, so only those of its programs reach the cluster that heed ALL_PROXY, \
          HTTP_PROXY or HTTPS_PROXY, and only by TCP",

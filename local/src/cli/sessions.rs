@@ -12,7 +12,7 @@ use super::output::{BOLD, GREEN, YELLOW, bytes, duration, line, milliseconds, st
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Session {
     pub(crate) id: String,
-    user: String,
+    pub(crate) user: String,
     /// The Service.
     pub(crate) target: String,
     pub(crate) namespace: String,
@@ -184,6 +184,9 @@ impl Session {
                 "  port {} → localhost:{}   {}",
                 route.port, route.local_port, route.matching
             )));
+        }
+        if self.routes.is_empty() {
+            text.push_str("  takes no requests: it is there for its network\n");
         }
         for agent in &self.agents {
             let state = match (agent.attended, agent.detail.as_str()) {

@@ -14,15 +14,17 @@ use bridge_cluster::follow::{self, Followed, Follower};
 use bridge_cluster::snapshot::{self, Snapshot};
 use bridge_cluster::state::{Attachment, Claim, selector};
 use bridge_cluster::{obstacles, target};
-use bridge_deploy::{AgentSource, Program};
+use bridge_deploy::{AgentSource, ListenPort, Program};
 use bridge_proto::v1;
 use tokio::sync::mpsc;
 
 use super::failure::Failure;
+use super::inbound::Inbound;
 use super::probe;
 use super::registry;
 use super::routes::{self, PortProblem, PortRoute};
 use super::session::{Facts, Session};
+use super::users::Users;
 use crate::program;
 
 /// From a ready agent to a tunnel with the routes in force: a few round trips.
@@ -30,44 +32,72 @@ const TUNNELS_WITHIN: Duration = Duration::from_secs(10);
 /// Half of the agents suffice to begin with; an agent that is not ready by then may never be.
 const OTHERS_WITHIN: Duration = Duration::from_secs(5);
 
-/// Where a connect tells what it does.
+/// Where a connect tells what it does: to a command that waits for it.
 #[derive(Clone)]
-pub(crate) struct Teller {
-    events_tx: mpsc::Sender<v1::ConnectEvent>,
+pub(crate) enum Teller {
+    Connect(mpsc::Sender<v1::ConnectEvent>),
+    Use(mpsc::Sender<v1::UseEvent>),
+}
+
+/// What is told.
+enum Told {
+    Step(String),
+    Warning(String),
+}
+
+impl From<Told> for v1::ConnectEvent {
+    fn from(told: Told) -> Self {
+        let kind = match told {
+            Told::Step(text) => v1::connect_event::Kind::Step(text),
+            Told::Warning(text) => v1::connect_event::Kind::Warning(text),
+        };
+        Self { kind: Some(kind), ..Self::default() }
+    }
+}
+
+impl From<Told> for v1::UseEvent {
+    fn from(told: Told) -> Self {
+        let kind = match told {
+            Told::Step(text) => v1::use_event::Kind::Step(text),
+            Told::Warning(text) => v1::use_event::Kind::Warning(text),
+        };
+        Self { kind: Some(kind) }
+    }
 }
 
 impl Teller {
-    pub(crate) fn new(events_tx: mpsc::Sender<v1::ConnectEvent>) -> Self {
-        Self { events_tx }
-    }
-
     /// A step that begins now. [`Failure::GivenUp`] if nobody listens any more: the user pressed Ctrl-C.
     pub(crate) async fn step(&self, text: impl Into<String>) -> Result<(), Failure> {
-        self.tell(v1::connect_event::Kind::Step(text.into())).await
+        self.tell(Told::Step(text.into())).await
     }
 
     pub(crate) async fn warn(&self, text: impl Into<String>) -> Result<(), Failure> {
-        self.tell(v1::connect_event::Kind::Warning(text.into())).await
+        self.tell(Told::Warning(text.into())).await
     }
 
-    async fn tell(&self, kind: v1::connect_event::Kind) -> Result<(), Failure> {
-        self.event(v1::ConnectEvent { kind: Some(kind), ..v1::ConnectEvent::default() }).await
-    }
-
-    pub(crate) async fn event(&self, event: v1::ConnectEvent) -> Result<(), Failure> {
-        self.events_tx.send(event).await.map_err(|_| Failure::GivenUp)
+    async fn tell(&self, told: Told) -> Result<(), Failure> {
+        match self {
+            Self::Connect(events_tx) => events_tx.send(told.into()).await.map_err(|_| Failure::GivenUp),
+            Self::Use(events_tx) => events_tx.send(told.into()).await.map_err(|_| Failure::GivenUp),
+        }
     }
 
     /// Says a step if there is room; progress may be dropped.
     fn hint(&self, text: &str) {
-        let kind = Some(v1::connect_event::Kind::Step(text.to_owned()));
+        let step = Told::Step(text.to_owned());
         // A full channel or a user who has gone: the next real step finds out.
-        let _ = self.events_tx.try_send(v1::ConnectEvent { kind, ..v1::ConnectEvent::default() });
+        let _ = match self {
+            Self::Connect(events_tx) => events_tx.try_send(step.into()).is_ok(),
+            Self::Use(events_tx) => events_tx.try_send(step.into()).is_ok(),
+        };
     }
 
     /// Resolves when nobody listens any more.
     pub(crate) async fn given_up(&self) -> Failure {
-        self.events_tx.closed().await;
+        match self {
+            Self::Connect(events_tx) => events_tx.closed().await,
+            Self::Use(events_tx) => events_tx.closed().await,
+        }
         Failure::GivenUp
     }
 }
@@ -99,43 +129,51 @@ pub(crate) async fn find(cluster: Cluster, service: String) -> Result<Found, Fai
 /// Whose session it will be.
 pub(crate) struct Claimant {
     id: String,
+    user: String,
     installation: String,
     since_ms: u64,
 }
 
 impl Claimant {
     /// Of a session that begins now.
-    pub(crate) fn new(installation: &str) -> Self {
-        Self::since(installation, now_ms())
+    pub(crate) fn new(user: &str, installation: &str) -> Self {
+        Self::since(user, installation, now_ms())
     }
 
     /// Of a session that goes on from one which has begun before.
-    pub(crate) fn since(installation: &str, since_ms: u64) -> Self {
+    pub(crate) fn since(user: &str, installation: &str, since_ms: u64) -> Self {
         let id = format!("{:08x}", rand::random::<u32>());
-        Self { id, installation: installation.to_owned(), since_ms }
+        Self { id, user: user.to_owned(), installation: installation.to_owned(), since_ms }
     }
 }
 
-/// Connects; on failure nothing of it stays in the cluster. `before`, whose place the session takes, keeps its routes until
-/// the new ones can be put in force: agents accept no match twice.
+/// What is to be made.
+pub(crate) struct Plan {
+    agent: AgentSource,
+    ports: Vec<ListenPort>,
+    users: Users,
+    pub(crate) routes: Vec<PortRoute>,
+}
+
+/// Connects; on failure nothing of it stays in the cluster. `before`, whose place the session takes, keeps
+/// its routes until the new ones can be put in force: agents accept no match twice.
 pub(crate) async fn connect(
     found: Found,
-    request: &v1::ConnectRequest,
+    plan: Plan,
     claimant: Claimant,
     before: Option<&Session>,
+    inbound: Inbound,
     tell: &Teller,
 ) -> Result<Session, Failure> {
-    let agent = agent_source(request)?;
-    let routes = plan(&found, request, &agent, tell).await?;
     let claim = Claim {
         id: claimant.id,
-        user: request.user.clone(),
+        user: claimant.user,
         installation: claimant.installation,
         since: claimant.since_ms,
-        routes: routes::claimed(&routes),
+        routes: routes::claimed(&plan.routes),
     };
     let (cluster, service, id) = (found.cluster.clone(), found.service.clone(), claim.id.clone());
-    match take_over(found, request, agent, claim, routes, before, tell).await {
+    match take_over(found, plan, claim, before, inbound, tell).await {
         Ok(session) => Ok(session),
         Err(failure) => {
             tracing::warn!(%service, session = %id, %failure, "connect failed; undoing it");
@@ -147,14 +185,25 @@ pub(crate) async fn connect(
     }
 }
 
-/// What can be said before anything is changed.
-async fn plan(
-    found: &Found,
-    request: &v1::ConnectRequest,
-    agent: &AgentSource,
-    tell: &Teller,
+/// What users' wishes come to at a Service with these ports.
+pub(crate) fn routes_of(
+    users: &Users,
+    ports: &[ListenPort],
+    service: &str,
 ) -> Result<Vec<PortRoute>, Failure> {
-    let carried = match agent {
+    users.routes(ports).map_err(|problem| {
+        let service = service.to_owned();
+        Failure::from(match problem {
+            PortProblem::Ambiguous { ports } => ClusterError::AmbiguousPort { service, ports },
+            PortProblem::NoSuch { wanted, ports } => ClusterError::NoSuchPort { service, wanted, ports },
+        })
+    })
+}
+
+/// What is to be made for these users, and what can be said before anything is changed.
+pub(crate) async fn plan(found: &Found, users: Users, tell: &Teller) -> Result<Plan, Failure> {
+    let agent = agent_source(users.agent_image())?;
+    let carried = match &agent {
         AgentSource::Carried(program) => Some(program.architecture.as_str()),
         AgentSource::Image(_) => None,
     };
@@ -165,17 +214,10 @@ async fn plan(
     for warning in obstacles::warnings(&found.snapshot) {
         tell.warn(warning.to_string()).await?;
     }
-    let routes = routes::routes(request, &found.snapshot.listen_ports()?).map_err(|problem| {
-        let service = found.service.clone();
-        match problem {
-            PortProblem::Ambiguous { ports } => ClusterError::AmbiguousPort { service, ports },
-            PortProblem::NoSuch { wanted, ports } => ClusterError::NoSuchPort { service, wanted, ports },
-        }
-    })?;
-    if !request.for_command {
-        say_where_nothing_listens(&routes, tell).await?;
-    }
-    Ok(routes)
+    let ports = found.snapshot.listen_ports()?;
+    let routes = routes_of(&users, &ports, &found.service)?;
+    let users = users.settled(&ports);
+    Ok(Plan { agent, ports, users, routes })
 }
 
 pub(crate) async fn say_where_nothing_listens(routes: &[PortRoute], tell: &Teller) -> Result<(), Failure> {
@@ -183,8 +225,11 @@ pub(crate) async fn say_where_nothing_listens(routes: &[PortRoute], tell: &Telle
         let port = route.route.local_port;
         let local = u16::try_from(port).map_err(|_| Failure::BadPort(port))?;
         if super::inbound::connect(local).await.is_err() {
-            tell.warn(format!("nothing listens on port {port} of this laptop yet: {}", until_then(&route.route)))
-                .await?;
+            tell.warn(format!(
+                "nothing listens on port {port} of this laptop yet: {}",
+                until_then(&route.route)
+            ))
+            .await?;
         }
     }
     Ok(())
@@ -200,9 +245,9 @@ fn until_then(route: &v1::Route) -> String {
     }
 }
 
-pub(super) fn agent_source(request: &v1::ConnectRequest) -> Result<AgentSource, Failure> {
-    if !request.agent_image.is_empty() {
-        return Ok(AgentSource::Image(request.agent_image.clone()));
+pub(super) fn agent_source(image: &str) -> Result<AgentSource, Failure> {
+    if !image.is_empty() {
+        return Ok(AgentSource::Image(image.to_owned()));
     }
     let carried = program::carried().ok_or(Failure::NoProgram)?;
     Ok(AgentSource::Carried(Program {
@@ -215,20 +260,20 @@ pub(super) fn agent_source(request: &v1::ConnectRequest) -> Result<AgentSource, 
 
 async fn take_over(
     found: Found,
-    request: &v1::ConnectRequest,
-    agent: AgentSource,
+    plan: Plan,
     claim: Claim,
-    routes: Vec<PortRoute>,
     before: Option<&Session>,
+    inbound: Inbound,
     tell: &Teller,
 ) -> Result<Session, Failure> {
     let Found { cluster, service, snapshot, attachment } = found;
-    let replicas = Some(request.replicas).filter(|replicas| *replicas > 0);
+    let Plan { agent, ports: listen_ports, users, routes } = plan;
+    let replicas = users.replicas();
     let id = format!("{:04x}", rand::random::<u16>());
-    let follower = Follower { user: request.user.clone(), agent: agent.clone() };
-    let mut stand_in = snapshot.stand_in(&id, &request.user, replicas, agent)?;
+    let follower = Follower { user: claim.user.clone(), agent: agent.clone() };
+    let mut stand_in = snapshot.stand_in(&id, &claim.user, replicas, agent)?;
     let ports: BTreeMap<u16, u16> =
-        snapshot.listen_ports()?.iter().map(|port| (port.service_port, port.listen)).collect();
+        listen_ports.iter().map(|port| (port.service_port, port.listen)).collect();
 
     if let Some(there) = attachment.filter(|there| !there.listens_as(&ports)) {
         // Its agents listen on other ports than the origin serves by now: another takes its place.
@@ -263,12 +308,13 @@ async fn take_over(
         deployment: created.deployment.clone(),
         key: Arc::from(created.key.as_slice()),
         since_ms: claim.since,
-        request: request.clone(),
+        ports: listen_ports,
+        agent_image: users.agent_image().to_owned(),
     };
     if let Some(before) = before {
         registry::unroute(before).await;
     }
-    let session = Session::start(facts, routes);
+    let session = Session::start(facts, users, routes, Arc::new(inbound));
     tokio::select! {
         attended = all_attended(&session) => attended?,
         given_up = tell.given_up() => return Err(given_up),
@@ -287,7 +333,7 @@ async fn take_over(
         tell.warn(format!("what an earlier connect has left is still there (`bridge clean`): {error}"))
             .await?;
     }
-    events::record(&cluster, &service, "BridgeConnected", &told(&session)).await;
+    record(&session).await;
     Ok(session)
 }
 
@@ -313,11 +359,20 @@ async fn bring_up_to_date(
     tell.warn(format!("agents of an earlier template of the origin stay for now: {why}")).await
 }
 
+/// Records what a session does by now.
+pub(crate) async fn record(session: &Session) {
+    let Facts { cluster, service, .. } = &session.facts;
+    events::record(cluster, service, "BridgeConnected", &told(session)).await;
+}
+
 /// What the Service's Events say of a session.
 fn told(session: &Session) -> String {
     let routes = routes::status(&session.routes());
     let routes: Vec<_> =
         routes.iter().map(|route| format!("port {}: {}", route.port, route.r#match)).collect();
+    if routes.is_empty() {
+        return format!("{} uses the network of the pods; all requests go to them", session.facts.user);
+    }
     format!(
         "requests of {} go to a laptop ({}); all others to the pods",
         session.facts.user,

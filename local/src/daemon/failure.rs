@@ -17,6 +17,14 @@ pub(crate) enum Failure {
     OtherVersion { service: String, reason: String },
     #[error("Service {service} was switched, but no connection through it reached an agent for {seconds} s")]
     NotSeen { service: String, seconds: u64 },
+    #[error(
+        "requests would come to port {port} of this laptop, where {listener} listens and leads them back into the cluster"
+    )]
+    ListenerThere { port: u32, listener: String, remote: String },
+    #[error(
+        "requests to Service {service} come to port {port} of this laptop: what listens there must not lead into the cluster"
+    )]
+    RequestsCome { service: String, port: u32 },
     #[error("given up before it was connected")]
     GivenUp,
     #[error("no session with {wanted}")]
@@ -34,7 +42,9 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Cluster(error) => error.exit_code(),
-            Self::NoProgram | Self::BadPort(_) => exit::USAGE,
+            Self::NoProgram | Self::BadPort(_) | Self::ListenerThere { .. } | Self::RequestsCome { .. } => {
+                exit::USAGE
+            }
             Self::NoTunnel { .. } | Self::OtherVersion { .. } | Self::NotSeen { .. } => exit::NOT_READY,
             Self::GivenUp => 130,
             Self::NoSession { .. } => exit::TARGET,
@@ -59,6 +69,12 @@ impl Failure {
             )),
             Self::NotSeen { .. } => {
                 Some("everything was put back; does kube-proxy (or what stands for it) follow Services?".to_owned())
+            }
+            Self::ListenerThere { listener, remote, .. } => {
+                Some(format!("choose another port, --port LOCAL:{remote}, or end {listener}"))
+            }
+            Self::RequestsCome { service, .. } => {
+                Some(format!("listen on another port, or bridge disconnect {service}"))
             }
             Self::NoSession { sessions, .. } if sessions.is_empty() => None,
             Self::NoSession { sessions, .. } => Some(format!("there is: {}", sessions.join(", "))),

@@ -5,12 +5,23 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bridge_proto::tunnel::{Offered, carry};
+use bridge_proto::tunnel::{Offered, Refused, carry};
 use bridge_proto::v1::Cause;
 use tokio::net::TcpStream;
 
+use super::listeners::Listeners;
+
 /// Loopback answers at once; one that does not is full.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// Streams of one session to this machine at a time. Requests that go round in a circle end by this, if by nothing else.
+const MOST_STREAMS: u64 = 1024;
+
+/// What a session's inbound streams have in common.
+#[derive(Default)]
+pub(crate) struct Inbound {
+    pub(crate) counters: Counters,
+    pub(crate) listeners: Listeners,
+}
 
 /// What was carried since the session began.
 #[derive(Debug, Default)]
@@ -23,36 +34,55 @@ pub(crate) struct Counters {
 }
 
 /// Serves one offered stream. `allowed`: a route of the session leads to the local port; an agent gets no other.
-pub(crate) async fn serve(offered: Offered, allowed: bool, counters: &Counters) {
-    let port = offered.open.local_port;
-    let Some(port) = u16::try_from(port).ok().filter(|_| allowed) else {
-        // A refusal that cannot be sent means that the tunnel is gone, and with it who would read it.
-        let _ =
-            offered.refuse(Cause::Forbidden, format!("no route of this session leads to port {port}")).await;
-        return;
+pub(crate) async fn serve(offered: Offered, allowed: bool, inbound: &Inbound) {
+    let counters = &inbound.counters;
+    let (local, _open) = match admit(offered.open.local_port, allowed, inbound).await {
+        Ok(admitted) => admitted,
+        Err(Refused { cause, detail }) => {
+            // A refusal that cannot be sent means that the tunnel is gone, and with it who would read it.
+            let _ = offered.refuse(cause, detail).await;
+            return;
+        }
     };
-    match connect(port).await {
-        Ok(local) => {
-            counters.streams.fetch_add(1, Ordering::Relaxed);
-            let _open = Open::begin(counters);
-            if let Ok(stream) = offered.accept().await {
-                let carried = carry(local, stream).await;
-                counters.from_laptop.fetch_add(carried.in_bytes, Ordering::Relaxed);
-                counters.to_laptop.fetch_add(carried.out_bytes, Ordering::Relaxed);
-            }
-        }
-        Err(error) => {
-            let _ = offered.refuse(Cause::of_dial(&error), error.to_string()).await;
-        }
+    counters.streams.fetch_add(1, Ordering::Relaxed);
+    if let Ok(stream) = offered.accept().await {
+        let carried = carry(local, stream).await;
+        counters.from_laptop.fetch_add(carried.in_bytes, Ordering::Relaxed);
+        counters.to_laptop.fetch_add(carried.out_bytes, Ordering::Relaxed);
     }
 }
 
+/// The connection to the local process, if there may be one.
+async fn admit(port: u32, allowed: bool, inbound: &Inbound) -> Result<(TcpStream, Open<'_>), Refused> {
+    let refused = |cause, detail| Refused { cause, detail };
+    let forbidden = || refused(Cause::Forbidden, format!("no route of this session leads to port {port}"));
+    let local = u16::try_from(port).ok().filter(|_| allowed).ok_or_else(forbidden)?;
+    if let Some(listener) = inbound.listeners.on(port) {
+        return Err(refused(
+            Cause::Loop,
+            format!(
+                "port {port} is {listener}'s, which leads back into the cluster: end it, or give it another port"
+            ),
+        ));
+    }
+    let open = Open::begin(&inbound.counters).ok_or_else(|| {
+        refused(Cause::NoRoom, format!("{MOST_STREAMS} connections of this session are open already"))
+    })?;
+    match connect(local).await {
+        Ok(local) => Ok((local, open)),
+        Err(error) => Err(refused(Cause::of_dial(&error), error.to_string())),
+    }
+}
+
+/// A stream that is under way.
 struct Open<'a>(&'a Counters);
 
 impl<'a> Open<'a> {
-    fn begin(counters: &'a Counters) -> Self {
-        counters.open.fetch_add(1, Ordering::Relaxed);
-        Self(counters)
+    /// `None`: there are too many.
+    fn begin(counters: &'a Counters) -> Option<Self> {
+        let one_more = |open| (open < MOST_STREAMS).then_some(open + 1);
+        counters.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Self(counters))
     }
 }
 
@@ -74,4 +104,52 @@ pub(crate) async fn connect(port: u16) -> io::Result<TcpStream> {
     };
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::daemon::users::UserId;
+
+    async fn listening() -> (TcpListener, u32) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, port.into())
+    }
+
+    async fn cause(port: u32, allowed: bool, inbound: &Inbound) -> Option<Cause> {
+        admit(port, allowed, inbound).await.err().map(|refused| refused.cause)
+    }
+
+    #[tokio::test]
+    async fn requests_go_where_a_route_leads_and_never_to_a_listener_of_bridge_itself() {
+        let inbound = Inbound::default();
+        let (listener, port) = listening().await;
+        assert_eq!(cause(port, true, &inbound).await, None);
+        assert_eq!(cause(port, false, &inbound).await, Some(Cause::Forbidden), "no route leads there");
+
+        let forward = inbound.listeners.add(UserId::new(), "bridge forward".into(), vec![port]);
+        let refused = admit(port, true, &inbound).await.err().unwrap();
+        assert_eq!(refused.cause, Cause::Loop);
+        assert!(refused.detail.contains(&format!("port {port} is bridge forward's")), "{}", refused.detail);
+        drop(forward);
+        assert_eq!(cause(port, true, &inbound).await, None);
+
+        drop(listener);
+        assert_eq!(cause(port, true, &inbound).await, Some(Cause::Refused), "nothing listens");
+        assert_eq!(inbound.counters.open.load(Ordering::Relaxed), 0, "what was not carried is not open");
+    }
+
+    #[tokio::test]
+    async fn streams_that_pile_up_have_a_bound() {
+        let inbound = Inbound::default();
+        let (_listener, port) = listening().await;
+        let open: Vec<_> = (0..MOST_STREAMS).map(|_| Open::begin(&inbound.counters)).collect();
+        assert!(open.iter().all(Option::is_some));
+        assert_eq!(cause(port, true, &inbound).await, Some(Cause::NoRoom));
+        drop(open);
+        assert_eq!(cause(port, true, &inbound).await, None);
+    }
 }

@@ -1,16 +1,16 @@
 //! The daemon: one per user, holds the sessions and their tunnels, and serves the `bridge` command on a Unix socket.
 //!
-//! `service` takes what is asked, `connect` carries one connect out (with `routes`, `probe`), `session` keeps what came
-//! of it alive, `reattach` moves it when the Service gets other ports, `tunnel` and `inbound` carry the requests,
-//! `outbound` and `streams` what processes of this machine want of the cluster; `follow` tells commands how to make a
-//! session again that dies with this process; `registry` ends sessions, `turns` says whose turn it is at a target, `failure`
-//! says what went wrong.
+//! `service` takes what is asked. Sessions are shared by their users (`users`, pure; `sharing` carries out who comes and goes,
+//! `using` serves one of them, `turns` says whose turn it is at a target). `connect` carries one connect out (with
+//! `routes`, `probe`), `session` keeps what came of it alive, `reattach` moves it when the Service gets other ports,
+//! `registry` ends it. `tunnel` and `inbound` carry the requests (never to `listeners` of bridge itself), `outbound` and
+//! `streams` what processes of this machine want of the cluster; `failure` says what went wrong.
 
 mod connect;
 mod failure;
 mod files;
-mod follow;
 mod inbound;
+mod listeners;
 mod outbound;
 mod probe;
 mod reattach;
@@ -19,10 +19,13 @@ mod requests;
 mod routes;
 mod service;
 mod session;
+mod sharing;
 mod streams;
 mod traffic;
 mod tunnel;
 mod turns;
+mod users;
+mod using;
 
 use std::io;
 use std::path::PathBuf;
@@ -38,7 +41,9 @@ use tokio::sync::Notify;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 
+use self::listeners::Listeners;
 use self::registry::Registry;
+use self::sharing::Sharing;
 use self::turns::Turns;
 
 /// How long ending may take when the user's machine shuts down: sessions are disconnected meanwhile.
@@ -95,11 +100,15 @@ pub async fn run(options: DaemonOptions) -> Result<(), RunError> {
     let (stop, ending) = (Arc::new(Notify::new()), CancellationToken::new());
     let daemon = service::Daemon {
         registry: registry.clone(),
-        installation: options.installation,
+        sharing: Sharing {
+            registry: registry.clone(),
+            turns: turns.clone(),
+            listeners: Listeners::default(),
+            installation: options.installation.into(),
+        },
         log_file: options.log_file,
         stop: stop.clone(),
         ending: ending.clone(),
-        turns: turns.clone(),
     };
     let told_to_end = async {
         tokio::select! {

@@ -9,16 +9,13 @@ use tokio::sync::{mpsc, watch};
 
 use super::connect::{self, Claimant, Teller};
 use super::failure::Failure;
-use super::registry::Registry;
 use super::session::{Live, Session};
-use super::turns::Turns;
+use super::sharing::Sharing;
 
 /// What attaching anew needs of the daemon.
 #[derive(Clone)]
 pub(crate) struct Reattaching {
-    pub(crate) registry: Registry,
-    pub(crate) installation: String,
-    pub(crate) turns: Turns,
+    pub(crate) sharing: Sharing,
 }
 
 impl Reattaching {
@@ -37,15 +34,16 @@ impl Reattaching {
         {
             answered = changes;
             let Some(session) = session.upgrade() else { return };
-            let _under_way = self.turns.begin();
-            let _turn = self.turns.at(&session.facts.cluster, &session.facts.service).lock_owned().await;
-            if !self.registry.has(&session) {
+            let Sharing { registry, turns, .. } = &self.sharing;
+            let _under_way = turns.begin();
+            let _turn = turns.at(&session.facts.cluster, &session.facts.service).lock_owned().await;
+            if !registry.has(&session) {
                 return;
             }
             match self.attach_anew(&session).await {
                 Ok(anew) => {
                     tracing::info!(session = %anew.facts.id, service = %anew.facts.service, "attached anew");
-                    let anew = self.registry.replace(&session, anew).await;
+                    let anew = registry.replace(&session, anew).await;
                     self.watch_over(&anew);
                     return;
                 }
@@ -63,24 +61,19 @@ impl Reattaching {
         detach::lead_back(&facts.cluster, &facts.service, &facts.stand_in, None).await?;
         let found = connect::find(facts.cluster.clone(), facts.service.clone()).await?;
         // It takes over the claim of the old one, which may still be ending at agents that both have.
-        let claimant = Claimant::since(&self.installation, facts.since_ms);
+        let claimant = Claimant::since(&facts.user, &self.sharing.installation, facts.since_ms);
         // Nobody waits at a terminal; the log has what would have been shown there.
         let (events_tx, events_rx) = mpsc::channel(8);
-        let telling = tokio::spawn(log(facts.service.clone(), events_rx));
-        let anew =
-            connect::connect(found, &same_ports(session), claimant, None, &Teller::new(events_tx)).await;
+        let (tell, telling) =
+            (Teller::Connect(events_tx), tokio::spawn(log(facts.service.clone(), events_rx)));
+        let anew = async {
+            let plan = connect::plan(&found, session.users(), &tell).await?;
+            connect::connect(found, plan, claimant, None, self.sharing.inbound(), &tell).await
+        };
+        let anew = anew.await;
         telling.abort();
         anew
     }
-}
-
-/// What was asked for, with the ports by what they are called: one that was the only one may have got company.
-pub(super) fn same_ports(session: &Session) -> v1::ConnectRequest {
-    let ports = session
-        .routes()
-        .into_iter()
-        .map(|port| v1::PortMapping { local: port.route.local_port, remote: port.name });
-    v1::ConnectRequest { ports: ports.collect(), ..session.facts.request.clone() }
 }
 
 async fn log(service: String, mut events_rx: mpsc::Receiver<v1::ConnectEvent>) {

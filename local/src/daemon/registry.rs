@@ -38,6 +38,7 @@ struct Former {
     id: String,
     cluster: Cluster,
     service: String,
+    user: String,
 }
 
 impl Registry {
@@ -59,11 +60,12 @@ impl Registry {
         self.lock().clone()
     }
 
-    /// The session with a Service, if there is one.
-    pub(crate) fn find(&self, cluster: &Cluster, service: &str) -> Option<Arc<Session>> {
+    /// The session of this name with a Service, if there is one.
+    pub(crate) fn find(&self, cluster: &Cluster, service: &str, user: &str) -> Option<Arc<Session>> {
         let same = |session: &&Arc<Session>| {
             let facts = &session.facts;
             facts.service == service
+                && facts.user == user
                 && facts.cluster.namespace == cluster.namespace
                 && facts.cluster.server == cluster.server
         };
@@ -75,7 +77,7 @@ impl Registry {
         let current = self.lock().iter().find(|session| session.facts.id == id).cloned();
         current.or_else(|| {
             let former = self.former().iter().find(|former| former.id == id).cloned()?;
-            self.find(&former.cluster, &former.service)
+            self.find(&former.cluster, &former.service, &former.user)
         })
     }
 
@@ -99,15 +101,6 @@ impl Registry {
     pub(crate) async fn replace(&self, old: &Arc<Session>, new: Session) -> Arc<Session> {
         let new = self.add(new);
         self.retire(old).await;
-        if old.facts.user != new.facts.user {
-            // Only a user's own claim was taken over.
-            let facts = &old.facts;
-            if let Err(error) =
-                detach::release(&facts.cluster, &facts.service, |claim| claim.id == facts.id).await
-            {
-                tracing::warn!(session = %facts.id, %error, "the claim of the session before stays; `bridge clean`");
-            }
-        }
         new
     }
 
@@ -141,6 +134,7 @@ impl Registry {
             id: facts.id.clone(),
             cluster: facts.cluster.clone(),
             service: facts.service.clone(),
+            user: facts.user.clone(),
         });
         former.truncate(MOST_FORMER);
         drop(former);
@@ -164,6 +158,7 @@ impl Registry {
             namespace: facts.cluster.namespace.clone(),
             context: facts.cluster.context.clone(),
             restored: !matches!(released, Released::Shared(_)),
+            user: facts.user.clone(),
         })
     }
 }

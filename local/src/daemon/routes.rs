@@ -138,25 +138,6 @@ pub(crate) fn routes(
     Ok(chosen.into_iter().map(route).collect())
 }
 
-/// The same routes to other local ports; `None` if these are ports that have no route, or not all that have one.
-pub(crate) fn led_elsewhere(routes: &[PortRoute], ports: &[v1::PortMapping]) -> Option<Vec<PortRoute>> {
-    let elsewhere = |route: &PortRoute| {
-        let mut meant = ports.iter().filter(|mapping| is_called(route, &mapping.remote));
-        let mut route = route.clone();
-        route.route.local_port = meant.next()?.local;
-        Some(route)
-    };
-    if ports.len() != routes.len() || (routes.len() > 1 && ports.iter().any(|port| port.remote.is_empty())) {
-        return None;
-    }
-    routes.iter().map(elsewhere).collect()
-}
-
-/// Whether this is what a user calls the route's port: its number, its name, or nothing where it is the only one.
-pub(crate) fn is_called(route: &PortRoute, remote: &str) -> bool {
-    remote.is_empty() || remote == route.name || remote == route.service_port.to_string()
-}
-
 fn by_name<'a>(wanted: &str, ports: &'a [ListenPort]) -> Result<&'a ListenPort, PortProblem> {
     ports
         .iter()
@@ -238,31 +219,6 @@ mod tests {
             routes(&v1::ConnectRequest { for_command: true, ..request() }, &ports).expect("no port is meant");
         let all: Vec<_> = routes.iter().map(|route| (route.service_port, route.route.local_port)).collect();
         assert_eq!(all, [(80, 8080), (81, 9090)]);
-    }
-
-    #[test]
-    fn routes_are_led_elsewhere_by_what_their_ports_are_called() {
-        let request = v1::ConnectRequest { for_command: true, ..request() };
-        let one = routes(&request, &[port(80, "http", 8080)]).expect("a route");
-        let two = routes(&request, &[port(80, "http", 8080), port(81, "", 9090)]).expect("routes");
-        let mapped = |all: &[(u32, &str)]| -> Vec<v1::PortMapping> {
-            let mapping = |(local, remote): &(u32, &str)| v1::PortMapping {
-                local: *local,
-                remote: (*remote).to_owned(),
-            };
-            all.iter().map(mapping).collect()
-        };
-        let led = |routes: &[PortRoute], all: &[(u32, &str)]| {
-            let led = led_elsewhere(routes, &mapped(all))?;
-            Some(led.iter().map(|route| route.route.local_port).collect::<Vec<_>>())
-        };
-        assert_eq!(led(&one, &[(3000, "")]), Some(vec![3000]));
-        assert_eq!(led(&one, &[(3000, "80")]), Some(vec![3000]));
-        assert_eq!(led(&one, &[(3000, "grpc")]), None);
-        assert_eq!(led(&two, &[(1, "81"), (2, "http")]), Some(vec![2, 1]));
-        for other in [&[(1, "81")][..], &[(1, "81"), (2, "")], &[(1, "81"), (2, "81")], &[]] {
-            assert_eq!(led(&two, other), None, "{other:?}");
-        }
     }
 
     fn condition(kind: condition::Kind) -> v1::Condition {

@@ -10,16 +10,18 @@ use std::time::Duration;
 
 use bridge_cluster::client::Cluster;
 use bridge_cluster::workload::Labels;
+use bridge_deploy::ListenPort;
 use bridge_proto::v1;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::lead::Lead;
 use self::upkeep::Upkeep;
-use super::inbound::Counters;
+use super::inbound::Inbound;
 use super::routes::{self, PortRoute};
 use super::traffic;
 use super::tunnel::{Attended, Purpose};
+use super::users::Users;
 
 /// What does not change while a session lives.
 #[derive(Clone)]
@@ -36,8 +38,10 @@ pub(crate) struct Facts {
     pub(crate) original: Labels,
     pub(crate) key: Arc<[u8]>,
     pub(crate) since_ms: u64,
-    /// What was asked for, without the environment of who asked.
-    pub(crate) request: v1::ConnectRequest,
+    /// The Service's ports that the stand-in knows.
+    pub(crate) ports: Vec<ListenPort>,
+    /// Empty: the origin's own.
+    pub(crate) agent_image: String,
 }
 
 /// One agent's pod, and the tunnel to it.
@@ -82,10 +86,12 @@ pub(crate) struct Live {
 /// A running session. Dropped, it ends at once and leaves the cluster as it is.
 pub(crate) struct Session {
     pub(crate) facts: Facts,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) inbound: Arc<Inbound>,
     live_rx: watch::Receiver<Live>,
     live_tx: watch::Sender<Live>,
-    /// What it is here for; the routes in force follow it until the session ends.
+    /// Who uses it,
+    users_tx: watch::Sender<Users>,
+    /// and what it therefore does; the routes in force follow it until the session ends.
     routes: Mutex<Vec<PortRoute>>,
     routes_tx: watch::Sender<v1::Routes>,
     stop: CancellationToken,
@@ -99,10 +105,9 @@ impl Drop for Session {
 
 impl Session {
     /// Begins to reach the agents; the routes are in force at each as soon as it is reached.
-    pub(crate) fn start(facts: Facts, routes: Vec<PortRoute>) -> Self {
+    pub(crate) fn start(facts: Facts, users: Users, routes: Vec<PortRoute>, inbound: Arc<Inbound>) -> Self {
         let (live_tx, live_rx) = watch::channel(Live::default());
         let (routes_tx, in_force) = watch::channel(v1::Routes { revision: 1, routes: to_messages(&routes) });
-        let counters = Arc::new(Counters::default());
         let purpose = Purpose {
             cluster: facts.cluster.clone(),
             control_port: facts.control_port,
@@ -110,7 +115,7 @@ impl Session {
             session: v1::Session { id: facts.id.clone(), user: facts.user.clone(), since_ms: facts.since_ms },
             secret: Arc::new(rand::random()),
             routes: in_force,
-            counters: counters.clone(),
+            inbound: inbound.clone(),
         };
         let stop = CancellationToken::new();
         let upkeep = Upkeep { facts: facts.clone(), purpose, live: live_tx.clone() };
@@ -119,7 +124,8 @@ impl Session {
         tokio::spawn(async move {
             stopped.run_until_cancelled(async { tokio::join!(upkeep.run(), lead.run()) }).await
         });
-        Self { facts, counters, live_rx, live_tx, routes: Mutex::new(routes), routes_tx, stop }
+        let (users_tx, routes) = (watch::Sender::new(users), Mutex::new(routes));
+        Self { facts, inbound, live_rx, live_tx, users_tx, routes, routes_tx, stop }
     }
 
     /// Waits for a state of affairs.
@@ -155,12 +161,28 @@ impl Session {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Leads its requests to other local ports, from one request to the next; resolves when all agents that are reached
-    /// know of it.
-    pub(crate) async fn lead_to(&self, routes: Vec<PortRoute>) {
+    pub(crate) fn users(&self) -> Users {
+        self.users_tx.borrow().clone()
+    }
+
+    pub(crate) fn watch_users(&self) -> watch::Receiver<Users> {
+        self.users_tx.subscribe()
+    }
+
+    /// Notes who uses it, where that changes nothing of what it does.
+    pub(crate) fn note_users(&self, users: Users) {
+        self.users_tx.send_replace(users);
+    }
+
+    /// Does what these users ask for, from one request to the next; resolves when all agents that are reached know of it.
+    pub(crate) async fn become_what(&self, users: Users, routes: Vec<PortRoute>) {
+        self.note_users(users);
         let in_force = to_messages(&routes);
-        *self.routes.lock().unwrap_or_else(PoisonError::into_inner) = routes;
-        self.put_in_force(in_force).await;
+        let before =
+            std::mem::replace(&mut *self.routes.lock().unwrap_or_else(PoisonError::into_inner), routes);
+        if to_messages(&before) != in_force {
+            self.put_in_force(in_force).await;
+        }
     }
 
     /// Marks it as ending and takes the routes away; resolves when all agents that are reached have done so.
@@ -184,7 +206,7 @@ impl Session {
     /// Waits until no request is under way.
     pub(crate) async fn idle(&self) {
         let mut check = tokio::time::interval(Duration::from_millis(100));
-        while self.counters.open.load(Ordering::Relaxed) > 0 {
+        while self.inbound.counters.open.load(Ordering::Relaxed) > 0 {
             check.tick().await;
         }
     }
@@ -212,9 +234,9 @@ impl Session {
             state: state.into(),
             detail,
             stand_in: self.facts.stand_in.clone(),
-            streams: count(&self.counters.streams),
-            bytes_to_laptop: count(&self.counters.to_laptop),
-            bytes_from_laptop: count(&self.counters.from_laptop),
+            streams: count(&self.inbound.counters.streams),
+            bytes_to_laptop: count(&self.inbound.counters.to_laptop),
+            bytes_from_laptop: count(&self.inbound.counters.from_laptop),
             to_laptop: Some(to_laptop),
             to_origin: Some(to_origin),
             opaque,

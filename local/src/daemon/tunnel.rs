@@ -26,7 +26,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
-use super::inbound::{self, Counters};
+use super::inbound::{self, Inbound};
 
 /// Accept calls that wait for the agent, at least; as many again as are in use when there are more.
 const PARKED: usize = 32;
@@ -46,7 +46,7 @@ pub(crate) struct Purpose {
     pub(crate) secret: Arc<[u8; proof::LENGTH]>,
     /// The routes in force; none while the session ends.
     pub(crate) routes: watch::Receiver<v1::Routes>,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) inbound: Arc<Inbound>,
 }
 
 /// A tunnel as others see it.
@@ -217,7 +217,7 @@ struct Parking {
     client: Client,
     budget: Budget,
     routes: watch::Receiver<v1::Routes>,
-    counters: Arc<Counters>,
+    inbound: Arc<Inbound>,
     calls: JoinSet<Result<(), Status>>,
     parked: usize,
     taken_tx: mpsc::Sender<()>,
@@ -231,7 +231,7 @@ impl Parking {
             client,
             budget,
             routes: purpose.routes.clone(),
-            counters: purpose.counters.clone(),
+            inbound: purpose.inbound.clone(),
             calls: JoinSet::new(),
             parked: 0,
             taken_tx,
@@ -248,7 +248,7 @@ impl Parking {
                 self.client.clone(),
                 self.budget.clone(),
                 self.routes.clone(),
-                self.counters.clone(),
+                self.inbound.clone(),
                 self.taken_tx.clone(),
             ));
         }
@@ -269,7 +269,7 @@ async fn park(
     mut client: Client,
     budget: Budget,
     routes: watch::Receiver<v1::Routes>,
-    counters: Arc<Counters>,
+    inbound: Arc<Inbound>,
     taken_tx: mpsc::Sender<()>,
 ) -> Result<(), Status> {
     let (outgoing, say) = mpsc::channel::<Result<v1::Frame, Status>>(TunnelStream::QUEUE);
@@ -283,7 +283,7 @@ async fn park(
     if let Some(offer) = offer? {
         let port = offer.open.local_port;
         let allowed = routes.borrow().routes.iter().any(|route| route.local_port == port);
-        inbound::serve(offer, allowed, &counters).await;
+        inbound::serve(offer, allowed, &inbound).await;
     }
     Ok(())
 }

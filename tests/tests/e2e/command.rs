@@ -91,9 +91,13 @@ fn connecting_otherwise_takes_the_place_of_what_was_there(world: &World, alice: 
     assert!(world.who_answers(&["x-bridge=alice"]).starts_with("orders-"), "it replaces the default");
     assert_eq!(world.who_answers(&["x-tenant=7"]), orders.name, "the header that was given");
 
-    // When she connects under another name, nothing is held by the former.
+    // When she connects under another name, that is another session, and the first is as it was.
     let _ = alice.bridge(&["connect", "orders", "--port", &port, "--me", "carol"]).succeeds();
     assert_eq!(world.who_answers(&["x-bridge=carol"]), orders.name);
+    assert_eq!(world.who_answers(&["x-tenant=7"]), orders.name);
     let sessions = alice.bridge(&["list", "-o", "json"]).succeeds().json()["services"][0]["sessions"].clone();
-    assert_eq!(sessions.as_array().map(Vec::len), Some(1), "one claim: {sessions}");
+    assert_eq!(sessions.as_array().map(Vec::len), Some(2), "two claims: {sessions}");
+    alice.bridge(&["disconnect", "orders"]).fails(2, "--me carol");
+    let _ = alice.bridge(&["disconnect", "orders", "--me", "carol"]).succeeds();
+    assert!(world.who_answers(&["x-bridge=carol"]).starts_with("orders-"));
 }

@@ -16,3 +16,4 @@ mod routing;
 mod run;
 mod soak;
 mod trust;
+mod users;

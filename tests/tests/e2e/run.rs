@@ -59,8 +59,10 @@ fn a_native_process_takes_the_place_of_a_service(world: &World, alice: &Laptop) 
     assert_eq!(environment["GREETING"], "Welcome to the shop");
     assert!(environment["PATH"].is_null() && environment["BRIDGE_POD_NAME"].is_null(), "{environment}");
 
-    // When the program is told to end, the target is given back.
+    // When the program ends, what was connected beside it stays, until it is disconnected.
     orders.ends();
+    assert_eq!(alice.session()["state"], "routing");
+    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
     has_no_session(alice);
 }
 
@@ -83,11 +85,13 @@ fn it_outlives_the_daemon(world: &World, alice: &Laptop) {
     });
     println!("a command whose daemon was killed was back after {:.2} s", killed.elapsed().as_secs_f64());
 
-    // When it ends, the target is given back,
+    // When it ends, what was connected beside it stays, as if that daemon had lived,
     orders.ends();
+    assert_eq!(alice.session()["state"], "routing");
+    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
     has_no_session(alice);
 
-    // and also when it ends so soon after the daemon that there is no other yet.
+    // and the target is given back also when it ends so soon after the daemon that there is no other yet.
     let orders = alice.runs_inside("orders");
     assert!(alice.kill_daemon(), "expected a daemon");
     orders.ends();
@@ -142,12 +146,14 @@ fn two_services_that_run_here_find_each_other(world: &World, alice: &Laptop) {
     assert!(others.0.starts_with("web-") && others.1.starts_with("orders-"), "{others:?}");
 
     // When one ends, the other goes on, and finds the pods.
+    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
     orders.ends();
     eventually("orders is given back", Duration::from_secs(10), || {
         let seen = who(&["--header", "x-bridge=alice"]);
         let as_expected = seen.0 == web.name && seen.1.starts_with("orders-");
         as_expected.then_some(()).ok_or_else(|| format!("{seen:?}"))
     });
+    let _ = alice.bridge(&["disconnect", "web"]).succeeds();
     web.ends();
 }
 

@@ -1,22 +1,22 @@
-//! Keeps a command's session beyond the death of the daemon: follows how it is made, notices the death, and has a new
+//! Keeps a command's session beyond the death of the daemon: follows what becomes of it, notices the death, and has a new
 //! daemon make it again. `again` decides.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use bridge_proto::v1;
-use futures::StreamExt;
-use futures::stream::BoxStream;
+use bridge_proto::v1::{self, use_event};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::again::Again;
-use super::{connect, daemon, request, sessions};
-use crate::cli::daemon::Place;
+use super::call::{Asked, Call};
+use crate::cli::daemon::{self, Place};
 use crate::cli::error::Failed;
+use crate::cli::listening;
 use crate::cli::output;
-use crate::network::{DaemonClient, Sessions};
+use crate::cli::request;
+use crate::network::Sessions;
 
 /// It goes on until its end is asked for.
 pub(super) struct Keeper {
@@ -25,37 +25,35 @@ pub(super) struct Keeper {
 }
 
 /// How the session stands at the end of the command.
-pub(super) struct Kept {
-    /// It is this command's to give back.
-    pub(super) ours: bool,
-    pub(super) state: State,
-    /// The connect that makes it, as far as it is known.
-    pub(super) made_by: Option<v1::ConnectRequest>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    There,
-    /// The daemon is gone, and the session not made again.
-    Away,
+pub(super) enum Kept {
+    There(Call),
+    /// The daemon is gone, and the session not made again; whether somebody had connected it for longer.
+    Away {
+        lasts: bool,
+    },
     /// Somebody has disconnected it.
     Ended,
 }
 
+/// What is known of a session by those who use it.
+pub(super) struct Known {
+    pub(super) sessions: Sessions,
+    pub(super) routes_tx: watch::Sender<Vec<v1::RouteStatus>>,
+}
+
 impl Keeper {
-    pub(super) fn begin(hands: impl Hands, again: Again, sessions: Sessions) -> Self {
+    pub(super) fn begin(hands: impl Hands, again: Again, known: Known, call: Call) -> Self {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let keeping = tokio::spawn(async move {
             let mut again = again;
-            let mut heard = false;
-            stopped.run_until_cancelled(keep(&hands, &mut again, &sessions, &mut heard)).await;
-            let state = match again.made_by() {
-                _ if sessions.borrow().is_none() => State::Away,
-                None if heard => State::Ended,
-                _ => State::There,
-            };
-            Kept { ours: again.is_ours(), state, made_by: again.made_by().cloned() }
+            let mut call = Some(call);
+            let ended = stopped.run_until_cancelled(keep(&hands, &mut again, &known, &mut call)).await;
+            match (ended, call) {
+                (Some(()), _) => Kept::Ended,
+                (None, Some(call)) => Kept::There(call),
+                (None, None) => Kept::Away { lasts: again.lasting().is_some() },
+            }
         });
         Self { stop, keeping }
     }
@@ -67,54 +65,72 @@ impl Keeper {
     }
 }
 
-/// A session that is there again.
-pub(super) struct Made {
-    id: String,
-    /// Another command has made it.
-    found: bool,
-}
-
 /// What keeping does to the world.
 pub(super) trait Hands: Send + Sync + 'static {
-    /// How the session is made, now and whenever that changes; it ends with the daemon.
-    fn follow(&self, session: &str) -> impl Future<Output = BoxStream<'static, v1::FollowedSession>> + Send;
-
-    /// Makes a session, or finds one with the target.
-    fn make(&self, made_by: &v1::ConnectRequest) -> impl Future<Output = Result<Made, Failed>> + Send;
+    /// Makes the session again, with what lasts of it.
+    fn again(
+        &self,
+        lasting: Option<&v1::ConnectRequest>,
+    ) -> impl Future<Output = Result<(Call, v1::Using), Failed>> + Send;
 
     fn warn(&self, text: &str);
     fn note(&self, text: &str);
+    /// The requests of these routes come to this command now.
+    fn note_routes(&self, routes: &[v1::RouteStatus]);
 }
 
-/// Ends when there is nothing to keep any more.
-async fn keep(hands: &impl Hands, again: &mut Again, sessions: &Sessions, heard: &mut bool) {
+/// Ends when somebody has ended the session. `call` is there as long as the daemon is.
+async fn keep(hands: &impl Hands, again: &mut Again, known: &Known, call: &mut Option<Call>) {
     loop {
         let begun = Instant::now();
-        let Some(session) = sessions.borrow().clone() else { return };
-        let mut followed = hands.follow(&session).await;
-        while let Some(now) = followed.next().await {
-            *heard = true;
-            again.is_made_by(now.made_by);
+        while let Some(held) = call {
+            match held.next().await {
+                Some(use_event::Kind::Using(now)) => is_now(hands, again, known, now),
+                Some(use_event::Kind::Warning(text)) => hands.warn(&text),
+                Some(use_event::Kind::Refused(failure)) => hands.warn(&failure.message),
+                Some(use_event::Kind::Ended(why)) => return hands.warn(&why),
+                Some(_) => {}
+                None => *call = None,
+            }
         }
-        let Some((pause, said)) = again.daemon_is_gone(begun.elapsed()) else { return };
-        let _ = sessions.send_replace(None);
+        let (pause, said) = again.daemon_is_gone(begun.elapsed());
+        let _ = known.sessions.send_replace(None);
         hands.warn(&said);
-        let there = make_again(hands, again, &session, pause).await;
-        let _ = sessions.send_replace(Some(there));
+        let (held, now) = make_again(hands, again, pause).await;
+        *call = Some(held);
+        is_now(hands, again, known, now);
     }
 }
 
-async fn make_again(hands: &impl Hands, again: &mut Again, former: &str, mut pause: Duration) -> Arc<str> {
+/// Takes in how the session stands.
+fn is_now(hands: &impl Hands, again: &mut Again, known: &Known, now: v1::Using) {
+    again.lasts(now.lasting);
+    let Some(v1::SessionStatus { id, routes, .. }) = now.session else { return };
+    known.sessions.send_if_modified(|session| {
+        let other = session.as_deref() != Some(id.as_str());
+        if other {
+            *session = Some(id.into());
+        }
+        other
+    });
+    let changed = known.routes_tx.send_if_modified(|known| {
+        let changed = *known != routes;
+        known.clone_from(&routes);
+        changed
+    });
+    if changed {
+        hands.note_routes(&routes);
+    }
+}
+
+async fn make_again(hands: &impl Hands, again: &mut Again, mut pause: Duration) -> (Call, v1::Using) {
     loop {
         // So that several commands do not come at the same time.
         tokio::time::sleep(pause.mul_f64(rand::random_range(0.75..=1.0))).await;
-        let made_by = again.made_by().cloned().unwrap_or_default();
-        match hands.make(&made_by).await {
+        match hands.again(again.lasting()).await {
             Ok(made) => {
-                let said =
-                    if made.id == former { again.is_still_there() } else { again.is_there(made.found) };
-                hands.note(&said);
-                return made.id.into();
+                hands.note(&again.is_there());
+                return made;
             }
             Err(failed) => {
                 let said;
@@ -130,43 +146,20 @@ async fn make_again(hands: &impl Hands, again: &mut Again, former: &str, mut pau
 /// Does it by the daemons of this machine.
 pub(super) struct ByDaemon {
     pub(super) place: Place,
-    pub(super) client: DaemonClient,
     pub(super) target: String,
-    pub(super) namespace: String,
-    pub(super) context: String,
-}
-
-impl ByDaemon {
-    fn is_it(&self, session: &v1::SessionStatus) -> bool {
-        session.target == self.target
-            && session.namespace == self.namespace
-            && session.context == self.context
-            && session.state() != v1::State::Disconnecting
-    }
+    pub(super) asked: Asked,
 }
 
 impl Hands for ByDaemon {
-    async fn follow(&self, session: &str) -> BoxStream<'static, v1::FollowedSession> {
-        let query = v1::FollowQuery { session: session.to_owned() };
-        match self.client.clone().follow(query).await {
-            Ok(reply) => reply.into_inner().scan((), |(), told| std::future::ready(told.ok())).boxed(),
-            // Nothing is told if the daemon is of an older version, either.
-            Err(_) => futures::stream::empty().boxed(),
-        }
-    }
-
-    async fn make(&self, made_by: &v1::ConnectRequest) -> Result<Made, Failed> {
+    async fn again(&self, lasting: Option<&v1::ConnectRequest>) -> Result<(Call, v1::Using), Failed> {
         let mut daemon = daemon::started(&self.place).await?;
-        // One that is there was made by somebody else meanwhile, and is not to be changed.
-        let there = sessions(&self.place).await?;
-        if let Some(there) = there.iter().find(|session| self.is_it(session)) {
-            return Ok(Made { id: there.id.clone(), found: true });
+        let mut wish = v1::Wish { lasting: lasting.cloned(), ..self.asked.wish() };
+        if let Some(cluster) = wish.request.as_mut().and_then(|request| request.cluster.as_mut()) {
+            cluster.environment = request::environment();
         }
-        let environment = request::environment();
-        let cluster = v1::Cluster { environment, ..made_by.cluster.clone().unwrap_or_default() };
-        let request = v1::ConnectRequest { cluster: Some(cluster), ..made_by.clone() };
-        let connected = connect::connected(&mut daemon.client, request, |_| {}).await?;
-        Ok(Made { id: connected.session.id, found: connected.found })
+        let (call, using) = Call::begin(&mut daemon.client, wish, |_| {}).await?;
+        self.asked.goes_on(&call);
+        Ok((call, using))
     }
 
     fn warn(&self, text: &str) {
@@ -175,6 +168,12 @@ impl Hands for ByDaemon {
 
     fn note(&self, text: &str) {
         output::note(&output::line(&format!("  {text}")));
+    }
+
+    fn note_routes(&self, routes: &[v1::RouteStatus]) {
+        if self.asked.wish().kind() != v1::WishKind::Network {
+            self.note(&format!("{}: {}", self.target, listening::describe(routes)));
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! A session whose daemon dies, under simulated time.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use futures::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -10,50 +11,68 @@ use super::*;
 use crate::cli::error::Exit;
 use crate::network::Via;
 
-/// A daemon that tells how a session is made. Dropped, it dies.
-type Daemon = mpsc::Sender<v1::FollowedSession>;
+/// A daemon that holds the session. Dropped, it dies.
+struct Daemon {
+    events_tx: mpsc::Sender<v1::UseEvent>,
+    /// Dropped, the command has ended.
+    _requests_rx: mpsc::Receiver<v1::UseRequest>,
+}
 
-/// Daemons of which each but the first comes after an attempt, or does not.
+fn daemon() -> (Daemon, Call) {
+    let (events_tx, events_rx) = mpsc::channel(1);
+    let (requests_tx, requests_rx) = mpsc::channel(1);
+    let call = Call { requests_tx, events: ReceiverStream::new(events_rx).boxed() };
+    (Daemon { events_tx, _requests_rx: requests_rx }, call)
+}
+
+impl Daemon {
+    async fn tells(&self, kind: use_event::Kind) {
+        self.events_tx.send(v1::UseEvent { kind: Some(kind) }).await.unwrap();
+        // Sent again once the one before is taken.
+        let _ = self.events_tx.reserve().await.unwrap();
+    }
+}
+
+type Attempt = Result<(Call, v1::Using), Failed>;
+
+/// What comes of attempts to make the session again.
 #[derive(Clone, Default)]
 struct World {
-    daemons: Arc<Mutex<VecDeque<mpsc::Receiver<v1::FollowedSession>>>>,
-    attempts: Arc<Mutex<VecDeque<Result<Made, Failed>>>>,
-    made_by: Arc<Mutex<Vec<v1::ConnectRequest>>>,
+    attempts: Arc<Mutex<VecDeque<Attempt>>>,
+    lasting: Arc<Mutex<Vec<Option<v1::ConnectRequest>>>>,
     said: Arc<Mutex<Vec<String>>>,
 }
 
 impl World {
-    /// Of a daemon to come.
-    fn daemon(&self) -> Daemon {
-        let (told_tx, told_rx) = mpsc::channel(1);
-        self.daemons.lock().unwrap().push_back(told_rx);
-        told_tx
+    fn fails(&self, why: &str) {
+        let failed = Failed::new(Exit::Unreachable, why, "");
+        self.attempts.lock().unwrap().push_back(Err(failed));
     }
 
-    fn attempt(&self, outcome: Result<&str, &str>) {
-        let outcome = outcome.map(|id| Made { id: id.to_owned(), found: id == "a" });
-        let outcome = outcome.map_err(|why| Failed::new(Exit::Unreachable, why, ""));
-        self.attempts.lock().unwrap().push_back(outcome);
+    fn works(&self, session: &str) -> Daemon {
+        let (daemon, call) = daemon();
+        self.attempts.lock().unwrap().push_back(Ok((call, using(session, None))));
+        daemon
     }
 
-    fn keeps(&self, ours: bool) -> (Keeper, Via) {
+    fn keeps(&self, call: Call) -> (Keeper, Via) {
         let (sessions, via) = Via::to("a");
-        (Keeper::begin(self.clone(), Again::new("orders".to_owned(), ours), sessions), via)
+        let known = Known { sessions, routes_tx: watch::Sender::new(Vec::new()) };
+        (Keeper::begin(self.clone(), Again::new("orders".to_owned(), None), known, call), via)
     }
 
     fn said(&self) -> Vec<String> {
         std::mem::take(&mut self.said.lock().unwrap())
     }
+
+    fn says(&self, text: String) {
+        self.said.lock().unwrap().push(text);
+    }
 }
 
 impl Hands for World {
-    async fn follow(&self, _: &str) -> BoxStream<'static, v1::FollowedSession> {
-        let daemon = self.daemons.lock().unwrap().pop_front();
-        daemon.map_or_else(|| futures::stream::pending().boxed(), |told| ReceiverStream::new(told).boxed())
-    }
-
-    async fn make(&self, made_by: &v1::ConnectRequest) -> Result<Made, Failed> {
-        self.made_by.lock().unwrap().push(made_by.clone());
+    async fn again(&self, lasting: Option<&v1::ConnectRequest>) -> Attempt {
+        self.lasting.lock().unwrap().push(lasting.cloned());
         let outcome = self.attempts.lock().unwrap().pop_front();
         match outcome {
             Some(outcome) => outcome,
@@ -62,23 +81,26 @@ impl Hands for World {
     }
 
     fn warn(&self, text: &str) {
-        self.said.lock().unwrap().push(format!("warning: {text}"));
+        self.says(format!("warning: {text}"));
     }
 
     fn note(&self, text: &str) {
-        self.said.lock().unwrap().push(text.to_owned());
+        self.says(text.to_owned());
+    }
+
+    fn note_routes(&self, routes: &[v1::RouteStatus]) {
+        self.says(listening::describe(routes));
     }
 }
 
-fn made_with_port(local: u32) -> v1::ConnectRequest {
-    let ports = vec![v1::PortMapping { local, remote: "http".to_owned() }];
-    v1::ConnectRequest { target: "orders".to_owned(), ports, ..v1::ConnectRequest::default() }
+fn using(session: &str, lasting: Option<v1::ConnectRequest>) -> v1::Using {
+    let session = v1::SessionStatus { id: session.to_owned(), ..v1::SessionStatus::default() };
+    v1::Using { session: Some(session), lasting, ..v1::Using::default() }
 }
 
-async fn tells(daemon: &Daemon, made_by: Option<v1::ConnectRequest>) {
-    daemon.send(v1::FollowedSession { made_by }).await.unwrap();
-    // Sent again once the one before is taken.
-    let _ = daemon.reserve().await.unwrap();
+fn lasting(local: u32) -> v1::ConnectRequest {
+    let ports = vec![v1::PortMapping { local, remote: "http".to_owned() }];
+    v1::ConnectRequest { target: "orders".to_owned(), ports, ..v1::ConnectRequest::default() }
 }
 
 async fn comes_to(via: &Via, session: &str) {
@@ -89,75 +111,84 @@ async fn comes_to(via: &Via, session: &str) {
     asked.await.unwrap();
 }
 
+async fn is_away(via: &Via) {
+    let asked = via.ask(Duration::from_secs(60), |_| std::future::ready(None::<()>));
+    assert_eq!(asked.await, None);
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_session_whose_daemon_dies_is_made_again_as_it_was_last() {
-    // Given a session whose local port has changed since it was made, and a cluster that is away for a while,
+async fn a_session_whose_daemon_dies_is_made_again_with_what_lasted_of_it() {
+    // Given a session that somebody has connected with other ports since it was made, and a cluster that is away for a
+    // while,
     let world = World::default();
-    let (first, _second) = (world.daemon(), world.daemon());
-    let (keeper, via) = world.keeps(true);
-    tells(&first, Some(made_with_port(8080))).await;
-    tells(&first, Some(made_with_port(3000))).await;
+    let (first, call) = daemon();
+    let (keeper, via) = world.keeps(call);
+    first.tells(use_event::Kind::Using(using("a", Some(lasting(8080))))).await;
+    first.tells(use_event::Kind::Using(using("a", Some(lasting(3000))))).await;
     for _ in 0..3 {
-        world.attempt(Err("the cluster is away"));
+        world.fails("the cluster is away");
     }
-    world.attempt(Ok("b"));
+    let _second = world.works("b");
 
     // when its daemon dies, the session is made again,
     drop(first);
     comes_to(&via, "b").await;
 
     // as it was at the end; and it is said what happens, once.
-    assert_eq!(*world.made_by.lock().unwrap(), vec![made_with_port(3000); 4]);
+    assert_eq!(*world.lasting.lock().unwrap(), vec![Some(lasting(3000)); 4]);
     assert_eq!(
         world.said(),
         [
             "warning: the daemon is gone: orders is being connected again; open connections were reset, and new ones wait",
-            "warning: orders cannot be connected again: the cluster is away; this is tried on and on",
+            "warning: orders cannot be connected again: the cluster is away; retrying",
             "orders is connected again"
         ]
     );
-    let kept = keeper.end().await.unwrap();
-    assert_eq!((kept.ours, kept.state), (true, State::There));
+    assert!(matches!(keeper.end().await.unwrap(), Kept::There(_)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_somebody_has_disconnected_is_not_made_again_by_the_death_of_the_daemon() {
+async fn a_session_that_somebody_has_ended_is_not_made_again_and_that_is_said() {
     let world = World::default();
-    let first = world.daemon();
-    let (keeper, via) = world.keeps(true);
-    tells(&first, Some(made_with_port(8080))).await;
-    tells(&first, None).await;
+    let (first, call) = daemon();
+    let (keeper, via) = world.keeps(call);
+    first
+        .events_tx
+        .send(v1::UseEvent { kind: Some(use_event::Kind::Ended("it is over".into())) })
+        .await
+        .unwrap();
     drop(first);
-    let asked = via.ask(Duration::from_secs(60), |_| std::future::ready(None::<()>));
-    assert_eq!(asked.await, None, "there is nothing to wait for");
-    assert_eq!((world.said(), world.made_by.lock().unwrap().len()), (Vec::new(), 0));
-    assert_eq!(keeper.end().await.unwrap().state, State::Ended);
+    is_away(&via).await;
+    assert_eq!(world.said(), ["warning: it is over"]);
+    assert_eq!(world.lasting.lock().unwrap().len(), 0, "attempts");
+    assert!(matches!(keeper.end().await.unwrap(), Kept::Ended));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_was_there_all_along_stays_the_command_s() {
+async fn a_command_follows_the_session_that_takes_the_place_of_its_own_and_says_where_requests_come() {
     let world = World::default();
-    let (first, second) = (world.daemon(), world.daemon());
-    let (keeper, _via) = world.keeps(true);
-    tells(&first, Some(made_with_port(8080))).await;
-    world.attempt(Ok("a"));
-    drop(first);
-    tells(&second, Some(made_with_port(8080))).await;
-    assert_eq!(world.said()[1..], ["orders is connected still"]);
-    let kept = keeper.end().await.unwrap();
-    assert_eq!((kept.ours, kept.state), (true, State::There));
+    let (first, call) = daemon();
+    let (_keeper, via) = world.keeps(call);
+    let route =
+        v1::RouteStatus { port: "http".into(), local_port: 5000, service_port: 80, r#match: "x: 1".into() };
+    let mut other = using("b", None);
+    other.session.as_mut().unwrap().routes = vec![route];
+    first.tells(use_event::Kind::Using(other.clone())).await;
+    first.tells(use_event::Kind::Using(other)).await;
+    comes_to(&via, "b").await;
+    assert_eq!(world.said(), ["requests with x: 1 come to port 5000"], "once");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_command_that_ends_meanwhile_knows_that_its_session_is_away_and_how_it_was_made() {
-    let world = World::default();
-    let first = world.daemon();
-    let (keeper, via) = world.keeps(true);
-    tells(&first, Some(made_with_port(8080))).await;
-    drop(first);
-    let asked = via.ask(Duration::from_secs(1), |_| std::future::ready(None::<()>));
-    assert_eq!(asked.await, None);
-    let kept = keeper.end().await.unwrap();
-    assert_eq!((kept.ours, kept.state), (true, State::Away));
-    assert_eq!(kept.made_by, Some(made_with_port(8080)));
+async fn a_command_that_ends_meanwhile_knows_that_its_session_is_away_and_whether_it_was_its_own() {
+    for lasts in [None, Some(lasting(8080))] {
+        let world = World::default();
+        let (first, call) = daemon();
+        let (keeper, via) = world.keeps(call);
+        first.tells(use_event::Kind::Using(using("a", lasts.clone()))).await;
+        drop(first);
+        is_away(&via).await;
+        let kept = keeper.end().await.unwrap();
+        assert!(matches!(kept, Kept::Away { lasts: it_lasts } if it_lasts == lasts.is_some()));
+    }
 }

@@ -186,7 +186,7 @@ struct Following {
 
 impl Following {
     fn new(facts: &Facts) -> Self {
-        let agent = connect::agent_source(&facts.request).ok();
+        let agent = connect::agent_source(&facts.agent_image).ok();
         Self {
             follower: agent.map(|agent| Follower { user: facts.user.clone(), agent }),
             looked_at: None,

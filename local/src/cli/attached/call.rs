@@ -1,0 +1,165 @@
+//! The call by which a command uses a session, held open until the command ends.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bridge_proto::v1::{self, use_event, use_request};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::cli::connect::Said;
+use crate::cli::error::{Exit, Failed};
+use crate::cli::output::Progress;
+use crate::network::DaemonClient;
+
+/// What a command may ask for before the daemon has heard it.
+const REQUESTS: usize = 8;
+
+/// Dropped without [`Call::end`], it ends as well; nobody hears what came of it then.
+pub(super) struct Call {
+    pub(super) requests_tx: mpsc::Sender<v1::UseRequest>,
+    pub(super) events: BoxStream<'static, v1::UseEvent>,
+}
+
+impl Call {
+    /// Asks for a session, and passes on what is said until it is there.
+    pub(super) async fn begin(
+        daemon: &mut DaemonClient,
+        wish: v1::Wish,
+        show: impl Fn(&Said),
+    ) -> Result<(Self, v1::Using), Failed> {
+        let (requests_tx, requests_rx) = mpsc::channel(REQUESTS);
+        let first = v1::UseRequest { kind: Some(use_request::Kind::Wish(wish)) };
+        // There is room for it, and its receiver is here.
+        let _ = requests_tx.try_send(first);
+        let events = daemon.r#use(ReceiverStream::new(requests_rx)).await;
+        let mut events = events.map_err(|status| Failed::call(&status))?.into_inner();
+        loop {
+            let event = events.message().await.map_err(|status| Failed::call(&status))?;
+            let Some(event) = event else {
+                return Err(Failed::internal("the daemon ended the call without a result"));
+            };
+            match event.kind {
+                Some(use_event::Kind::Step(step)) => show(&Said::Step(step)),
+                Some(use_event::Kind::Warning(warning)) => show(&Said::Warning(warning)),
+                Some(use_event::Kind::Failed(failure)) => return Err(failure.into()),
+                Some(use_event::Kind::Using(using)) => {
+                    let events = events.scan((), |(), event| std::future::ready(event.ok())).boxed();
+                    return Ok((Self { requests_tx, events }, using));
+                }
+                // Something that a newer daemon has to say.
+                _ => {}
+            }
+        }
+    }
+
+    /// The next event; `None`: the daemon is gone.
+    pub(super) async fn next(&mut self) -> Option<use_event::Kind> {
+        loop {
+            if let Some(kind) = self.events.next().await?.kind {
+                return Some(kind);
+            }
+        }
+    }
+
+    /// The answer to what was said of listeners.
+    pub(super) async fn may_listen(&mut self) -> Result<(), Failed> {
+        loop {
+            match self.next().await {
+                Some(use_event::Kind::Listening(_)) => return Ok(()),
+                Some(use_event::Kind::Refused(failure)) => return Err(failure.into()),
+                Some(use_event::Kind::Ended(why)) => return Err(Failed::new(Exit::Target, why, "")),
+                Some(_) => {}
+                None => return Err(Failed::internal("the daemon is gone")),
+            }
+        }
+    }
+
+    /// The command uses the session no more. If nobody else does, the target is given back.
+    pub(super) async fn end(self) -> Result<(), Failed> {
+        let Self { requests_tx, mut events } = self;
+        drop(requests_tx);
+        let progress = Progress::new();
+        progress.step("ending");
+        let mut ended = Ok(());
+        while let Some(event) = events.next().await {
+            match event.kind {
+                Some(use_event::Kind::Step(step)) => progress.step(&step),
+                Some(use_event::Kind::Failed(failure)) => {
+                    // What the daemon does about it from now on is not waited for.
+                    ended = Err(failure.into());
+                    break;
+                }
+                _ => {}
+            }
+        }
+        ended
+    }
+}
+
+/// What a command asks of its session: told to the daemon that holds it, and to the one after it. A clone is a handle to
+/// the same.
+#[derive(Clone)]
+pub(crate) struct Asked(Arc<Mutex<Inner>>);
+
+struct Inner {
+    wish: v1::Wish,
+    listeners: Option<v1::Listeners>,
+    /// Where to tell; one whose daemon is gone leads nowhere.
+    requests_tx: mpsc::Sender<v1::UseRequest>,
+}
+
+impl Asked {
+    pub(super) fn by(call: &Call, wish: v1::Wish) -> Self {
+        let requests_tx = call.requests_tx.clone();
+        Self(Arc::new(Mutex::new(Inner { wish, listeners: None, requests_tx })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Whoever holds this lock changes one field at a time.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All of it, for a daemon that knows nothing yet.
+    pub(super) fn wish(&self) -> v1::Wish {
+        self.lock().wish.clone()
+    }
+
+    /// Its local ports were nobody's choice.
+    pub(crate) fn is_free(&self) -> bool {
+        self.lock().wish.request.as_ref().is_some_and(|request| request.ports.is_empty())
+    }
+
+    /// The requests that come to this command come to other local ports from now on.
+    pub(crate) fn lead(&self, ports: Vec<v1::PortMapping>) {
+        let mut inner = self.lock();
+        if let Some(request) = &mut inner.wish.request {
+            request.ports.clone_from(&ports);
+        }
+        inner.say(use_request::Kind::Ports(v1::Ports { ports }));
+    }
+
+    /// This command listens there for what it passes on into the cluster.
+    pub(crate) fn listen(&self, listeners: v1::Listeners) {
+        let mut inner = self.lock();
+        inner.listeners = Some(listeners.clone());
+        inner.say(use_request::Kind::Listeners(listeners));
+    }
+
+    /// Another daemon has heard the wish; it is told the rest.
+    pub(super) fn goes_on(&self, call: &Call) {
+        let mut inner = self.lock();
+        inner.requests_tx = call.requests_tx.clone();
+        if let Some(listeners) = inner.listeners.clone() {
+            inner.say(use_request::Kind::Listeners(listeners));
+        }
+    }
+}
+
+impl Inner {
+    fn say(&self, kind: use_request::Kind) {
+        // A daemon that is gone is told by the next wish; one that does not read is as good as gone.
+        let _ = self.requests_tx.try_send(v1::UseRequest { kind: Some(kind) });
+    }
+}

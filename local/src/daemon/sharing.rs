@@ -1,0 +1,346 @@
+//! Sessions are shared by those who use them (`users`): somebody comes, asks for something else, goes. Each is carried out
+//! here under the turn of its target: in place where the session works, else by a connect that takes its place. The last
+//! one out gives the Service back.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bridge_cluster::attach;
+use bridge_cluster::client::{Access, Cluster};
+use bridge_proto::v1::{self, WishKind};
+use tokio::sync::OwnedMutexGuard;
+
+use super::connect::{self, Claimant, Found, Teller};
+use super::failure::Failure;
+use super::inbound::{Counters, Inbound};
+use super::listeners::{Listeners, Listening};
+use super::reattach::Reattaching;
+use super::registry::Registry;
+use super::routes::{self, PortRoute};
+use super::session::Session;
+use super::turns::Turns;
+use super::users::{self, UserId, Users};
+
+/// What sharing needs of the daemon. A clone is a handle to the same.
+#[derive(Clone)]
+pub(crate) struct Sharing {
+    pub(crate) registry: Registry,
+    pub(crate) turns: Turns,
+    pub(crate) listeners: Listeners,
+    pub(crate) installation: Arc<str>,
+}
+
+/// Somebody who comes.
+#[derive(Debug, Clone)]
+pub(crate) enum Newcomer {
+    /// A connect: it stays until somebody disconnects.
+    Lasting(Box<v1::ConnectRequest>),
+    Command(Box<v1::Wish>),
+}
+
+/// A user of a session.
+pub(crate) struct Entered {
+    pub(crate) session: Arc<Session>,
+    pub(crate) id: UserId,
+    /// The session was there already.
+    pub(crate) found: bool,
+}
+
+impl Newcomer {
+    fn request(&self) -> v1::ConnectRequest {
+        match self {
+            Self::Lasting(request) => (**request).clone(),
+            Self::Command(wish) => wish.request.clone().unwrap_or_default(),
+        }
+    }
+
+    /// The session that is meant, if it is known.
+    fn session(&self) -> &str {
+        match self {
+            Self::Lasting(_) => "",
+            Self::Command(wish) => &wish.session,
+        }
+    }
+
+    /// Whether a session is to be as asked, and not only there.
+    fn names_something(&self) -> bool {
+        match self {
+            Self::Lasting(_) => true,
+            Self::Command(wish) => wish.kind() == WishKind::Named,
+        }
+    }
+
+    /// Whoever comes, among those who are there. `cluster` is the way there that may be kept.
+    fn among(&self, users: Users, id: UserId, cluster: &v1::Cluster) -> Users {
+        let kept =
+            |request: v1::ConnectRequest| v1::ConnectRequest { cluster: Some(cluster.clone()), ..request };
+        match self {
+            Self::Lasting(request) => users.with_lasting(id, kept((**request).clone())),
+            Self::Command(wish) => {
+                // A connect that somebody has made since the former daemon died stays.
+                let lasting = wish.lasting.clone().filter(|_| users.lasting().is_none());
+                let users = match lasting {
+                    Some(lasting) => users.with_lasting(UserId::new(), kept(lasting)),
+                    None => users,
+                };
+                users.with_command(id, wish.kind(), kept(wish.request.clone().unwrap_or_default()))
+            }
+        }
+    }
+}
+
+impl Sharing {
+    /// Takes somebody in, with a session that does what is asked for.
+    pub(crate) async fn enter(&self, newcomer: &Newcomer, tell: &Teller) -> Result<Entered, Failure> {
+        let request = newcomer.request();
+        let asked = request.cluster.clone().unwrap_or_default();
+        let kubeconfig = asked.kubeconfig.clone();
+        let known = self.registry.by_id(newcomer.session()).filter(|there| there.facts.user == request.user);
+        let (cluster, service) = match known {
+            Some(there) => (there.facts.cluster.clone(), there.facts.service.clone()),
+            None => {
+                let cluster = Cluster::of(&access(asked)).await?;
+                let service = connect::meant(&cluster, &request.target).await?;
+                (cluster, service)
+            }
+        };
+        let _turn = self.turn(&cluster, &service, tell).await?;
+        let there = self.registry.find(&cluster, &service, &request.user);
+        let before = there.as_ref().map(|there| there.users()).unwrap_or_default();
+        let id = UserId::new();
+        let users = newcomer.among(before, id, &lasting(kubeconfig, &cluster));
+        if let Some(there) = &there
+            && self.changed_in_place(there, &users, newcomer, tell).await?
+        {
+            return Ok(Entered { session: there.clone(), id, found: true });
+        }
+        let was_there = there.is_some();
+        let found = connect::find(cluster, service).await?;
+        let session = self.connect(found, newcomer, users, there, tell).await?;
+        Ok(Entered { session, id, found: was_there })
+    }
+
+    /// Leads the requests of one user to other local ports.
+    pub(crate) async fn lead(
+        &self,
+        session: &str,
+        id: UserId,
+        ports: Vec<v1::PortMapping>,
+    ) -> Result<(), Failure> {
+        let Some((there, _turn)) = self.used_by(session, id).await else { return Ok(()) };
+        let users = there.users().led(id, ports);
+        let routes = connect::routes_of(&users, &there.facts.ports, &there.facts.service)?;
+        let before = there.routes();
+        let new: Vec<PortRoute> = routes.iter().filter(|route| !before.contains(route)).cloned().collect();
+        self.refuse_loops(&new)?;
+        self.put_in_force(&there, users, routes).await.map(drop)
+    }
+
+    /// Notes where a user listens for what it passes on into the cluster.
+    pub(crate) fn listen(&self, id: UserId, listeners: v1::Listeners) -> Result<Listening, Failure> {
+        let v1::Listeners { ports, what } = listeners;
+        for session in self.registry.all() {
+            let routes = session.routes();
+            if let Some(route) = routes.iter().find(|route| ports.contains(&route.route.local_port)) {
+                let (service, port) = (session.facts.service.clone(), route.route.local_port);
+                return Err(Failure::RequestsCome { service, port });
+            }
+        }
+        Ok(self.listeners.add(id, what, ports))
+    }
+
+    /// Somebody goes, and takes along what it has asked for; the last one out gives the Service back.
+    pub(crate) async fn leave(&self, session: &str, id: UserId) -> Result<Option<v1::Disconnected>, Failure> {
+        let Some((there, _turn)) = self.used_by(session, id).await else { return Ok(None) };
+        let users = there.users().without(id);
+        if users.is_empty() {
+            there.note_users(users);
+            return self.registry.disconnect(&there).await.map(Some);
+        }
+        let facts = &there.facts;
+        let routes = connect::routes_of(&users, &facts.ports, &facts.service)?;
+        let claimed = routes::claimed(&routes);
+        let other_claim = routes::claimed(&there.routes()) != claimed;
+        // First what agents do: it needs no API server.
+        there.become_what(users, routes).await;
+        if other_claim {
+            match attach::change_claim(&facts.cluster, &facts.service, &facts.id, &claimed).await {
+                Ok(_) => connect::record(&there).await,
+                Err(error) => {
+                    tracing::warn!(session = %facts.id, %error, "more stays claimed than is used");
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives a Service back that nobody uses any more. True: there is nothing left to do.
+    pub(crate) async fn give_back_unused(&self, session: &str) -> bool {
+        let Some(there) = self.registry.by_id(session) else { return true };
+        let _turn = self.turns.at(&there.facts.cluster, &there.facts.service).lock_owned().await;
+        let unused = self.registry.by_id(session).filter(|there| there.users().is_empty());
+        let Some(there) = unused else { return true };
+        self.registry.disconnect(&there).await.is_ok()
+    }
+
+    /// The session that somebody uses, by the id that it had when they came, and the turn at its target.
+    async fn used_by(&self, session: &str, id: UserId) -> Option<(Arc<Session>, OwnedMutexGuard<()>)> {
+        let there = self.registry.by_id(session)?;
+        let turn = self.turns.at(&there.facts.cluster, &there.facts.service).lock_owned().await;
+        let there = self.registry.by_id(session).filter(|there| there.users().has(id))?;
+        Some((there, turn))
+    }
+
+    /// Waits for the turn at a Service, as long as the command does.
+    async fn turn(
+        &self,
+        cluster: &Cluster,
+        service: &str,
+        tell: &Teller,
+    ) -> Result<OwnedMutexGuard<()>, Failure> {
+        let turn = self.turns.at(cluster, service);
+        if let Ok(turn) = turn.clone().try_lock_owned() {
+            return Ok(turn);
+        }
+        tell.step(format!("waiting for another command at Service {service}")).await?;
+        tokio::select! {
+            turn = turn.lock_owned() => Ok(turn),
+            given_up = tell.given_up() => Err(given_up),
+        }
+    }
+
+    /// Has a session do what its users ask for by now. False: it cannot, and nothing was changed.
+    async fn changed_in_place(
+        &self,
+        session: &Session,
+        users: &Users,
+        newcomer: &Newcomer,
+        tell: &Teller,
+    ) -> Result<bool, Failure> {
+        let facts = &session.facts;
+        let (before, routes) = (session.routes(), connect::routes_of(users, &facts.ports, &facts.service)?);
+        if before == routes && !newcomer.names_something() {
+            session.note_users(users.clone());
+            return Ok(true);
+        }
+        if session.status().state() != v1::State::Routing {
+            return Ok(false);
+        }
+        self.say(newcomer, &before, &routes, tell).await?;
+        self.put_in_force(session, users.clone(), routes).await
+    }
+
+    /// Claims what users ask for, and does it. False: the claim is not there any more, and nothing was changed.
+    async fn put_in_force(
+        &self,
+        session: &Session,
+        users: Users,
+        routes: Vec<PortRoute>,
+    ) -> Result<bool, Failure> {
+        let facts = &session.facts;
+        let claimed = routes::claimed(&routes);
+        let other_claim = routes::claimed(&session.routes()) != claimed;
+        if other_claim && !attach::change_claim(&facts.cluster, &facts.service, &facts.id, &claimed).await? {
+            return Ok(false);
+        }
+        session.become_what(users.settled(&facts.ports), routes).await;
+        if other_claim {
+            connect::record(session).await;
+        }
+        Ok(true)
+    }
+
+    /// What is to be said of routes before they are in force; what cannot be is refused.
+    async fn say(
+        &self,
+        newcomer: &Newcomer,
+        before: &[PortRoute],
+        routes: &[PortRoute],
+        tell: &Teller,
+    ) -> Result<(), Failure> {
+        let new: Vec<PortRoute> = routes.iter().filter(|route| !before.contains(route)).cloned().collect();
+        self.refuse_loops(&new)?;
+        let until = match newcomer {
+            Newcomer::Lasting(_) => "from now on",
+            Newcomer::Command(_) => "until this command ends",
+        };
+        if let Newcomer::Lasting(_) = newcomer {
+            connect::say_where_nothing_listens(&new, tell).await?;
+        }
+        for users::Moved { requests, from, to } in users::moved(before, routes) {
+            tell.warn(format!("requests with {requests} come to port {to} {until}, not to port {from}"))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// No route leads to what leads back into the cluster.
+    fn refuse_loops(&self, routes: &[PortRoute]) -> Result<(), Failure> {
+        let local = |route: &PortRoute| route.route.local_port;
+        match routes.iter().find_map(|route| Some((route, self.listeners.on(local(route))?))) {
+            None => Ok(()),
+            Some((route, listener)) => {
+                Err(Failure::ListenerThere { port: local(route), listener, remote: route.name.clone() })
+            }
+        }
+    }
+
+    /// A session for these users, in the place of one that does not work.
+    async fn connect(
+        &self,
+        found: Found,
+        newcomer: &Newcomer,
+        users: Users,
+        there: Option<Arc<Session>>,
+        tell: &Teller,
+    ) -> Result<Arc<Session>, Failure> {
+        let plan = connect::plan(&found, users, tell).await?;
+        self.say(newcomer, &[], &plan.routes, tell).await?;
+        let claimant = Claimant::new(&newcomer.request().user, &self.installation);
+        let connected = connect::connect(found, plan, claimant, there.as_deref(), self.inbound(), tell).await;
+        let session = match (connected, there) {
+            (Ok(session), None) => self.registry.add(session),
+            (Ok(session), Some(there)) => self.registry.replace(&there, session).await,
+            (Err(failure), None) => return Err(failure),
+            (Err(failure), Some(there)) => {
+                if self.registry.retire_without_claim(&there).await {
+                    let name = &there.facts.service;
+                    // Whoever has given up hears neither this nor why it failed.
+                    let _ = tell
+                        .warn(format!("the session with {name} that was there before has ended, too"))
+                        .await;
+                }
+                return Err(failure);
+            }
+        };
+        tracing::info!(session = %session.facts.id, service = %session.facts.service, "connected");
+        Reattaching { sharing: self.clone() }.watch_over(&session);
+        Ok(session)
+    }
+
+    /// For the streams of a session that begins.
+    pub(crate) fn inbound(&self) -> Inbound {
+        Inbound { counters: Counters::default(), listeners: self.listeners.clone() }
+    }
+}
+
+/// Which cluster, with whose credentials.
+pub(crate) fn access(cluster: v1::Cluster) -> Access {
+    let given = |text: String| Some(text).filter(|text| !text.is_empty());
+    Access {
+        kubeconfig: cluster.kubeconfig.into_iter().map(PathBuf::from).collect(),
+        context: given(cluster.context),
+        namespace: given(cluster.namespace),
+        environment: cluster.environment.into_iter().collect(),
+    }
+}
+
+/// What of the caller's way to the cluster may be kept: whatever becomes of the current context, it leads to this one.
+fn lasting(kubeconfig: Vec<String>, cluster: &Cluster) -> v1::Cluster {
+    v1::Cluster {
+        kubeconfig,
+        context: cluster.context.clone(),
+        namespace: cluster.namespace.clone(),
+        ..v1::Cluster::default()
+    }
+}

@@ -1,0 +1,330 @@
+//! Who uses a session, and what it does therefore: the sum of what its users ask for. Pure: users in, routes out.
+//!
+//! A user that has named something gets it for as long as it lives. If two want the same requests at different local
+//! ports, the last one that came has them, and when it goes, the one before. A command that has named nothing takes what
+//! is there; its own default counts only while nobody has named anything.
+
+use bridge_deploy::ListenPort;
+use bridge_proto::v1::{self, WishKind};
+
+use super::routes::{self, PortProblem, PortRoute};
+
+/// Which user, in this daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct UserId(u64);
+
+impl UserId {
+    pub(crate) fn new() -> Self {
+        Self(rand::random())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct User {
+    id: UserId,
+    /// It stays until somebody disconnects; there is one at most.
+    lasting: bool,
+    kind: WishKind,
+    request: v1::ConnectRequest,
+    /// Its local ports were somebody's choice.
+    ports_chosen: bool,
+}
+
+/// The users of a session, in the order in which they came.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Users(Vec<User>);
+
+/// Requests that come to another local port than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Moved {
+    /// For people: "x-bridge: alice".
+    pub(crate) requests: String,
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+}
+
+impl Users {
+    /// With a command that uses the session.
+    pub(crate) fn with_command(mut self, id: UserId, kind: WishKind, request: v1::ConnectRequest) -> Self {
+        let ports_chosen = !request.ports.is_empty();
+        self.0.push(User { id, lasting: false, kind, request, ports_chosen });
+        self
+    }
+
+    /// With a connect; it takes the place of an earlier one. Ports that it does not name stay as they are.
+    pub(crate) fn with_lasting(mut self, id: UserId, mut request: v1::ConnectRequest) -> Self {
+        let mut ports_chosen = !request.ports.is_empty();
+        if let Some(earlier) = self.0.extract_if(.., |user| user.lasting).next()
+            && !ports_chosen
+            && routes::match_of(&earlier.request) == routes::match_of(&request)
+        {
+            request.ports = earlier.request.ports;
+            ports_chosen = earlier.ports_chosen;
+        }
+        self.0.push(User { id, lasting: true, kind: WishKind::Named, request, ports_chosen });
+        self
+    }
+
+    pub(crate) fn without(mut self, id: UserId) -> Self {
+        self.0.retain(|user| user.id != id);
+        self
+    }
+
+    /// The same, with the requests of one user led to these local ports.
+    pub(crate) fn led(mut self, id: UserId, ports: Vec<v1::PortMapping>) -> Self {
+        if let Some(user) = self.0.iter_mut().find(|user| user.id == id) {
+            user.ports_chosen = !ports.is_empty();
+            user.request.ports = ports;
+        }
+        self
+    }
+
+    /// The same, with each port by what it is called: one that is the only one may get company.
+    pub(crate) fn settled(mut self, ports: &[ListenPort]) -> Self {
+        for User { request, .. } in &mut self.0 {
+            let all_of_them = request.for_command && request.ports.is_empty();
+            if !all_of_them && let Ok(routes) = routes::routes(request, ports) {
+                let mapping =
+                    |route: PortRoute| v1::PortMapping { local: route.route.local_port, remote: route.name };
+                request.ports = routes.into_iter().map(mapping).collect();
+            }
+        }
+        self
+    }
+
+    pub(crate) fn has(&self, id: UserId) -> bool {
+        self.0.iter().any(|user| user.id == id)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What a connect has asked for.
+    pub(crate) fn lasting(&self) -> Option<&v1::ConnectRequest> {
+        self.0.iter().find(|user| user.lasting).map(|user| &user.request)
+    }
+
+    /// An image with the agent; empty: none was named.
+    pub(crate) fn agent_image(&self) -> &str {
+        let mut images = self.0.iter().rev().map(|user| user.request.agent_image.as_str());
+        images.find(|image| !image.is_empty()).unwrap_or_default()
+    }
+
+    /// How many agents; `None`: it was not said.
+    pub(crate) fn replicas(&self) -> Option<u32> {
+        self.0.iter().rev().map(|user| user.request.replicas).find(|replicas| *replicas > 0)
+    }
+
+    /// What the session does, at a Service with these ports: who came last comes first, and everything last.
+    pub(crate) fn routes(&self, ports: &[ListenPort]) -> Result<Vec<PortRoute>, PortProblem> {
+        let mut sum: Vec<(PortRoute, bool)> = Vec::new();
+        for user in self.deciding() {
+            for route in routes::routes(&user.request, ports)? {
+                match sum.iter_mut().find(|(there, _)| takes_the_same(there, &route)) {
+                    None => sum.push((route, user.ports_chosen)),
+                    // Nobody has chosen the port of the later one.
+                    Some((there, chosen)) if !*chosen && user.ports_chosen => {
+                        there.route.local_port = route.route.local_port;
+                        *chosen = true;
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        sum.sort_by_key(|(route, _)| is_everything(route));
+        Ok(sum.into_iter().map(|(route, _)| route).collect())
+    }
+
+    /// Those whose wishes count, the last one first.
+    fn deciding(&self) -> impl Iterator<Item = &User> {
+        let anything_named = self.0.iter().any(|user| user.kind == WishKind::Named);
+        let counts = if anything_named { WishKind::Named } else { WishKind::Whatever };
+        self.0.iter().rev().filter(move |user| user.kind == counts)
+    }
+}
+
+fn is_everything(route: &PortRoute) -> bool {
+    route.route.r#match.as_ref().is_none_or(|chosen| chosen.any_of.is_empty())
+}
+
+fn takes_the_same(one: &PortRoute, other: &PortRoute) -> bool {
+    let requests = |route: &PortRoute| route.route.r#match.as_ref().map(routes::alternatives);
+    one.service_port == other.service_port && requests(one) == requests(other)
+}
+
+/// What comes to another local port by a change of routes.
+pub(crate) fn moved(before: &[PortRoute], after: &[PortRoute]) -> Vec<Moved> {
+    let moved = |now: &PortRoute| {
+        let was = before.iter().find(|was| takes_the_same(was, now))?;
+        let (from, to) = (was.route.local_port, now.route.local_port);
+        let requests = routes::claimed(std::slice::from_ref(now)).pop()?.match_text();
+        (from != to).then_some(Moved { requests, from, to })
+    };
+    after.iter().filter_map(moved).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is typed: "3000:http everything x=1 origin", in any order; a bare number is for the only port.
+    fn request(typed: &str) -> v1::ConnectRequest {
+        let mut request = v1::ConnectRequest { user: "alice".into(), ..v1::ConnectRequest::default() };
+        for word in typed.split_whitespace() {
+            if word == "everything" {
+                request.everything = true;
+            } else if word == "origin" {
+                request.set_fallback(v1::Fallback::Origin);
+            } else if let Some((name, value)) = word.split_once('=') {
+                let header = v1::HeaderCondition { name: name.into(), value: value.into() };
+                let kind = Some(v1::condition::Kind::Header(header));
+                let all_of = vec![v1::Condition { kind }];
+                request.r#match = Some(v1::Match { any_of: vec![v1::Alternative { all_of }] });
+            } else {
+                let (local, remote) = word.split_once(':').unwrap_or((word, ""));
+                request.ports.push(v1::PortMapping { local: local.parse().unwrap(), remote: remote.into() });
+            }
+        }
+        request
+    }
+
+    fn ports() -> Vec<ListenPort> {
+        vec![ListenPort { service_port: 80, name: Some("http".into()), listen: 8080 }]
+    }
+
+    /// The routes for people: "x: 1 → 8080".
+    fn does(users: &Users) -> Vec<String> {
+        let routes = users.routes(&ports()).unwrap();
+        let route = |route: v1::RouteStatus| format!("{} → {}", route.r#match, route.local_port);
+        routes::status(&routes).into_iter().map(route).collect()
+    }
+
+    /// Users by what they typed: "connect …", "run …" with something named, "plain", "env".
+    fn users(typed: &[&str]) -> (Users, Vec<UserId>) {
+        let mut ids = Vec::new();
+        let users = typed.iter().fold(Users::default(), |users, typed| {
+            let (command, rest) = typed.split_once(' ').unwrap_or((typed, ""));
+            let id = UserId::new();
+            ids.push(id);
+            let of_command = v1::ConnectRequest { for_command: true, ..request(rest) };
+            match command {
+                "connect" => users.with_lasting(id, request(rest)),
+                "run" => users.with_command(id, WishKind::Named, of_command),
+                "plain" => users.with_command(id, WishKind::Whatever, of_command),
+                "env" => users.with_command(id, WishKind::Network, of_command),
+                other => panic!("{other}"),
+            }
+        });
+        (users, ids)
+    }
+
+    const DEFAULT: &str = "x-bridge: alice or baggage: bridge=alice";
+
+    #[test]
+    fn a_session_does_what_all_of_its_users_ask_for() {
+        let by_default = |port: u32| format!("{DEFAULT} → {port}");
+        for (typed, expected) in [
+            (&[][..], vec![]),
+            (&["connect"], vec![by_default(8080)]),
+            (&["connect 3000"], vec![by_default(3000)]),
+            // What a command adds is there beside what was there, everything last.
+            (&["connect 3000", "run everything 9999"], vec![by_default(3000), "everything → 9999".into()]),
+            (&["run everything 9999", "connect 3000"], vec![by_default(3000), "everything → 9999".into()]),
+            (&["connect x=1", "run y=2 9999"], vec!["y: 2 → 9999".into(), "x: 1 → 8080".into()]),
+            // The same requests at another port are the last one's.
+            (&["connect x=1 3000", "run x=1 9999"], vec!["x: 1 → 9999".into()]),
+            (&["run x=1 9999", "connect x=1 3000"], vec!["x: 1 → 3000".into()]),
+            // A port that nobody has chosen gives way to one that somebody has.
+            (&["connect x=1 3000", "run x=1 origin"], vec!["x: 1 → 3000".into()]),
+            // Who names nothing takes what is there,
+            (&["connect x=1 3000", "plain"], vec!["x: 1 → 3000".into()]),
+            (&["plain", "run x=1"], vec!["x: 1 → 8080".into()]),
+            // and its own default where there is nothing.
+            (&["plain", "plain"], vec![by_default(8080)]),
+            (&["env", "plain"], vec![by_default(8080)]),
+            // Who wants the network alone takes no request.
+            (&["env"], vec![]),
+            (&["connect x=1", "env"], vec!["x: 1 → 8080".into()]),
+        ] {
+            assert_eq!(does(&users(typed).0), expected, "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_user_changed_ends_with_it_and_nothing_else_does() {
+        for (typed, goes, expected) in [
+            (&["connect x=1 3000", "run everything 9999"][..], 1, vec!["x: 1 → 3000"]),
+            (&["connect x=1 3000", "run x=1 9999"], 1, vec!["x: 1 → 3000"]),
+            (&["run x=1 1000", "run x=1 2000", "run x=1 3000"], 2, vec!["x: 1 → 2000"]),
+            (&["run x=1 1000", "run x=1 2000", "run x=1 3000"], 1, vec!["x: 1 → 3000"]),
+            (&["run x=1 1000", "run y=2 2000"], 0, vec!["y: 2 → 2000"]),
+            (&["plain", "run x=1"], 1, vec![&*format!("{DEFAULT} → 8080")]),
+            (&["env", "run x=1"], 0, vec!["x: 1 → 8080"]),
+            (&["env", "run x=1"], 1, vec![]),
+        ] {
+            let (users, ids) = users(typed);
+            let left = users.without(ids[goes]);
+            assert_eq!(does(&left), expected, "{typed:?} without number {goes}");
+            assert!(!left.has(ids[goes]) && !left.is_empty());
+        }
+        let (one, ids) = users(&["plain"]);
+        assert!(one.without(ids[0]).is_empty(), "the last user out");
+    }
+
+    #[test]
+    fn of_two_commands_in_any_order_the_first_that_ends_takes_nothing_from_the_other() {
+        for typed in [["plain", "plain"], ["env", "plain"], ["run x=1", "run x=1"]] {
+            let (both, ids) = users(&typed);
+            for id in &ids {
+                let left = both.clone().without(*id);
+                let other = typed[usize::from(*id == ids[0])];
+                assert_eq!(does(&left), does(&users(&[other]).0), "{typed:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_connect_takes_the_place_of_the_first_and_keeps_the_ports_that_it_does_not_name() {
+        for (typed, expected) in [
+            (&["connect x=1 3000", "connect y=2 4000"][..], "y: 2 → 4000"),
+            (&["connect x=1 3000", "connect x=1"], "x: 1 → 3000"),
+            (&["connect x=1 3000", "connect y=2"], "y: 2 → 8080"),
+        ] {
+            let (users, _) = users(typed);
+            assert_eq!(does(&users), [expected], "{typed:?}");
+            assert!(users.lasting().is_some());
+        }
+        assert_eq!(users(&["run x=1"]).0.lasting(), None);
+    }
+
+    #[test]
+    fn a_command_s_requests_are_led_to_where_it_listens_and_no_other_s() {
+        let (two, ids) = users(&["plain", "plain"]);
+        let led = two.led(ids[0], vec![v1::PortMapping { local: 5000, remote: "http".into() }]);
+        assert_eq!(does(&led), [format!("{DEFAULT} → 5000")], "though the other came later: it chose none");
+        let (named, ids) = users(&["connect x=1 3000", "plain"]);
+        let led = named.led(ids[1], vec![v1::PortMapping { local: 5000, remote: "http".into() }]);
+        assert_eq!(does(&led), ["x: 1 → 3000"], "what was chosen stays");
+    }
+
+    #[test]
+    fn ports_are_kept_by_name_so_that_the_only_one_may_get_company() {
+        let (users, _) = users(&["connect x=1", "run y=1 3000", "plain"]);
+        let settled = users.settled(&ports());
+        let metrics = ListenPort { service_port: 9090, name: Some("metrics".into()), listen: 9090 };
+        let routes = settled.routes(&[ports(), vec![metrics]].concat()).expect("each port has a name");
+        let led: Vec<_> = routes.iter().map(|route| (route.name.as_str(), route.route.local_port)).collect();
+        assert_eq!(led, [("http", 3000), ("http", 8080)]);
+    }
+
+    #[test]
+    fn what_comes_to_another_port_is_known() {
+        let routes = |typed: &[&str]| users(typed).0.routes(&ports()).unwrap();
+        let before = routes(&["connect x=1 3000"]);
+        let after = routes(&["connect x=1 3000", "run x=1 9999", "run everything 9998"]);
+        let expected = Moved { requests: "x: 1".into(), from: 3000, to: 9999 };
+        assert_eq!(moved(&before, &after), [expected]);
+        assert_eq!(moved(&before, &before), []);
+    }
+}
