@@ -9,7 +9,7 @@ AGENT := $(ROOT)/target/agent/$(HOST)/agent/bridge-agent
 LOADER := $(ROOT)/target/loader/release/loader
 BRIDGE := $(ROOT)/target/release/bridge
 
-.PHONY: help build agent loader install dist cluster cluster-down demo test test-loader h2spec soak fuzz bench fmt clippy deny
+.PHONY: help build agent loader install dist cluster cluster-down demo test test-loader h2spec soak fuzz bench fmt clippy deny audit
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -67,7 +67,10 @@ clippy: ## Lint
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --release --locked --manifest-path agent/loader/Cargo.toml --target-dir target/loader -- -D warnings
 
+audit: ## Check the dependencies against the RustSec advisory database, where it can be fetched
+	local/package/audit
+
 deny: ## Check licences, banned crates and sources of the dependencies
-	@cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked
+	@local/package/tool cargo-deny
 	cargo deny check bans licenses sources
 	cargo deny --config deny.toml --manifest-path agent/loader/Cargo.toml check bans licenses sources

@@ -121,7 +121,15 @@ impl Laptop {
         Local::start(command, name, port_of_shop)
     }
 
-    /// The same by `bridge run`, in the place of the Service of that name. It chooses its port itself, and bridge finds
+    /// Starts a server in Python that says "listens on ADDRESS:PORT".
+    #[must_use]
+    pub fn runs_script(&self, name: &str, script: &str) -> Local {
+        let mut command = self.command();
+        command.args(["python3", "-c", script]);
+        Local::start(command, name.to_owned(), port_of_shop)
+    }
+
+    /// The sample application by `bridge run`, in the place of the Service of that name. It chooses its port itself, and bridge finds
     /// out which.
     #[must_use]
     pub fn runs_inside(&self, role: &str) -> Local {
@@ -237,7 +245,7 @@ pub struct Local {
 
 impl Local {
     /// `port_of` finds the port in a line that the program prints.
-    fn start(mut command: Command, name: String, port_of: fn(&str) -> Option<u16>) -> Self {
+    pub(crate) fn start(mut command: Command, name: String, port_of: fn(&str) -> Option<u16>) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -294,8 +302,8 @@ fn port_that_bridge_found(line: &str) -> Option<u16> {
     elsewhere.map(|(port, _)| port).or_else(|| led().map(|(_, port)| port))?.trim().parse().ok()
 }
 
-/// "127.0.0.1:5432 → db:5432", "socks5h://127.0.0.1:1080 …"
-fn port_on_loopback(line: &str) -> Option<u16> {
+/// "127.0.0.1:5432 → db:5432", "socks5h://127.0.0.1:1080 …", "Forwarding from 127.0.0.1:3000 -> 80"
+pub(crate) fn port_on_loopback(line: &str) -> Option<u16> {
     line.split_once("127.0.0.1:")?.1.split(' ').next()?.parse().ok()
 }
 

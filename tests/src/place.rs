@@ -1,5 +1,6 @@
 //! Where commands run: on the machine as the cluster's admin, in the laptop's network, inside the node.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -44,15 +45,21 @@ pub fn shop_image() -> String {
 /// kubectl as the cluster's admin, for arguments to be added.
 #[must_use]
 pub fn admin() -> Command {
+    as_admin("kubectl", "--context")
+}
+
+/// Another program with the kubeconfig of the cluster's admin; `option` is the one by which it chooses a context.
+#[must_use]
+pub fn as_admin(program: impl AsRef<OsStr>, option: &str) -> Command {
     match context() {
         None => {
             let mut command = Command::new(file("tests/cluster/admin"));
-            command.arg("kubectl");
+            command.arg(program);
             command
         }
         Some(context) => {
-            let mut command = Command::new("kubectl");
-            command.args(["--context", &context]);
+            let mut command = Command::new(program);
+            command.args([option, &context]);
             command
         }
     }

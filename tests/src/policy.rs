@@ -1,20 +1,25 @@
-//! An admission policy of the cluster for the pods of one namespace, as admins have them. Dropped, it is gone.
+//! Admission policies of the cluster for one namespace, as admins have them. Dropped, they are gone.
 
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::api;
-use crate::place::kubectl_with;
+use crate::place::{file, kubectl_with};
 use crate::world::{LABEL, World, run};
 
 const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
 const BINDINGS: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings";
 
+const CLUSTER_ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+
 #[derive(Debug)]
 pub struct Policy {
     name: String,
 }
+
+/// What `deploy/policy.yaml` calls all of its objects.
+const OWN_OBJECTS: &str = "bridge-own-objects";
 
 impl Policy {
     /// Returns when pods with a container `c` for which `holds` is not true are refused, with these words.
@@ -46,17 +51,48 @@ impl Policy {
                 {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}]}});
         let namespace = format!("--namespace={}", world.namespace);
         let dry_run = ["create", &namespace, "--dry-run=server", "-f", "-"];
-        crate::eventually("the policy is in force", Duration::from_secs(20), || {
-            let tried = kubectl_with(&dry_run, &pod.to_string());
+        policy.is_in_force(&dry_run, &pod.to_string(), words);
+        policy
+    }
+
+    /// Returns when this user of the namespace is held by `deploy/policy.yaml`, and nobody elsewhere is.
+    pub(crate) fn own_objects(world: &World, user: &str) -> Self {
+        let policy = Self { name: format!("{OWN_OBJECTS}-{}", world.namespace) };
+        let named = format!("metadata:\n  labels: {{{LABEL}: {}}}\n  name: {}\n", run(), policy.name);
+        let here = format!(
+            "  matchResources: {{namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {}}}}}}}\n",
+            world.namespace
+        );
+        let yaml = std::fs::read_to_string(file("deploy/policy.yaml"))
+            .expect("the policy")
+            .replace(&format!("metadata:\n  name: {OWN_OBJECTS}\n"), &named)
+            .replace(
+                &format!("policyName: {OWN_OBJECTS}\n"),
+                &format!("policyName: {}\n{here}", policy.name),
+            );
+        let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": {"name": OWN_OBJECTS, "namespace": world.namespace},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": policy.name},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]});
+        let _ = kubectl_with(&["apply", "-f", "-"], &format!("{yaml}---\n{binding}")).succeeds();
+        let (namespace, user) = (format!("--namespace={}", world.namespace), format!("--as={user}"));
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "tried"}});
+        let dry_run = ["create", &namespace, &user, "--dry-run=server", "-f", "-"];
+        policy.is_in_force(&dry_run, &map.to_string(), "may change only what bridge made");
+        policy
+    }
+
+    fn is_in_force(&self, dry_run: &[&str], object: &str, words: &str) {
+        crate::eventually(&format!("the policy {} is in force", self.name), Duration::from_secs(20), || {
+            let tried = kubectl_with(dry_run, object);
             tried.stderr.contains(words).then_some(()).ok_or_else(|| tried.to_string())
         });
-        policy
     }
 }
 
 impl Drop for Policy {
     fn drop(&mut self) {
-        for collection in [BINDINGS, POLICIES] {
+        for collection in [BINDINGS, POLICIES, CLUSTER_ROLES] {
             api::discard(&format!("{collection}/{}", self.name));
         }
     }

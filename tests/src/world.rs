@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::api;
 use crate::client::{Asked, Client};
-use crate::laptop::Laptop;
+use crate::laptop::{Laptop, Local, peak, port_on_loopback};
 use crate::load::Load;
 use crate::objects::{But, Objects};
-use crate::place::{file, kubectl, kubectl_with, shop_image};
+use crate::place::{admin, file, in_node, kubectl, kubectl_with, shop_image};
 use crate::policy::Policy;
 use crate::process::{Done, USUAL};
 
@@ -201,7 +201,22 @@ impl World {
             args.map(str::to_owned).to_vec()
         };
         let kinds: Vec<_> = modes.iter().map(|mode| (*mode, callers(mode))).collect();
-        Load::start(&self.namespace, name, &kinds)
+        self.callers(name, &kinds)
+    }
+
+    /// Callers of several modes of `shop load`, each with its arguments, in a pod of their own.
+    #[must_use]
+    pub fn callers(&self, name: &str, modes: &[(&str, Vec<String>)]) -> Load {
+        Load::start(&self.namespace, name, modes)
+    }
+
+    /// A port of the laptop that kubectl leads to a pod of a Service: "3000:80".
+    #[must_use]
+    pub fn port_forward(&self, service: &str, ports: &str) -> Local {
+        let mut command = admin();
+        let (namespace, target) = (format!("--namespace={}", self.namespace), format!("service/{service}"));
+        command.args(["port-forward", &namespace, &target, ports]);
+        Local::start(command, format!("kubectl port-forward {service}"), port_on_loopback)
     }
 
     /// The requests of one developer: 20 new connections per second. What does not match `expected` counts as failed.
@@ -217,6 +232,23 @@ impl World {
     #[must_use]
     pub fn refuses_pods(&self, holds: &str, words: &str) -> Policy {
         Policy::start(self, holds, words)
+    }
+
+    /// From now on, the developer is held by `deploy/policy.yaml`.
+    #[must_use]
+    pub fn holds_the_developer(&self) -> Policy {
+        Policy::own_objects(self, &self.developer())
+    }
+
+    /// Runs kubectl in this namespace with the developer's rights.
+    #[must_use]
+    pub fn kubectl_as_developer(&self, args: &[&str]) -> Done {
+        self.kubectl(&[&[format!("--as={}", self.developer()).as_str()], args].concat())
+    }
+
+    /// As RBAC knows whoever has the Role of `deploy/rbac-developer.yaml`.
+    fn developer(&self) -> String {
+        format!("system:serviceaccount:{}:developer", self.namespace)
     }
 
     /// All objects of the namespace, but for Events.
@@ -286,6 +318,18 @@ impl World {
     #[must_use]
     pub fn get(&self, path: &str) -> Value {
         api::get(&format!("/api/v1/namespaces/{}/{path}", self.namespace))
+    }
+
+    /// The most memory that an agent has held, in bytes. None where its node cannot be entered.
+    #[must_use]
+    pub fn agent_peak(&self, pod: &str) -> Option<u64> {
+        let pod = self.get(&format!("pods/{pod}"));
+        let uid = pod["metadata"]["uid"].as_str().expect("a uid");
+        // The pause container of the pod is not its agent.
+        let script = format!(
+            "for c in $(grep -l 'pod{uid}' /proc/[0-9]*/cgroup); do s=${{c%cgroup}}status; grep -q '^Name:.pause' $s || cat $s; done"
+        );
+        peak(&in_node(&script)?.succeeds().stdout)
     }
 
     fn pods_of_stand_ins(&self) -> Vec<Value> {

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use bridge_tests::laptop::peak;
-use bridge_tests::place::in_node;
 use bridge_tests::{World, soak};
 
 /// What no agent or daemon may ever hold.
@@ -67,7 +65,7 @@ fn bulk_arrives_whole_and_memory_is_bounded() {
     // Then agents and daemon have never held more than their bound.
     let daemon = alice.daemon_peak();
     let agents = world.agents();
-    let peaks: Vec<u64> = agents.iter().filter_map(|pod| agent_peak(&world, pod)).collect();
+    let peaks: Vec<u64> = agents.iter().filter_map(|pod| world.agent_peak(pod)).collect();
     let mebibytes = |bytes: &u64| format!("{:.1} MiB", *bytes as f64 / f64::from(1 << 20));
     println!(
         "{bytes} bytes; down, up (with its hash): routed {:.2?}, {:.2?}; opaque to pods {:.2?}, {:.2?}; opaque to the laptop {:.2?}, {:.2?}",
@@ -82,16 +80,4 @@ fn bulk_arrives_whole_and_memory_is_bounded() {
     assert!(peaks.iter().all(|peak| *peak <= BOUND), "the agents held {peaks:?} bytes");
     assert!(peaks.len() == agents.len() || bridge_tests::place::context().is_some(), "{agents:?}: {peaks:?}");
     let _ = alice.bridge(&["disconnect", "--all"]).succeeds();
-}
-
-/// The most memory that an agent has held. None where its node cannot be entered.
-fn agent_peak(world: &World, pod: &str) -> Option<u64> {
-    let pod = world.get(&format!("pods/{pod}"));
-    let uid = pod["metadata"]["uid"].as_str().expect("a uid");
-    // The pause container of the pod is not its agent.
-    let script = format!(
-        "for c in $(grep -l 'pod{}' /proc/[0-9]*/cgroup); do s=${{c%cgroup}}status; grep -q '^Name:.pause' $s || cat $s; done",
-        uid
-    );
-    peak(&in_node(&script)?.succeeds().stdout)
 }

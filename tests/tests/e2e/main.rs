@@ -9,6 +9,7 @@ mod changes;
 mod command;
 mod connecting;
 mod developers;
+mod held;
 mod kills;
 mod refusals;
 mod requests;

@@ -1,4 +1,6 @@
 //! What takes minutes, or kills what others need: only `make soak` runs these.
 
 mod deaths;
+mod harm;
+mod helm;
 mod rotation;

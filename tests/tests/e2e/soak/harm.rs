@@ -1,0 +1,172 @@
+//! What one developer's mistakes cost everybody else: no request, no restart of an agent, and no more than half of an
+//! agent's memory. Loops, a local port on which nothing listens, bodies that nobody reads.
+
+use std::time::Duration;
+
+use bridge_tests::{Laptop, Load, Local, World};
+
+/// Half of what a stand-in's agents may hold.
+const HALF: u64 = 256 << 20;
+/// Requests that are sent at a time into each loop.
+const LOOPED: usize = 20;
+
+#[test]
+#[ignore = "needs a cluster: make soak"]
+fn a_developer_s_mistakes_cost_others_nothing() {
+    let world = World::with("harm", &["stock", "prices", "orders", "client"]);
+    let (alice, bob) = (world.laptop("alice"), world.laptop("bob"));
+    let others = everybody_else(&world);
+
+    a_port_forward_that_leads_back_ends_with_508(&world, &alice, &bob);
+    two_laptops_that_lead_to_each_other_end_with_508(&world, &alice, &bob);
+    opaque_connections_that_lead_back_reach_the_pods(&world, &alice);
+    where_nothing_listens_the_pods_answer_all(&world, &alice);
+    bodies_that_nobody_reads_hold_up_nobody(&world, &alice, &bob);
+
+    others.has_lost_nothing();
+}
+
+/// 50 requests per second of each kind, which all must be answered by pods.
+fn everybody_else(world: &World) -> Load {
+    let to = |url: &str, expected: &str| {
+        ["--url", url, "--rate", "50", "--workers", "4", "--expect", expected].map(str::to_owned).to_vec()
+    };
+    let (http, pods) = ("http://orders/whoami", "^orders orders-");
+    world.callers(
+        "others",
+        &[
+            ("new", to(http, pods)),
+            ("keepalive", to(http, pods)),
+            ("ws", to("ws://orders/ws", "^orders-")),
+            ("grpc", to("grpc://prices:50051", "")),
+            ("tcp", to("tcp://stock:7070", "")),
+        ],
+    )
+}
+
+fn a_port_forward_that_leads_back_ends_with_508(world: &World, alice: &Laptop, bob: &Laptop) {
+    // Given a session whose local port is a port-forward to the same Service: of kubectl, and of another's bridge.
+    let port = alice.free_port();
+    let _ = alice.bridge(&["connect", "orders", "--port", &format!("{port}:http")]).succeeds();
+    // Only now the Service leads to agents.
+    let kubectl = world.port_forward("orders", &format!("{port}:80"));
+    loops(world, "orders", "x-bridge=alice");
+    drop(kubectl);
+
+    let of_bob = bob.opens(&["forward", "orders"]);
+    let _ = alice.bridge(&["connect", "orders", "--port", &of_bob.for_port("http")]).succeeds();
+    loops(world, "orders", "x-bridge=alice");
+    agents_are_well(world);
+    let _ = alice.bridge(&["disconnect", "--all"]).succeeds();
+    of_bob.ends();
+}
+
+fn two_laptops_that_lead_to_each_other_end_with_508(world: &World, alice: &Laptop, bob: &Laptop) {
+    // Given Alice's orders at a forward of Bob's to prices, and Bob's prices at a forward of Alice's to orders.
+    let of_bob = bob.opens(&["forward", "prices"]);
+    let of_alice = alice.opens(&["forward", "orders"]);
+    let _ = alice.bridge(&["connect", "orders", "--port", &of_bob.for_port("http")]).succeeds();
+    let _ = bob.bridge(&["connect", "prices", "--port", &of_alice.port.to_string()]).succeeds();
+
+    // When a call carries the headers of both, then it ends.
+    let both = ["--header", "x-bridge=alice", "--header", "x-bridge=bob"];
+    let asked: Vec<_> = (0..LOOPED)
+        .map(|_| world.start_client(&[&["grpc", "prices:50051", "get", "coffee"][..], &both].concat()))
+        .collect();
+    for call in asked {
+        let ended = call.ends(Duration::from_secs(20));
+        assert!(ended.code == Some(1), "expected a call that leads back to fail: {ended}");
+    }
+    agents_are_well(world);
+    for laptop in [alice, bob] {
+        let _ = laptop.bridge(&["disconnect", "--all"]).succeeds();
+    }
+    of_alice.ends();
+    of_bob.ends();
+}
+
+/// No header travels with them.
+fn opaque_connections_that_lead_back_reach_the_pods(world: &World, alice: &Laptop) {
+    let port = alice.free_port();
+    let _ = alice.bridge(&["connect", "stock", "--everything", "--port", &port.to_string()]).succeeds();
+    let kubectl = world.port_forward("stock", &format!("{port}:7070"));
+    for _ in 0..LOOPED {
+        let count = world.client(&["stock", "stock:7070", "COUNT", "coffee"]).succeeds().stdout;
+        assert!(count.contains(" stock-"), "expected a pod to count: {count}");
+    }
+    agents_are_well(world);
+    drop(kubectl);
+    let _ = alice.bridge(&["disconnect", "--all"]).succeeds();
+}
+
+fn where_nothing_listens_the_pods_answer_all(world: &World, alice: &Laptop) {
+    let nobody = format!("{}:http", alice.free_port());
+    let _ = alice.bridge(&["connect", "orders", "--everything", "--port", &nobody]).succeeds();
+    for headers in [&[][..], &["x-bridge=alice"]] {
+        let answerer = world.who_answers(headers);
+        assert!(answerer.starts_with("orders-"), "expected the pods for {headers:?}: {answerer}");
+    }
+    let _ = alice.bridge(&["disconnect", "--all"]).succeeds();
+}
+
+fn bodies_that_nobody_reads_hold_up_nobody(world: &World, alice: &Laptop, bob: &Laptop) {
+    // Given Alice's program that reads nothing, and Bob's that works.
+    let stalled = reads_nothing(alice);
+    let works = bob.runs("orders");
+    let _ = alice.bridge(&["connect", "orders", "--port", &stalled.for_port("http")]).succeeds();
+    let _ = bob.bridge(&["connect", "orders", "--port", &works.for_port("http")]).succeeds();
+    let his = world.requests_of("bob", &format!("^orders {}", works.name));
+
+    // When 200 bodies of 64 MiB are on their way to Alice's.
+    let body = ["http", "http://orders/sink", "--method", "PUT", "--send", "67108864", "--timeout", "20s"];
+    let bodies: Vec<_> = (0..200)
+        .map(|_| world.start_client(&[&body[..], &["--header", "x-bridge=alice"]].concat()))
+        .collect();
+
+    // Then Bob's requests are answered meanwhile,
+    his.goes_on(100);
+    agents_are_well(world);
+    for body in bodies {
+        let ended = body.ends(Duration::from_secs(60));
+        assert!(ended.code == Some(1), "expected a body that nobody reads to fail: {ended}");
+    }
+    his.has_lost_nothing();
+    for laptop in [alice, bob] {
+        let _ = laptop.bridge(&["disconnect", "--all"]).succeeds();
+    }
+}
+
+/// Sends requests of each kind at once into a loop, each of which must end with 508.
+fn loops(world: &World, service: &str, header: &str) {
+    let (http, ws) = (format!("http://{service}/whoami"), format!("ws://{service}/ws"));
+    let kinds = [["http", &http], ["ws", &ws]];
+    let asked: Vec<_> = (0..LOOPED)
+        .flat_map(|_| kinds.map(|kind| world.start_client(&[&kind[..], &["--header", header]].concat())))
+        .collect();
+    for request in asked {
+        request.ends(Duration::from_secs(20)).fails(1, "508");
+    }
+}
+
+/// No agent has been started again, or has held more than half of what it may.
+fn agents_are_well(world: &World) {
+    for agent in world.agents() {
+        let status = world.get(&format!("pods/{agent}"))["status"].take();
+        assert_eq!(
+            status["containerStatuses"][0]["restartCount"], 0,
+            "expected no restart of {agent}: {status}"
+        );
+        if let Some(peak) = world.agent_peak(&agent) {
+            println!("{agent} has held {:.1} MiB at most", peak as f64 / f64::from(1 << 20));
+            assert!(peak <= HALF, "{agent} held {peak} bytes, expected at most {HALF}");
+        }
+    }
+}
+
+/// A program that accepts connections and reads nothing.
+fn reads_nothing(laptop: &Laptop) -> Local {
+    let script = "import socket; s = socket.create_server(('127.0.0.1', 0), backlog=512)
+print('listens on 127.0.0.1:%d' % s.getsockname()[1], flush=True); kept = []
+while True: kept.append(s.accept())";
+    laptop.runs_script("reads nothing", script)
+}
