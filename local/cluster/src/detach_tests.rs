@@ -137,7 +137,7 @@ async fn connect(cluster: &Cluster) -> Result<(), ClusterError> {
         "id": "alice", "user": "alice", "installation": "hers", "since": 1, "routes": [],
     }));
     attach::claim(cluster, "orders", fresh, &claim.unwrap()).await?;
-    let created = attach::Created { key: Vec::new(), deployment: "d1".into() };
+    let created = attach::Created { key: Vec::new(), deployment: "d1".into(), stale: false };
     let switched = attach::switch(cluster, "orders", "7f3a", &created).await?;
     attach::disown(cluster, switched).await
 }

@@ -77,7 +77,7 @@ pub struct FieldOwner {
 }
 
 /// One developer's part of an attachment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Claim {
     /// Of the session; new with each connect.
@@ -93,7 +93,7 @@ pub struct Claim {
 }
 
 /// What a session takes of one port of the Service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClaimedRoute {
     /// The Service's port.

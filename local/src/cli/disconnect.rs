@@ -166,8 +166,13 @@ mod tests {
     #[test]
     fn no_name_steers_the_terminal() {
         let hostile = || output::HOSTILE.to_owned();
-        let done =
-            v1::Disconnected { target: hostile(), namespace: hostile(), context: hostile(), restored: true };
+        let done = v1::Disconnected {
+            target: hostile(),
+            namespace: hostile(),
+            context: hostile(),
+            user: hostile(),
+            restored: true,
+        };
         assert!(output::is_harmless(&text(&done), 1), "{:?}", text(&done));
     }
 

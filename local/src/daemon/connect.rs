@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bridge_cluster::attach::{self, Created};
+use bridge_cluster::attach;
 use bridge_cluster::clean;
 use bridge_cluster::client::Cluster;
 use bridge_cluster::detach;
@@ -171,6 +171,7 @@ pub(crate) async fn connect(
         installation: claimant.installation,
         since: claimant.since_ms,
         routes: routes::claimed(&plan.routes),
+        ..Claim::default()
     };
     let (cluster, service, id) = (found.cluster.clone(), found.service.clone(), claim.id.clone());
     match take_over(found, plan, claim, before, inbound, tell).await {

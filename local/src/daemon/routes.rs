@@ -158,7 +158,12 @@ fn name(port: &ListenPort) -> String {
 /// What the routes claim at the Service.
 pub(crate) fn claimed(routes: &[PortRoute]) -> Vec<ClaimedRoute> {
     let any_of = |route: &PortRoute| route.route.r#match.as_ref().map(alternatives).unwrap_or_default();
-    routes.iter().map(|route| ClaimedRoute { port: route.service_port, any_of: any_of(route) }).collect()
+    let claimed = |route: &PortRoute| ClaimedRoute {
+        port: route.service_port,
+        any_of: any_of(route),
+        ..ClaimedRoute::default()
+    };
+    routes.iter().map(claimed).collect()
 }
 
 /// The routes for people.
