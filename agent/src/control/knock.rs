@@ -17,7 +17,8 @@ pub(super) const BYTES: usize = 8 * 1024;
 pub(super) const PROVE_WITHIN: Duration = Duration::from_secs(5);
 /// Calls that it may make before the proof, whatever comes of them.
 const CALLS: u32 = 8;
-/// Connections without a proof at a time. The oldest gives way to a new one, so that silent ones keep nobody out.
+/// Connections without a proof at a time. The oldest that has made no call gives way to a new one, or else the oldest, so
+/// that silent ones keep nobody out.
 const MOST_UNPROVEN: usize = 256;
 /// Connections with a proof at a time. They give way to nobody.
 const MOST_PROVEN: usize = 256;
@@ -50,11 +51,22 @@ impl Door {
             cut: CancellationToken::new(),
         });
         let mut unproven = self.unproven.lock().unwrap_or_else(PoisonError::into_inner);
-        unproven.retain(|earlier| earlier.upgrade().is_some_and(|earlier| !earlier.is_proven()));
-        while unproven.len() >= MOST_UNPROVEN {
-            if let Some(oldest) = unproven.pop_front().and_then(|oldest| oldest.upgrade()) {
-                oldest.cut("more came than there is room for");
+        let mut silent = None;
+        let mut place = 0;
+        unproven.retain(|earlier| {
+            let Some(earlier) = earlier.upgrade().filter(|earlier| !earlier.is_proven()) else {
+                return false;
+            };
+            if silent.is_none() && earlier.calls.load(Ordering::Relaxed) == 0 {
+                silent = Some(place);
             }
+            place += 1;
+            true
+        });
+        if unproven.len() >= MOST_UNPROVEN
+            && let Some(oldest) = unproven.remove(silent.unwrap_or(0)).and_then(|oldest| oldest.upgrade())
+        {
+            oldest.cut("more came than there is room for");
         }
         unproven.push_back(Arc::downgrade(&knock));
         knock
@@ -148,6 +160,19 @@ mod tests {
         let cut: Vec<_> = knocks.iter().map(|knock| knock.cut.is_cancelled()).collect();
         assert!(cut[0] && !cut[1..].contains(&true), "expected that the first gave way, and no other");
         assert!(!proven.cut.is_cancelled());
+    }
+
+    #[test]
+    fn one_that_has_made_a_call_stays_longer_than_silent_ones() {
+        let door = Arc::<Door>::default();
+        let asks = door.knock();
+        assert!(asks.admits_call());
+        let silent: Vec<_> = (0..2 * MOST_UNPROVEN).map(|_| door.knock()).collect();
+        assert!(!asks.cut.is_cancelled() && silent[0].cut.is_cancelled());
+        let others: Vec<_> = (0..MOST_UNPROVEN).map(|_| door.knock()).collect();
+        assert!(others.iter().all(|other| other.admits_call()));
+        let _next = door.knock();
+        assert!(asks.cut.is_cancelled(), "among those that have, the oldest gives way");
     }
 
     #[test]

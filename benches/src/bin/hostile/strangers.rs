@@ -22,9 +22,10 @@ const LONG: &[u8] = &{
     bytes
 };
 const LET_IN_WITHIN: Duration = Duration::from_secs(3);
+const AGAIN: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// 1,000 connections that say nothing; each comes again when it was cut.
+/// 1,000 connections that say nothing; each comes again a second after it was cut, which is more than an API server carries.
 pub(crate) fn silent(front: Front) -> Attack {
     beside_a_daemon(
         front,
@@ -33,7 +34,7 @@ pub(crate) fn silent(front: Front) -> Attack {
                 let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, front.control)).await?;
                 stream.readable().await?;
                 drop(stream);
-                sleep(PAUSE).await;
+                sleep(AGAIN).await;
             }
         }),
     )
