@@ -56,6 +56,8 @@ pub(crate) async fn open(
 pub(crate) enum Unreached {
     /// The laptop is there, but its port does not answer.
     Port,
+    /// What listens on its port leads back here.
+    Loop,
     /// The laptop is not there (any more) for this route; nothing was delivered.
     Laptop,
     /// The session holds all that it may have of this agent; nothing was delivered.
@@ -78,6 +80,8 @@ impl From<&Refused> for Unreached {
         match refused.cause {
             Cause::TunnelLost => Unreached::Unknown,
             Cause::Forbidden | Cause::Cancelled | Cause::Protocol => Unreached::Laptop,
+            Cause::Loop => Unreached::Loop,
+            Cause::NoRoom => Unreached::Full,
             _ => Unreached::Port,
         }
     }

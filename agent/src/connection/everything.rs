@@ -69,8 +69,10 @@ pub(super) async fn begin(conn: &mut Connection, route: &Arc<Entry>) -> Begun {
         Some((stream, Ok(()))) => End::new(stream),
         Some((_, Err(refused))) => {
             return match (Unreached::from(&refused), route.fallback) {
-                (Unreached::Port, Fallback::Answer) => Begun::Unanswered,
-                (Unreached::Port, Fallback::Origin) => Begun::Origin(FellBack::NothingListens),
+                (Unreached::Port | Unreached::Loop, Fallback::Answer) => Begun::Unanswered,
+                (Unreached::Port | Unreached::Loop, Fallback::Origin) => {
+                    Begun::Origin(FellBack::NothingListens)
+                }
                 (Unreached::Laptop | Unreached::Full | Unreached::Unknown, _) => {
                     Begun::Origin(FellBack::LaptopAway)
                 }

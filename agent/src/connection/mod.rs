@@ -190,7 +190,11 @@ impl Connection {
         record: &mut Record,
     ) -> After {
         if let Some(way) = way.filter(|way| !self.has_just_tried(&way.route, record)) {
-            let opened = opened.filter(|(theirs, _)| Arc::ptr_eq(&theirs.session, &way.route.session));
+            // A session may take some requests to another port than the rest.
+            let leads_there = |theirs: &Entry| {
+                Arc::ptr_eq(&theirs.session, &way.route.session) && theirs.local_port == way.route.local_port
+            };
+            let opened = opened.filter(|(theirs, _)| leads_there(theirs));
             let opened = opened.map(|(_, end)| end);
             let after = Box::pin(http1::laptop::exchange(self, request, &way, opened, record)).await;
             if after != After::ToOrigin {

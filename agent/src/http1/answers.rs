@@ -56,6 +56,9 @@ pub(crate) enum Failure {
          those on their local ports, here {port}"
     )]
     TooFar { user: String, session: String, agent: String, target_port: u16, port: u16 },
+    /// 508: the laptop says that its port leads back.
+    #[error("a loop at {user}'s laptop: {detail}")]
+    LeadsBack { user: String, detail: String },
     /// 400: the request's body turned out to be unreadable.
     #[error("the body of this request breaks HTTP/1.1: {flaw}")]
     BadRequest { user: String, flaw: String },
@@ -81,7 +84,9 @@ impl Failure {
             | Failure::Ended { .. }
             | Failure::Malformed { .. }
             | Failure::NotHttp2 { .. } => (502, "Bad Gateway"),
-            Failure::Loop { .. } | Failure::TooFar { .. } => (508, "Loop Detected"),
+            Failure::Loop { .. } | Failure::TooFar { .. } | Failure::LeadsBack { .. } => {
+                (508, "Loop Detected")
+            }
             Failure::BadRequest { .. } => (400, "Bad Request"),
         }
     }
@@ -100,6 +105,7 @@ impl Failure {
             | Failure::NotHttp2 { user, .. }
             | Failure::Loop { user, .. }
             | Failure::TooFar { user, .. }
+            | Failure::LeadsBack { user, .. }
             | Failure::BadRequest { user, .. } => user,
         }
     }

@@ -67,7 +67,7 @@ pub(crate) async fn exchange(
             conn.client.read.consume(request.head_len);
             return give(conn, request, &Failure::Full { user: user() }, closes, record).await;
         }
-        Reached::No(Unreached::Port, _) if route.fallback == Fallback::Origin => {
+        Reached::No(Unreached::Port | Unreached::Loop, _) if route.fallback == Fallback::Origin => {
             record.fell_back(FellBack::NothingListens);
             return After::ToOrigin;
         }
@@ -75,6 +75,10 @@ pub(crate) async fn exchange(
             conn.client.read.consume(request.head_len);
             let failure = Failure::Refused { user: user(), port: route.local_port, detail };
             return give(conn, request, &failure, closes, record).await;
+        }
+        Reached::No(Unreached::Loop, detail) => {
+            conn.client.read.consume(request.head_len);
+            return give(conn, request, &Failure::LeadsBack { user: user(), detail }, closes, record).await;
         }
         Reached::No(Unreached::Unknown, _) => {
             return give(conn, request, &Failure::Lost { user: user() }, true, record).await;

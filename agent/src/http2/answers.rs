@@ -55,7 +55,7 @@ pub(super) fn give(caller: Caller, wanted: Wanted, failure: &Failure) {
     tracing::debug!(%failure, "answered in place of a laptop");
     let sentence = format!("bridge: {failure}");
     let status = match failure {
-        Failure::Loop { .. } | Failure::TooFar { .. } => FAILED_PRECONDITION,
+        Failure::Loop { .. } | Failure::TooFar { .. } | Failure::LeadsBack { .. } => FAILED_PRECONDITION,
         _ => UNAVAILABLE,
     };
     let given = match (caller, wanted) {

@@ -40,8 +40,8 @@ pub(super) enum NotReached {
     Laptop,
     /// The session holds all that it may have of this agent.
     Full,
-    /// It is there, but its port does not answer; what it said.
-    Port(String),
+    /// It is there, but its port does not answer, or leads back here; what it said.
+    Port { leads_back: bool, detail: String },
 }
 
 type Opening = Pin<Box<dyn Future<Output = Result<SendRequest<Bytes>, NotReached>> + Send>>;
@@ -121,8 +121,10 @@ async fn open(route: Arc<Entry>, window: Window, start: Start) -> Result<SendReq
     match stream.opened().await {
         Ok(()) => speak(End::new(stream), window, start.tasks).await,
         Err(refused) => match Unreached::from(&refused) {
-            Unreached::Port if refused.detail.is_empty() => Err(NotReached::Port(refused.to_string())),
-            Unreached::Port => Err(NotReached::Port(refused.detail)),
+            why @ (Unreached::Port | Unreached::Loop) => {
+                let detail = if refused.detail.is_empty() { refused.to_string() } else { refused.detail };
+                Err(NotReached::Port { leads_back: why == Unreached::Loop, detail })
+            }
             // Not even a preface was sent.
             Unreached::Laptop | Unreached::Full | Unreached::Unknown => Err(NotReached::Laptop),
         },
@@ -181,12 +183,15 @@ pub(super) async fn exchange(mut accepted: Accepted, lane: Lane, hops: HeaderVal
             return Ended::Over;
         }
         Err(NotReached::Laptop) => return Ended::ToOrigin(accepted, FellBack::LaptopAway),
-        Err(NotReached::Port(_)) if route.fallback == Fallback::Origin => {
+        Err(NotReached::Port { .. }) if route.fallback == Fallback::Origin => {
             return Ended::ToOrigin(accepted, FellBack::NothingListens);
         }
-        Err(NotReached::Port(detail)) => {
-            let user = route.session.user.clone();
-            let failure = Failure::Refused { user, port: route.local_port, detail };
+        Err(NotReached::Port { leads_back, detail }) => {
+            let (user, port) = (route.session.user.clone(), route.local_port);
+            let failure = match leads_back {
+                true => Failure::LeadsBack { user, detail },
+                false => Failure::Refused { user, port, detail },
+            };
             accepted.record.answered(failure.status());
             answers::give(Caller::Waits(accepted.respond), wanted, &failure);
             return Ended::Over;

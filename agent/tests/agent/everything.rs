@@ -34,6 +34,29 @@ async fn requests_go_to_the_laptop_unless_another_session_takes_them() {
 }
 
 #[tokio::test]
+async fn requests_that_the_same_session_takes_to_another_port_go_there() {
+    story(async {
+        // Given a session that takes everything to one port, and requests with a header to another,
+        let world = World::new().await;
+        let (rest, marked) = (Server::local().await, Server::local().await);
+        let mut bob = world.laptop("bob", world.everything(rest.port())).await;
+        bob.routes(vec![world.route("bob", marked.port()), world.everything(rest.port())]).await;
+        let mut client = world.client().await;
+        // (a stream has been opened ahead, as nobody can know yet)
+        let _ahead = rest.accepts().await;
+        // when both come on one connection, each goes where it belongs.
+        for (request, local) in [("GET / HTTP/1.1\r\nX-Bridge: bob\r\n\r\n", &marked), (PLAIN, &rest)] {
+            client.says(request).await;
+            let mut process = local.accepts().await;
+            process.hears_head().await;
+            process.says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            assert_eq!(client.hears_answer().await.1, "ok");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_is_not_http_goes_to_the_laptop() {
     story(async {
         let world = World::new().await;
