@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -176,20 +176,18 @@ impl Laptop {
         self.status()["sessions"][0].clone()
     }
 
-    /// The daemon that runs, if one does. It is looked for among the machine's processes: one that hangs must be found.
+    /// The daemon that runs, if one does. It is known by its lock: one that hangs must be found, and no other process may
+    /// look into it.
     #[must_use]
     pub fn daemon(&self) -> Option<Pid> {
-        let ours = format!("XDG_RUNTIME_DIR={}", self.path("run").display());
-        let is_ours = |process: &Path| {
-            let environment = fs::read(process.join("environ")).unwrap_or_default();
-            let arguments = fs::read(process.join("cmdline")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|variable| variable == ours.as_bytes())
-                && arguments.split(|byte| *byte == 0).nth(1) == Some(b"daemon")
+        let lock = fs::metadata(self.path("run/bridge/daemon.lock")).ok()?.ino().to_string();
+        // "1: FLOCK  ADVISORY  WRITE 4711 08:01:42 0 EOF"; who waits for a lock has an arrow in the second place.
+        let holder = |line: &str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let is_it = *fields.get(1)? == "FLOCK" && fields.get(5)?.rsplit(':').next()? == lock;
+            is_it.then(|| fields[4].parse().ok().and_then(Pid::from_raw))?
         };
-        let processes = fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());
-        let mut found = processes.filter(|process| is_ours(process));
-        let number = found.next()?.file_name()?.to_str()?.parse().ok()?;
-        Pid::from_raw(number)
+        fs::read_to_string("/proc/locks").expect("/proc/locks").lines().find_map(holder)
     }
 
     /// Ends the daemon without a warning. Says whether there was one.
