@@ -9,6 +9,7 @@ mod changes;
 mod command;
 mod connecting;
 mod developers;
+mod follows;
 mod held;
 mod kills;
 mod refusals;

@@ -1,0 +1,222 @@
+//! The stand-in follows the origin, and is never what keeps a Service down.
+
+use std::time::{Duration, Instant};
+
+use bridge_tests::{Laptop, Local, Report, World, eventually};
+use serde_json::{Value, json};
+
+const OTHERS_PER_SECOND: u64 = 10;
+
+#[test]
+#[ignore = "needs a cluster: make test"]
+fn a_stand_in_follows_the_origin_and_never_keeps_it_down() {
+    let world = World::new("follows");
+    let (alice, bob) = (world.laptop("alice"), world.laptop("bob"));
+    let orders = alice.runs("orders");
+
+    // What it costs without bridge, as the measure.
+    let without = deleted_at_once(&world, "without", "app=orders", || Ok(()));
+
+    a_roll_out_is_followed_whatever_is_pruned(&world, &alice, &orders);
+    all_agents_at_once_cost_no_more_than_all_pods(&world, &alice, &orders, without);
+    agents_that_cannot_start_leave_the_service_to_the_origin(&world, &alice, &orders);
+    connecting_again_brings_a_stale_stand_in_up_to_date(&world, &alice, &orders);
+    what_nobody_gives_back_is_given_back_by_whoever_cleans(&world, &alice, &bob);
+}
+
+/// The origin, with a greeting and with ConfigMaps and a Secret of this generation; those of another are pruned.
+fn rolled_out(world: &World, generation: &str, pruned: Option<&str>) {
+    let named = |generation: &str| {
+        ["orders-config", "orders-secret", "orders-menu"].map(|name| format!("{name}-{generation}"))
+    };
+    let mut manifest = world.manifest("orders").replace("Welcome to the shop", generation);
+    for name in ["orders-config", "orders-secret", "orders-menu"] {
+        manifest = manifest.replace(&format!("name: {name}\n"), &format!("name: {name}-{generation}\n"));
+    }
+    let _ = world.apply(&manifest);
+    let [config, secret, menu] =
+        pruned.map_or_else(|| ["orders-config", "orders-secret", "orders-menu"].map(str::to_owned), named);
+    let _ = world.kubectl(&["delete", "configmap", &config, &menu]).succeeds();
+    let _ = world.kubectl(&["delete", "secret", &secret]).succeeds();
+    let _ = world.kubectl(&["rollout", "status", "deploy/orders", "--timeout=55s"]).succeeds();
+}
+
+fn a_roll_out_is_followed_whatever_is_pruned(world: &World, alice: &Laptop, orders: &Local) {
+    // Given orders connected, and others' requests.
+    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+    let others = world.others_by("rolled", &["new", "keepalive"]);
+
+    // When the origin is rolled out with other ConfigMaps and Secrets, and the old ones are deleted.
+    let begun = Instant::now();
+    rolled_out(world, "h2", None);
+
+    // Then the agents are of the new template, in one roll, and nobody has lost a request.
+    follows(world, alice, "h2");
+    println!("followed a roll-out within {:.1?} of its begin", begun.elapsed());
+    let env = alice.bridge(&["env", "orders"]).succeeds().stdout;
+    assert!(env.contains("h2"), "expected the environment of the new template: {env}");
+    assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
+    assert_eq!(stand_in(world)["metadata"]["generation"], 2, "expected one change of the stand-in");
+    others.goes_on(20);
+    others.has_lost_nothing();
+}
+
+/// Waits until all agents are made of this generation of the origin.
+fn follows(world: &World, alice: &Laptop, generation: &str) {
+    eventually("the stand-in has followed", Duration::from_secs(40), || {
+        let session = alice.session();
+        let stand_in = stand_in(world);
+        let made_of = stand_in["spec"]["template"].to_string();
+        let current = session["state"] == "routing" && session["detail"] == "";
+        (current && made_of.contains(&format!("orders-config-{generation}")))
+            .then_some(())
+            .ok_or_else(|| format!("{session}\n{stand_in}"))
+    });
+}
+
+fn stand_in(world: &World) -> Value {
+    let deployments = world.kubectl(&["get", "deployments", "-l", "bridge.dev/stand-in", "-o", "json"]);
+    deployments.succeeds().json()["items"][0].clone()
+}
+
+/// Deletes all of these pods at once under others' load; returns for how many seconds others failed.
+fn deleted_at_once(world: &World, name: &str, labels: &str, also: impl Fn() -> Result<(), String>) -> f64 {
+    let others = world.others_by(name, &["new"]);
+    let _ = world.kubectl(&["delete", "pods", "-l", labels, "--grace-period=0", "--force"]).succeeds();
+    eventually("others are answered again", Duration::from_secs(30), || {
+        let answer = world.client(&["http", "http://orders/whoami", "--timeout", "1s"]);
+        if answer.stdout.starts_with("orders ") { Ok(()) } else { Err(answer.to_string()) }
+    });
+    eventually("what else is to come true", Duration::from_secs(30), also);
+    others.goes_on(40);
+    let report: Report = others.ends();
+    let failed_s = report.failed() as f64 / OTHERS_PER_SECOND as f64;
+    println!(
+        "all of {labels} deleted at once: others failed for {failed_s:.1} s ({} requests)",
+        report.failed()
+    );
+    failed_s
+}
+
+fn all_agents_at_once_cost_no_more_than_all_pods(
+    world: &World,
+    alice: &Laptop,
+    orders: &Local,
+    without: f64,
+) {
+    let begun = Instant::now();
+    let with = deleted_at_once(world, "with", "bridge.dev/stand-in", || {
+        let hers = ["http", "http://orders/whoami", "--header", "x-bridge=alice", "--timeout", "1s"];
+        let answer = world.client(&hers);
+        answer.stdout.contains(&orders.name).then_some(()).ok_or_else(|| answer.to_string())
+    });
+    println!(
+        "without bridge {without:.1} s, with {with:.1} s; hers routed again within {:.1?}",
+        begun.elapsed()
+    );
+    // A look at the pods' watch, and a change of the Service that arrives at the node.
+    assert!(with <= without + 0.5, "expected no more than without bridge: {with:.1} s, {without:.1} s");
+    routing_again(alice);
+}
+
+fn routing_again(alice: &Laptop) {
+    eventually("the session routes again, by itself", Duration::from_secs(60), || {
+        let session = alice.session();
+        (session["state"] == "routing").then_some(()).ok_or_else(|| session.to_string())
+    });
+}
+
+/// From now on no pod is made.
+fn no_more_pods(world: &World) {
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"},
+        "spec": {"hard": {"pods": "1"}}});
+    let _ = world.apply(&quota.to_string());
+    eventually("the quota counts", Duration::from_secs(10), || {
+        let quota = world.get("resourcequotas/full");
+        (quota["status"]["hard"]["pods"] == "1").then_some(()).ok_or_else(|| quota.to_string())
+    });
+}
+
+fn agents_that_cannot_start_leave_the_service_to_the_origin(world: &World, alice: &Laptop, orders: &Local) {
+    // Given no room for further pods.
+    let others = world.others_by("quota", &["new"]);
+    no_more_pods(world);
+
+    // When all agents are deleted.
+    let agents = ["delete", "pods", "-l", "bridge.dev/stand-in", "--grace-period=0", "--force"];
+    let _ = world.kubectl(&agents).succeeds();
+
+    // Then the Service leads to its pods, and everything says so.
+    let detail = eventually("the Service is led back", Duration::from_secs(10), || {
+        let session = alice.session();
+        let detail = session["detail"].as_str().unwrap_or_default().to_owned();
+        (session["state"] == "led-back").then_some(detail).ok_or_else(|| session.to_string())
+    });
+    assert!(detail.contains("all requests go to the origin"), "{detail}");
+    eventually("status says why", Duration::from_secs(10), || {
+        let session = alice.session();
+        let told = session["detail"].as_str().is_some_and(|detail| detail.contains("exceeded quota"));
+        told.then_some(()).ok_or_else(|| session.to_string())
+    });
+    assert!(world.who_answers(&["x-bridge=alice"]).starts_with("orders-"), "hers are the pods'");
+    let listed = alice.bridge(&["list"]).succeeds();
+    assert!(listed.stdout.contains("led back"), "{listed}");
+    let doctor = alice.bridge(&["doctor"]);
+    assert!(doctor.stdout.contains("lead to their pods for now: orders"), "{doctor}");
+    let events = world.kubectl(&["get", "events", "--field-selector", "reason=BridgeLedBack"]).succeeds();
+    assert!(events.stdout.contains("service/orders"), "{events}");
+    others.goes_on(20);
+    let report = others.ends();
+    let failed_s = report.failed() as f64 / OTHERS_PER_SECOND as f64;
+    println!("no agent could start: others failed for {failed_s:.1} s");
+    assert!(failed_s <= 3.0, "expected at most 3 s: {report}");
+
+    // When there is room again, it is hers again, by itself.
+    let _ = world.kubectl(&["delete", "resourcequota", "full"]).succeeds();
+    try_again(world);
+    routing_again(alice);
+    assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
+}
+
+/// A ReplicaSet whose pods were refused tries again in ever longer intervals, or when it is changed.
+fn try_again(world: &World) {
+    let touch = ["annotate", "replicasets", "-l", "bridge.dev/stand-in", "touched=yes", "--overwrite"];
+    let _ = world.kubectl(&touch).succeeds();
+}
+
+fn connecting_again_brings_a_stale_stand_in_up_to_date(world: &World, alice: &Laptop, orders: &Local) {
+    // Given a stand-in without a daemon, while the origin is rolled out and its old ConfigMaps are pruned.
+    let others = world.others_by("stale", &["new", "keepalive"]);
+    assert!(alice.kill_daemon(), "expected a daemon");
+    rolled_out(world, "h3", Some("h2"));
+
+    // When Alice connects again, then the agents are of the new template, and nobody has lost a request.
+    let connected = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+    println!("connecting to a stale stand-in took {:.1?}", connected.took);
+    let made_of = stand_in(world)["spec"]["template"].to_string();
+    assert!(made_of.contains("orders-config-h3"), "expected an up-to-date stand-in: {made_of}");
+    assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
+    follows(world, alice, "h3");
+    others.goes_on(20);
+    others.has_lost_nothing();
+}
+
+fn what_nobody_gives_back_is_given_back_by_whoever_cleans(world: &World, alice: &Laptop, bob: &Laptop) {
+    // Given a stand-in whose only laptop is gone, and whose agents are gone and cannot start.
+    assert!(alice.kill_daemon(), "expected a daemon");
+    no_more_pods(world);
+    let agents = ["delete", "pods", "-l", "bridge.dev/stand-in", "--grace-period=0", "--force"];
+    let _ = world.kubectl(&agents).succeeds();
+
+    // Then what Bob asks says that the Service is down, and cleaning gives it back, whoever's the session was.
+    let doctor = bob.bridge(&["doctor"]);
+    doctor.fails(7, "checks failed");
+    assert!(doctor.stdout.contains("requests fail at: orders"), "{doctor}");
+    let listed = bob.bridge(&["list"]).succeeds();
+    assert!(listed.stdout.contains("down, no agent is ready"), "{listed}");
+    let cleaned = bob.bridge(&["clean"]).succeeds();
+    println!("cleaning took {:.1?}: {cleaned}", cleaned.took);
+    assert!(world.who_answers(&[]).starts_with("orders-"), "the pods answer");
+    assert!(world.service("orders")["metadata"]["annotations"]["bridge.dev/attachment"].is_null());
+    let _ = world.kubectl(&["delete", "resourcequota", "full"]).succeeds();
+}
