@@ -14,7 +14,10 @@ pub fn uid(socket: &impl AsFd) -> io::Result<u32> {
 
 /// Refuses a socket whose other end is not ours.
 pub fn check(socket: &impl AsFd) -> io::Result<()> {
-    let (peer, own) = (uid(socket)?, own_uid());
+    is_same(uid(socket)?, own_uid())
+}
+
+fn is_same(peer: u32, own: u32) -> io::Result<()> {
     if peer == own {
         return Ok(());
     }
@@ -33,5 +36,14 @@ mod tests {
         let (a, b) = UnixStream::pair().unwrap();
         assert_eq!(uid(&a).unwrap(), own_uid());
         check(&b).unwrap();
+    }
+
+    #[test]
+    fn a_peer_of_another_user_is_refused_and_root_is_another_user() {
+        for other in [0, 1001] {
+            let refused = is_same(other, 1000).expect_err("another user");
+            assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+            assert!(refused.to_string().contains(&format!("user {other}")), "{refused}");
+        }
     }
 }
