@@ -29,7 +29,10 @@ fn rolled_out(world: &World, generation: &str, pruned: Option<&str>) {
     let named = |generation: &str| {
         ["orders-config", "orders-secret", "orders-menu"].map(|name| format!("{name}-{generation}"))
     };
-    let mut manifest = world.manifest("orders").replace("Welcome to the shop", generation);
+    // Whoever applies the Service, too, sets its selector: that is another story.
+    let all = world.manifest("orders");
+    let documents: Vec<&str> = all.split("---\n").filter(|one| !one.contains("kind: Service\n")).collect();
+    let mut manifest = documents.join("---\n").replace("Welcome to the shop", generation);
     for name in ["orders-config", "orders-secret", "orders-menu"] {
         manifest = manifest.replace(&format!("name: {name}\n"), &format!("name: {name}-{generation}\n"));
     }

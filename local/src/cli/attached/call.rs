@@ -106,13 +106,13 @@ pub(crate) struct Asked(Arc<Mutex<Inner>>);
 struct Inner {
     wish: v1::Wish,
     listeners: Option<v1::Listeners>,
-    /// Where to tell; one whose daemon is gone leads nowhere.
-    requests_tx: mpsc::Sender<v1::UseRequest>,
+    /// Where to tell, as long as the call lasts: this keeps none open, for its end is what the daemon goes by.
+    requests_tx: mpsc::WeakSender<v1::UseRequest>,
 }
 
 impl Asked {
     pub(super) fn by(call: &Call, wish: v1::Wish) -> Self {
-        let requests_tx = call.requests_tx.clone();
+        let requests_tx = call.requests_tx.downgrade();
         Self(Arc::new(Mutex::new(Inner { wish, listeners: None, requests_tx })))
     }
 
@@ -150,7 +150,7 @@ impl Asked {
     /// Another daemon has heard the wish; it is told the rest.
     pub(super) fn goes_on(&self, call: &Call) {
         let mut inner = self.lock();
-        inner.requests_tx = call.requests_tx.clone();
+        inner.requests_tx = call.requests_tx.downgrade();
         if let Some(listeners) = inner.listeners.clone() {
             inner.say(use_request::Kind::Listeners(listeners));
         }
@@ -160,6 +160,7 @@ impl Asked {
 impl Inner {
     fn say(&self, kind: use_request::Kind) {
         // A daemon that is gone is told by the next wish; one that does not read is as good as gone.
-        let _ = self.requests_tx.try_send(v1::UseRequest { kind: Some(kind) });
+        let Some(requests_tx) = self.requests_tx.upgrade() else { return };
+        let _ = requests_tx.try_send(v1::UseRequest { kind: Some(kind) });
     }
 }
