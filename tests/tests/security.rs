@@ -36,10 +36,8 @@ fn every_tool_that_scripts_install_is_pinned() {
                 line.contains("--require-hashes")
             } else if line.contains("cargo install ") {
                 line.contains("--locked --version \"=$version\"")
-            } else if line.contains("npm install") {
-                false
             } else {
-                true
+                !line.contains("npm install")
             };
             assert!(pinned, "expected a pinned version and hash in {}: {line}", script.display());
         }
