@@ -76,6 +76,11 @@ pub(crate) enum After {
 /// A stream to a laptop that is open already, and the route it is for.
 pub(crate) type Opened = (Arc<Entry>, End<TunnelStream>);
 
+/// A session may take some requests to another port than the rest.
+fn lead_to_one_place(one: &Entry, other: &Entry) -> bool {
+    Arc::ptr_eq(&one.session, &other.session) && one.local_port == other.local_port
+}
+
 /// How a connection ended before a request came.
 enum Broken {
     /// It was relayed until its end.
@@ -190,12 +195,8 @@ impl Connection {
         record: &mut Record,
     ) -> After {
         if let Some(way) = way.filter(|way| !self.has_just_tried(&way.route, record)) {
-            // A session may take some requests to another port than the rest.
-            let leads_there = |theirs: &Entry| {
-                Arc::ptr_eq(&theirs.session, &way.route.session) && theirs.local_port == way.route.local_port
-            };
-            let opened = opened.filter(|(theirs, _)| leads_there(theirs));
-            let opened = opened.map(|(_, end)| end);
+            let opened =
+                opened.filter(|(theirs, _)| lead_to_one_place(theirs, &way.route)).map(|(_, end)| end);
             let after = Box::pin(http1::laptop::exchange(self, request, &way, opened, record)).await;
             if after != After::ToOrigin {
                 return after;

@@ -43,20 +43,6 @@ fn resident_from(status: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// Much above the thresholds, and within one of glibc's heaps (64 MiB).
-    const HEAP: usize = 16 << 20;
-
-    #[cfg(target_env = "gnu")]
-    #[test]
-    fn what_was_freed_goes_back_also_after_something_large() {
-        give_back_what_is_freed();
-        let before = resident_bytes().unwrap();
-        drop(vec![1_u8; HEAP]);
-        drop((0..HEAP >> 16).map(|_| vec![1_u8; 1 << 16]).collect::<Vec<_>>());
-        let kept = resident_bytes().unwrap().saturating_sub(before);
-        assert!(kept < (HEAP / 4) as u64, "{kept} bytes of {HEAP} are kept, expected to have gone back");
-    }
-
     #[test]
     fn memory_is_read_in_bytes() {
         assert_eq!(resident_from("Name:\tx\nVmRSS:\t   12 kB\nThreads:\t1\n"), Some(12 * 1024));
