@@ -23,6 +23,18 @@ pub(super) struct Io<S: Side> {
     first: Option<Spy>,
     stuck: Arc<AtomicBool>,
     turn: Option<Turn>,
+    hearing: Hearing,
+}
+
+/// What becomes of the bytes that a peer sent before it ceased to listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hearing {
+    /// They go with the connection, as soon as something cannot be written.
+    Ends,
+    /// They are read.
+    GoesOn,
+    /// They are being read; nothing more is written.
+    Only,
 }
 
 /// Listens for the peer's first frame.
@@ -83,6 +95,7 @@ impl<S: Side> Io<S> {
             first: None,
             stuck: Arc::default(),
             turn: None,
+            hearing: Hearing::Ends,
         };
         (io, home_rx)
     }
@@ -99,6 +112,12 @@ impl<S: Side> Io<S> {
         self.turn = Some(turn.clone());
     }
 
+    /// Reads all that the peer has sent, although it listens no more: a server may close as soon as it has said all, and
+    /// h2 does not read on once it cannot write.
+    pub(super) fn is_heard_out(&mut self) {
+        self.hearing = Hearing::GoesOn;
+    }
+
     pub(super) fn written(&self) -> Written {
         Written(self.stuck.clone())
     }
@@ -107,9 +126,24 @@ impl<S: Side> Io<S> {
         self.side.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    fn note<T>(&self, polled: Poll<T>) -> Poll<T> {
+    /// Writes `len` bytes, or all of them to nobody. Reading tells the end then, after what was sent before it.
+    fn write(
+        &mut self,
+        len: usize,
+        write: impl FnOnce(Pin<&mut S>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if self.hearing == Hearing::Only {
+            return Poll::Ready(Ok(len));
+        }
+        let polled = write(self.side()?);
         self.stuck.store(polled.is_pending(), Ordering::Relaxed);
-        polled
+        match polled {
+            Poll::Ready(Err(error)) if self.hearing == Hearing::GoesOn && is_of_closed(&error) => {
+                self.hearing = Hearing::Only;
+                Poll::Ready(Ok(len))
+            }
+            polled => polled,
+        }
     }
 }
 
@@ -153,8 +187,7 @@ impl<S: Side> AsyncRead for Io<S> {
 
 impl<S: Side> AsyncWrite for Io<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = self.side()?.poll_write(cx, buf);
-        self.note(polled)
+        self.write(buf.len(), |side| side.poll_write(cx, buf))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -162,6 +195,9 @@ impl<S: Side> AsyncWrite for Io<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.hearing == Hearing::Only {
+            return Poll::Ready(Ok(()));
+        }
         self.side()?.poll_shutdown(cx)
     }
 
@@ -170,13 +206,18 @@ impl<S: Side> AsyncWrite for Io<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = self.side()?.poll_write_vectored(cx, bufs);
-        self.note(polled)
+        let len = bufs.iter().map(|buf| buf.len()).sum();
+        self.write(len, |side| side.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
         self.side.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
+}
+
+/// The peer has closed: reading comes to an end.
+fn is_of_closed(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 impl<S: Side> Drop for Io<S> {

@@ -139,6 +139,7 @@ async fn open(mut origin: Origin) -> Opened {
     let turn = Turn::default();
     turn.begin();
     io.takes_turns(&turn);
+    io.is_heard_out();
     let mut first_rx = io.first();
     let Ok((send, mut connection)) = settings::towards_origin().handshake::<_, Bytes>(io).await else {
         return Opened::Failed;

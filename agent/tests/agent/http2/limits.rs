@@ -181,6 +181,35 @@ async fn a_caller_that_reads_late_gets_all_of_it() {
 }
 
 #[tokio::test]
+async fn an_origin_that_closes_once_it_has_said_all_is_heard_out() {
+    story(async {
+        let world = World::new().await;
+        let mut caller = Caller::connect(world.port()).await;
+        let mut origin = world.origin.accepts().await;
+        origin.says(frame(4, 0, 0, &[])).await;
+        let response = caller.asks(get("/")).await;
+        origin.hears(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        let mut kind = 0;
+        while kind != 1 {
+            let head = origin.hears_some(9).await;
+            origin.hears_some(usize::from(head[2])).await;
+            kind = head[3];
+        }
+        // Given an origin that answers, asks for pongs meanwhile, and closes without hearing any,
+        let mut answered = frame(1, 4, 1, &[0x88]);
+        for left in (0..15).rev() {
+            answered.extend(frame(6, 0, 0, &[7; 8]));
+            answered.extend(frame(0, u8::from(left == 0), 1, &[b'a'; 4_000]));
+        }
+        origin.says(answered).await;
+        origin.resets();
+        // then the caller has all of the answer.
+        assert_eq!(answer(response).await.2.len(), 60_000);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn rapid_resets_do_not_reach_others() {
     story(async {
         let world = World::new().await;
