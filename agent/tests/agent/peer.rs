@@ -210,7 +210,11 @@ impl Server {
     }
 }
 
-/// A port on which nothing listens.
+/// A port on which nothing listens, and which no other test is given: it stays bound as long as the tests run.
 pub(crate) async fn dead_port() -> u16 {
-    Server::start().await.port()
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let port = socket.local_addr().expect("a bound socket").port();
+    std::mem::forget(socket);
+    port
 }

@@ -1,5 +1,6 @@
 //! An agent between an origin and laptops, on ports that the kernel chose.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bridge_agent::{Agent, Config, Forward, Outward};
@@ -17,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 
-use crate::peer::{Peer, Server};
+use crate::peer::{Peer, Server, dead_port};
 
 pub(crate) const KEY: &[u8] = b"the stand-in's key";
 pub(crate) const POD: &str = "agent-1";
@@ -50,7 +51,7 @@ impl World {
 
     async fn with(outward: Outward, memory: Option<u64>) -> Self {
         let origin = Server::start().await;
-        let (agent, key_file) = agent_for(&origin, outward, memory).await;
+        let (agent, key_file) = agent_for(origin.address(), outward, memory).await;
         // The agent's own first knock, by which it knows that the origin is there.
         origin.accepts().await.hears_end().await;
         Self { origin, agent, key_file }
@@ -58,13 +59,9 @@ impl World {
 
     /// An origin that refuses connections.
     pub(crate) async fn without_origin() -> Self {
-        let origin = Server::start().await;
-        let (agent, key_file) = agent_for(&origin, Outward::default(), None).await;
-        let address = origin.address();
-        drop(origin);
-        let origin = Server::start().await;
-        assert_ne!(origin.address(), address);
-        Self { origin, agent, key_file }
+        let nobody = ([127, 0, 0, 1], dead_port().await).into();
+        let (agent, key_file) = agent_for(nobody, Outward::default(), None).await;
+        Self { origin: Server::start().await, agent, key_file }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -117,14 +114,14 @@ pub(crate) fn loopback() -> Outward {
 }
 
 async fn agent_for(
-    origin: &Server,
+    origin: SocketAddr,
     outward: Outward,
     memory: Option<u64>,
 ) -> (Agent, tempfile::NamedTempFile) {
     let key_file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(key_file.path(), KEY).expect("it can be written");
     let config = Config {
-        forward: vec![Forward { listen: 0, origin: origin.address() }],
+        forward: vec![Forward { listen: 0, origin }],
         control: 0,
         readiness: 0,
         metrics: Some(0),
