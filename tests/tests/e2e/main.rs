@@ -9,7 +9,6 @@ mod changes;
 mod command;
 mod connecting;
 mod developers;
-mod follows;
 mod held;
 mod kills;
 mod refusals;
