@@ -19,7 +19,7 @@ pub(crate) enum Fate {
 pub(crate) struct Unshared {
     /// It says itself that no shared cache may keep it.
     closed: bool,
-    /// `private` is said.
+    /// The answer already says `private`.
     said: bool,
 }
 

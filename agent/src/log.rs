@@ -21,7 +21,7 @@ pub fn init(format: LogFormat, level: &str) {
     }
 }
 
-/// A thing that strangers can cause as often as they like, and that is said at most once a second.
+/// What strangers can cause as often as they like, logged at most once a second.
 #[derive(Debug)]
 pub(crate) struct Seldom {
     began: Instant,
@@ -37,7 +37,7 @@ impl Default for Seldom {
 }
 
 impl Seldom {
-    /// Whether it is said now; if so, how many times it was not since it was said last.
+    /// Whether to log it now; if so, how many times it was left out since the last line.
     pub(crate) fn says(&self) -> Option<u64> {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let due = |next| (now >= next).then(|| now.saturating_add(1000));

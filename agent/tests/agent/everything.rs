@@ -128,7 +128,7 @@ async fn absent_bob(world: &World) -> Laptop {
     world.laptop("bob", route).await
 }
 
-/// Waits until the agent tells of such a request.
+/// Waits until the agent reports such a request.
 async fn seen(laptop: &mut Laptop, such: impl Fn(&SeenRequest) -> bool) {
     let asked = with_token(RequestsRequest { follow: true, after_us: 0 }, &laptop.token);
     let mut seen = laptop.client.requests(asked).await.expect("the token is right").into_inner();

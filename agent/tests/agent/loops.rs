@@ -31,7 +31,7 @@ fn with_hops(request: &str, hops: &str) -> String {
     request.replacen("\r\n\r\n", &format!("\r\nx-bridge-hops: {hops}\r\n\r\n"), 1)
 }
 
-/// Waits until the agent tells of such a request.
+/// Waits until the agent reports such a request.
 async fn seen(laptop: &mut Laptop, such: impl Fn(&SeenRequest) -> bool) {
     let asked = with_token(RequestsRequest { follow: true, after_us: 0 }, &laptop.token);
     let mut seen = laptop.client.requests(asked).await.expect("the token is right").into_inner();

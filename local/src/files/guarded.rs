@@ -158,7 +158,7 @@ mod tests {
 
     fn guarded() -> Guarded {
         let named = ["/home/anna", "/opt/jdk/bin", "/tmp", "relative", "/", "/media/Data/lib", "//config/x"];
-        Guarded::of(Path::new("/work/shop/api"), named.into_iter().map(PathBuf::from))
+        Guarded::of(Path::new("/code/shop/api"), named.into_iter().map(PathBuf::from))
     }
 
     fn keeps(there: &str, missing: &str, is_file: bool) -> bool {
@@ -197,10 +197,10 @@ mod tests {
             ("/home/anna", ".ssh"),
             ("/home/anna/src", "x"),
             ("/HOME/Anna", "x"),
-            ("/work", ""),
-            ("/work/shop/api", ""),
-            ("/work/shop/api", "config"),
-            ("/work/shop", "node_modules/left-pad"),
+            ("/code", ""),
+            ("/code/shop/api", ""),
+            ("/code/shop/api", "config"),
+            ("/code/shop", "node_modules/left-pad"),
             ("/", "node_modules"),
             ("/", ".cargo"),
             ("/opt/jdk", ""),
@@ -221,8 +221,8 @@ mod tests {
             ("/etc", "gitconfig"),
             ("/etc/ssh/ssh_config.d", "x.conf"),
             ("/", "go.mod"),
-            ("/work", "Cargo.toml"),
-            ("/work/shop", ".envrc"),
+            ("/code", "Cargo.toml"),
+            ("/code/shop", ".envrc"),
             ("/run", "nologin"),
             ("/home/anna/.bashrc", ""),
         ] {
@@ -245,7 +245,7 @@ mod tests {
             ("/var/lib", "shop", false),
             ("/tmp", "shop", false),
             ("/home", "node/app", false),
-            ("/work/other", "x", false),
+            ("/code/other", "x", false),
             ("/data", "", false),
         ] {
             assert!(!keeps(there, missing, is_file), "{there} and {missing}");
