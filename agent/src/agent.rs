@@ -86,6 +86,7 @@ pub(crate) struct Shared {
     pub(crate) key_file: PathBuf,
     /// Daemons that could not prove the key.
     pub(crate) wrong_keys: Seldom,
+    pub(crate) unread_keys: Seldom,
     pub(crate) registry: Registry,
     pub(crate) outbound: Outbound,
     pub(crate) requests: Arc<Requests>,
@@ -144,6 +145,7 @@ impl Agent {
             name: config.name,
             key_file: config.key_file,
             wrong_keys: Seldom::default(),
+            unread_keys: Seldom::default(),
             registry: Registry::new(
                 ports.clone(),
                 Pool::new(memory.sessions),

@@ -42,6 +42,12 @@ pub fn shop_image() -> String {
         .unwrap_or_else(|| "shop:dev".to_owned())
 }
 
+/// The agent that means harm, as the cluster has it. None: it was not put there.
+#[must_use]
+pub fn hostile_image() -> Option<String> {
+    std::env::var("HOSTILE_IMAGE").ok().filter(|image| !image.is_empty())
+}
+
 /// kubectl as the cluster's admin, for arguments to be added.
 #[must_use]
 pub fn admin() -> Command {

@@ -210,13 +210,12 @@ impl World {
         Load::start(&self.namespace, name, modes)
     }
 
-    /// A port of the laptop that kubectl leads to a pod of a Service: "3000:80".
+    /// A port of the laptop that kubectl leads to a pod: "service/orders", "3000:80".
     #[must_use]
-    pub fn port_forward(&self, service: &str, ports: &str) -> Local {
+    pub fn port_forward(&self, target: &str, ports: &str) -> Local {
         let mut command = admin();
-        let (namespace, target) = (format!("--namespace={}", self.namespace), format!("service/{service}"));
-        command.args(["port-forward", &namespace, &target, ports]);
-        Local::start(command, format!("kubectl port-forward {service}"), port_on_loopback)
+        command.args(["port-forward", &format!("--namespace={}", self.namespace), target, ports]);
+        Local::start(command, format!("kubectl port-forward {target}"), port_on_loopback)
     }
 
     /// The requests of one developer: 20 new connections per second. What does not match `expected` counts as failed.

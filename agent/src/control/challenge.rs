@@ -84,10 +84,12 @@ pub(super) async fn check(shared: &Shared, challenged: &Challenged, shown: &[u8]
 
 async fn key(shared: &Shared) -> Result<Vec<u8>, Status> {
     let read = tokio::fs::read(&shared.key_file).await;
-    let key = read.inspect_err(|error| {
-        tracing::warn!(%error, file = %shared.key_file.display(), "cannot read the key");
-    });
-    let key = key.ok().filter(|key| !key.is_empty());
+    if let Err(error) = &read
+        && let Some(left_out) = shared.unread_keys.says()
+    {
+        tracing::warn!(left_out, %error, file = %shared.key_file.display(), "cannot read the key");
+    }
+    let key = read.ok().filter(|key| !key.is_empty());
     key.ok_or_else(|| Status::unavailable("the agent cannot read its key yet"))
 }
 

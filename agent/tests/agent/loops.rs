@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use crate::http2::peer::{Caller, Serving, alices, answer, get, with_header};
 use crate::peer::{Peer, Server, connect, connect_from};
-use crate::world::{Laptop, World, story, with_token};
+use crate::world::{LEADS_BACK, Laptop, World, story, with_token};
 
 const PLAIN: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const ALICES: &str = "GET / HTTP/1.1\r\nHost: a\r\nX-Bridge: alice\r\n\r\n";
@@ -238,6 +238,28 @@ async fn everything_that_is_forwarded_back_ends_at_once() {
         assert!(client.hears_answer().await.0.starts_with("HTTP/1.1 508 "));
         let mut caller = Caller::connect(world.port()).await;
         assert_eq!(answer(caller.asks(get("/")).await).await.0, 508);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_laptop_knows_to_lead_back_is_answered_with_508_and_its_sentence() {
+    story(async {
+        let world = World::new().await;
+        // Given a route to a port of which the laptop knows that it leads back into the cluster,
+        let _alice = world.laptop("alice", world.route("alice", LEADS_BACK)).await;
+        // when a request comes, then it ends at once, with what the laptop said;
+        let mut client = world.client().await;
+        client.says(ALICES).await;
+        let (head, body) = client.hears_answer().await;
+        assert!(head.starts_with("HTTP/1.1 508 "), "{head}");
+        assert!(body.contains("a loop at alice's laptop: port 7 is bridge forward's"), "{body}");
+        // everybody else's are the origin's.
+        let (mut other, mut origin) = world.connection().await;
+        other.says(PLAIN).await;
+        origin.hears(PLAIN).await;
+        origin.says("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\norigin").await;
+        assert_eq!(other.hears_answer().await.1, "origin");
     })
     .await;
 }

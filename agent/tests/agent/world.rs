@@ -277,6 +277,9 @@ async fn listen(
     }
 }
 
+/// A local port of which the laptop knows that it leads back into the cluster.
+pub(crate) const LEADS_BACK: u16 = 7;
+
 /// Parks one call and carries the stream that comes over it.
 async fn serve_one(mut client: AgentClient<Channel>, token: &str) -> Result<(), Status> {
     let (outgoing, outgoing_rx) = mpsc::channel(TunnelStream::QUEUE);
@@ -287,6 +290,10 @@ async fn serve_one(mut client: AgentClient<Channel>, token: &str) -> Result<(), 
         return Ok(());
     };
     let port = u16::try_from(offered.open.local_port).expect("a port");
+    if port == LEADS_BACK {
+        let _ = offered.refuse(Cause::Loop, "port 7 is bridge forward's").await;
+        return Ok(());
+    }
     tokio::spawn(async move {
         match TcpStream::connect(("127.0.0.1", port)).await {
             Err(error) => {

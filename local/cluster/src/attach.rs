@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bridge_deploy::{SERVICE_LABEL, STAND_IN_LABEL, StandIn, names};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde::Serialize;
@@ -141,12 +141,10 @@ pub async fn create(
     let secret = bridge_deploy::secret(stand_in, &rand::random::<[u8; 32]>())?;
     let programs = bridge_deploy::program(stand_in)?;
     let origin = bridge_deploy::origin_service(stand_in)?;
-    // Agents that run already may have another version's program.
-    let begun = attachment.deployment.is_some() || attachment.version < VERSION;
-    let fits = |wanted: &ConfigMap, there: &ConfigMap| {
-        if begun { None } else { ours::is_another_program(wanted, there) }
-    };
-    let programs = programs.iter().map(|program| create_or_read(cluster, &of, "configmaps", program, fits));
+    // Another version's program has another name.
+    let programs = programs
+        .iter()
+        .map(|program| create_or_read(cluster, &of, "configmaps", program, ours::is_another_program));
     let (secret, origin, _) = tokio::try_join!(
         create_or_read(cluster, &of, "secrets", &secret, |_: &Secret, _| None),
         create_or_read(cluster, &of, "services", &origin, ours::leads_elsewhere),

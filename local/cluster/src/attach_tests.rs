@@ -93,11 +93,12 @@ async fn what_somebody_else_has_made_under_our_names_is_refused() {
 }
 
 #[tokio::test]
-async fn a_stand_in_that_runs_may_have_another_version_s_program() {
+async fn a_program_that_somebody_has_put_in_place_is_refused_beside_a_stand_in_that_runs_too() {
     let mut made = made();
     made[1].1["binaryData"]["loader"] = json!("Yg==");
     let server = ApiServer::with(made);
     let deployment = server.get("deployments/orders-bridge-7f3a").unwrap()["metadata"]["uid"].clone();
     let runs = Attachment { deployment: deployment.as_str().map(str::to_owned), ..attachment() };
-    create(&server.cluster(), &stand_in(), &runs).await.unwrap();
+    let refused = create(&server.cluster(), &stand_in(), &runs).await.err();
+    assert!(matches!(refused, Some(ClusterError::NotOurs { resource: "configmaps", .. })), "{refused:?}");
 }

@@ -158,10 +158,9 @@ async fn roll(cluster: &Cluster, of: &Of, read: &Deployment, stand_in: &StandIn)
     let programs = programs.iter().map(|program| {
         attach::create_or_read::<ConfigMap>(cluster, of, "configmaps", program, ours::is_another_program)
     });
-    let services: Api<Service> = Api::namespaced(cluster.client.clone(), namespace);
-    let call = Call::new("get", "services", namespace, &names.origin);
+    let origin = bridge_deploy::origin_service(stand_in)?;
     let (origin, _) = tokio::try_join!(
-        cluster.call(call, services.get(&names.origin)),
+        attach::create_or_read(cluster, of, "services", &origin, |_: &Service, _| None),
         futures::future::try_join_all(programs),
     )?;
     let made = bridge_deploy::deployment(stand_in, attach::address(&origin, &names.origin)?)?;

@@ -28,8 +28,8 @@ pub mod obstacles;
 mod ours;
 mod ownership;
 pub mod portforward;
-#[cfg(test)]
-mod pretended;
+#[cfg(any(test, feature = "pretended"))]
+pub mod pretended;
 pub mod ranges;
 mod rescue;
 pub mod services;

@@ -1,5 +1,6 @@
 //! An API server for tests: a namespace with objects, which are got, listed by labels, created, patched (RFC 7396) and
 //! deleted, under the preconditions that are given. It keeps what was changed.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -13,8 +14,9 @@ use tower::service_fn;
 
 use crate::client::Cluster;
 
+/// A clone is a handle to the same.
 #[derive(Clone, Default)]
-pub(crate) struct ApiServer {
+pub struct ApiServer {
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -29,7 +31,8 @@ struct Inner {
 
 impl ApiServer {
     /// With these objects, each with its path below the API: ("/api/v1/namespaces/shop/services", object).
-    pub(crate) fn with(objects: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
+    #[must_use]
+    pub fn with(objects: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
         let server = Self::default();
         for (path, object) in objects {
             let name = object["metadata"]["name"].as_str().unwrap().to_owned();
@@ -38,7 +41,8 @@ impl ApiServer {
         server
     }
 
-    pub(crate) fn cluster(&self) -> Cluster {
+    #[must_use]
+    pub fn cluster(&self) -> Cluster {
         let server = self.clone();
         let answer = service_fn(move |request: Request<Body>| {
             let server = server.clone();
@@ -53,7 +57,8 @@ impl ApiServer {
     }
 
     /// The object of this kind and name ("services/orders"), as it is now.
-    pub(crate) fn get(&self, what: &str) -> Option<Value> {
+    #[must_use]
+    pub fn get(&self, what: &str) -> Option<Value> {
         let inner = self.inner.lock().unwrap();
         inner
             .objects
@@ -63,7 +68,8 @@ impl ApiServer {
     }
 
     /// What was changed so far, in order.
-    pub(crate) fn changes(&self) -> Vec<String> {
+    #[must_use]
+    pub fn changes(&self) -> Vec<String> {
         self.inner.lock().unwrap().changes.clone()
     }
 
@@ -95,7 +101,7 @@ impl Inner {
             (&Method::GET, Some(object)) => answer(StatusCode::OK, &object),
             (&Method::GET, None) if self.is_list(path) => self.list(path, labels),
             (&Method::POST, _) => {
-                let path = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap());
+                let path = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap_or("generated"));
                 if self.objects.contains_key(&path) {
                     return failure(StatusCode::CONFLICT, "AlreadyExists");
                 }

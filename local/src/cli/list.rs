@@ -96,8 +96,11 @@ fn text(listing: &Listing) -> String {
             (_, Some(mode)) => mode.to_owned(),
             (_, None) => format!("no: {}", obstacles.join(", ")),
         };
-        let users: Vec<String> =
-            service.sessions.iter().map(|s| format!("{} ({})", s.user, s.matches.join("; "))).collect();
+        let user = |session: &Session| match session.matches.as_slice() {
+            [] => format!("{} (no requests)", session.user),
+            matches => format!("{} ({})", session.user, matches.join("; ")),
+        };
+        let users: Vec<String> = service.sessions.iter().map(user).collect();
         vec![
             service.name.clone(),
             service.ports.join(", "),

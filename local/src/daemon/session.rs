@@ -128,6 +128,30 @@ impl Session {
         Self { facts, inbound, live_rx, live_tx, users_tx, routes, routes_tx, stop }
     }
 
+    /// A session with one agent, which takes all routes at once.
+    #[cfg(test)]
+    pub(crate) fn pretended(facts: Facts, users: Users, routes: Vec<PortRoute>) -> Self {
+        let attended = Some(Attended::pretended());
+        let agent = Agent { ready: true, attended, ..Agent::default() };
+        let agents = BTreeMap::from([("agent-1".to_owned(), agent)]);
+        let (live_tx, live_rx) = watch::channel(Live { agents, was_in_place: true, ..Live::default() });
+        let (routes_tx, mut in_force) =
+            watch::channel(v1::Routes { revision: 1, routes: to_messages(&routes) });
+        let live = live_tx.clone();
+        tokio::spawn(async move {
+            while in_force.changed().await.is_ok() {
+                let revision = in_force.borrow_and_update().revision;
+                live.send_modify(|live| {
+                    let attended = live.agents.values_mut().filter_map(|agent| agent.attended.as_mut());
+                    attended.for_each(|attended| attended.routed = revision);
+                });
+            }
+        });
+        let (users_tx, routes) = (watch::Sender::new(users), Mutex::new(routes));
+        let (inbound, stop) = (Arc::default(), CancellationToken::new());
+        Self { facts, inbound, live_rx, live_tx, users_tx, routes, routes_tx, stop }
+    }
+
     /// Waits for a state of affairs.
     pub(crate) async fn until(&self, mut reached: impl FnMut(&Live) -> bool) {
         // The sender lives as long as this session.

@@ -344,3 +344,7 @@ fn lasting(kubeconfig: Vec<String>, cluster: &Cluster) -> v1::Cluster {
         ..v1::Cluster::default()
     }
 }
+
+#[cfg(test)]
+#[path = "sharing_tests.rs"]
+mod tests;

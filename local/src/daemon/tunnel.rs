@@ -62,6 +62,21 @@ pub(crate) struct Attended {
     pub(crate) counts: v1::Counts,
 }
 
+#[cfg(test)]
+impl Attended {
+    /// An agent that nobody can reach.
+    pub(crate) fn pretended() -> Self {
+        let channel = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+        Self {
+            client: AgentClient::with_interceptor(channel, Token(MetadataValue::from_static("token"))),
+            budget: Budget::new(TUNNEL_BUDGET),
+            routed: 1,
+            draining: false,
+            counts: v1::Counts::default(),
+        }
+    }
+}
+
 pub(crate) type Client = AgentClient<InterceptedService<Channel, Token>>;
 
 /// Why a tunnel ended.

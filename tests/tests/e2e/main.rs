@@ -10,6 +10,7 @@ mod command;
 mod connecting;
 mod developers;
 mod held;
+mod hostile;
 mod kills;
 mod refusals;
 mod requests;

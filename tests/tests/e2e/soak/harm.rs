@@ -1,9 +1,13 @@
 //! What one developer's mistakes cost everybody else: no request, no restart of an agent, and no more than half of an
-//! agent's memory. Loops, a local port on which nothing listens, bodies that nobody reads.
+//! agent's memory. Loops, a local port on which nothing listens, bodies that nobody reads. And so do strangers at the agents.
 
+use std::path::Path;
 use std::time::Duration;
 
+use bridge_tests::place::file;
+use bridge_tests::process::USUAL;
 use bridge_tests::{Laptop, Load, Local, World};
+use serde_json::Value;
 
 /// Half of what a stand-in's agents may hold.
 const HALF: u64 = 256 << 20;
@@ -22,6 +26,7 @@ fn a_developer_s_mistakes_cost_others_nothing() {
     opaque_connections_that_lead_back_reach_the_pods(&world, &alice);
     where_nothing_listens_the_pods_answer_all(&world, &alice);
     bodies_that_nobody_reads_hold_up_nobody(&world, &alice, &bob);
+    strangers_at_the_agents_keep_nobody_out(&world, &alice, &bob);
 
     others.has_lost_nothing();
 }
@@ -49,7 +54,7 @@ fn a_port_forward_that_leads_back_ends_with_508(world: &World, alice: &Laptop, b
     let port = alice.free_port();
     let _ = alice.bridge(&["connect", "orders", "--port", &format!("{port}:http")]).succeeds();
     // Only now the Service leads to agents.
-    let kubectl = world.port_forward("orders", &format!("{port}:80"));
+    let kubectl = world.port_forward("service/orders", &format!("{port}:80"));
     loops(world, "orders", "x-bridge=alice");
     drop(kubectl);
 
@@ -91,7 +96,7 @@ fn two_laptops_that_lead_to_each_other_end_with_508(world: &World, alice: &Lapto
 fn opaque_connections_that_lead_back_reach_the_pods(world: &World, alice: &Laptop) {
     let port = alice.free_port();
     let _ = alice.bridge(&["connect", "stock", "--everything", "--port", &port.to_string()]).succeeds();
-    let kubectl = world.port_forward("stock", &format!("{port}:7070"));
+    let kubectl = world.port_forward("service/stock", &format!("{port}:7070"));
     for _ in 0..LOOPED {
         let count = world.client(&["stock", "stock:7070", "COUNT", "coffee"]).succeeds().stdout;
         assert!(count.contains(" stock-"), "expected a pod to count: {count}");
@@ -134,6 +139,54 @@ fn bodies_that_nobody_reads_hold_up_nobody(world: &World, alice: &Laptop, bob: &
     his.goes_on(20);
     his.has_lost_nothing();
     let _ = bob.bridge(&["disconnect", "--all"]).succeeds();
+}
+
+/// Whoever may port-forward to pods, and does not know the key.
+fn strangers_at_the_agents_keep_nobody_out(world: &World, alice: &Laptop, bob: &Laptop) {
+    // Given Alice's session.
+    let orders = alice.runs("orders");
+    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+    let hers = world.requests_of("alice", &format!("^orders {}", orders.name));
+
+    // When each kind of flood comes to each agent's control port, three times over,
+    for kind in ["unfinished", "head", "reset", "pings", "settings", "silent"] {
+        for _ in 0..3 {
+            floods(world, alice, kind, || ());
+        }
+    }
+    // then another daemon is served meanwhile,
+    let his = bob.runs("orders");
+    floods(world, alice, "silent", || {
+        let connected = bob.bridge(&["connect", "orders", "--port", &his.for_port("http")]).succeeds();
+        println!("connecting beside strangers took {:.1?}", connected.took);
+        assert_eq!(world.who_answers(&["x-bridge=bob"]), his.name);
+    });
+    // and she has lost nothing.
+    hers.goes_on(20);
+    hers.has_lost_nothing();
+    for laptop in [alice, bob] {
+        let _ = laptop.bridge(&["disconnect", "--all"]).succeeds();
+    }
+}
+
+/// Floods the control port of all agents of orders; something is done meanwhile.
+fn floods(world: &World, laptop: &Laptop, kind: &str, meanwhile: impl FnOnce()) {
+    let attachment = &world.service("orders")["metadata"]["annotations"]["bridge.dev/attachment"];
+    let attachment: Value = serde_json::from_str(attachment.as_str().expect("attached")).expect("JSON");
+    let program = file("tests/src/flood.py");
+    let floods = world.agents().into_iter().map(|agent| {
+        // kubectl ends when the agent cuts a connection, so that each flood needs one of its own.
+        let forward = world.port_forward(&format!("pod/{agent}"), &format!(":{}", attachment["control"]));
+        let args = [program.to_str().expect("UTF-8"), &forward.port.to_string(), kind];
+        let flood = laptop.start(Path::new("python3"), &args);
+        (forward, flood)
+    });
+    let floods: Vec<_> = floods.collect();
+    meanwhile();
+    for (_forward, flood) in floods {
+        print!("{}", flood.ends(USUAL).succeeds().stdout);
+    }
+    agents_are_well(world);
 }
 
 /// A port of the laptop that leads to a Service, by way of orders' agents.
