@@ -249,17 +249,16 @@ async fn what_the_laptop_knows_to_lead_back_is_answered_with_508_and_its_sentenc
         // Given a route to a port of which the laptop knows that it leads back into the cluster,
         let _alice = world.laptop("alice", world.route("alice", LEADS_BACK)).await;
         // when a request comes, then it ends at once, with what the laptop said;
-        let mut client = world.client().await;
+        let (mut client, mut origin) = world.connection().await;
         client.says(ALICES).await;
         let (head, body) = client.hears_answer().await;
         assert!(head.starts_with("HTTP/1.1 508 "), "{head}");
         assert!(body.contains("a loop at alice's laptop: port 7 is bridge forward's"), "{body}");
-        // everybody else's are the origin's.
-        let (mut other, mut origin) = world.connection().await;
-        other.says(PLAIN).await;
+        // the others of the connection are the origin's.
+        client.says(PLAIN).await;
         origin.hears(PLAIN).await;
         origin.says("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\norigin").await;
-        assert_eq!(other.hears_answer().await.1, "origin");
+        assert_eq!(client.hears_answer().await.1, "origin");
     })
     .await;
 }
