@@ -8,7 +8,7 @@ mod offers;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bridge_proto::proof::{self, Handshake, LENGTH};
@@ -190,11 +190,14 @@ impl Agent for Hostile {
     }
 
     async fn flow(&self, _: Request<Streaming<Datagram>>) -> Result<Response<Self::FlowStream>, Status> {
-        Ok(answers(vec![Datagram::default(), Datagram { payload: vec![0; 60_000], ..Datagram::default() }]))
+        Ok(answers(vec![
+            Datagram::default(),
+            Datagram { payload: vec![0; 60_000].into(), ..Datagram::default() },
+        ]))
     }
 
     async fn resolve(&self, question: Request<DnsMessage>) -> Result<Response<DnsMessage>, Status> {
-        Ok(Response::new(DnsMessage { message: offers::dns(&question.into_inner().message) }))
+        Ok(Response::new(DnsMessage { message: offers::dns(&question.into_inner().message).into() }))
     }
 
     async fn surroundings(

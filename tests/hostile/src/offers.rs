@@ -1,5 +1,7 @@
 //! What is offered to the laptop. Each thing would run, open, cover or show something there, if it were taken.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bridge_proto::v1::{
     Directory, FileEntry, FilesReply, Frame, RequestsSeen, SeenRequest, SurroundingsReply, Variable,
     VolumeBegins, VolumeEnds, file_entry, files_reply,
@@ -71,8 +73,11 @@ pub(crate) fn surroundings() -> SurroundingsReply {
     }
 }
 
-/// Volumes that the Deployment does not have, and one that it has, with all that a volume can have.
+/// Volumes that the Deployment does not have, and one that it has, with all that a volume can have; every second time, with
+/// what breaks the protocol as well.
 pub(crate) fn files() -> Vec<FilesReply> {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let breaks = ASKED.fetch_add(1, Ordering::Relaxed) % 2 == 1;
     let owned = format!("#!/bin/sh\n{}\n", touch());
     let home = variable("HOSTILE_MARK");
     let home = home.rsplit_once('/').map_or("", |(home, _)| home);
@@ -96,9 +101,6 @@ pub(crate) fn files() -> Vec<FilesReply> {
     let of_the_deployment = [
         directory(""),
         file("menu.json", 0o644, "[]"),
-        file("../escaped", 0o755, &owned),
-        file("/tmp/escaped", 0o755, &owned),
-        file("..", 0o755, &owned),
         file("suid", 0o6777, &owned),
         file("owned.py", 0o755, &owned),
         file("title\u{1b}]0;owned\u{7}", 0o644, &owned),
@@ -106,13 +108,19 @@ pub(crate) fn files() -> Vec<FilesReply> {
         link("up", "../../../.."),
         link("here", "."),
         link("through", "here/../../.."),
+    ];
+    let breaking = [
+        file("../escaped", 0o755, &owned),
+        file("/tmp/escaped", 0o755, &owned),
+        file("..", 0o755, &owned),
         file("up/escaped", 0o755, &owned),
         file("here/escaped", 0o755, &owned),
         file("no-such-directory/x", 0o755, &owned),
         // In the place of what is there already.
         link("menu.json", "/etc/passwd"),
     ];
-    all.extend(volume("/etc/shop", of_the_deployment.concat()));
+    let breaking = if breaks { breaking.concat() } else { Vec::new() };
+    all.extend(volume("/etc/shop", [of_the_deployment.concat(), breaking].concat()));
     all.push(FilesReply { kind: Some(files_reply::Kind::AllThere(bridge_proto::v1::AllThere {})) });
     all
 }
@@ -136,7 +144,10 @@ fn link(path: &str, target: &str) -> Vec<FilesReply> {
 }
 
 fn file(path: &str, mode: u32, content: &str) -> Vec<FilesReply> {
-    vec![entry(path, mode, None), FilesReply { kind: Some(files_reply::Kind::Content(content.into())) }]
+    vec![
+        entry(path, mode, None),
+        FilesReply { kind: Some(files_reply::Kind::Content(content.to_owned().into())) },
+    ]
 }
 
 /// Ports of the laptop that no route names, and sessions that are another's.

@@ -1,12 +1,11 @@
 //! An agent that speaks the protocol rightly and means harm (`tests/hostile`): nothing of what it offers runs, opens or
 //! appears on the laptop.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use bridge_tests::place::hostile_image;
-use bridge_tests::process::Done;
+use bridge_tests::place::{bridge, hostile_image};
+use bridge_tests::process::{Done, USUAL};
 use bridge_tests::{Laptop, World, eventually};
 use serde_json::json;
 
@@ -67,32 +66,44 @@ fn no_variable_of_it_runs_anything(alice: &Laptop, mark: &Path) {
     let done = alice.bridge(&["run", "orders", "--", "bash", "-ic", programs]);
     assert!(done.stdout.contains("greeting: from the agent"), "expected the rest of the environment: {done}");
     assert!(!mark.exists(), "a variable of the agent's ran something: {done}");
-    for name in ["BASH_ENV", "GIT_SSH_COMMAND", "LD_PRELOAD", "NODE_OPTIONS", "PERL5OPT", "PYTHONSTARTUP"] {
+    for name in
+        ["BASH_ENV", "GIT_SSH_COMMAND", "LD_PRELOAD", "NODE_OPTIONS", "PERL5OPT", "7 more", "no variables: 5"]
+    {
         assert!(done.stderr.contains(name), "expected to say that {name} was left out: {done}");
     }
-    assert!(!done.stdout.contains("/etc/shop"), "expected nothing that leads into the image: {done}");
+    let led_astray = |line: &&str| line.contains("/etc/shop") && !line.starts_with("BRIDGE_");
+    assert_eq!(done.stdout.lines().find(led_astray), None, "expected nothing that leads into the image");
 }
 
 fn no_file_of_it_is_where_it_wants(alice: &Laptop) {
-    let script =
-        "find \"$BRIDGE_ROOT\" -printf '%P %M %l\\n'; test ! -e /etc/shop/owned.py && test ! -e /tmp/escaped";
-    let done = alice.bridge(&["run", "orders", "--", "sh", "-c", script]);
-    println!("{done}");
-    is_clean(&done);
-    for gone in ["escaped", "etc/profile.d", "ld.so.preload", "usr", "passwd", "through"] {
-        assert!(!done.stdout.contains(gone), "expected no {gone:?}: {done}");
+    // A view of its own would show its files at their paths; here they are asked for in a directory. Every second time, the
+    // agent breaks the protocol as well, and then there are no files at all.
+    let script = "find \"$BRIDGE_ROOT\" -printf '%P %M %l\\n'";
+    let runs: Vec<Done> = (0..4)
+        .map(|_| alice.bridge(&["run", "orders", "--files", "dir", "--", "sh", "-c", script]))
+        .collect();
+    let there = |done: &&Done| done.stdout.contains("etc/shop/menu.json");
+    assert!(runs.iter().any(|done| there(&done)), "expected the volume of the Deployment once: {runs:?}");
+    for done in &runs {
+        is_clean(done);
+        for gone in ["escaped", "profile.d", "ld.so.preload", "usr", "passwd", "through", "title", "/up"] {
+            assert!(!done.stdout.contains(gone), "expected no {gone:?}: {done}");
+        }
+        let special = |line: &str| line.split(' ').nth(1).is_some_and(|mode| mode.contains(['s', 'S']));
+        assert!(!done.stdout.lines().any(special), "expected no file with its owner's rights: {done}");
+        let said = if there(&done) {
+            "/etc/ld.so.preload (its Deployment does not mount it there)"
+        } else {
+            "which is no path in a volume"
+        };
+        assert!(done.stderr.contains(said), "expected to say {said:?}: {done}");
     }
-    let special = |line: &str| line.split(' ').nth(1).is_some_and(|mode| mode.contains(['s', 'S']));
-    assert!(!done.stdout.lines().any(special), "expected no file with its user's rights: {done}");
     for path in ["/tmp/escaped", "/etc/ld.so.preload", "/etc/profile.d/owned", "/usr/bin/owned", "/owned"] {
         assert!(!Path::new(path).exists(), "{path} is there");
     }
-    let outside: Vec<PathBuf> = fs::read_dir(alice.path(""))
-        .expect("a home")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.ends_with("escaped") || path.ends_with("owned") || path.ends_with("ls"))
-        .collect();
-    assert!(outside.is_empty(), "expected nothing of the agent's in the home: {outside:?}");
+    for name in ["escaped", "owned", "ls"] {
+        assert!(!alice.path(name).exists(), "{name} is in the home");
+    }
 }
 
 fn nothing_of_it_reaches_the_terminal(alice: &Laptop) {
@@ -100,14 +111,24 @@ fn nothing_of_it_reaches_the_terminal(alice: &Laptop) {
         &["requests"][..],
         &["status"],
         &["list"],
-        &["env", "orders"],
-        &["env", "orders", "--format", "json"],
         &["dns", "prices"],
         &["dns", "prices", "-o", "json"],
         &["doctor"],
         &["logs"],
     ] {
         is_clean(&alice.bridge(args));
+    }
+    // Values are given as they are to what reads them, and are made visible where that is a terminal.
+    let spawn = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)";
+    let bridge = bridge();
+    let bridge = bridge.to_str().expect("UTF-8");
+    for format in ["shell", "dotenv", "json"] {
+        let env = ["-c", spawn, bridge, "env", "orders", "--format", format];
+        let done = alice.start(Path::new("python3"), &env).ends(USUAL).succeeds();
+        assert!(done.stdout.contains("CLEARS"), "expected the variable: {done}");
+        for sequence in ["\u{1b}[2J", "\u{1b}]0;owned", "\u{9b}2J"] {
+            assert!(!done.stdout.contains(sequence), "{format}: {sequence:?} reaches the terminal: {done:?}");
+        }
     }
     eventually("the session goes on", Duration::from_secs(10), || {
         let session = alice.session();
