@@ -71,7 +71,9 @@ impl Release {
     }
 
     fn helm(&self, verb: &[&str], release: &str) -> Done {
-        let mut command = as_admin(file(&format!("tests/helm/bin/{}", self.helm)), "--kube-context");
+        let program = file(&format!("tests/helm/bin/{}", self.helm));
+        assert!(program.is_file(), "expected that tests/helm/build has made {}", program.display());
+        let mut command = as_admin(program, "--kube-context");
         for name in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
             command.env(name, self.home.path().join(name));
         }
