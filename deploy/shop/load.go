@@ -42,8 +42,8 @@ const loadUsage = `usage: shop load --url URL [FLAGS] [--and --url URL [FLAGS]]â
   --and              what follows are other callers, beside these
 
 At the end one line of JSON on stdout, for each of the callers: mode, requests, failed,
-failures (the first 20), by_answerer, p50_ms, p99_ms, max_ms. The exit code is 0 whether
-requests failed or not.
+failures (the first 20), trouble_s (from the first failure to the last), by_answerer,
+p50_ms, p99_ms, max_ms. The exit code is 0 whether requests failed or not.
 `
 
 const (

@@ -23,7 +23,8 @@ type summary struct {
 	Seconds    float64          `json:"seconds"`
 	Requests   int64            `json:"requests"`
 	Failed     int64            `json:"failed"`
-	Failures   []failure        `json:"failures"` // the first of them
+	Failures   []failure        `json:"failures"`  // the first of them
+	TroubleS   float64          `json:"trouble_s"` // from the first failure to the begin of the last request that failed
 	ByAnswerer map[string]int64 `json:"by_answerer"`
 	P50        float64          `json:"p50_ms"` // of what did not fail, as is all below
 	P99        float64          `json:"p99_ms"`
@@ -43,6 +44,8 @@ type report struct {
 	requests int64
 	failed   int64
 	failures []failure
+	troubled time.Time // when the first failure was known
+	failing  time.Time // when the last request that failed began
 	by       map[string]int64
 	latency  [buckets]int64
 	longest  time.Duration
@@ -58,6 +61,12 @@ func (r *report) add(started time.Time, took time.Duration, by string, err error
 	defer r.mu.Unlock()
 	r.requests++
 	if err != nil {
+		if ended := started.Add(took); r.failed == 0 || ended.Before(r.troubled) {
+			r.troubled = ended
+		}
+		if started.After(r.failing) {
+			r.failing = started
+		}
 		r.failed++
 		if len(r.failures) < keptFailures {
 			r.failures = append(r.failures, failure{round(started.Sub(r.begun).Seconds()), millis(took), err.Error()})
@@ -88,6 +97,7 @@ func (r *report) summary() summary {
 		Requests:   r.requests,
 		Failed:     r.failed,
 		Failures:   append([]failure{}, r.failures...),
+		TroubleS:   round(max(0, r.failing.Sub(r.troubled).Seconds())),
 		ByAnswerer: by,
 		P50:        r.quantile(0.50),
 		P99:        r.quantile(0.99),

@@ -151,8 +151,8 @@ func TestReportKeepsTheFirstFailuresAndRanksTheRest(t *testing.T) {
 	for i := range 100 {
 		r.add(r.begun.Add(time.Duration(i)*time.Second), time.Duration(i+1)*time.Millisecond, "a", nil)
 	}
-	for range 30 {
-		r.add(r.begun, time.Hour, "", fmt.Errorf("broken"))
+	for i := range 30 {
+		r.add(r.begun.Add(time.Duration(i)*time.Second), 5*time.Second, "", fmt.Errorf("broken"))
 	}
 	got := r.summary()
 	if got.Requests != 130 || got.Failed != 30 || len(got.Failures) != keptFailures || got.ByAnswerer["a"] != 100 {
@@ -161,11 +161,14 @@ func TestReportKeepsTheFirstFailuresAndRanksTheRest(t *testing.T) {
 	if got.P50 < 50 || got.P50 > 51 || got.P99 < 99 || got.P99 > 100 || got.Max != 100 {
 		t.Errorf("p50 %v, p99 %v, max %v", got.P50, got.P99, got.Max)
 	}
+	if got.TroubleS != 24 {
+		t.Errorf("in trouble for %v s, expected 24: from the end of the first to the begin of the last", got.TroubleS)
+	}
 	empty, err := json.Marshal(newReport("new").summary())
 	if err != nil {
 		t.Fatal(err)
 	}
-	contains(t, string(empty), `"failures":[]`, `"by_answerer":{}`)
+	contains(t, string(empty), `"failures":[]`, `"trouble_s":0`, `"by_answerer":{}`)
 }
 
 func TestLoadsRunBesideEachOther(t *testing.T) {
