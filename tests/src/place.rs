@@ -36,10 +36,17 @@ pub fn shop() -> PathBuf {
 /// The sample application, as the cluster has it.
 #[must_use]
 pub fn shop_image() -> String {
-    std::env::var("SHOP_IMAGE")
-        .ok()
-        .filter(|image| !image.is_empty())
-        .unwrap_or_else(|| "shop:dev".to_owned())
+    named_by("SHOP_IMAGE", "shop:dev")
+}
+
+/// The same under another tag, for a roll-out of another image.
+#[must_use]
+pub fn next_shop_image() -> String {
+    named_by("SHOP_IMAGE_NEXT", "shop:next")
+}
+
+fn named_by(variable: &str, otherwise: &str) -> String {
+    std::env::var(variable).ok().filter(|image| !image.is_empty()).unwrap_or_else(|| otherwise.to_owned())
 }
 
 /// The agent that means harm, as the cluster has it. None: it was not put there.

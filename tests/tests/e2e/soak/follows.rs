@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use bridge_tests::{Laptop, Local, Report, World, eventually};
+use bridge_tests::place::{next_shop_image, shop_image};
+use bridge_tests::{Laptop, Load, Local, Report, World, eventually};
 use serde_json::{Value, json};
-
-const OTHERS_PER_SECOND: u64 = 10;
 
 #[test]
 #[ignore = "needs a cluster: make soak"]
@@ -24,15 +23,19 @@ fn a_stand_in_follows_the_origin_and_never_keeps_it_down() {
     what_nobody_gives_back_is_given_back_by_whoever_cleans(&world, &alice, &bob);
 }
 
-/// The origin, with a greeting and with ConfigMaps and a Secret of this generation; those of another are pruned.
-fn rolled_out(world: &World, generation: &str, pruned: Option<&str>) {
+/// The origin of this image, with a greeting and with ConfigMaps and a Secret of this generation; those of another are
+/// pruned.
+fn rolled_out(world: &World, generation: &str, image: &str, pruned: Option<&str>) {
     let named = |generation: &str| {
         ["orders-config", "orders-secret", "orders-menu"].map(|name| format!("{name}-{generation}"))
     };
     // Whoever applies the Service, too, sets its selector: that is another story.
     let all = world.manifest("orders");
     let documents: Vec<&str> = all.split("---\n").filter(|one| !one.contains("kind: Service\n")).collect();
-    let mut manifest = documents.join("---\n").replace("Welcome to the shop", generation);
+    let mut manifest = documents
+        .join("---\n")
+        .replace("Welcome to the shop", generation)
+        .replace(&format!("image: {}\n", shop_image()), &format!("image: {image}\n"));
     for name in ["orders-config", "orders-secret", "orders-menu"] {
         manifest = manifest.replace(&format!("name: {name}\n"), &format!("name: {name}-{generation}\n"));
     }
@@ -49,12 +52,14 @@ fn a_roll_out_is_followed_whatever_is_pruned(world: &World, alice: &Laptop, orde
     let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
     let others = world.others_by("rolled", &["new", "keepalive"]);
 
-    // When the origin is rolled out with other ConfigMaps and Secrets, and the old ones are deleted.
+    // When the origin is rolled out with another image, other ConfigMaps and Secrets, and the old ones are deleted.
     let begun = Instant::now();
-    rolled_out(world, "h2", None);
+    let image = next_shop_image();
+    rolled_out(world, "h2", &image, None);
 
     // Then the agents are of the new template, in one roll, and nobody has lost a request.
     follows(world, alice, "h2");
+    assert_eq!(image_of(&stand_in(world)), image.as_str());
     println!("followed a roll-out within {:.1?} of its begin", begun.elapsed());
     let env = alice.bridge(&["env", "orders"]).succeeds().stdout;
     assert!(env.contains("h2"), "expected the environment of the new template: {env}");
@@ -77,15 +82,35 @@ fn follows(world: &World, alice: &Laptop, generation: &str) {
     });
 }
 
+fn image_of(deployment: &Value) -> &Value {
+    &deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+}
+
 fn stand_in(world: &World) -> Value {
     let deployments = world.kubectl(&["get", "deployments", "-l", "bridge.dev/stand-in", "-o", "json"]);
     deployments.succeeds().json()["items"][0].clone()
 }
 
+/// Others who wait for half a second only, and are enough for 100 requests per second meanwhile. A Service without pods
+/// refuses six connections, and then one each second, as ICMP has a limit: others would wait, and succeed in the end.
+fn impatient_others(world: &World, name: &str) -> Load {
+    let (url, pods) = ("http://orders/whoami", "^orders orders-");
+    let args = ["--url", url, "--rate", "100", "--workers", "60", "--timeout", "500ms", "--expect", pods];
+    world.callers(name, &[("new", args.map(str::to_owned).to_vec())])
+}
+
 /// Deletes all of these pods at once under others' load; returns for how many seconds others failed.
 fn deleted_at_once(world: &World, name: &str, labels: &str, also: impl Fn() -> Result<(), String>) -> f64 {
-    let others = world.others_by(name, &["new"]);
+    let others = impatient_others(world, name);
+    let before = names(&pods_of(world, labels));
     let _ = world.kubectl(&["delete", "pods", "-l", labels, "--grace-period=0", "--force"]).succeeds();
+    // For a moment it is still the old ones that answer.
+    eventually("as many others are ready", Duration::from_secs(30), || {
+        let now = pods_of(world, labels);
+        let new = names(&now).iter().all(|name| !before.contains(name));
+        let ready = now.iter().filter(|pod| is_ready(pod)).count();
+        (new && ready >= before.len()).then_some(()).ok_or_else(|| json!(now).to_string())
+    });
     eventually("others are answered again", Duration::from_secs(30), || {
         let answer = world.client(&["http", "http://orders/whoami", "--timeout", "1s"]);
         if answer.stdout.starts_with("orders ") { Ok(()) } else { Err(answer.to_string()) }
@@ -93,12 +118,29 @@ fn deleted_at_once(world: &World, name: &str, labels: &str, also: impl Fn() -> R
     eventually("what else is to come true", Duration::from_secs(30), also);
     others.goes_on(40);
     let report: Report = others.ends();
-    let failed_s = report.failed() as f64 / OTHERS_PER_SECOND as f64;
+    let trouble_s = report.trouble_s();
     println!(
-        "all of {labels} deleted at once: others failed for {failed_s:.1} s ({} requests)",
-        report.failed()
+        "all of {labels} deleted at once: others failed for {trouble_s:.1} s ({} of {} requests)",
+        report.failed(),
+        report.requests()
     );
-    failed_s
+    trouble_s
+}
+
+/// Those that are not about to go.
+fn pods_of(world: &World, labels: &str) -> Vec<Value> {
+    let pods = world.kubectl(&["get", "pods", "-l", labels, "-o", "json"]).succeeds().json();
+    let pods = pods["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    pods.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).cloned().collect()
+}
+
+fn names(pods: &[Value]) -> Vec<String> {
+    pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)).collect()
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 fn all_agents_at_once_cost_no_more_than_all_pods(
@@ -142,7 +184,7 @@ fn no_more_pods(world: &World) {
 
 fn agents_that_cannot_start_leave_the_service_to_the_origin(world: &World, alice: &Laptop, orders: &Local) {
     // Given no room for further pods.
-    let others = world.others_by("quota", &["new"]);
+    let others = impatient_others(world, "quota");
     no_more_pods(world);
 
     // When all agents are deleted.
@@ -174,9 +216,9 @@ fn agents_that_cannot_start_leave_the_service_to_the_origin(world: &World, alice
     assert!(events.stdout.contains("service/orders"), "{events}");
     others.goes_on(20);
     let report = others.ends();
-    let failed_s = report.failed() as f64 / OTHERS_PER_SECOND as f64;
-    println!("no agent could start: others failed for {failed_s:.1} s");
-    assert!(failed_s <= 3.0, "expected at most 3 s: {report}");
+    let trouble_s = report.trouble_s();
+    println!("no agent could start: others failed for {trouble_s:.1} s ({} requests)", report.failed());
+    assert!(trouble_s <= 3.0, "expected at most 3 s: {report}");
 
     // When there is room again, it is hers again, by itself.
     let _ = world.kubectl(&["delete", "resourcequota", "full"]).succeeds();
@@ -195,13 +237,15 @@ fn connecting_again_brings_a_stale_stand_in_up_to_date(world: &World, alice: &La
     // Given a stand-in without a daemon, while the origin is rolled out and its old ConfigMaps are pruned.
     let others = world.others_by("stale", &["new", "keepalive"]);
     assert!(alice.kill_daemon(), "expected a daemon");
-    rolled_out(world, "h3", Some("h2"));
+    rolled_out(world, "h3", &shop_image(), Some("h2"));
 
     // When Alice connects again, then the agents are of the new template, and nobody has lost a request.
     let connected = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
     println!("connecting to a stale stand-in took {:.1?}", connected.took);
-    let made_of = stand_in(world)["spec"]["template"].to_string();
+    let stand_in = stand_in(world);
+    let made_of = stand_in["spec"]["template"].to_string();
     assert!(made_of.contains("orders-config-h3"), "expected an up-to-date stand-in: {made_of}");
+    assert_eq!(image_of(&stand_in), shop_image().as_str());
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
     follows(world, alice, "h3");
     others.goes_on(20);
