@@ -43,7 +43,7 @@ const loadUsage = `usage: shop load --url URL [FLAGS] [--and --url URL [FLAGS]]â
 
 At the end one line of JSON on stdout, for each of the callers: mode, requests, failed,
 failures (the first 20), trouble_s (from the first failure to the last), by_answerer,
-p50_ms, p99_ms, max_ms. The exit code is 0 whether requests failed or not.
+p50_ms, p99_ms, max_ms, failed_max_ms. The exit code is 0 whether requests failed or not.
 `
 
 const (

@@ -26,9 +26,10 @@ type summary struct {
 	Failures   []failure        `json:"failures"`  // the first of them
 	TroubleS   float64          `json:"trouble_s"` // from the first failure to the begin of the last request that failed
 	ByAnswerer map[string]int64 `json:"by_answerer"`
-	P50        float64          `json:"p50_ms"` // of what did not fail, as is all below
+	P50        float64          `json:"p50_ms"` // of what did not fail, as are p99_ms and max_ms
 	P99        float64          `json:"p99_ms"`
 	Max        float64          `json:"max_ms"`
+	FailedMax  float64          `json:"failed_max_ms"` // of what failed
 }
 
 type failure struct {
@@ -49,6 +50,8 @@ type report struct {
 	by       map[string]int64
 	latency  [buckets]int64
 	longest  time.Duration
+	// Of what failed.
+	longestFailed time.Duration
 }
 
 func newReport(mode string) *report {
@@ -67,6 +70,7 @@ func (r *report) add(started time.Time, took time.Duration, by string, err error
 		if started.After(r.failing) {
 			r.failing = started
 		}
+		r.longestFailed = max(r.longestFailed, took)
 		r.failed++
 		if len(r.failures) < keptFailures {
 			r.failures = append(r.failures, failure{round(started.Sub(r.begun).Seconds()), millis(took), err.Error()})
@@ -102,6 +106,7 @@ func (r *report) summary() summary {
 		P50:        r.quantile(0.50),
 		P99:        r.quantile(0.99),
 		Max:        millis(r.longest),
+		FailedMax:  millis(r.longestFailed),
 	}
 }
 

@@ -158,8 +158,8 @@ func TestReportKeepsTheFirstFailuresAndRanksTheRest(t *testing.T) {
 	if got.Requests != 130 || got.Failed != 30 || len(got.Failures) != keptFailures || got.ByAnswerer["a"] != 100 {
 		t.Errorf("%+v", got)
 	}
-	if got.P50 < 50 || got.P50 > 51 || got.P99 < 99 || got.P99 > 100 || got.Max != 100 {
-		t.Errorf("p50 %v, p99 %v, max %v", got.P50, got.P99, got.Max)
+	if got.P50 < 50 || got.P50 > 51 || got.P99 < 99 || got.P99 > 100 || got.Max != 100 || got.FailedMax != 5000 {
+		t.Errorf("p50 %v, p99 %v, max %v, failed %v", got.P50, got.P99, got.Max, got.FailedMax)
 	}
 	if got.TroubleS != 24 {
 		t.Errorf("in trouble for %v s, expected 24: from the end of the first to the begin of the last", got.TroubleS)
