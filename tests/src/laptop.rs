@@ -112,6 +112,14 @@ impl Laptop {
         Running::start(format!("{name} {}", args.join(" ")), command, "")
     }
 
+    /// Runs a program of another user of the same machine. None where there is none.
+    #[must_use]
+    pub fn start_by_another(program: &str, args: &[&str]) -> Option<Running> {
+        let mut command = place::laptop_of_another()?;
+        command.arg(program).args(args);
+        Some(Running::start(format!("{program} {} (by another user)", args.join(" ")), command, ""))
+    }
+
     /// Starts a role of the sample application beside the command; it answers as [`Local::name`].
     #[must_use]
     pub fn runs(&self, role: &str) -> Local {

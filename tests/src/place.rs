@@ -8,6 +8,8 @@ use crate::process::{Done, Running, USUAL};
 
 /// The user of this machine who is the developer, where the cluster is ours: bridge needs no privileges.
 pub const DEVELOPER_UID: u32 = 65_501;
+/// Of somebody else who works at the same laptop.
+const ANOTHER_UID: u32 = 65_502;
 
 /// The context of another cluster; None: that of `tests/cluster`.
 #[must_use]
@@ -95,14 +97,22 @@ pub fn kubectl_with(args: &[&str], input: &str) -> Done {
 /// The start of a command line of the laptop: in its network, as a user without privileges.
 #[must_use]
 pub fn laptop() -> Command {
-    match context() {
-        None => {
-            let mut command = Command::new(file("tests/cluster/laptop"));
-            command.args(["--uid", &DEVELOPER_UID.to_string(), "env"]);
-            command
-        }
-        Some(_) => Command::new("env"),
+    laptop_of(DEVELOPER_UID).unwrap_or_else(|| Command::new("env"))
+}
+
+/// The same as another user of the laptop. None where the tests are no other user than the developer.
+#[must_use]
+pub fn laptop_of_another() -> Option<Command> {
+    laptop_of(ANOTHER_UID)
+}
+
+fn laptop_of(uid: u32) -> Option<Command> {
+    if context().is_some() {
+        return None;
     }
+    let mut command = Command::new(file("tests/cluster/laptop"));
+    command.args(["--uid", &uid.to_string(), "env"]);
+    Some(command)
 }
 
 /// Runs a script inside the node, as root. None: the node is not ours to enter.

@@ -34,6 +34,7 @@ fn what_is_no_target_is_refused(world: &World, alice: &Laptop) {
     refused(&["headless"], 3, &["headless", "cluster address"]);
     refused(&["unselected"], 3, &["no selector"]);
     refused(&["sticky"], 3, &["ClientIP"]);
+    refused(&["cookies"], 3, &["Ingress by-cookie", "affinity"]);
     refused(&["local"], 3, &["internalTrafficPolicy: Local"]);
     refused(&["datagrams"], 3, &["53/UDP", "not TCP"]);
     refused(&["empty"], 3, &["no pod", "app=nobody"]);
@@ -44,7 +45,9 @@ fn what_is_no_target_is_refused(world: &World, alice: &Laptop) {
 
     // In the list, the reasons stand beside the names.
     let listed = alice.bridge(&["list"]).succeeds();
-    for reason in ["external name", "headless", "no selector", "ClientIP", "not TCP", "no pods"] {
+    for reason in
+        ["external name", "headless", "no selector", "ClientIP", "cookie affinity", "not TCP", "no pods"]
+    {
         assert!(listed.stdout.contains(reason), "expected {reason:?}: {listed}");
     }
     world.is_unchanged(&before);
@@ -157,6 +160,16 @@ apiVersion: v1
 kind: Service
 metadata: {name: sticky}
 spec: {sessionAffinity: ClientIP, selector: {app: orders}, ports: [{port: 80, targetPort: http}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: cookies}
+spec: {selector: {app: orders}, ports: [{port: 80, targetPort: http}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: by-cookie, annotations: {nginx.ingress.kubernetes.io/affinity: cookie}}
+spec: {defaultBackend: {service: {name: cookies, port: {number: 80}}}}
 ---
 apiVersion: v1
 kind: Service

@@ -1,5 +1,7 @@
 //! A process of the laptop that runs as if it stood in the target's pod.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,7 @@ fn what_runs_here_has_the_target_s_network_environment_and_files() {
     let _ = alice.bridge(&["connect", "orders"]).succeeds();
     a_command_ends_as_it_would_outside(&alice);
     nothing_of_the_target_runs_here_unasked(&alice);
+    nobody_looks_into_the_daemon(&alice);
     the_volumes_are_files_here_as_long_as_a_command_runs(&world, &alice);
     ports_and_proxies_lead_into_the_cluster(&world, &alice);
     without_supervision_a_command_has_a_proxy(&alice);
@@ -192,6 +195,13 @@ fn nothing_of_the_target_runs_here_unasked(alice: &Laptop) {
     assert!(alice.path("ran").exists(), "a variable that was asked for did not come");
 }
 
+/// The keys of its sessions are in its memory. What belongs to a process that keeps its memory to itself is root's.
+fn nobody_looks_into_the_daemon(alice: &Laptop) {
+    let daemon = alice.daemon().expect("a daemon").as_raw_nonzero();
+    let owner = fs::metadata(format!("/proc/{daemon}/mem")).expect("it runs").uid();
+    assert_eq!(owner, 0, "another process of the same user can read the daemon's memory");
+}
+
 fn without_supervision_a_command_has_a_proxy(alice: &Laptop) {
     let curl = ["curl", "-sS", "--max-time", "10", "http://web/whoami"];
     let done = alice.bridge_without_supervision(&[&["run", "orders", "--"], &curl[..]].concat()).succeeds();
@@ -253,6 +263,8 @@ print(socket.inet_ntoa(udp.recv(2048)[-4:]))
         alice.start(Path::new("python3"), &["-c", script, &proxy.port.to_string(), &name]).ends(USUAL);
     assert_eq!(asked.succeeds().stdout.trim(), world.service("web")["spec"]["clusterIP"]);
 
+    what_listens_on_loopback_is_for_nobody_else(alice, forwarded.port, proxy.port);
+
     // When the daemon is killed, who connects waits until one of the two has connected orders again.
     assert!(alice.kill_daemon(), "expected a daemon");
     let proxy = format!("socks5h://127.0.0.1:{}", proxy.port);
@@ -261,6 +273,26 @@ print(socket.inet_ntoa(udp.recv(2048)[-4:]))
         let answer = curl(args);
         assert!(answer.starts_with("web web-"), "expected a pod of web for {args:?}: {answer}");
     }
+}
+
+fn what_listens_on_loopback_is_for_nobody_else(alice: &Laptop, forwarded: u16, proxy: u16) {
+    let by_port = format!("http://127.0.0.1:{forwarded}/whoami");
+    let by_proxy = format!("socks5h://127.0.0.1:{proxy}");
+    // Another user of the machine is not served, neither by the port nor by the proxy.
+    for args in [&["--proxy", "", by_port.as_str()][..], &["--proxy", &by_proxy, "http://web/whoami"]] {
+        let Some(asked) =
+            Laptop::start_by_another("curl", &[&["--silent", "--max-time", "10"], args].concat())
+        else {
+            continue;
+        };
+        let asked = asked.ends(USUAL);
+        assert!(asked.code != Some(0) && asked.stdout.is_empty(), "expected no answer: {asked}");
+    }
+    // Nor is a website whose name was pointed to loopback.
+    let rebound = ["--silent", "--header", "Host: website.example", "--max-time", "10", &by_port];
+    let answer = alice.start(Path::new("curl"), &rebound).ends(USUAL).succeeds();
+    assert!(answer.stdout.contains("website.example"), "expected to be told why: {answer}");
+    assert!(!answer.stdout.contains("web web-"), "a website has reached the cluster: {answer}");
 }
 
 fn the_volumes_are_files_here_as_long_as_a_command_runs(world: &World, alice: &Laptop) {
