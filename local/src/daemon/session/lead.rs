@@ -268,3 +268,36 @@ impl Following {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stand_in_is_stale_until_the_last_of_its_agents_has_followed() {
+        let mut following = Following {
+            follower: None,
+            looked_at: None,
+            under_way: JoinSet::new(),
+            behind: None,
+            rolled: false,
+            again_at: None,
+            pause: AGAIN_AFTER,
+        };
+        let rollout = |outdated| Some(Rollout { wanted: 2, outdated, complete: !outdated, refused: None });
+        assert_eq!(following.describe(rollout(false).as_ref()), None);
+        for (outcome, said) in [
+            (Outcome::Behind, "when a pod of the new one is ready"),
+            (Outcome::Followed(Followed::Cannot("it has no container".to_owned())), "it has no container"),
+            (Outcome::Followed(Followed::Rolls), "are being replaced"),
+        ] {
+            following.done(Ok(outcome));
+            let detail = following.describe(rollout(false).as_ref()).unwrap_or_default();
+            assert!(detail.starts_with("stale: ") && detail.contains(said), "expected {said:?}: {detail}");
+        }
+        following.rollout_seen();
+        let detail = following.describe(rollout(true).as_ref()).unwrap_or_default();
+        assert!(detail.starts_with("stale: "), "agents of the earlier template are there: {detail}");
+        assert_eq!(following.describe(rollout(false).as_ref()), None, "all have followed");
+    }
+}
