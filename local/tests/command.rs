@@ -380,6 +380,28 @@ fn without_a_kubeconfig_it_says_where_it_looked() {
 }
 
 #[test]
+fn no_value_of_a_kubeconfig_is_quoted() {
+    const SECRET: &str = "hunter2-Xy7";
+    let broken = format!("users:\n- name: a\n  user:\n    token: [{SECRET}]\n");
+    let failing = serde_json::json!({
+        "current-context": "dev",
+        "clusters": [{"name": "dev", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "contexts": [{"name": "dev", "context": {"cluster": "dev", "user": "a"}}],
+        "users": [{"name": "a", "user": {"exec": {
+            "apiVersion": "client.authentication.k8s.io/v1", "command": "false", "interactiveMode": "Never",
+            "env": [{"name": "PASSWORD", "value": SECRET}],
+        }}}],
+    });
+    for (kubeconfig, place) in [(broken, "line 4"), (failing.to_string(), "the credential plugin")] {
+        let user = User::new();
+        let path = user.home.path().join("kubeconfig");
+        fs::write(&path, kubeconfig).unwrap();
+        let said = stderr(&user.run(&["list", "--kubeconfig", path.to_str().unwrap()]));
+        assert!(said.contains(place) && !said.contains(SECRET), "{said}");
+    }
+}
+
+#[test]
 fn an_unreachable_cluster_is_exit_code_5() {
     let user = User::new();
     // Nobody listens on the port: it was free a moment ago, and loopback refuses at once.
