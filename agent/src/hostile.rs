@@ -1,4 +1,3 @@
 //! What must hold whatever bytes come: for the tests of this crate and the fuzz targets of `tests/fuzz`.
 
 pub use crate::http1::hostile::{framing as http1_framing, heads as http1_heads};
-pub use crate::routes::hostile as baggage;

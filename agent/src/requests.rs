@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bridge_proto::matching::RequestHead;
 use bridge_proto::v1::{Reason, SeenRequest};
 use http::HeaderMap;
 
 pub(crate) use self::kept::Followed;
 use self::kept::{Kept, Weight};
 pub(crate) use self::tally::Tally;
-use crate::routes::head::RequestHead;
 use crate::routes::{Decision, Entry, Way};
 use crate::sessions::Session;
 

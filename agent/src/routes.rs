@@ -1,21 +1,15 @@
 //! Where a request belongs, and why. Pure: routes and a request's head in, a decision out.
 //!
-//! `head` is what a request is decided by, `matching` which requests a route takes, `baggage` reads W3C baggage.
+//! `head` is what a request is decided by; which requests a route takes is `bridge_proto::matching`.
 
-mod baggage;
 pub(crate) mod head;
-mod matching;
 
 use std::sync::Arc;
 
-use bridge_proto::pattern::PatternError;
+use bridge_proto::matching::{BadMatch, Match, Miss, RequestHead};
 use bridge_proto::v1::{self, Fallback};
 use tokio::sync::Semaphore;
 
-#[cfg(any(test, fuzzing))]
-pub use self::baggage::hostile;
-use self::head::RequestHead;
-pub(crate) use self::matching::{Matching, Miss};
 use crate::hops::{self, HOPS, Loop};
 use crate::sessions::Session;
 
@@ -44,7 +38,7 @@ pub(crate) struct Entry {
     pub(crate) port: usize,
     /// The port that the agent listens on.
     pub(crate) target_port: u16,
-    pub(crate) matching: Matching,
+    pub(crate) matching: Match,
     pub(crate) local_port: u16,
     pub(crate) fallback: Fallback,
     pub(crate) keep_cache_headers: bool,
@@ -81,16 +75,8 @@ pub(crate) enum Refusal {
     TooMany(usize, &'static str),
     #[error("the route for port {0} does not say which requests it is for")]
     NoMatch(u32),
-    #[error("the route for port {0} has an alternative without conditions")]
-    NoConditions(u32),
-    #[error(
-        "the route for port {0} has a condition of a kind that this agent ({version}) does not know: \
-         use the same version of bridge on both sides",
-        version = env!("CARGO_PKG_VERSION")
-    )]
-    UnknownCondition(u32),
-    #[error("the route for port {0} has a bad pattern: {1}")]
-    BadPattern(u32, PatternError),
+    #[error("the route for port {0} {1}")]
+    BadMatch(u32, BadMatch),
     #[error("this session has no memory left for so many routes: ask for fewer")]
     Full,
     #[error("{holder} already takes these requests of port {port}")]
@@ -110,7 +96,7 @@ impl Table {
         }
         for port in &mut table.ports {
             port.sort_by(|a, b| {
-                let rank = |entry: &Entry| (entry.matching == Matching::Everything, entry.session.since_ms);
+                let rank = |entry: &Entry| (entry.matching == Match::Everything, entry.session.since_ms);
                 rank(a).cmp(&rank(b)).then_with(|| a.session.id.cmp(&b.session.id))
             });
         }
@@ -136,7 +122,7 @@ impl Table {
 
     /// The route that takes what no other took.
     pub(crate) fn everything(&self, port: usize) -> Option<Arc<Entry>> {
-        self.of(port).last().filter(|entry| entry.matching == Matching::Everything).cloned()
+        self.of(port).last().filter(|entry| entry.matching == Match::Everything).cloned()
     }
 
     fn of(&self, port: usize) -> &[Arc<Entry>] {
@@ -161,7 +147,8 @@ impl Entry {
             Ok(local_port) if local_port > 0 => local_port,
             _ => return Err(Refusal::NotAPort(route.local_port)),
         };
-        let matching = Matching::read(target, route.r#match.as_ref().ok_or(Refusal::NoMatch(target))?)?;
+        let matching = Match::read(route.r#match.as_ref().ok_or(Refusal::NoMatch(target))?)
+            .map_err(|bad| Refusal::BadMatch(target, bad))?;
         Ok(Self {
             session: session.clone(),
             port,
@@ -202,7 +189,7 @@ pub(crate) fn read(
 
 /// What these routes hold, in bytes.
 pub(crate) fn size(routes: &[Arc<Entry>]) -> u64 {
-    let size = |matching: &Matching| {
+    let size = |matching: &Match| {
         matching.patterns() as u64 * PATTERN + (1 + matching.conditions()) as u64 * CONDITION
     };
     routes.iter().map(|entry| size(&entry.matching)).sum()

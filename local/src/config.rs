@@ -23,7 +23,9 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::cli::{Compat, Fallback, HeaderMatch, PortMap, UserName};
+use bridge_proto::matching::HeaderMatch;
+
+use crate::cli::{Compat, Fallback, PortMap, UserName};
 
 /// The defaults; all of them may be missing.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]

@@ -1,20 +1,7 @@
 //! What a request is decided by, whichever version of HTTP it came in.
 
-use http::HeaderMap;
-use http::request::Parts;
+use bridge_proto::matching::RequestHead;
 use httparse::Header;
-
-/// A request's head, as far as routes look at it.
-pub(crate) trait RequestHead {
-    fn method(&self) -> &str;
-
-    /// The path as it was sent, without the query: escapes and dots are left alone, as proxies leave them. Empty if the
-    /// request has none (CONNECT).
-    fn path(&self) -> &str;
-
-    /// All values of the header `name`, which is in lower case.
-    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]>;
-}
 
 /// A head that httparse has read.
 #[derive(Debug, Clone, Copy)]
@@ -37,23 +24,6 @@ impl RequestHead for Http1Head<'_> {
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let named = move |header: &&Header<'_>| header.name.eq_ignore_ascii_case(name);
         self.headers.iter().filter(named).map(|header| header.value)
-    }
-}
-
-/// A head of HTTP/2.
-impl RequestHead for Parts {
-    fn method(&self) -> &str {
-        self.method.as_str()
-    }
-
-    fn path(&self) -> &str {
-        // A CONNECT has an authority alone; http's `path` would say "/" for one with a scheme.
-        self.uri.path_and_query().map_or("", |path| path.path())
-    }
-
-    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let headers: &HeaderMap = &self.headers;
-        headers.get_all(name).into_iter().map(|value| value.as_bytes())
     }
 }
 

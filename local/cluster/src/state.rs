@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use bridge_proto::matching;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Serialize};
@@ -106,14 +107,13 @@ pub struct ClaimedRoute {
 
 impl ClaimedRoute {
     fn collides(&self, other: &Self) -> bool {
-        let both_everything = self.any_of.is_empty() && other.any_of.is_empty();
-        self.port == other.port && (both_everything || self.any_of.iter().any(|a| other.any_of.contains(a)))
+        self.port == other.port && matching::collide(&self.any_of, &other.any_of)
     }
 
     /// The match for people.
     #[must_use]
     pub fn match_text(&self) -> String {
-        if self.any_of.is_empty() { "everything".to_owned() } else { self.any_of.join(" or ") }
+        matching::sentence(&self.any_of)
     }
 }
 

@@ -5,6 +5,7 @@ mod inside;
 
 use std::path::PathBuf;
 
+use bridge_proto::matching::{HeaderMatch, MethodMatch, PathMatch};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::inside::RUN_EXAMPLES;
@@ -12,7 +13,6 @@ pub(crate) use self::inside::{
     DnsArgs, Egress, EnvArgs, EnvFormat, FilesAt, ForwardArgs, InsideArgs, ProxyArgs, RunArgs, ShellArgs,
     VariablesArgs,
 };
-use super::matching::{HeaderMatch, MethodMatch, PathMatch};
 use super::names::{PortMap, Target, UserName};
 
 #[derive(Debug, Parser)]

@@ -18,7 +18,6 @@ mod list;
 mod listening;
 mod logs;
 mod loopback;
-mod matching;
 mod names;
 mod output;
 mod proxy;
@@ -38,7 +37,6 @@ pub use self::error::Exit;
 pub(crate) use self::{
     args::{Compat, Fallback},
     error::Failed,
-    matching::HeaderMatch,
     names::{PortMap, UserName},
 };
 

@@ -3,12 +3,12 @@
 use std::{collections::HashMap, ffi::OsString, path::PathBuf};
 
 use bridge_cluster::Access;
+use bridge_proto::matching::{self, Condition, HeaderMatch, Match};
 use bridge_proto::v1;
 
 use super::{
     args::{ClusterArgs, Compat, ConnectArgs, Fallback},
     error::{Exit, Failed, chain},
-    matching::{HeaderMatch, PathMatch, match_of, narrowed_by},
     names::{PortMap, UserName},
 };
 use crate::config::{self, Config, ConfigError};
@@ -122,7 +122,7 @@ pub(crate) fn connect(
         let message = format!("--port {map} contradicts another --port for the same port of the Service");
         return Err(Failed::new(Exit::Usage, message, "name the Service's port: --port LOCAL:REMOTE"));
     }
-    if let Some(path) = PathMatch::contradiction(&args.paths) {
+    if let Some(path) = matching::contradiction(&args.paths) {
         let message = format!("--path {path} contradicts another --path: no request has both");
         return Err(Failed::new(Exit::Usage, message, "one pattern fits several: --path '~=^/(a|b)$'"));
     }
@@ -133,22 +133,33 @@ pub(crate) fn connect(
         Fallback::Answer => v1::Fallback::Answer,
         Fallback::Origin => v1::Fallback::Origin,
     };
+    let (paths, method) = (args.paths.iter().map(|path| &path.0), args.method.iter().map(|method| &method.0));
     Ok(v1::ConnectRequest {
         cluster: None,
         user: user(args, config, surroundings, &target)?.as_str().to_owned(),
         target,
-        r#match: match_of(&headers),
+        r#match: match_of(&headers)?,
         everything: args.everything,
         ports: ports.iter().map(PortMap::to_message).collect(),
         fallback: fallback.into(),
         replicas: args.replicas.or(config.replicas).unwrap_or_default(),
         agent_image: args.agent_image.clone().or_else(|| config.agent_image.clone()).unwrap_or_default(),
         keep_cache_headers: args.keep_cache_headers,
-        narrowed_by: narrowed_by(&args.paths, args.method.as_ref()),
+        narrowed_by: paths.chain(method).map(Condition::to_message).collect(),
         // With headers of one's own there is no default route for it to be beside.
         kubernetes_route_as: headers.is_empty() && compat == Some(Compat::BridgeToKubernetes),
         for_command: false,
     })
+}
+
+/// All of the headers; none of them: the daemon's default for the user.
+fn match_of(headers: &[HeaderMatch]) -> Result<Option<v1::Match>, Failed> {
+    if headers.is_empty() {
+        return Ok(None);
+    }
+    let chosen = Match::all_of(headers.iter().map(|header| header.0.clone()).collect());
+    let wrong = |bad| Failed::new(Exit::Usage, format!("what --header asks for {bad}"), "");
+    chosen.map(|chosen| Some(chosen.to_message())).map_err(wrong)
 }
 
 fn headers(
@@ -228,14 +239,14 @@ mod tests {
         assert_eq!((request.user.as_str(), request.replicas), ("carol", 4));
         assert_eq!(request.fallback(), v1::Fallback::Origin);
         assert_eq!(request.ports[0].local, 3000);
-        assert_eq!(request.r#match, match_of(&["a=1".parse().unwrap()]));
+        assert_eq!(request.r#match, match_of(&["a=1".parse().unwrap()]).unwrap());
 
         let line = "bridge connect orders --me bob --header b=2 --fallback answer --replicas 1 --port 1:http";
         let request = connect(&args(line), &config, &alice()).unwrap();
         assert_eq!((request.user.as_str(), request.replicas), ("bob", 1));
         assert_eq!(request.fallback(), v1::Fallback::Answer);
         assert_eq!(request.ports[0].local, 1);
-        assert_eq!(request.r#match, match_of(&["b=2".parse().unwrap()]));
+        assert_eq!(request.r#match, match_of(&["b=2".parse().unwrap()]).unwrap());
 
         let request = connect(&args("bridge connect orders --everything"), &config, &alice()).unwrap();
         assert!(request.everything && request.r#match.is_none());
@@ -259,8 +270,9 @@ mod tests {
         let line = "bridge connect orders --path ^=/v1/ --method get";
         let request = connect(&args(line), &Config::default(), &alice()).unwrap();
         assert_eq!(request.r#match, None, "the daemon's default");
-        let paths = ["^=/v1/".parse().unwrap()];
-        assert_eq!(request.narrowed_by, narrowed_by(&paths, Some(&"GET".parse().unwrap())));
+        let narrowed: Vec<_> =
+            request.narrowed_by.iter().map(|one| Condition::read(one).unwrap().to_string()).collect();
+        assert_eq!(narrowed, ["path ^=/v1/", "method GET"]);
         let contradiction = args("bridge connect orders --path /a --path /b");
         let failed = connect(&contradiction, &Config::default(), &alice()).unwrap_err();
         assert_eq!((failed.exit, failed.message.contains("--path /b")), (Exit::Usage, true), "{failed:?}");
@@ -282,7 +294,7 @@ mod tests {
         let config: Config = toml::from_str("header = 'a=1'\nme = 'carol'").unwrap();
         let around = |header: &str| Surroundings { header: Some(header.to_owned()), ..alice() };
         let request = connect(&args("bridge connect orders"), &config, &around("c=3")).unwrap();
-        assert_eq!(request.r#match, match_of(&["c=3".parse().unwrap()]));
+        assert_eq!(request.r#match, match_of(&["c=3".parse().unwrap()]).unwrap());
         let failed = connect(&args("bridge connect orders"), &config, &around("c")).unwrap_err();
         assert!(failed.message.starts_with("BRIDGE_HEADER is \"c\": "), "{}", failed.message);
 

@@ -15,6 +15,7 @@ use bridge_cluster::snapshot::{self, Snapshot};
 use bridge_cluster::state::{Attachment, Claim, selector};
 use bridge_cluster::{obstacles, target};
 use bridge_deploy::{AgentSource, ListenPort, Program};
+use bridge_proto::matching::Match;
 use bridge_proto::v1;
 use tokio::sync::mpsc;
 
@@ -22,7 +23,7 @@ use super::failure::Failure;
 use super::inbound::Inbound;
 use super::probe;
 use super::registry;
-use super::routes::{self, PortProblem, PortRoute};
+use super::routes::{self, PortRoute, RouteProblem};
 use super::session::{Facts, Session};
 use super::users::Users;
 use crate::program;
@@ -194,10 +195,13 @@ pub(crate) fn routes_of(
 ) -> Result<Vec<PortRoute>, Failure> {
     users.routes(ports).map_err(|problem| {
         let service = service.to_owned();
-        Failure::from(match problem {
-            PortProblem::Ambiguous { ports } => ClusterError::AmbiguousPort { service, ports },
-            PortProblem::NoSuch { wanted, ports } => ClusterError::NoSuchPort { service, wanted, ports },
-        })
+        match problem {
+            RouteProblem::Ambiguous { ports } => ClusterError::AmbiguousPort { service, ports }.into(),
+            RouteProblem::NoSuch { wanted, ports } => {
+                ClusterError::NoSuchPort { service, wanted, ports }.into()
+            }
+            RouteProblem::Match(bad) => Failure::BadMatch(bad),
+        }
     })
 }
 
@@ -223,24 +227,20 @@ pub(crate) async fn plan(found: &Found, users: Users, tell: &Teller) -> Result<P
 
 pub(crate) async fn say_where_nothing_listens(routes: &[PortRoute], tell: &Teller) -> Result<(), Failure> {
     for route in routes {
-        let port = route.route.local_port;
+        let port = route.local_port;
         let local = u16::try_from(port).map_err(|_| Failure::BadPort(port))?;
         if super::inbound::connect(local).await.is_err() {
-            tell.warn(format!(
-                "nothing listens on port {port} of this laptop yet: {}",
-                until_then(&route.route)
-            ))
-            .await?;
+            tell.warn(format!("nothing listens on port {port} of this laptop yet: {}", until_then(route)))
+                .await?;
         }
     }
     Ok(())
 }
 
 /// Who is concerned while nothing listens, and how.
-fn until_then(route: &v1::Route) -> String {
-    let everything = route.r#match.as_ref().is_some_and(|chosen| chosen.any_of.is_empty());
-    let whose = if everything { "everybody's" } else { "your" };
-    match route.fallback() {
+fn until_then(route: &PortRoute) -> String {
+    let whose = if route.matching == Match::Everything { "everybody's" } else { "your" };
+    match route.fallback {
         v1::Fallback::Origin => format!("until then {whose} requests go to the pods"),
         v1::Fallback::Answer => format!("until then {whose} requests are answered with 503"),
     }
@@ -425,21 +425,25 @@ mod tests {
 
     #[test]
     fn a_warning_says_whose_requests_find_nobody() {
-        let mine = v1::Match { any_of: vec![v1::Alternative::default()] };
-        for (chosen, fallback, expected) in [
+        let mine = Match::of_user("alice", false);
+        for (matching, fallback, expected) in [
             (&mine, v1::Fallback::Answer, "until then your requests are answered with 503"),
             (&mine, v1::Fallback::Origin, "until then your requests go to the pods"),
             (
-                &v1::Match::default(),
+                &Match::Everything,
                 v1::Fallback::Answer,
                 "until then everybody's requests are answered with 503",
             ),
-            (&v1::Match::default(), v1::Fallback::Origin, "until then everybody's requests go to the pods"),
+            (&Match::Everything, v1::Fallback::Origin, "until then everybody's requests go to the pods"),
         ] {
-            let route = v1::Route {
-                r#match: Some(chosen.clone()),
-                fallback: fallback.into(),
-                ..v1::Route::default()
+            let route = PortRoute {
+                service_port: 80,
+                name: "http".into(),
+                target_port: 8080,
+                local_port: 3000,
+                matching: matching.clone(),
+                fallback,
+                keep_cache_headers: false,
             };
             assert_eq!(until_then(&route), expected);
         }

@@ -1,6 +1,7 @@
 //! Why a connect or disconnect failed: what happened, to which object, what to do, and the exit code for it.
 
 use bridge_cluster::error::{ClusterError, exit};
+use bridge_proto::matching::BadMatch;
 use bridge_proto::v1;
 
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +12,8 @@ pub(crate) enum Failure {
     NoProgram,
     #[error("{0} is no port: ports are numbers from 1 to 65535")]
     BadPort(u32),
+    #[error("the match that was asked for {0}")]
+    BadMatch(BadMatch),
     #[error("the agents are ready, but no tunnel to them could be opened: {reason}")]
     NoTunnel { reason: String },
     #[error("Service {service} has agents of another version of bridge: {reason}")]
@@ -42,9 +45,11 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Cluster(error) => error.exit_code(),
-            Self::NoProgram | Self::BadPort(_) | Self::ListenerThere { .. } | Self::RequestsCome { .. } => {
-                exit::USAGE
-            }
+            Self::NoProgram
+            | Self::BadPort(_)
+            | Self::BadMatch(_)
+            | Self::ListenerThere { .. }
+            | Self::RequestsCome { .. } => exit::USAGE,
             Self::NoTunnel { .. } | Self::OtherVersion { .. } | Self::NotSeen { .. } => exit::NOT_READY,
             Self::GivenUp => 130,
             Self::NoSession { .. } => exit::TARGET,
@@ -79,7 +84,7 @@ impl Failure {
             Self::NoSession { sessions, .. } if sessions.is_empty() => None,
             Self::NoSession { sessions, .. } => Some(format!("there is: {}", sessions.join(", "))),
             Self::LeftBehind { .. } => Some("`bridge clean` tries again, from any laptop".to_owned()),
-            Self::BadPort(_) | Self::GivenUp => None,
+            Self::BadPort(_) | Self::BadMatch(_) | Self::GivenUp => None,
         }
     }
 

@@ -3,27 +3,39 @@
 
 use bridge_cluster::state::ClaimedRoute;
 use bridge_deploy::ListenPort;
-use bridge_proto::v1::{self, condition, test};
-
-/// The header that says whose requests these are, unless another is chosen.
-const HEADER: &str = "x-bridge";
-/// The same as a member of W3C baggage, which instrumented services hand on.
-const BAGGAGE_KEY: &str = "bridge";
-/// What Bridge to Kubernetes has callers send.
-const KUBERNETES_ROUTE_AS: &str = "kubernetes-route-as";
+use bridge_proto::matching::{BadMatch, Condition, Match};
+use bridge_proto::v1;
 
 /// One port of the Service that is routed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PortRoute {
     pub(crate) service_port: u16,
     /// The port by name, else by number.
     pub(crate) name: String,
-    pub(crate) route: v1::Route,
+    /// The port that the agents listen on.
+    pub(crate) target_port: u16,
+    pub(crate) local_port: u32,
+    pub(crate) matching: Match,
+    pub(crate) fallback: v1::Fallback,
+    pub(crate) keep_cache_headers: bool,
 }
 
-/// Why the ports that were asked for cannot be had.
+impl PortRoute {
+    /// As the agents take it.
+    pub(crate) fn to_message(&self) -> v1::Route {
+        v1::Route {
+            target_port: self.target_port.into(),
+            local_port: self.local_port,
+            r#match: Some(self.matching.to_message()),
+            fallback: self.fallback.into(),
+            keep_cache_headers: self.keep_cache_headers,
+        }
+    }
+}
+
+/// Why the routes that were asked for cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum PortProblem {
+pub(crate) enum RouteProblem {
     /// Several ports, and it was not said which.
     Ambiguous {
         ports: Vec<String>,
@@ -32,83 +44,29 @@ pub(crate) enum PortProblem {
         wanted: String,
         ports: Vec<String>,
     },
+    Match(BadMatch),
 }
 
 /// The match that a request asks for: everything, the headers it names, or the user's default; the latter two narrowed
 /// by path and method.
-pub(crate) fn match_of(request: &v1::ConnectRequest) -> v1::Match {
-    let mut chosen = match &request.r#match {
-        _ if request.everything => return v1::Match::default(),
-        Some(chosen) if !chosen.any_of.is_empty() => chosen.clone(),
-        _ => default_match(&request.user, request.kubernetes_route_as),
+pub(crate) fn match_of(request: &v1::ConnectRequest) -> Result<Match, BadMatch> {
+    let chosen = match &request.r#match {
+        _ if request.everything => return Ok(Match::Everything),
+        Some(chosen) if !chosen.any_of.is_empty() => Match::read(chosen)?,
+        _ => Match::of_user(&request.user, request.kubernetes_route_as),
     };
-    for alternative in &mut chosen.any_of {
-        alternative.all_of.extend_from_slice(&request.narrowed_by);
-    }
-    chosen
-}
-
-fn default_match(user: &str, kubernetes_route_as: bool) -> v1::Match {
-    let header = |name: &str| {
-        condition::Kind::Header(v1::HeaderCondition { name: name.to_owned(), value: user.to_owned() })
-    };
-    let baggage = v1::BaggageCondition { key: BAGGAGE_KEY.to_owned(), value: user.to_owned() };
-    let compat = kubernetes_route_as.then(|| header(KUBERNETES_ROUTE_AS));
-    let kinds = [header(HEADER), condition::Kind::Baggage(baggage)].into_iter().chain(compat);
-    let alternative = |kind| v1::Alternative { all_of: vec![v1::Condition { kind: Some(kind) }] };
-    v1::Match { any_of: kinds.map(alternative).collect() }
-}
-
-/// Each alternative of a match as its text: "x-bridge: alice". Equal ones have equal texts, however they were typed.
-pub(crate) fn alternatives(chosen: &v1::Match) -> Vec<String> {
-    let all_of = |alternative: &v1::Alternative| {
-        let mut all: Vec<&v1::Condition> = alternative.all_of.iter().collect();
-        // Headers first, as they are what people look for.
-        all.sort_by_key(|condition| (is_narrowing(condition), text(condition)));
-        all.dedup_by_key(|condition| text(condition));
-        all.into_iter().map(text).collect::<Vec<_>>().join(" and ")
-    };
-    chosen.any_of.iter().map(all_of).collect()
-}
-
-fn is_narrowing(condition: &v1::Condition) -> bool {
-    matches!(&condition.kind, Some(condition::Kind::Path(_) | condition::Kind::Method(_)))
-}
-
-/// As it is typed, but for exact headers, which look as they do in a request.
-fn text(condition: &v1::Condition) -> String {
-    match &condition.kind {
-        Some(condition::Kind::Header(header)) => format!("{}: {}", header.name.to_lowercase(), header.value),
-        Some(condition::Kind::HeaderTest(header)) => {
-            format!("{}{}", header.name.to_lowercase(), test_text(header.test.as_ref()))
-        }
-        Some(condition::Kind::Baggage(member)) => format!("baggage: {}={}", member.key, member.value),
-        Some(condition::Kind::Path(v1::Test { kind: Some(test::Kind::Exact(path)) })) => {
-            format!("path {path}")
-        }
-        Some(condition::Kind::Path(test)) => format!("path {}", test_text(Some(test))),
-        Some(condition::Kind::Method(method)) => format!("method {method}"),
-        None => "a condition of a newer version".to_owned(),
-    }
-}
-
-fn test_text(test: Option<&v1::Test>) -> String {
-    match test.and_then(|test| test.kind.as_ref()) {
-        Some(test::Kind::Exact(value)) => format!("={value}"),
-        Some(test::Kind::Prefix(prefix)) => format!("^={prefix}"),
-        Some(test::Kind::Pattern(pattern)) => format!("~={pattern}"),
-        None => " a test of a newer version".to_owned(),
-    }
+    let narrowing: Result<Vec<_>, _> = request.narrowed_by.iter().map(Condition::read).collect();
+    chosen.narrowed_by(&narrowing?)
 }
 
 /// The routes for a Service with these ports.
 pub(crate) fn routes(
     request: &v1::ConnectRequest,
     ports: &[ListenPort],
-) -> Result<Vec<PortRoute>, PortProblem> {
+) -> Result<Vec<PortRoute>, RouteProblem> {
     let only = || match ports {
         [one] => Ok(one),
-        _ => Err(PortProblem::Ambiguous { ports: ports.iter().map(name).collect() }),
+        _ => Err(RouteProblem::Ambiguous { ports: ports.iter().map(name).collect() }),
     };
     let as_in_the_pods = |port: &'_ ListenPort| u32::from(port.listen);
     let chosen = if request.ports.is_empty() && request.for_command {
@@ -121,28 +79,26 @@ pub(crate) fn routes(
             let port = if mapping.remote.is_empty() { only()? } else { by_name(&mapping.remote, ports)? };
             Ok((port, mapping.local))
         };
-        request.ports.iter().map(find).collect::<Result<Vec<_>, PortProblem>>()?
+        request.ports.iter().map(find).collect::<Result<Vec<_>, RouteProblem>>()?
     };
-    let chosen_match = match_of(request);
+    let matching = match_of(request).map_err(RouteProblem::Match)?;
     let route = |(port, local_port): (&ListenPort, u32)| PortRoute {
         service_port: port.service_port,
         name: port.name.clone().unwrap_or_else(|| port.service_port.to_string()),
-        route: v1::Route {
-            target_port: u32::from(port.listen),
-            local_port,
-            r#match: Some(chosen_match.clone()),
-            fallback: request.fallback,
-            keep_cache_headers: request.keep_cache_headers,
-        },
+        target_port: port.listen,
+        local_port,
+        matching: matching.clone(),
+        fallback: request.fallback(),
+        keep_cache_headers: request.keep_cache_headers,
     };
     Ok(chosen.into_iter().map(route).collect())
 }
 
-fn by_name<'a>(wanted: &str, ports: &'a [ListenPort]) -> Result<&'a ListenPort, PortProblem> {
+fn by_name<'a>(wanted: &str, ports: &'a [ListenPort]) -> Result<&'a ListenPort, RouteProblem> {
     ports
         .iter()
         .find(|port| port.name.as_deref() == Some(wanted) || port.service_port.to_string() == wanted)
-        .ok_or_else(|| PortProblem::NoSuch {
+        .ok_or_else(|| RouteProblem::NoSuch {
             wanted: wanted.to_owned(),
             ports: ports.iter().map(name).collect(),
         })
@@ -157,10 +113,9 @@ fn name(port: &ListenPort) -> String {
 
 /// What the routes claim at the Service.
 pub(crate) fn claimed(routes: &[PortRoute]) -> Vec<ClaimedRoute> {
-    let any_of = |route: &PortRoute| route.route.r#match.as_ref().map(alternatives).unwrap_or_default();
     let claimed = |route: &PortRoute| ClaimedRoute {
         port: route.service_port,
-        any_of: any_of(route),
+        any_of: route.matching.texts(),
         ..ClaimedRoute::default()
     };
     routes.iter().map(claimed).collect()
@@ -168,16 +123,13 @@ pub(crate) fn claimed(routes: &[PortRoute]) -> Vec<ClaimedRoute> {
 
 /// The routes for people.
 pub(crate) fn status(routes: &[PortRoute]) -> Vec<v1::RouteStatus> {
-    routes
-        .iter()
-        .zip(claimed(routes))
-        .map(|(route, claimed)| v1::RouteStatus {
-            port: route.name.clone(),
-            local_port: route.route.local_port,
-            r#match: claimed.match_text(),
-            service_port: route.service_port.into(),
-        })
-        .collect()
+    let status = |route: &PortRoute| v1::RouteStatus {
+        port: route.name.clone(),
+        local_port: route.local_port,
+        r#match: route.matching.to_string(),
+        service_port: route.service_port.into(),
+    };
+    routes.iter().map(status).collect()
 }
 
 #[cfg(test)]
@@ -195,10 +147,7 @@ mod tests {
     #[test]
     fn the_only_port_leads_to_the_same_port_of_the_laptop() {
         let routes = routes(&request(), &[port(80, "http", 8080)]).expect("one port");
-        assert_eq!(
-            (routes[0].service_port, routes[0].route.target_port, routes[0].route.local_port),
-            (80, 8080, 8080)
-        );
+        assert_eq!((routes[0].service_port, routes[0].target_port, routes[0].local_port), (80, 8080, 8080));
         assert_eq!(status(&routes)[0].r#match, "x-bridge: alice or baggage: bridge=alice");
     }
 
@@ -206,7 +155,7 @@ mod tests {
     fn one_of_several_ports_must_be_named() {
         let ports = [port(80, "http", 8080), port(81, "", 9090)];
         let all = vec!["http (80)".to_owned(), "81".to_owned()];
-        assert_eq!(routes(&request(), &ports), Err(PortProblem::Ambiguous { ports: all.clone() }));
+        assert_eq!(routes(&request(), &ports), Err(RouteProblem::Ambiguous { ports: all.clone() }));
         let mapped = |remote: &str| {
             let ports = vec![v1::PortMapping { local: 3000, remote: remote.into() }];
             v1::ConnectRequest { ports, ..request() }
@@ -214,7 +163,7 @@ mod tests {
         assert_eq!(routes(&mapped("81"), &ports).expect("by number")[0].service_port, 81);
         assert_eq!(routes(&mapped("http"), &ports).expect("by name")[0].service_port, 80);
         let wanted = "grpc".to_owned();
-        assert_eq!(routes(&mapped("grpc"), &ports), Err(PortProblem::NoSuch { wanted, ports: all }));
+        assert_eq!(routes(&mapped("grpc"), &ports), Err(RouteProblem::NoSuch { wanted, ports: all }));
     }
 
     #[test]
@@ -222,73 +171,23 @@ mod tests {
         let ports = [port(80, "http", 8080), port(81, "", 9090)];
         let routes =
             routes(&v1::ConnectRequest { for_command: true, ..request() }, &ports).expect("no port is meant");
-        let all: Vec<_> = routes.iter().map(|route| (route.service_port, route.route.local_port)).collect();
+        let all: Vec<_> = routes.iter().map(|route| (route.service_port, route.local_port)).collect();
         assert_eq!(all, [(80, 8080), (81, 9090)]);
     }
 
-    fn condition(kind: condition::Kind) -> v1::Condition {
-        v1::Condition { kind: Some(kind) }
-    }
-
-    fn path(kind: test::Kind) -> v1::Condition {
-        condition(condition::Kind::Path(v1::Test { kind: Some(kind) }))
-    }
-
     #[test]
-    fn path_and_method_narrow_what_comes() {
-        let get = condition(condition::Kind::Method("GET".into()));
-        let narrowed = v1::ConnectRequest {
-            narrowed_by: vec![get, path(test::Kind::Prefix("/v1/".into()))],
-            ..request()
-        };
-        let expected = [
-            "x-bridge: alice and method GET and path ^=/v1/",
-            "baggage: bridge=alice and method GET and path ^=/v1/",
-        ];
-        assert_eq!(alternatives(&match_of(&narrowed)), expected);
+    fn everything_is_not_narrowed_and_what_is_not_understood_is_refused() {
+        let method = Condition::Method("GET".into()).to_message();
+        let narrowed = v1::ConnectRequest { narrowed_by: vec![method], ..request() };
+        let expected = ["x-bridge: alice and method GET", "baggage: bridge=alice and method GET"];
+        assert_eq!(
+            match_of(&narrowed).map(|chosen| chosen.texts()),
+            Ok(expected.map(str::to_owned).to_vec())
+        );
         let everything = v1::ConnectRequest { everything: true, ..narrowed };
-        assert!(match_of(&everything).any_of.is_empty());
-    }
-
-    #[test]
-    fn callers_of_bridge_to_kubernetes_are_understood_on_request() {
-        let compatible = v1::ConnectRequest { kubernetes_route_as: true, ..request() };
-        let expected = ["x-bridge: alice", "baggage: bridge=alice", "kubernetes-route-as: alice"];
-        assert_eq!(alternatives(&match_of(&compatible)), expected);
-    }
-
-    #[test]
-    fn different_conditions_have_different_texts() {
-        let header = |test| {
-            let test = Some(v1::Test { kind: Some(test) });
-            condition(condition::Kind::HeaderTest(v1::HeaderTest { name: "Path".into(), test }))
-        };
-        let exact = |value: &str| test::Kind::Exact(value.into());
-        let prefix = |value: &str| test::Kind::Prefix(value.into());
-        let pattern = |value: &str| test::Kind::Pattern(value.into());
-        for (condition, expected) in [
-            (header(prefix("/a")), "path^=/a"),
-            (header(pattern("/a")), "path~=/a"),
-            (path(exact("/a")), "path /a"),
-            (path(prefix("/a")), "path ^=/a"),
-            (path(pattern("^/a$")), "path ~=^/a$"),
-        ] {
-            assert_eq!(text(&condition), expected);
-        }
-    }
-
-    #[test]
-    fn the_text_of_a_match_does_not_depend_on_how_it_was_typed() {
-        let header = |name: &str, value: &str| v1::Condition {
-            kind: Some(condition::Kind::Header(v1::HeaderCondition {
-                name: name.into(),
-                value: value.into(),
-            })),
-        };
-        let one = |all_of| v1::Match { any_of: vec![v1::Alternative { all_of }] };
-        let typed = one(vec![header("X-B", "2"), header("x-a", "1")]);
-        let other = one(vec![header("X-A", "1"), header("X-b", "2")]);
-        assert_eq!(alternatives(&typed), alternatives(&other));
-        assert!(alternatives(&v1::Match::default()).is_empty(), "everything");
+        assert_eq!(match_of(&everything), Ok(Match::Everything));
+        let newer = v1::ConnectRequest { narrowed_by: vec![v1::Condition { kind: None }], ..request() };
+        let refused = routes(&newer, &[port(80, "http", 8080)]);
+        assert_eq!(refused, Err(RouteProblem::Match(BadMatch::UnknownCondition)));
     }
 }

@@ -269,7 +269,7 @@ impl Session {
 }
 
 fn to_messages(routes: &[PortRoute]) -> Vec<v1::Route> {
-    routes.iter().map(|port| port.route.clone()).collect()
+    routes.iter().map(PortRoute::to_message).collect()
 }
 
 fn detail_of(agent: &Agent) -> String {

@@ -141,8 +141,8 @@ impl Sharing {
         let v1::Listeners { ports, what } = listeners;
         for session in self.registry.all() {
             let routes = session.routes();
-            if let Some(route) = routes.iter().find(|route| ports.contains(&route.route.local_port)) {
-                let (service, port) = (session.facts.service.clone(), route.route.local_port);
+            if let Some(route) = routes.iter().find(|route| ports.contains(&route.local_port)) {
+                let (service, port) = (session.facts.service.clone(), route.local_port);
                 return Err(Failure::RequestsCome { service, port });
             }
         }
@@ -276,7 +276,7 @@ impl Sharing {
 
     /// No route leads to what leads back into the cluster.
     fn refuse_loops(&self, routes: &[PortRoute]) -> Result<(), Failure> {
-        let local = |route: &PortRoute| route.route.local_port;
+        let local = |route: &PortRoute| route.local_port;
         match routes.iter().find_map(|route| Some((route, self.listeners.on(local(route))?))) {
             None => Ok(()),
             Some((route, listener)) => {

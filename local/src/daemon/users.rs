@@ -5,9 +5,10 @@
 //! is there; its own default counts only while nobody has named anything.
 
 use bridge_deploy::ListenPort;
+use bridge_proto::matching::Match;
 use bridge_proto::v1::{self, WishKind};
 
-use super::routes::{self, PortProblem, PortRoute};
+use super::routes::{self, PortRoute, RouteProblem};
 
 /// Which user, in this daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,7 +86,7 @@ impl Users {
             let all_of_them = request.for_command && request.ports.is_empty();
             if !all_of_them && let Ok(routes) = routes::routes(request, ports) {
                 let mapping =
-                    |route: PortRoute| v1::PortMapping { local: route.route.local_port, remote: route.name };
+                    |route: PortRoute| v1::PortMapping { local: route.local_port, remote: route.name };
                 request.ports = routes.into_iter().map(mapping).collect();
             }
         }
@@ -117,7 +118,7 @@ impl Users {
     }
 
     /// What the session does, at a Service with these ports: who came last comes first, and everything last.
-    pub(crate) fn routes(&self, ports: &[ListenPort]) -> Result<Vec<PortRoute>, PortProblem> {
+    pub(crate) fn routes(&self, ports: &[ListenPort]) -> Result<Vec<PortRoute>, RouteProblem> {
         let mut sum: Vec<(PortRoute, bool)> = Vec::new();
         for user in self.deciding() {
             for route in routes::routes(&user.request, ports)? {
@@ -125,14 +126,14 @@ impl Users {
                     None => sum.push((route, user.ports_chosen)),
                     // Nobody has chosen the port of the later one.
                     Some((there, chosen)) if !*chosen && user.ports_chosen => {
-                        there.route.local_port = route.route.local_port;
+                        there.local_port = route.local_port;
                         *chosen = true;
                     }
                     Some(_) => {}
                 }
             }
         }
-        sum.sort_by_key(|(route, _)| is_everything(route));
+        sum.sort_by_key(|(route, _)| route.matching == Match::Everything);
         Ok(sum.into_iter().map(|(route, _)| route).collect())
     }
 
@@ -144,22 +145,16 @@ impl Users {
     }
 }
 
-fn is_everything(route: &PortRoute) -> bool {
-    route.route.r#match.as_ref().is_none_or(|chosen| chosen.any_of.is_empty())
-}
-
 fn takes_the_same(one: &PortRoute, other: &PortRoute) -> bool {
-    let requests = |route: &PortRoute| route.route.r#match.as_ref().map(routes::alternatives);
-    one.service_port == other.service_port && requests(one) == requests(other)
+    one.service_port == other.service_port && one.matching == other.matching
 }
 
 /// What comes to another local port by a change of routes.
 pub(crate) fn moved(before: &[PortRoute], after: &[PortRoute]) -> Vec<Moved> {
     let moved = |now: &PortRoute| {
         let was = before.iter().find(|was| takes_the_same(was, now))?;
-        let (from, to) = (was.route.local_port, now.route.local_port);
-        let requests = routes::claimed(std::slice::from_ref(now)).pop()?.match_text();
-        (from != to).then_some(Moved { requests, from, to })
+        let (from, to) = (was.local_port, now.local_port);
+        (from != to).then(|| Moved { requests: now.matching.to_string(), from, to })
     };
     after.iter().filter_map(moved).collect()
 }
@@ -314,7 +309,7 @@ mod tests {
         let settled = users.settled(&ports());
         let metrics = ListenPort { service_port: 9090, name: Some("metrics".into()), listen: 9090 };
         let routes = settled.routes(&[ports(), vec![metrics]].concat()).expect("each port has a name");
-        let led: Vec<_> = routes.iter().map(|route| (route.name.as_str(), route.route.local_port)).collect();
+        let led: Vec<_> = routes.iter().map(|route| (route.name.as_str(), route.local_port)).collect();
         assert_eq!(led, [("http", 3000), ("http", 8080)]);
     }
 

@@ -1,4 +1,4 @@
 //! W3C baggage.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| bridge_agent::hostile::baggage(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bridge_proto::matching::hostile(data));
