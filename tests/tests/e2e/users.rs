@@ -63,14 +63,14 @@ impl<'a> Held<'a> {
     }
 
     /// Its end.
-    fn is_let_go(self) -> Done {
+    fn let_go(self) -> Done {
         let _ = self.alice.start(std::path::Path::new("touch"), &[&self.file()]).ends(USUAL).succeeds();
         self.running.ends(USUAL)
     }
 
     /// Its end, before which it has asked the cluster for something; what it said.
     fn ends(self) -> String {
-        let done = self.is_let_go().succeeds();
+        let done = self.let_go().succeeds();
         assert!(done.stdout.starts_with("web web-"), "expected the cluster's network to its end: {done}");
         done.stderr
     }
@@ -174,7 +174,7 @@ fn whoever_uses_what_is_disconnected_is_told(alice: &Laptop) {
     let held = Held::begins(alice, "told", &[]);
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
     has_no_session(alice, Duration::ZERO);
-    let done = held.is_let_go();
+    let done = held.let_go();
     assert!(done.stderr.contains("the session with orders has ended"), "{done}");
 }
 
