@@ -168,7 +168,7 @@ async fn who_names_nothing_changes_nothing_and_keeps_the_session() {
 async fn what_somebody_else_holds_is_refused_and_changes_nothing() {
     let world = World::new();
     let bobs = request(v1::ConnectRequest { r#match: header("y"), ..Default::default() });
-    let refused = world.enters(bobs).await.err().expect("it is Bob's");
+    let refused = world.enters(bobs).await.expect_err("it is Bob's");
     assert!(refused.to_string().contains("bob"), "{refused}");
     assert_eq!((world.does(), world.claims()), (vec!["x: 1 → 3000".into()], vec![r#"["x: 1"]"#.into()]));
 }
@@ -183,7 +183,7 @@ async fn requests_and_listeners_of_bridge_refuse_each_other_s_ports() {
     let refused = listens(&[1234, 3000]).err().expect("requests come to 3000");
     assert!(refused.to_string().contains("port 3000"), "{refused}");
     let forward = listens(&[9999]).unwrap();
-    let refused = world.enters(everything(9999)).await.err().expect("a forward listens there");
+    let refused = world.enters(everything(9999)).await.expect_err("a forward listens there");
     assert!(refused.to_string().contains("bridge forward"), "{refused}");
     assert_eq!(world.does(), ["x: 1 → 3000"]);
     drop(forward);
