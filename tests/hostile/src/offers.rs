@@ -95,7 +95,7 @@ pub(crate) fn files() -> Vec<FilesReply> {
     for path in undeclared {
         all.extend(volume(
             path,
-            vec![directory(""), file("owned", 0o755, &owned), file("ls", 0o6755, &owned)].concat(),
+            [directory(""), file("owned", 0o755, &owned), file("ls", 0o6755, &owned)].concat(),
         ));
     }
     let of_the_deployment = [
