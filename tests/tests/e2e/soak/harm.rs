@@ -63,8 +63,28 @@ fn a_port_forward_that_leads_back_ends_with_508(world: &World, alice: &Laptop, b
     loops(world, "orders", "x-bridge=alice");
     agents_are_well(world);
     of_bob.ends();
+
+    // The same by gRPC.
+    let port = alice.free_port();
+    let _ = alice.bridge(&["connect", "prices", "--port", &port.to_string()]).succeeds();
+    let kubectl = world.port_forward("service/prices", &format!("{port}:50051"));
+    calls_fail(world, &["x-bridge=alice"]);
+    agents_are_well(world);
+    drop(kubectl);
     for laptop in [alice, bob] {
         let _ = laptop.bridge(&["disconnect", "--all"]).succeeds();
+    }
+}
+
+/// Sends gRPC calls at once into a loop, each of which must end.
+fn calls_fail(world: &World, headers: &[&str]) {
+    let headers: Vec<&str> = headers.iter().flat_map(|header| ["--header", header]).collect();
+    let asked: Vec<_> = (0..LOOPED)
+        .map(|_| world.start_client(&[&["grpc", "prices:50051", "get", "coffee"][..], &headers].concat()))
+        .collect();
+    for call in asked {
+        let ended = call.ends(Duration::from_secs(20));
+        assert!(ended.code == Some(1), "expected a call that leads back to fail: {ended}");
     }
 }
 
@@ -76,14 +96,7 @@ fn two_laptops_that_lead_to_each_other_end_with_508(world: &World, alice: &Lapto
     let _ = bob.bridge(&["connect", "prices", "--port", &of_alice.port.to_string()]).succeeds();
 
     // When a call carries the headers of both, then it ends.
-    let both = ["--header", "x-bridge=alice", "--header", "x-bridge=bob"];
-    let asked: Vec<_> = (0..LOOPED)
-        .map(|_| world.start_client(&[&["grpc", "prices:50051", "get", "coffee"][..], &both].concat()))
-        .collect();
-    for call in asked {
-        let ended = call.ends(Duration::from_secs(20));
-        assert!(ended.code == Some(1), "expected a call that leads back to fail: {ended}");
-    }
+    calls_fail(world, &["x-bridge=alice", "x-bridge=bob"]);
     agents_are_well(world);
     of_alice.ends();
     of_bob.ends();
