@@ -1,7 +1,7 @@
 //! Finds the end of a chunked body, trailers included (RFC 9112 section 7.1). Pure and incremental; strict, because what
 //! is read leniently here and strictly elsewhere is how requests are smuggled.
 
-use super::head::Flaw;
+use super::flaw::Flaw;
 
 /// Bytes of one chunk's extensions at most.
 const MAX_EXTENSION: u32 = 4 * 1024;

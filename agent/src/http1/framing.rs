@@ -1,7 +1,7 @@
 //! Where a message's body ends (RFC 9112 section 6): what its head announces, and a scanner that counts it off.
 
 use super::chunked::Chunked;
-use super::head::Flaw;
+use super::flaw::Flaw;
 
 /// How a body is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,50 +1,18 @@
 //! Reads the heads of requests and answers, and judges whether two parsers could read them differently.
 //!
 //! `HeadScan` looks for a head's end as it arrives, each byte once, and insists on CRLF; httparse then parses the whole
-//! head once. A `Flaw` is not an error of anybody: it says that the message is not for us to interpret.
+//! head once.
 
 use std::mem::MaybeUninit;
 
 use httparse::Header;
 
+use super::flaw::{Flaw, MAX_HEADERS};
 use super::framing::{Framing, Lengths};
 use crate::routes::head::Http1Head;
 
-/// Headers of one message.
-const MAX_HEADERS: usize = 256;
 /// What every answer begins with.
 const ANSWER: &[u8] = b"HTTP/1.";
-
-/// Why a message is not interpreted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Flaw {
-    #[error("a line that does not end in CRLF")]
-    LineEnd,
-    #[error("more than {MAX_HEADERS} headers")]
-    TooManyHeaders,
-    #[error("something else where \"HTTP/1.\" was due")]
-    NoHead,
-    #[error("a head that breaks the grammar")]
-    Grammar,
-    #[error("a request target of no known form")]
-    Target,
-    #[error("a Content-Length that is no number, or two that differ")]
-    Length,
-    #[error("a Transfer-Encoding other than chunked")]
-    TransferEncoding,
-    #[error("both Content-Length and Transfer-Encoding")]
-    LengthAndTransferEncoding,
-    #[error("a Connection option that names the length")]
-    ConnectionOption,
-    #[error("a body where there can be none")]
-    Body,
-    #[error("more interim answers than are read")]
-    Interim,
-    #[error("a protocol that was not asked for")]
-    Switch,
-    #[error("a bad chunk")]
-    Chunk,
-}
 
 /// How far a head has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,12 +194,12 @@ fn complete(status: httparse::Result<usize>) -> Result<usize, Flaw> {
     }
 }
 
-/// What is noted in one walk over the headers.
 /// An `Upgrade` to HTTP/2 without TLS (RFC 7540 section 3.2), which RFC 9113 has withdrawn and some clients still offer.
 pub(super) fn is_h2c(upgrade: &[u8]) -> bool {
     upgrade.trim_ascii().eq_ignore_ascii_case(b"h2c")
 }
 
+/// What is noted in one walk over the headers.
 #[derive(Debug, Default)]
 struct Noted {
     lengths: Lengths,

@@ -12,8 +12,9 @@ mod tests;
 use std::task::{Context, Poll, Waker};
 
 use self::pipe::Pipe;
+use super::flaw::Flaw;
 use super::framing::{Body, Framing};
-use super::head::{Flaw, HeadScan, Method, Scan, parse_answer, parse_request};
+use super::head::{HeadScan, Method, Scan, parse_answer, parse_request};
 use super::passage::{Broken, Passage, Passed};
 use crate::connection::end::End;
 

@@ -13,8 +13,9 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::answers::Failure;
+use super::flaw::Flaw;
 use super::framing::Framing;
-use super::head::{self, Flaw, HeadScan, Kind, Request, Scan};
+use super::head::{self, HeadScan, Kind, Request, Scan};
 use super::passage::{Broken, Passage, Passed};
 use super::reach::{Reached, reach};
 use super::rewrite::{self, Marks};

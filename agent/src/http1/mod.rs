@@ -1,11 +1,12 @@
 //! HTTP/1: heads are parsed to decide and to frame; the bytes that go on are the bytes that came.
 //!
-//! `head` reads heads, `chunked` and `framing` find where a message ends, `passage` moves one message, `origin` and
-//! `laptop` take a request to either side and its answer back, `reach` opens the way to a laptop, `answers` are those that
-//! we give ourselves, `rewrite` the few changes that are made to an answer's head.
+//! `head` reads heads, `chunked` and `framing` find where a message ends, `flaw` is why one is not read; `passage` moves
+//! one message, `origin` and `laptop` take a request to either side and its answer back, `reach` opens the way to a laptop,
+//! `answers` are those that we give ourselves, `rewrite` the few changes that are made to an answer's head.
 
 pub(crate) mod answers;
 mod chunked;
+pub(crate) mod flaw;
 mod framing;
 pub(crate) mod head;
 #[cfg(any(test, fuzzing))]

@@ -3,8 +3,8 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use super::flaw::Flaw;
 use super::framing::{Body, Framing};
-use super::head::Flaw;
 use super::rewrite;
 use crate::connection::end::{End, Side};
 
