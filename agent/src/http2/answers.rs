@@ -6,7 +6,7 @@ use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
-use super::exchange::Caller;
+use super::caller::Caller;
 use crate::caching::{Fate, Unshared, is_for_caches};
 use crate::http1::answers::Failure;
 use crate::http1::rewrite::SERVED_BY;

@@ -10,7 +10,7 @@ use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
-use super::settings::{Announced, FirstFrame};
+use super::first::{First, FirstFrame};
 use crate::connection::end::{End, Side};
 
 /// A side under an HTTP/2 connection, which owns it and never gives it back; this does, when dropped.
@@ -42,14 +42,6 @@ enum Hearing {
 struct Spy {
     frame: FirstFrame,
     first_tx: oneshot::Sender<First>,
-}
-
-/// What a peer said first.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum First {
-    Settings(Announced),
-    /// It does not speak HTTP/2; this is what it said until then.
-    Foreign(Vec<u8>),
 }
 
 /// How often one connection's task may read before others get their turn: h2 itself reads on as long as something comes.

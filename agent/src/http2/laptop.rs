@@ -20,7 +20,8 @@ use http::HeaderValue;
 use tokio_util::task::TaskTracker;
 
 use super::answers::{self, Wanted};
-use super::exchange::{Accepted, Caller, Exchange, Exchanged, Holds};
+use super::caller::Caller;
+use super::exchange::{Accepted, Exchange, Exchanged, Holds};
 use super::io::Io;
 use super::settings;
 use super::window::{Held, Waiting, Window};

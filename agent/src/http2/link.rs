@@ -8,7 +8,8 @@ use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
 use tokio::net::TcpStream;
 
-use super::io::{First, Io, Turn};
+use super::first::First;
+use super::io::{Io, Turn};
 use super::settings::{self, Announced};
 use crate::connection::end::End;
 use crate::connection::origin::Origin;

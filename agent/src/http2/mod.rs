@@ -1,12 +1,15 @@
 //! HTTP/2 with prior knowledge (RFC 9113): each stream of a caller's connection goes to the origin or to a laptop.
 //!
-//! `link` is the connection to the origin, one for one of the caller; `settings` what is announced to whom; `task` the one
-//! task that drives all of it, `wakes` what of it has something to do. `exchange` is one request and its answer,
-//! `passage` a body on its way, `window` what all of them may hold; `laptop` the way there for those that match a route,
-//! `work` what is common to both ways, `answers` what the agent says itself, `io` the byte streams below.
+//! `link` is the connection to the origin, one for one of the caller; `settings` what is announced to whom, `first` what a
+//! server announces; `task` the one task that drives all of it, `wakes` what of it has something to do. `exchange` is one
+//! request and its answer, `caller` the caller's side of it, `passage` a body on its way, `window` what all of them may
+//! hold; `laptop` the way there for those that match a route, `work` what is common to both ways, `answers` what the agent
+//! says itself, `io` the byte streams below.
 
 mod answers;
+mod caller;
 mod exchange;
+mod first;
 mod io;
 mod laptop;
 mod link;

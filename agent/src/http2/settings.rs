@@ -4,14 +4,7 @@ use std::time::Duration;
 
 use h2::{client, server};
 
-use super::io::First;
 use super::window;
-use crate::connection::sniff::begins_settings;
-
-/// Length of a frame's head (RFC 9113 section 4.1).
-const FRAME_HEAD: usize = 9;
-/// Frames that are longer nobody may send before SETTINGS were exchanged.
-const MAX_FRAME: usize = 16 * 1024;
 
 /// Streams of one caller's connection at most, even if the origin would take more.
 const MAX_STREAMS: u32 = 10_000;
@@ -42,7 +35,7 @@ pub(super) struct Announced {
 
 impl Announced {
     /// Reads a SETTINGS frame's payload. Unknown settings do not matter.
-    fn read(payload: &[u8]) -> Self {
+    pub(super) fn read(payload: &[u8]) -> Self {
         let mut announced = Self::default();
         for setting in payload.chunks_exact(6) {
             let value = u32::from_be_bytes([setting[2], setting[3], setting[4], setting[5]]);
@@ -97,83 +90,4 @@ pub(super) fn towards_laptop(window: u32) -> client::Builder {
     let mut builder = towards_origin();
     builder.initial_window_size(LAPTOP_STREAM_WINDOW).initial_connection_window_size(window);
     builder
-}
-
-/// A server's first frame, as far as it has come.
-#[derive(Debug, Default)]
-pub(super) struct FirstFrame {
-    bytes: Vec<u8>,
-}
-
-impl FirstFrame {
-    /// Takes the next bytes (none: it has ended); says what the frame is as soon as that is clear.
-    pub(super) fn advance(&mut self, bytes: &[u8]) -> Option<First> {
-        self.bytes.extend_from_slice(bytes);
-        let length = match self.bytes[..] {
-            [high, middle, low, ..] => usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low),
-            _ => 0,
-        };
-        match begins_settings(&self.bytes) {
-            Some(true) if length <= MAX_FRAME && length % 6 == 0 => {
-                let payload = self.bytes.get(FRAME_HEAD..FRAME_HEAD + length);
-                match payload {
-                    Some(payload) => Some(First::Settings(Announced::read(payload))),
-                    None if bytes.is_empty() => Some(self.foreign()),
-                    None => None,
-                }
-            }
-            None if !bytes.is_empty() => None,
-            _ => Some(self.foreign()),
-        }
-    }
-
-    fn foreign(&mut self) -> First {
-        First::Foreign(std::mem::take(&mut self.bytes))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SETTINGS: &[u8] = &[
-        0, 0, 24, 4, 0, 0, 0, 0, 0, // head
-        0, 3, 0, 0, 0, 250, // MAX_CONCURRENT_STREAMS
-        0, 6, 0, 16, 1, 64, // MAX_HEADER_LIST_SIZE
-        0, 8, 0, 0, 0, 1, // ENABLE_CONNECT_PROTOCOL
-        0, 99, 0, 0, 0, 1, // unknown
-    ];
-
-    #[test]
-    fn settings_are_read_however_they_are_cut() {
-        let expected = Announced {
-            max_concurrent_streams: Some(250),
-            max_header_list_size: Some(1_048_896),
-            connect_protocol: true,
-        };
-        for cut in 1..SETTINGS.len() {
-            let mut first = FirstFrame::default();
-            assert_eq!(first.advance(&SETTINGS[..cut]), None, "after {cut} bytes");
-            let rest = [&SETTINGS[cut..], b"more"].concat();
-            assert_eq!(first.advance(&rest), Some(First::Settings(expected)), "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_settings_frame_is_kept() {
-        for (bytes, ends) in [
-            (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], false),
-            (&[0, 0, 7, 4, 0, 0, 0, 0, 0], false),
-            (&SETTINGS[..12], true),
-            (b"", true),
-        ] {
-            let mut first = FirstFrame::default();
-            let mut told = if bytes.is_empty() { None } else { first.advance(bytes) };
-            if ends {
-                assert_eq!(told, None, "{}", bytes.escape_ascii());
-                told = first.advance(b"");
-            }
-            assert_eq!(told, Some(First::Foreign(bytes.to_vec())), "{}", bytes.escape_ascii());
-        }
-    }
 }

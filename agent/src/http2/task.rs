@@ -15,7 +15,8 @@ use h2::{Reason, server};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::exchange::{Accepted, Caller};
+use super::caller::Caller;
+use super::exchange::Accepted;
 use super::io::{Io, Turn, Written};
 use super::laptop::{Lanes, Start};
 use super::link::{Event, Link};

@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use h2::Reason;
 
 use super::answers::Wanted;
-use super::exchange::{Accepted, Caller, Exchange, Exchanged};
+use super::caller::Caller;
+use super::exchange::{Accepted, Exchange, Exchanged};
 use crate::requests::FellBack;
 
 /// A stream under way.

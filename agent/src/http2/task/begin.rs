@@ -7,7 +7,8 @@ use http::request::Parts;
 use http::{HeaderValue, Request};
 
 use super::super::answers::{self, Wanted};
-use super::super::exchange::{Accepted, Caller, Exchange, Holds};
+use super::super::caller::Caller;
+use super::super::exchange::{Accepted, Exchange, Holds};
 use super::super::laptop;
 use super::super::link::Link;
 use super::super::wakes::Part;
