@@ -20,9 +20,9 @@ use crate::log::Seldom;
 use crate::memory::{self, Memory};
 use crate::outbound::{Outbound, Outward};
 use crate::readiness::{self, Ready};
+use crate::registry::Registry;
 use crate::requests::Requests;
 use crate::routes::Table;
-use crate::sessions::Registry;
 use crate::{control, http2, listen, metrics};
 
 /// Arrivals that one who listens may lag behind.

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::connection::end::{End, Side};
 use crate::routes::Entry;
-use crate::sessions::{Parked, share};
+use crate::session::{Parked, share};
 
 /// How long the local process may take to close, once its answer is complete.
 const FAREWELL: Duration = Duration::from_secs(5);

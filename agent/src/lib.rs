@@ -4,9 +4,9 @@
 //! `http1` parses and frames, and takes one request at a time to the origin or to a laptop, `http2` many at a time;
 //! `routes` decides which, and `hops` knows those that come back from a laptop.
 //! `caching` keeps a laptop's answers out of shared caches.
-//! `requests` keeps what went where, and why.
-//! `control` is the gRPC service that daemons use, `sessions` what they hold here, `inbound` the streams to them,
-//! `outbound` what they reach through this pod.
+//! `requests` keeps what went where, and why; `tally` counts it.
+//! `control` is the gRPC service that daemons use, `session` what one of them holds here, `registry` all of them and the
+//! routes in force, `inbound` the streams to them, `outbound` what they reach through this pod.
 //! `drain` is the way out, `readiness` what the kubelet asks, `metrics` what Prometheus does. Nothing here knows Kubernetes.
 
 pub mod args;
@@ -30,9 +30,11 @@ mod memory;
 mod metrics;
 mod outbound;
 mod readiness;
+mod registry;
 mod requests;
 mod routes;
-mod sessions;
+mod session;
+mod tally;
 
 pub use agent::{Agent, Config, Forward, StartError};
 pub use drain::{DrainTimes, Drained};

@@ -10,7 +10,8 @@ use tokio::net::TcpListener;
 
 use crate::agent::Shared;
 use crate::asked::{self, Answer};
-use crate::requests::{Requests, Tally};
+use crate::requests::Requests;
+use crate::tally::Tally;
 
 /// By the index of `Tally::by_status`.
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];

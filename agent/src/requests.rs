@@ -5,11 +5,10 @@
 //! (`tally`); the last are kept for whoever asks (`kept`), as many a second as costs nothing.
 
 mod kept;
-mod tally;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bridge_proto::matching::RequestHead;
 use bridge_proto::v1::{Reason, SeenRequest};
@@ -17,9 +16,9 @@ use http::HeaderMap;
 
 pub(crate) use self::kept::Followed;
 use self::kept::{Kept, Weight};
-pub(crate) use self::tally::Tally;
 use crate::routes::{Decision, Entry, Way};
-use crate::sessions::Session;
+use crate::session::Session;
+use crate::tally::{Tally, micros};
 
 /// Bytes of a path, of a method and of a rule that are kept.
 const MAX_TEXT: usize = 256;
@@ -105,7 +104,7 @@ pub(crate) struct Requests {
     reasons: [AtomicU64; REASONS],
     /// Connections that were relayed unread.
     opaque: AtomicU64,
-    kept: Kept,
+    kept: Arc<Kept>,
 }
 
 /// One more than the last of `Reason`.
@@ -135,7 +134,7 @@ impl Requests {
             to_origin: Tally::default(),
             reasons: Default::default(),
             opaque: AtomicU64::new(0),
-            kept: Kept::new(),
+            kept: Arc::new(Kept::new()),
         }
     }
 
@@ -200,8 +199,8 @@ impl Requests {
     }
 
     /// Follows what is seen from here on, after what is kept of those that ended after this time (in us since the epoch).
-    pub(crate) fn follow(self: &Arc<Self>, after_us: u64) -> Followed {
-        Followed::new(self.clone(), after_us)
+    pub(crate) fn follow(&self, after_us: u64) -> Followed {
+        Followed::new(self.kept.clone(), after_us)
     }
 
     pub(crate) fn to_origin(&self) -> &Tally {
@@ -348,10 +347,6 @@ fn cut(text: &str, most: usize) -> String {
 fn now_us() -> u64 {
     // A clock before 1970 is nothing to break for.
     micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use bridge_proto::v1::{self, Fallback};
 use tokio::sync::Semaphore;
 
 use crate::hops::{self, HOPS, Loop};
-use crate::sessions::Session;
+use crate::session::Session;
 
 /// Bounds of what one session may ask for.
 const MAX_ROUTES: usize = 256;

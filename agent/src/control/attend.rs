@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
 use crate::agent::Shared;
-use crate::sessions::Session;
+use crate::session::Session;
 
 /// Between two looks at routes: reading them costs others' time.
 const ROUTES_EVERY: Duration = Duration::from_millis(20);

@@ -34,7 +34,7 @@ use self::challenge::Challenged;
 use self::knock::Knock;
 use crate::agent::Shared;
 use crate::outbound;
-use crate::sessions::{Session, share};
+use crate::session::{Session, share};
 
 /// Metadata that carries a session's token.
 const TOKEN: &str = "x-bridge-token";

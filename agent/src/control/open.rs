@@ -11,7 +11,8 @@ use tonic::Status;
 
 use super::challenge::{self, Challenged, random};
 use crate::agent::Shared;
-use crate::sessions::{NotOpened, Session};
+use crate::registry::NotOpened;
+use crate::session::Session;
 
 /// A session whose control call does not come within this time is forgotten.
 const ATTEND_WITHIN: Duration = Duration::from_secs(10);

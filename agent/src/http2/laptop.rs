@@ -32,7 +32,7 @@ use crate::http1::answers::Failure;
 use crate::inbound::{self, NotOpened, Unreached};
 use crate::requests::FellBack;
 use crate::routes::Entry;
-use crate::sessions::share;
+use crate::session::share;
 
 /// Why a laptop was not reached. Nothing was delivered.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use tonic::Streaming;
 
 use super::Outbound;
 use super::allowed::Forbidden;
-use crate::sessions::{Session, share};
+use crate::session::{Session, share};
 
 /// A host that does not answer is not waited for as long as the system would: minutes.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);

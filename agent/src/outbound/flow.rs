@@ -15,7 +15,7 @@ use tonic::{Status, Streaming};
 
 use super::Outbound;
 use super::allowed::status;
-use crate::sessions::{Session, share};
+use crate::session::{Session, share};
 
 /// RFC 4787, REQ-5 asks address translators for two minutes at least.
 const IDLE: Duration = Duration::from_secs(120);

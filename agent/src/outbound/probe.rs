@@ -9,7 +9,7 @@ use tonic::Status;
 
 use super::Outbound;
 use super::allowed::status;
-use crate::sessions::{Session, share};
+use crate::session::{Session, share};
 
 const DIAL: Duration = Duration::from_secs(1);
 

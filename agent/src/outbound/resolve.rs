@@ -9,7 +9,7 @@ use bridge_proto::dns;
 use bytes::Bytes;
 
 use super::Outbound;
-use crate::sessions::{Session, share};
+use crate::session::{Session, share};
 
 /// How long one resolver is waited for, each time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);

@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 
 use bridge_proto::v1::{RequestsSeen, SeenRequest};
 
-use super::Requests;
-
 /// Kept of each weight.
 const ROOM: usize = 500;
 /// How often a follower looks.
@@ -138,7 +136,7 @@ impl Log {
 /// What one who asks has been told so far.
 #[derive(Debug)]
 pub(crate) struct Followed {
-    requests: Arc<Requests>,
+    kept: Arc<Kept>,
     after_us: u64,
     /// The number of the last that was told.
     told: u64,
@@ -147,10 +145,10 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
-    pub(super) fn new(requests: Arc<Requests>, after_us: u64) -> Self {
+    pub(super) fn new(kept: Arc<Kept>, after_us: u64) -> Self {
         // Who was told before was told of these, too.
-        let left_out = if after_us == 0 { 0 } else { requests.kept.left_out() };
-        Self { requests, after_us, told: 0, left_out, begun: false }
+        let left_out = if after_us == 0 { 0 } else { kept.left_out() };
+        Self { kept, after_us, told: 0, left_out, begun: false }
     }
 
     /// At first what is kept, at once and even if it is nothing; then what has come since, as soon as there is something.
@@ -171,12 +169,11 @@ impl Followed {
     }
 
     fn look(&mut self) -> RequestsSeen {
-        let kept = &self.requests.kept;
         let (found, last) = {
-            let log = lock(&kept.log);
+            let log = lock(&self.kept.log);
             (log.after(self.told), log.last)
         };
-        let sampled_out = kept.left_out();
+        let sampled_out = self.kept.left_out();
         // What the rings have lost was left out, too.
         let counts = self.begun || self.after_us == 0;
         let lost = if counts { (last - self.told).saturating_sub(found.len() as u64) } else { 0 };
@@ -200,38 +197,46 @@ mod tests {
         SeenRequest { path: path.to_owned(), ..SeenRequest::default() }
     }
 
+    fn new() -> Arc<Kept> {
+        Arc::new(Kept::new())
+    }
+
+    fn follow(kept: &Arc<Kept>, after_us: u64) -> Followed {
+        Followed::new(kept.clone(), after_us)
+    }
+
     fn paths(seen: &RequestsSeen) -> Vec<&str> {
         seen.requests.iter().map(|request| request.path.as_str()).collect()
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_follows_gets_what_is_kept_and_then_what_comes() {
-        let requests = Arc::new(Requests::new(vec![80]));
-        requests.kept.keep(Weight::Plain, seen("/early"), 10);
-        requests.kept.keep(Weight::Near, seen("/late"), 20);
-        let mut from_the_start = requests.follow(0);
-        let mut later = requests.follow(10);
+        let kept = new();
+        kept.keep(Weight::Plain, seen("/early"), 10);
+        kept.keep(Weight::Near, seen("/late"), 20);
+        let mut from_the_start = follow(&kept, 0);
+        let mut later = follow(&kept, 10);
         assert_eq!(paths(&from_the_start.next().await), ["/early", "/late"]);
         assert_eq!(paths(&later.next().await), ["/late"]);
-        requests.kept.keep(Weight::Plain, seen("/new"), 30);
+        kept.keep(Weight::Plain, seen("/new"), 30);
         assert_eq!(paths(&later.next().await), ["/new"]);
-        assert!(Arc::new(Requests::new(vec![80])).follow(0).next().await.requests.is_empty(), "told at once");
+        assert!(follow(&new(), 0).next().await.requests.is_empty(), "told at once");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_crowd_does_not_push_out_what_matters_and_what_is_lost_is_counted() {
-        let requests = Arc::new(Requests::new(vec![80]));
-        let mut follower = requests.follow(0);
+        let kept = new();
+        let mut follower = follow(&kept, 0);
         follower.next().await;
-        requests.kept.keep(Weight::Near, seen("/mine"), 1);
+        kept.keep(Weight::Near, seen("/mine"), 1);
         for _ in 0..ROOM + 7 {
-            requests.kept.keep(Weight::Plain, seen("/"), 2);
+            kept.keep(Weight::Plain, seen("/"), 2);
         }
         let told = follower.next().await;
         assert_eq!((paths(&told)[0], told.requests.len(), told.left_out), ("/mine", ROOM + 1, 7));
-        let who_comes_now = requests.follow(0).next().await;
+        let who_comes_now = follow(&kept, 0).next().await;
         assert_eq!((who_comes_now.requests.len(), who_comes_now.left_out), (ROOM + 1, 7));
-        assert_eq!(requests.follow(1).next().await.left_out, 0, "told before");
+        assert_eq!(follow(&kept, 1).next().await.left_out, 0, "told before");
     }
 
     #[test]

@@ -27,7 +27,7 @@ use tonic::Status;
 
 use self::listing::{Kind, Listed, Listing, Room, below};
 use super::Outbound;
-use crate::sessions::{Session, share};
+use crate::session::{Session, share};
 
 /// Between two looks at the volumes.
 const PERIOD: Duration = Duration::from_secs(1);

@@ -20,11 +20,11 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// `status` is 0 if there was no answer.
-    pub(super) fn add(&self, status: u16, took: Duration) {
+    pub(crate) fn add(&self, status: u16, took: Duration) {
         let class = usize::from(status / 100).min(CLASSES - 1);
         self.by_status[class].fetch_add(1, Ordering::Relaxed);
         self.took[latency::index(took)].fetch_add(1, Ordering::Relaxed);
-        self.took_us.fetch_add(super::micros(took), Ordering::Relaxed);
+        self.took_us.fetch_add(micros(took), Ordering::Relaxed);
     }
 
     /// By class: no answer, then 1xx to 5xx.
@@ -50,6 +50,11 @@ impl Tally {
             took: self.took().to_vec(),
         }
     }
+}
+
+/// In microseconds, as all times of requests are counted.
+pub(crate) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,175 +1,17 @@
-//! The sessions that daemons hold here: their tokens, their parked calls, and their routes.
+//! The sessions that daemons hold here, and the routes that are in force because of them.
 
-use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
-use bridge_proto::proof::LENGTH;
-use bridge_proto::tunnel::{Budget, FrameSender, Hold, Pool, TUNNEL_BUDGET};
-use bridge_proto::v1::{self, Frame};
-use futures::{Stream, StreamExt as _, stream};
-use subtle::ConstantTimeEq as _;
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming};
+use bridge_proto::tunnel::{Hold, Pool};
+use bridge_proto::v1;
 
-use crate::requests::Tally;
 use crate::routes::{self, Entry, Refusal, Table};
+use crate::session::{Session, share};
 
-/// Parked calls of one session.
-const MAX_PARKED: usize = 4096;
-/// Parked calls for which there is always room: as many as a daemon has at first, twice.
-const ALWAYS_PARKED: usize = 64;
 /// Sessions at a time.
 const MAX_SESSIONS: usize = 256;
-/// What a session may follow at a time: arrivals, requests, files.
-const MAX_FOLLOWERS: usize = 16;
-
-/// What the parts of a session cost, in bytes: what they can hold that is not counted as it comes and goes.
-pub(crate) mod share {
-    /// A call: its two buffers, and what HTTP/2 knows of it.
-    pub(crate) const CALL: u64 = 20 << 10;
-    /// A stream: a receiver's first window, the buffers between it and a socket, and what HTTP/2 has still to send.
-    pub(crate) const STREAM: u64 = 192 << 10;
-    /// A flow of datagrams, without those that wait.
-    pub(crate) const FLOW: u64 = 8 << 10;
-    /// A look at the volumes: what is in them, and the pieces that wait.
-    pub(crate) const FILES: u64 = 2 << 20;
-    /// A request by HTTP/2 on a stream that it shares with others.
-    pub(crate) const EXCHANGE: u64 = 8 << 10;
-    /// HTTP/2's window of a daemon's connection, at most.
-    pub(crate) const WINDOW: u64 = 4 << 20;
-
-    /// For daemons that want more than that.
-    pub(crate) const FULL: &str = "this session holds all the memory that it may have of this agent: \
-         let requests and connections that wait go on, or end them";
-}
-
-/// What a session may open in the cluster where it shares with nobody.
-const ALONE: u64 = 16;
-
-/// One developer's attachment, as long as its control call lives.
-#[derive(Debug)]
-pub(crate) struct Session {
-    pub(crate) id: String,
-    /// The developer, as others see them.
-    pub(crate) user: String,
-    pub(crate) since_ms: u64,
-    token: String,
-    /// Of its secret (`bridge_proto::proof::fingerprint`).
-    pub(crate) secret: [u8; LENGTH],
-    /// Its end: the streams under way are reset.
-    pub(crate) ended: CancellationToken,
-    /// What it may hold of the agent's memory, in bytes,
-    pub(crate) budget: Budget,
-    /// and of what it may open in the cluster.
-    pub(crate) outbound: Budget,
-    /// What may still follow what the agent sees.
-    pub(crate) followers: Arc<Semaphore>,
-    /// What its connection may hold in HTTP/2's window.
-    _window: Option<Hold>,
-    /// The requests that went to its laptop.
-    pub(crate) tally: Tally,
-    /// Streams that were opened to any session of this agent.
-    pub(crate) streams: Arc<AtomicU64>,
-    parked: Mutex<VecDeque<Parked>>,
-    /// A permit for each parked call; closed at the end.
-    available: Semaphore,
-}
-
-/// A call on which a stream can be opened without a round trip.
-#[derive(Debug)]
-pub(crate) struct Parked {
-    pub(crate) incoming: Streaming<Frame>,
-    pub(crate) outgoing: FrameSender,
-    /// Room for the call.
-    pub(crate) room: Hold,
-}
-
-/// A call is not parked.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum NotParked {
-    #[error("more than {MAX_PARKED} calls are parked")]
-    TooMany,
-    #[error("{}", share::FULL)]
-    Full,
-}
-
-impl Session {
-    pub(crate) fn new(id: &str, user: &str, since_ms: u64, token: String) -> Self {
-        Self {
-            id: id.to_owned(),
-            user: user.to_owned(),
-            since_ms,
-            token,
-            secret: [0; LENGTH],
-            ended: CancellationToken::new(),
-            budget: Budget::new(TUNNEL_BUDGET),
-            outbound: Budget::new(ALONE),
-            followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
-            _window: None,
-            tally: Tally::default(),
-            streams: Arc::default(),
-            parked: Mutex::default(),
-            available: Semaphore::new(0),
-        }
-    }
-
-    /// Keeps a call for a stream to come.
-    pub(crate) fn park(&self, incoming: Streaming<Frame>, outgoing: FrameSender) -> Result<(), NotParked> {
-        let mut parked = lock(&self.parked);
-        let mut room = self.budget.nothing();
-        if parked.len() >= MAX_PARKED || !room.set(share::CALL) {
-            parked.retain(|call| !call.outgoing.is_closed());
-        }
-        if parked.len() >= MAX_PARKED {
-            return Err(NotParked::TooMany);
-        }
-        if room.amount() == 0 && parked.len() < ALWAYS_PARKED {
-            room = self.budget.hold(share::CALL);
-        } else if !room.set(share::CALL) {
-            return Err(NotParked::Full);
-        }
-        parked.push_back(Parked { incoming, outgoing, room });
-        drop(parked);
-        self.available.add_permits(1);
-        Ok(())
-    }
-
-    /// Waits for a parked call, as long as the session lives.
-    pub(crate) async fn take_parked(&self) -> Option<Parked> {
-        loop {
-            // A call that was given up or swept leaves its permit behind, so a permit promises nothing.
-            self.available.acquire().await.ok()?.forget();
-            let call = lock(&self.parked).pop_front();
-            if let Some(call) = call.filter(|call| !call.outgoing.is_closed()) {
-                return Some(call);
-            }
-        }
-    }
-
-    /// The messages of a call until the session ends: its streams end with it, even if the connection that carries them
-    /// lives on.
-    pub(crate) fn while_it_lives(
-        &self,
-        incoming: Streaming<Frame>,
-    ) -> impl Stream<Item = Result<Frame, Status>> + Send + Unpin + use<> {
-        let over = stream::iter([Err(Status::cancelled("the session has ended"))]);
-        incoming.take_until(Box::pin(self.ended.clone().cancelled_owned())).chain(over)
-    }
-
-    /// Another connection's session, under this one's id and not of this one's daemon.
-    fn is_anothers(&self, other: &Self) -> bool {
-        self.id == other.id && !bool::from(self.secret.ct_eq(&other.secret))
-    }
-
-    fn end(&self) {
-        self.ended.cancel();
-        self.available.close();
-        lock(&self.parked).clear();
-    }
-}
 
 /// Why a session is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -254,7 +96,9 @@ impl Registry {
         session.streams = self.streams.clone();
         session.budget = self.memory.budget();
         session.outbound = self.outbound.budget();
-        session._window = Some(session.budget.begin(self.window().into()).ok_or(NotOpened::Full)?);
+        if !session.hold_window(self.window().into()) {
+            return Err(NotOpened::Full);
+        }
         let session = Arc::new(session);
         let room = session.budget.nothing();
         inner.held.push(Held { session: session.clone(), attended: false, routes: Vec::new(), _room: room });
@@ -264,7 +108,7 @@ impl Registry {
     /// The session that this token was given to.
     pub(crate) fn by_token(&self, token: &[u8]) -> Option<Arc<Session>> {
         let inner = lock(&self.inner);
-        let held = inner.held.iter().find(|held| held.session.token.as_bytes().ct_eq(token).into())?;
+        let held = inner.held.iter().find(|held| held.session.has_token(token))?;
         Some(held.session.clone())
     }
 

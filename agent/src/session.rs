@@ -1,0 +1,185 @@
+//! What one daemon holds here: its token, its parked calls, and its share of the agent's memory.
+
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bridge_proto::proof::LENGTH;
+use bridge_proto::tunnel::{Budget, FrameSender, Hold, TUNNEL_BUDGET};
+use bridge_proto::v1::Frame;
+use futures::{Stream, StreamExt as _, stream};
+use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+use crate::tally::Tally;
+
+/// Parked calls of one session.
+const MAX_PARKED: usize = 4096;
+/// Parked calls for which there is always room: as many as a daemon has at first, twice.
+const ALWAYS_PARKED: usize = 64;
+/// What a session may follow at a time: arrivals, requests, files.
+const MAX_FOLLOWERS: usize = 16;
+
+/// What the parts of a session cost, in bytes: what they can hold that is not counted as it comes and goes.
+pub(crate) mod share {
+    /// A call: its two buffers, and what HTTP/2 knows of it.
+    pub(crate) const CALL: u64 = 20 << 10;
+    /// A stream: a receiver's first window, the buffers between it and a socket, and what HTTP/2 has still to send.
+    pub(crate) const STREAM: u64 = 192 << 10;
+    /// A flow of datagrams, without those that wait.
+    pub(crate) const FLOW: u64 = 8 << 10;
+    /// A look at the volumes: what is in them, and the pieces that wait.
+    pub(crate) const FILES: u64 = 2 << 20;
+    /// A request by HTTP/2 on a stream that it shares with others.
+    pub(crate) const EXCHANGE: u64 = 8 << 10;
+    /// HTTP/2's window of a daemon's connection, at most.
+    pub(crate) const WINDOW: u64 = 4 << 20;
+
+    /// For daemons that want more than that.
+    pub(crate) const FULL: &str = "this session holds all the memory that it may have of this agent: \
+         let requests and connections that wait go on, or end them";
+}
+
+/// What a session may open in the cluster where it shares with nobody.
+const ALONE: u64 = 16;
+
+/// One developer's attachment, as long as its control call lives.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: String,
+    /// The developer, as others see them.
+    pub(crate) user: String,
+    pub(crate) since_ms: u64,
+    token: String,
+    /// Of its secret (`bridge_proto::proof::fingerprint`).
+    pub(crate) secret: [u8; LENGTH],
+    /// Its end: the streams under way are reset.
+    pub(crate) ended: CancellationToken,
+    /// What it may hold of the agent's memory, in bytes,
+    pub(crate) budget: Budget,
+    /// and of what it may open in the cluster.
+    pub(crate) outbound: Budget,
+    /// What may still follow what the agent sees.
+    pub(crate) followers: Arc<Semaphore>,
+    /// What its connection may hold in HTTP/2's window.
+    _window: Option<Hold>,
+    /// The requests that went to its laptop.
+    pub(crate) tally: Tally,
+    /// Streams that were opened to any session of this agent.
+    pub(crate) streams: Arc<AtomicU64>,
+    parked: Mutex<VecDeque<Parked>>,
+    /// A permit for each parked call; closed at the end.
+    available: Semaphore,
+}
+
+/// A call on which a stream can be opened without a round trip.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    pub(crate) incoming: Streaming<Frame>,
+    pub(crate) outgoing: FrameSender,
+    /// Room for the call.
+    pub(crate) room: Hold,
+}
+
+/// A call is not parked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotParked {
+    #[error("more than {MAX_PARKED} calls are parked")]
+    TooMany,
+    #[error("{}", share::FULL)]
+    Full,
+}
+
+impl Session {
+    pub(crate) fn new(id: &str, user: &str, since_ms: u64, token: String) -> Self {
+        Self {
+            id: id.to_owned(),
+            user: user.to_owned(),
+            since_ms,
+            token,
+            secret: [0; LENGTH],
+            ended: CancellationToken::new(),
+            budget: Budget::new(TUNNEL_BUDGET),
+            outbound: Budget::new(ALONE),
+            followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
+            _window: None,
+            tally: Tally::default(),
+            streams: Arc::default(),
+            parked: Mutex::default(),
+            available: Semaphore::new(0),
+        }
+    }
+
+    /// Takes its connection's window, in bytes, out of its budget. False: there is no room for it.
+    pub(crate) fn hold_window(&mut self, window: u64) -> bool {
+        self._window = self.budget.begin(window);
+        self._window.is_some()
+    }
+
+    /// Keeps a call for a stream to come.
+    pub(crate) fn park(&self, incoming: Streaming<Frame>, outgoing: FrameSender) -> Result<(), NotParked> {
+        let mut parked = lock(&self.parked);
+        let mut room = self.budget.nothing();
+        if parked.len() >= MAX_PARKED || !room.set(share::CALL) {
+            parked.retain(|call| !call.outgoing.is_closed());
+        }
+        if parked.len() >= MAX_PARKED {
+            return Err(NotParked::TooMany);
+        }
+        if room.amount() == 0 && parked.len() < ALWAYS_PARKED {
+            room = self.budget.hold(share::CALL);
+        } else if !room.set(share::CALL) {
+            return Err(NotParked::Full);
+        }
+        parked.push_back(Parked { incoming, outgoing, room });
+        drop(parked);
+        self.available.add_permits(1);
+        Ok(())
+    }
+
+    /// Waits for a parked call, as long as the session lives.
+    pub(crate) async fn take_parked(&self) -> Option<Parked> {
+        loop {
+            // A call that was given up or swept leaves its permit behind, so a permit promises nothing.
+            self.available.acquire().await.ok()?.forget();
+            let call = lock(&self.parked).pop_front();
+            if let Some(call) = call.filter(|call| !call.outgoing.is_closed()) {
+                return Some(call);
+            }
+        }
+    }
+
+    /// The messages of a call until the session ends: its streams end with it, even if the connection that carries them
+    /// lives on.
+    pub(crate) fn while_it_lives(
+        &self,
+        incoming: Streaming<Frame>,
+    ) -> impl Stream<Item = Result<Frame, Status>> + Send + Unpin + use<> {
+        let over = stream::iter([Err(Status::cancelled("the session has ended"))]);
+        incoming.take_until(Box::pin(self.ended.clone().cancelled_owned())).chain(over)
+    }
+
+    /// Whether this is the token that its daemon was given.
+    pub(crate) fn has_token(&self, token: &[u8]) -> bool {
+        self.token.as_bytes().ct_eq(token).into()
+    }
+
+    /// Another connection's session, under this one's id and not of this one's daemon.
+    pub(crate) fn is_anothers(&self, other: &Self) -> bool {
+        self.id == other.id && !bool::from(self.secret.ct_eq(&other.secret))
+    }
+
+    /// Resets its streams, and takes no more calls.
+    pub(crate) fn end(&self) {
+        self.ended.cancel();
+        self.available.close();
+        lock(&self.parked).clear();
+    }
+}
+
+/// No code that holds one of these locks can leave its data half changed, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
