@@ -9,7 +9,8 @@ use bridge_proto::v1::{Cause, Open};
 use futures::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::connection::end::{End, Side};
+use crate::io::end::End;
+use crate::io::side::Side;
 use crate::routes::Entry;
 use crate::session::{Parked, share};
 

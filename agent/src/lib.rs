@@ -1,6 +1,7 @@
 //! The cluster side of bridge: stands in front of a Service and routes each request.
 //!
 //! `listen` accepts connections on the target's ports; `connection` learns what each one speaks and relays it;
+//! `io` moves bytes;
 //! `http1` parses and frames, and takes one request at a time to the origin or to a laptop, `http2` many at a time;
 //! `routes` decides which, and `hops` knows those that come back from a laptop.
 //! `caching` keeps a laptop's answers out of shared caches.
@@ -24,6 +25,7 @@ pub mod hostile;
 mod http1;
 mod http2;
 mod inbound;
+mod io;
 mod limits;
 mod listen;
 mod memory;

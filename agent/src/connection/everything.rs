@@ -10,10 +10,12 @@ use bridge_proto::tunnel::TunnelStream;
 use bridge_proto::v1::Fallback;
 use tokio::time::Sleep;
 
-use super::end::{End, Side as _};
+use super::Connection;
 use super::sniff::{Sniff, begins_settings, patience, sniff};
-use super::{Connection, opaque};
 use crate::inbound::{self, Unreached};
+use crate::io::end::End;
+use crate::io::relay;
+use crate::io::side::Side as _;
 use crate::requests::{FellBack, Opaque, To};
 use crate::routes::Entry;
 
@@ -92,7 +94,7 @@ pub(super) async fn begin(conn: &mut Connection, route: &Arc<Entry>) -> Begun {
         }
         Shown::Opaque(why) => {
             conn.shared.requests.opaque(conn.port, why, To::Laptop(route));
-            match opaque::relay(&mut conn.client, &mut laptop).await {
+            match relay::both_ways(&mut conn.client, &mut laptop).await {
                 Ok(()) => Begun::Over,
                 Err(_) => {
                     laptop.side.abort();
@@ -159,7 +161,7 @@ fn poll_client(cx: &mut Context<'_>, conn: &mut Connection, deadline: &mut Deadl
 
 /// Relays between the client and a stream that is open already.
 pub(super) async fn relay(mut conn: Connection, laptop: &mut End<TunnelStream>) {
-    if opaque::relay(&mut conn.client, laptop).await.is_err() {
+    if relay::both_ways(&mut conn.client, laptop).await.is_err() {
         // Dropping the stream resets it.
         conn.abort();
     }

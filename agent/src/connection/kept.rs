@@ -10,9 +10,9 @@ use std::time::Duration;
 use bridge_proto::tunnel::TunnelStream;
 use tokio::time::{Instant, Sleep};
 
-use super::end::End;
 use crate::agent::Shared;
 use crate::inbound;
+use crate::io::end::End;
 use crate::routes::Entry;
 
 /// Servers that close idle connections do it after seconds.

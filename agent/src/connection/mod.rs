@@ -1,16 +1,12 @@
 //! One client connection, from accept to its end.
 //!
-//! `sniff` judges first bytes, `next` waits for a request, `http1` exchanges it for an answer, `opaque` relays what is not
-//! for us to read, `everything` begins a connection that is a laptop's as a whole, `origin` is the connection to the
-//! origin that belongs to this one, `kept` a stream to a laptop that can be used again, `end` and `buffer` are what both
-//! sides consist of.
+//! `sniff` judges first bytes, `next` waits for a request, `http1` exchanges it for an answer, `everything` begins a
+//! connection that is a laptop's as a whole, `origin` is the connection to the origin that belongs to this one, `kept` a
+//! stream to a laptop that can be used again.
 
-pub(crate) mod buffer;
-pub(crate) mod end;
 mod everything;
 pub(crate) mod kept;
 mod next;
-pub(crate) mod opaque;
 pub(crate) mod origin;
 pub(crate) mod sniff;
 
@@ -20,7 +16,6 @@ use std::sync::Arc;
 use bridge_proto::tunnel::TunnelStream;
 use tokio::net::TcpStream;
 
-use self::end::{End, Side as _};
 use self::everything::Begun;
 use self::kept::Kept;
 use self::next::Next;
@@ -29,6 +24,9 @@ use crate::agent::Shared;
 use crate::http1;
 use crate::http1::head::Request;
 use crate::http2;
+use crate::io::end::End;
+use crate::io::relay;
+use crate::io::side::Side as _;
 use crate::requests::{FellBack, Record, To};
 use crate::routes::{Entry, Way};
 
@@ -240,7 +238,7 @@ impl Connection {
         }
         let up = std::future::poll_fn(|cx| self.origin.poll_up(cx).map(|up| up.map(drop))).await;
         let relayed = match (up, self.origin.up()) {
-            (Ok(()), Some(origin)) => opaque::relay(&mut self.client, origin).await,
+            (Ok(()), Some(origin)) => relay::both_ways(&mut self.client, origin).await,
             (up, _) => up,
         };
         if relayed.is_err() {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
-use super::end::End;
+use crate::io::end::End;
 
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
@@ -90,7 +90,7 @@ impl Origin {
 
     /// Ends the connection, if any, with a reset.
     pub(crate) fn abort(&mut self) {
-        use super::end::Side as _;
+        use crate::io::side::Side as _;
         match std::mem::replace(&mut self.link, Link::Absent) {
             Link::Up(end) => end.side.abort(),
             Link::Dialling(stream) => stream.abort(),

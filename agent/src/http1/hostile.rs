@@ -16,7 +16,7 @@ use super::flaw::Flaw;
 use super::framing::{Body, Framing};
 use super::head::{HeadScan, Method, Scan, parse_answer, parse_request};
 use super::passage::{Broken, Passage, Passed};
-use crate::connection::end::End;
+use crate::io::end::End;
 
 /// Cuts the rest of the bytes into pieces, as the first few of them say.
 pub(super) fn pieces(data: &[u8]) -> (Vec<&[u8]>, &[u8]) {

@@ -19,9 +19,11 @@ use super::head::{self, HeadScan, Kind, Request, Scan};
 use super::passage::{Broken, Passage, Passed};
 use super::reach::{Reached, reach};
 use super::rewrite::{self, Marks};
-use crate::connection::end::{End, Side as _};
-use crate::connection::{After, Connection, opaque};
+use crate::connection::{After, Connection};
 use crate::inbound::{self, Unreached};
+use crate::io::end::End;
+use crate::io::relay;
+use crate::io::side::Side as _;
 use crate::requests::{FellBack, Record};
 use crate::routes::{Entry, Way};
 
@@ -356,7 +358,7 @@ impl Exchange<'_> {
             }
             Ended::Raw => {
                 self.record.end();
-                match opaque::relay(&mut conn.client, &mut laptop).await {
+                match relay::both_ways(&mut conn.client, &mut laptop).await {
                     Ok(()) => After::Close,
                     Err(_) => {
                         laptop.side.abort();

@@ -9,8 +9,8 @@ use super::framing::Framing;
 use super::head::{self, HeadScan, Kind, Request, Scan};
 use super::passage::{Broken, Passage, Passed};
 use super::rewrite;
-use crate::connection::end::End;
 use crate::connection::{After, Connection};
+use crate::io::end::End;
 use crate::requests::Record;
 use tokio::net::TcpStream;
 

@@ -6,7 +6,8 @@ use std::task::{Context, Poll, ready};
 use super::flaw::Flaw;
 use super::framing::{Body, Framing};
 use super::rewrite;
-use crate::connection::end::{End, Side};
+use crate::io::end::End;
+use crate::io::side::Side;
 
 /// A message under way. The bytes that may go on are at the front of the source's buffer.
 #[derive(Debug)]

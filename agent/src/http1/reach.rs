@@ -6,8 +6,8 @@ use tokio::io::AsyncWriteExt as _;
 use super::head::Request;
 use super::rewrite;
 use crate::connection::Connection;
-use crate::connection::end::End;
 use crate::inbound::{self, Unreached};
+use crate::io::end::End;
 use crate::routes::Entry;
 
 /// How the attempt to reach the laptop went.

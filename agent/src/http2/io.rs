@@ -11,7 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
 use super::first::{First, FirstFrame};
-use crate::connection::end::{End, Side};
+use crate::io::end::End;
+use crate::io::side::Side;
 
 /// A side under an HTTP/2 connection, which owns it and never gives it back; this does, when dropped.
 #[derive(Debug)]

@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 use super::first::First;
 use super::io::{Io, Turn};
 use super::settings::{self, Announced};
-use crate::connection::end::End;
 use crate::connection::origin::Origin;
+use crate::io::end::End;
 
 /// How long an origin may take to announce its settings. It is to do so at once (RFC 9113 section 3.4).
 const SETTINGS: Duration = Duration::from_secs(1);

@@ -34,9 +34,11 @@ use self::link::{Event, Link};
 use self::settings::Announced;
 use self::task::Task;
 use crate::agent::Shared;
-use crate::connection::end::{End, Side as _};
 use crate::connection::origin::Origin;
-use crate::connection::{Aside, Connection, Opened, opaque};
+use crate::connection::{Aside, Connection, Opened};
+use crate::io::end::End;
+use crate::io::relay;
+use crate::io::side::Side as _;
 use crate::requests::{Opaque, To};
 
 /// How long a caller whose streams a laptop may take waits for the origin.
@@ -78,7 +80,7 @@ pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
             shared.requests.opaque(port, Opaque::NotHttp, To::Origin);
             // The origin had its preface from us.
             client.read.consume(client.read.filled().len());
-            return match opaque::relay(&mut client, &mut end).await {
+            return match relay::both_ways(&mut client, &mut end).await {
                 Ok(()) => {}
                 Err(_) => client.side.abort(),
             };

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::connection::end::Side;
+use crate::io::side::Side;
 
 #[derive(Debug, Default)]
 pub(super) struct Pipe {

@@ -5,45 +5,11 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bridge_proto::tunnel::TunnelStream;
-use bridge_proto::v1::Cause;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-
 use super::buffer::Buffer;
+use super::side::Side;
 
 /// How long a side that was told the end may still send what nobody wants.
 const LINGER: Duration = Duration::from_secs(5);
-
-/// A byte stream that can be ended the hard way.
-pub(crate) trait Side: AsyncRead + AsyncWrite + Unpin {
-    /// Whether reading makes sense now; spares a buffer while nothing is there.
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-
-    /// Ends it so that the peer sees a reset, not an orderly end.
-    fn abort(self);
-}
-
-impl Side for TcpStream {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_read_ready(cx)
-    }
-
-    fn abort(self) {
-        // If it fails, the connection is gone already.
-        let _ = self.set_zero_linger();
-    }
-}
-
-impl Side for TunnelStream {
-    fn poll_readable(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn abort(self) {
-        self.reset(Cause::Reset, "the caller's connection was reset");
-    }
-}
 
 /// A side and what is known of it.
 #[derive(Debug)]

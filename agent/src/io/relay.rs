@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Sleep;
 
-use super::end::{End, Side};
+use super::end::End;
+use super::side::Side;
 
 /// How long what comes for a side that takes nothing any more is thrown away, before both are cut.
 const DISCARD: Duration = Duration::from_secs(5);
@@ -22,7 +23,7 @@ enum Flow {
 }
 
 /// Relays until both directions are over. An error means that one side broke: the caller aborts both.
-pub(crate) async fn relay<A: Side, B: Side>(a: &mut End<A>, b: &mut End<B>) -> io::Result<()> {
+pub(crate) async fn both_ways<A: Side, B: Side>(a: &mut End<A>, b: &mut End<B>) -> io::Result<()> {
     let (mut a_to_b, mut b_to_a) = (Flow::Going, Flow::Going);
     std::future::poll_fn(|cx| {
         let one = a_to_b.poll(cx, a, b)?;

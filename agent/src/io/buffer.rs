@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio_util::io::poll_read_buf;
 
-use super::end::Side;
+use super::side::Side;
 
 const SMALL: usize = 8 * 1024;
 const LARGE: usize = 64 * 1024;
