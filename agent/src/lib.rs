@@ -1,5 +1,6 @@
 //! The cluster side of bridge: stands in front of a Service and routes each request.
 //!
+//! `agent` starts and ends it all; `context` is what connections are given.
 //! `listen` accepts connections on the target's ports; `connection` learns what each one speaks and relays it;
 //! `io` moves bytes;
 //! `http1` parses and frames, and takes one request at a time to the origin or to a laptop, `http2` many at a time;
@@ -17,6 +18,7 @@ mod agent;
 mod asked;
 mod caching;
 mod connection;
+mod context;
 mod control;
 mod drain;
 mod hops;
@@ -38,6 +40,7 @@ mod routes;
 mod session;
 mod tally;
 
-pub use agent::{Agent, Config, Forward, StartError};
+pub use agent::{Agent, Config, StartError};
+pub use context::Forward;
 pub use drain::{DrainTimes, Drained};
 pub use outbound::Outward;

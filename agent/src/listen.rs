@@ -4,22 +4,71 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bridge_proto::v1::Arrival;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::Shared;
 use crate::connection::{self, Connection, origin};
+use crate::context::Data;
 
 const BACKLOG: i32 = 4096;
 /// How long nothing is accepted when descriptors ran out and no connection ends.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
+
+/// Callers' connections, of all ports.
+#[derive(Debug)]
+pub(crate) struct Callers {
+    pub(crate) context: Arc<Data>,
+    /// Places at first.
+    capacity: usize,
+    room: Arc<Semaphore>,
+    arrivals: broadcast::Sender<Arrival>,
+    accepted: AtomicU64,
+    ended: AtomicU64,
+    /// Those that a panic ended.
+    defects: AtomicU64,
+}
+
+impl Callers {
+    /// `capacity`: places, one for each connection and for each listener that waits.
+    pub(crate) fn new(context: Arc<Data>, capacity: usize, arrivals: broadcast::Sender<Arrival>) -> Self {
+        Self {
+            context,
+            capacity,
+            room: Arc::new(Semaphore::new(capacity)),
+            arrivals,
+            accepted: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            defects: AtomicU64::new(0),
+        }
+    }
+
+    /// By connections, and by listeners that wait.
+    pub(crate) fn places_taken(&self) -> usize {
+        self.capacity.saturating_sub(self.room.available_permits())
+    }
+
+    /// Connections so far.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Those of them that are over.
+    pub(crate) fn ended(&self) -> u64 {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Those of them that a defect ended.
+    pub(crate) fn defects(&self) -> u64 {
+        self.defects.load(Ordering::Relaxed)
+    }
+}
 
 /// Listens on a port of all addresses, of both families where there are both.
 pub(crate) fn on_all_addresses(port: u16) -> io::Result<TcpListener> {
@@ -66,20 +115,20 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts until told to stop, and returns when the last connection has ended.
-pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>, port: usize, stop: CancellationToken) {
+pub(crate) async fn run(listener: TcpListener, callers: Arc<Callers>, port: usize, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &shared) => accepted,
+            accepted = accept(&listener, &callers) => accepted,
             Some(ended) = connections.join_next() => {
-                note_end(&shared, &ended);
+                note_end(&callers, &ended);
                 continue;
             }
             () = stop.cancelled() => break,
         };
         match accepted {
             Ok((stream, peer, permit)) => {
-                let conn = arrived(&shared, port, peer, stream);
+                let conn = arrived(&callers, port, peer, stream);
                 connections.spawn(async move {
                     connection::serve(conn).await;
                     drop(permit);
@@ -87,40 +136,41 @@ pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>, port: usize,
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, port = shared.port(port), "cannot accept; waiting until a connection ends");
+                let port = callers.context.port(port);
+                tracing::warn!(%error, port, "cannot accept; waiting until a connection ends");
                 let ended = tokio::time::timeout(OUT_OF_DESCRIPTORS, connections.join_next()).await;
                 if let Ok(Some(ended)) = ended {
-                    note_end(&shared, &ended);
+                    note_end(&callers, &ended);
                 }
             }
         }
     }
     drop(listener);
     while let Some(ended) = connections.join_next().await {
-        note_end(&shared, &ended);
+        note_end(&callers, &ended);
     }
 }
 
 type Accepted = (TcpStream, SocketAddr, OwnedSemaphorePermit);
 
-async fn accept(listener: &TcpListener, shared: &Arc<Shared>) -> io::Result<Accepted> {
-    let permit = shared.room.clone().acquire_owned().await.map_err(io::Error::other)?;
+async fn accept(listener: &TcpListener, callers: &Callers) -> io::Result<Accepted> {
+    let permit = callers.room.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
     Ok((stream, canonical(peer), permit))
 }
 
-fn arrived(shared: &Arc<Shared>, port: usize, peer: SocketAddr, stream: TcpStream) -> Connection {
+fn arrived(callers: &Callers, port: usize, peer: SocketAddr, stream: TcpStream) -> Connection {
     if let Err(error) = origin::configure(&SockRef::from(&stream)) {
         tracing::debug!(%error, "a connection that ended at once");
     }
-    shared.drain.arrived();
-    shared.accepted.fetch_add(1, Ordering::Relaxed);
-    if shared.arrivals.receiver_count() > 0 {
-        let arrival = Arrival { peer: peer.to_string(), target_port: shared.port(port).into() };
+    callers.context.drain.arrived();
+    callers.accepted.fetch_add(1, Ordering::Relaxed);
+    if callers.arrivals.receiver_count() > 0 {
+        let arrival = Arrival { peer: peer.to_string(), target_port: callers.context.port(port).into() };
         // Nobody listens any more: nothing to tell.
-        let _ = shared.arrivals.send(arrival);
+        let _ = callers.arrivals.send(arrival);
     }
-    Connection::new(shared.clone(), port, peer, stream)
+    Connection::new(callers.context.clone(), port, peer, stream)
 }
 
 /// An IPv4 caller as such, although the socket is IPv6.
@@ -139,12 +189,12 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-fn note_end(shared: &Shared, ended: &Result<(), JoinError>) {
-    shared.ended.fetch_add(1, Ordering::Relaxed);
+fn note_end(callers: &Callers, ended: &Result<(), JoinError>) {
+    callers.ended.fetch_add(1, Ordering::Relaxed);
     if let Err(error) = ended
         && error.is_panic()
     {
-        let so_far = shared.defects.fetch_add(1, Ordering::Relaxed) + 1;
+        let so_far = callers.defects.fetch_add(1, Ordering::Relaxed) + 1;
         tracing::error!(%error, so_far, "a defect ended one connection");
     }
 }

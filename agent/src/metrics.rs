@@ -8,8 +8,9 @@ use bridge_proto::latency::BOUNDS_US;
 use bridge_proto::v1::Reason;
 use tokio::net::TcpListener;
 
-use crate::agent::Shared;
 use crate::asked::{self, Answer};
+use crate::listen::Callers;
+use crate::registry::Registry;
 use crate::requests::Requests;
 use crate::tally::Tally;
 
@@ -34,40 +35,44 @@ const OPAQUE_REASONS: [(Reason, &str); 5] = [
     (Reason::OwnPod, "own-pod"),
 ];
 
-/// Answers for ever.
-pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>) {
-    let answer = |shared: Arc<Shared>| async move { Answer { status: "200 OK", words: of(&shared) } };
-    asked::run(listener, || answer(shared.clone())).await;
+/// Where it is counted.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources {
+    pub(crate) callers: Arc<Callers>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) requests: Arc<Requests>,
 }
 
-fn of(shared: &Shared) -> String {
-    let mut text = requests(&shared.requests);
-    let accepted = shared.accepted.load(Ordering::Relaxed);
-    let open = accepted.saturating_sub(shared.ended.load(Ordering::Relaxed));
-    let sessions = shared.registry.sessions() as u64;
+/// Answers for ever.
+pub(crate) async fn run(listener: TcpListener, sources: Sources) {
+    let answer = |sources: Sources| async move { Answer { status: "200 OK", words: of(&sources) } };
+    asked::run(listener, || answer(sources.clone())).await;
+}
+
+fn of(sources: &Sources) -> String {
+    let Sources { callers, registry, requests } = sources;
+    let mut text = of_requests(requests);
+    let accepted = callers.accepted();
+    let open = accepted.saturating_sub(callers.ended());
+    let sessions = registry.sessions() as u64;
     for (name, kind, help, value) in [
         ("connections_total", "counter", "Connections of callers", accepted),
         ("connections_open", "gauge", "Connections of callers that are open", open),
         ("sessions", "gauge", "Sessions of developers", sessions),
-        ("sessions_memory_bytes", "gauge", "Memory that sessions hold", shared.registry.memory.held()),
+        ("sessions_memory_bytes", "gauge", "Memory that sessions hold", registry.memory.held()),
         (
             "sessions_memory_limit_bytes",
             "gauge",
             "Memory that sessions may hold together",
-            shared.registry.memory.total(),
+            registry.memory.total(),
         ),
         (
             "streams_total",
             "counter",
             "Streams that were opened to laptops",
-            shared.registry.streams.load(Ordering::Relaxed),
+            registry.streams.load(Ordering::Relaxed),
         ),
-        (
-            "defects_total",
-            "counter",
-            "Connections that a defect of the agent ended",
-            shared.defects.load(Ordering::Relaxed),
-        ),
+        ("defects_total", "counter", "Connections that a defect of the agent ended", callers.defects()),
     ] {
         begin(&mut text, name, kind, help);
         line(&mut text, name, "", value);
@@ -75,7 +80,7 @@ fn of(shared: &Shared) -> String {
     text
 }
 
-fn requests(requests: &Requests) -> String {
+fn of_requests(requests: &Requests) -> String {
     let mut text = String::new();
     let destinations = [("laptop", requests.to_laptops()), ("origin", requests.to_origin())];
     begin(&mut text, "requests_total", "counter", "Requests that have ended, by where they went and how");
@@ -130,7 +135,7 @@ mod tests {
 
     #[test]
     fn every_line_is_a_sample_or_says_what_follows() {
-        let text = requests(&Requests::new(vec![80]));
+        let text = of_requests(&Requests::new(vec![80]));
         for sample in text.lines().filter(|line| !line.starts_with("# ")) {
             let (name, value) = sample.rsplit_once(' ').expect("a name and a value");
             assert!(name.starts_with("bridge_agent_") && value == "0", "{sample}");

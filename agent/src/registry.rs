@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::ArcSwap;
 use bridge_proto::tunnel::{Hold, Pool};
 use bridge_proto::v1;
 
@@ -39,7 +39,7 @@ pub(crate) enum NotAttended {
 #[derive(Debug)]
 pub(crate) struct Registry {
     ports: Vec<u16>,
-    table: ArcSwap<Table>,
+    table: Arc<ArcSwap<Table>>,
     /// What all sessions share.
     pub(crate) memory: Pool,
     outbound: Pool,
@@ -66,7 +66,7 @@ struct Held {
 impl Registry {
     /// `ports` are those that the agent listens on; `memory`, in bytes, and `outbound`, in pieces, are what sessions share.
     pub(crate) fn new(ports: Vec<u16>, memory: Pool, outbound: Pool) -> Self {
-        let table = ArcSwap::from_pointee(Table::new(ports.len(), std::iter::empty()));
+        let table = Arc::new(ArcSwap::from_pointee(Table::new(ports.len(), std::iter::empty())));
         Self { ports, table, memory, outbound, streams: Arc::default(), inner: Mutex::default() }
     }
 
@@ -76,9 +76,9 @@ impl Registry {
         u32::try_from(window).unwrap_or(u32::MAX)
     }
 
-    /// The routes in force now.
-    pub(crate) fn routes(&self) -> Guard<Arc<Table>> {
-        self.table.load()
+    /// Where the routes in force are published.
+    pub(crate) fn table(&self) -> Arc<ArcSwap<Table>> {
+        self.table.clone()
     }
 
     /// Takes a session in. Its control call is to follow.

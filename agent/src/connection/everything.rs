@@ -58,7 +58,7 @@ pub(super) async fn begin(conn: &mut Connection, route: &Arc<Entry>) -> Begun {
         Some(Shown::Opaque(_) | Shown::LaptopLost) | None => {}
     }
     let opening = async {
-        let mut stream = inbound::open(route, conn.shared.port(conn.port), conn.peer).await.ok()?;
+        let mut stream = inbound::open(route, conn.context.port(conn.port), conn.peer).await.ok()?;
         let opened = stream.opened().await;
         Some((stream, opened))
     };
@@ -93,7 +93,7 @@ pub(super) async fn begin(conn: &mut Connection, route: &Arc<Entry>) -> Begun {
             Begun::Abort
         }
         Shown::Opaque(why) => {
-            conn.shared.requests.opaque(conn.port, why, To::Laptop(route));
+            conn.context.requests.opaque(conn.port, why, To::Laptop(route));
             match relay::both_ways(&mut conn.client, &mut laptop).await {
                 Ok(()) => Begun::Over,
                 Err(_) => {

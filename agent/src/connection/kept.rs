@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bridge_proto::tunnel::TunnelStream;
 use tokio::time::{Instant, Sleep};
+use tokio_util::task::TaskTracker;
 
-use crate::agent::Shared;
 use crate::inbound;
 use crate::io::end::End;
 use crate::routes::Entry;
@@ -37,9 +37,9 @@ impl Kept {
     }
 
     /// The stream, if it leads to where the route does and is still good.
-    pub(crate) async fn take(&mut self, route: &Entry, shared: &Shared) -> Option<End<TunnelStream>> {
+    pub(crate) async fn take(&mut self, route: &Entry, tasks: &TaskTracker) -> Option<End<TunnelStream>> {
         std::future::poll_fn(|cx| {
-            self.poll(cx, shared);
+            self.poll(cx, tasks);
             Poll::Ready(())
         })
         .await;
@@ -47,24 +47,24 @@ impl Kept {
             Arc::ptr_eq(&stream.route.session, &route.session) && stream.route.local_port == route.local_port
         };
         if !self.0.as_deref().is_some_and(leads_there) {
-            self.clear(shared);
+            self.clear(tasks);
         }
         Some(self.0.take()?.end)
     }
 
     /// Takes leave of the stream when its time is over, or when the local process does.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, shared: &Shared) {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, tasks: &TaskTracker) {
         let Some(stream) = &mut self.0 else { return };
         let over = stream.end.poll_fill(cx).is_ready() || stream.until.as_mut().poll(cx).is_ready();
         if over {
-            self.clear(shared);
+            self.clear(tasks);
         }
     }
 
     /// Takes leave of the stream now.
-    pub(crate) fn clear(&mut self, shared: &Shared) {
+    pub(crate) fn clear(&mut self, tasks: &TaskTracker) {
         if let Some(stream) = self.0.take() {
-            shared.tasks.spawn(inbound::farewell(stream.end));
+            tasks.spawn(inbound::farewell(stream.end));
         }
     }
 }

@@ -20,7 +20,7 @@ use self::everything::Begun;
 use self::kept::Kept;
 use self::next::Next;
 use self::origin::Origin;
-use crate::agent::Shared;
+use crate::context::Data;
 use crate::http1;
 use crate::http1::head::Request;
 use crate::http2;
@@ -32,7 +32,7 @@ use crate::routes::{Entry, Way};
 
 /// A client's connection and what belongs to it.
 pub(crate) struct Connection {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) context: Arc<Data>,
     /// Index of the port that it came to.
     pub(crate) port: usize,
     pub(crate) peer: SocketAddr,
@@ -88,7 +88,7 @@ enum Broken {
 
 /// Serves a connection until its end.
 pub(crate) async fn serve(mut conn: Connection) {
-    let everything = conn.shared.routes().everything(conn.port);
+    let everything = conn.context.routes().everything(conn.port);
     let mut opened = match everything {
         None => {
             conn.origin.dial();
@@ -111,7 +111,7 @@ pub(crate) async fn serve(mut conn: Connection) {
             Next::Opaque(why) => {
                 if let Some(why) = why {
                     let to = opened.as_ref().map_or_else(|| conn.set_aside(), |(route, _)| To::Laptop(route));
-                    conn.shared.requests.opaque(conn.port, why, to);
+                    conn.context.requests.opaque(conn.port, why, to);
                 }
                 if conn.goes_nowhere() { After::Abort } else { After::Opaque }
             }
@@ -133,11 +133,11 @@ pub(crate) async fn serve(mut conn: Connection) {
 }
 
 impl Connection {
-    pub(crate) fn new(shared: Arc<Shared>, port: usize, peer: SocketAddr, client: TcpStream) -> Self {
-        let origin = Origin::new(shared.origin(port));
+    pub(crate) fn new(context: Arc<Data>, port: usize, peer: SocketAddr, client: TcpStream) -> Self {
+        let origin = Origin::new(context.origin(port));
         let client = End::new(client);
         let kept = Kept::default();
-        Self { shared, port, peer, client, origin, kept, http1: false, aside: None, served_by_laptop: false }
+        Self { context, port, peer, client, origin, kept, http1: false, aside: None, served_by_laptop: false }
     }
 
     /// On a port that is a laptop's as a whole.
@@ -171,7 +171,7 @@ impl Connection {
     /// Nothing but its requests is answered.
     fn goes_nowhere(&self) -> bool {
         let tried =
-            |route| self.shared.routes().everything(self.port).is_some_and(|now| Arc::ptr_eq(&now, route));
+            |route| self.context.routes().everything(self.port).is_some_and(|now| Arc::ptr_eq(&now, route));
         matches!(&self.aside, Some(Aside::Nowhere(route)) if tried(route))
     }
 
@@ -225,7 +225,7 @@ impl Connection {
 
     /// Goes on without reading what passes.
     async fn relay(mut self, opened: Option<Opened>) {
-        self.kept.clear(&self.shared);
+        self.kept.clear(&self.context.tasks);
         if let Some((_, mut laptop)) = opened {
             return everything::relay(self, &mut laptop).await;
         }
@@ -248,14 +248,14 @@ impl Connection {
 
     /// Ends in order.
     async fn close(mut self) {
-        self.kept.clear(&self.shared);
+        self.kept.clear(&self.context.tasks);
         drop(self.origin);
         self.client.close().await;
     }
 
     /// Ends both sides with a reset.
     fn abort(mut self) {
-        self.kept.clear(&self.shared);
+        self.kept.clear(&self.context.tasks);
         self.origin.abort();
         self.client.side.abort();
     }

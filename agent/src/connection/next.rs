@@ -91,7 +91,7 @@ impl Wait {
         if let Some(next) = self.hear_origin(cx, conn) {
             return Poll::Ready(next);
         }
-        conn.kept.poll(cx, &conn.shared);
+        conn.kept.poll(cx, &conn.context.tasks);
         self.poll_deadline(cx, conn)
     }
 
@@ -144,7 +144,7 @@ impl Wait {
             }
             match unasked {
                 // A matched request can still be answered.
-                Unasked::Failed if conn.shared.routes().any(conn.port) => self.refused = true,
+                Unasked::Failed if conn.context.routes().any(conn.port) => self.refused = true,
                 Unasked::Failed | Unasked::Broke => return Some(Next::Abort),
                 Unasked::Ended => return Some(Next::Opaque(None)),
                 Unasked::Spoke => {
@@ -195,9 +195,9 @@ impl Wait {
 
 /// Where a request belongs; from here on it is recorded.
 fn decide(conn: &Connection, head: &Http1Head<'_>) -> (Option<Way>, Record) {
-    let routes = conn.shared.routes();
+    let routes = conn.context.routes();
     let decision = routes.decide(conn.port, head);
-    let record = conn.shared.requests.begin(conn.port, Protocol::Http1, head, &decision);
+    let record = conn.context.requests.begin(conn.port, Protocol::Http1, head, &decision);
     match decision {
         Decision::Laptop(way) => (Some(way), record),
         Decision::Origin(_) => (None, record),

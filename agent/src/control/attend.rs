@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
-use crate::agent::Shared;
+use crate::context::Control;
 use crate::session::Session;
 
 /// Between two looks at routes: reading them costs others' time.
@@ -20,27 +20,27 @@ const ROUTES_EVERY: Duration = Duration::from_millis(20);
 
 /// Ends the session when the control call's task is over, even if it panics.
 struct Attended {
-    shared: Arc<Shared>,
+    context: Arc<Control>,
     session: Arc<Session>,
 }
 
 impl Drop for Attended {
     fn drop(&mut self) {
-        self.shared.registry.end(&self.session);
+        self.context.registry.end(&self.session);
         tracing::info!(session = self.session.id, user = self.session.user, "detached");
     }
 }
 
 /// Serves a control call until its end.
 pub(super) async fn attend(
-    shared: Arc<Shared>,
+    context: Arc<Control>,
     session: Arc<Session>,
     mut from_daemon: Streaming<FromDaemon>,
     to_daemon_tx: mpsc::Sender<Result<FromAgent, Status>>,
 ) {
     tracing::info!(session = session.id, user = session.user, "attached");
-    let attended = Attended { shared, session };
-    let (shared, session) = (&attended.shared, &attended.session);
+    let attended = Attended { context, session };
+    let (context, session) = (&attended.context, &attended.session);
     let mut alive = tokio::time::interval(SAY_EVERY);
     alive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut told_to_drain = false;
@@ -52,17 +52,17 @@ pub(super) async fn attend(
                 Ok(Some(message)) => match message.kind {
                     Some(from_daemon::Kind::Routes(routes)) => {
                         next = Instant::now() + ROUTES_EVERY;
-                        from_agent::Kind::Routed(route(shared, session, &routes))
+                        from_agent::Kind::Routed(route(context, session, &routes))
                     }
                     Some(from_daemon::Kind::Alive(_)) | None => continue,
                 },
                 Ok(None) | Err(_) => return,
             },
-            _ = alive.tick() => match news(shared, session, &mut told) {
+            _ = alive.tick() => match news(context, session, &mut told) {
                 Some(counts) => from_agent::Kind::Counts(counts),
                 None => from_agent::Kind::Alive(Alive {}),
             },
-            () = shared.drain.begun(), if !told_to_drain => {
+            () = context.drain.begun(), if !told_to_drain => {
                 told_to_drain = true;
                 from_agent::Kind::Draining(Draining {})
             }
@@ -92,8 +92,8 @@ async fn heard(
     from_daemon.message().await
 }
 
-fn route(shared: &Shared, session: &Arc<Session>, routes: &Routes) -> Routed {
-    let refused = match shared.registry.set_routes(session, &routes.routes) {
+fn route(context: &Control, session: &Arc<Session>, routes: &Routes) -> Routed {
+    let refused = match context.registry.set_routes(session, &routes.routes) {
         Ok(()) => {
             let (id, user, count) = (&session.id, &session.user, routes.routes.len());
             tracing::info!(session = id, user, routes = count, revision = routes.revision, "routes in force");
@@ -108,11 +108,11 @@ fn route(shared: &Shared, session: &Arc<Session>, routes: &Routes) -> Routed {
 }
 
 /// What was counted, unless the daemon has been told already.
-fn news(shared: &Shared, session: &Session, told: &mut Counts) -> Option<Counts> {
+fn news(context: &Control, session: &Session, told: &mut Counts) -> Option<Counts> {
     let counts = Counts {
         laptop: Some(session.tally.to_message()),
-        origin: Some(shared.requests.to_origin().to_message()),
-        opaque: shared.requests.opaque_so_far(),
+        origin: Some(context.requests.to_origin().to_message()),
+        opaque: context.requests.opaque_so_far(),
     };
     (*told != counts).then(|| {
         told.clone_from(&counts);

@@ -11,7 +11,7 @@ use rand::rngs::OsRng;
 use tokio::time::Instant;
 use tonic::Status;
 
-use crate::agent::Shared;
+use crate::context::Control;
 
 /// A daemon answers a challenge within this time: one round trip.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -44,7 +44,7 @@ impl Challenged {
 
 /// Proves to a daemon that this is the agent of this pod, and asks it to prove itself.
 pub(super) async fn challenge(
-    shared: &Shared,
+    context: &Control,
     challenged: &Challenged,
     request: ChallengeRequest,
 ) -> Result<ChallengeReply, Status> {
@@ -52,13 +52,13 @@ pub(super) async fn challenge(
     if request.nonce.len() != LENGTH {
         return Err(Status::invalid_argument(format!("a challenge needs a nonce of {LENGTH} bytes")));
     }
-    let key = key(shared).await?;
+    let key = key(context).await?;
     let agent = random()?;
-    let handshake = Handshake { daemon_nonce: &request.nonce, agent_nonce: &agent, pod: &shared.name };
+    let handshake = Handshake { daemon_nonce: &request.nonce, agent_nonce: &agent, pod: &context.name };
     let reply = ChallengeReply {
         version: Some(version::ours()),
         nonce: agent.to_vec(),
-        agent: shared.name.clone(),
+        agent: context.name.clone(),
         proof: proof::of_agent(&key, handshake).to_vec(),
     };
     challenged.ask(Nonces { daemon: request.nonce, agent, at: Instant::now() });
@@ -66,15 +66,16 @@ pub(super) async fn challenge(
 }
 
 /// Whether a daemon that was asked to has proven itself.
-pub(super) async fn check(shared: &Shared, challenged: &Challenged, shown: &[u8]) -> Result<(), Status> {
+pub(super) async fn check(context: &Control, challenged: &Challenged, shown: &[u8]) -> Result<(), Status> {
     let nonces = challenged.take().ok_or_else(|| {
         Status::unauthenticated("nothing was asked of this connection, or it took too long to answer")
     })?;
-    let handshake = Handshake { daemon_nonce: &nonces.daemon, agent_nonce: &nonces.agent, pod: &shared.name };
-    if proof::is_of_daemon(&key(shared).await?, handshake, shown) {
+    let handshake =
+        Handshake { daemon_nonce: &nonces.daemon, agent_nonce: &nonces.agent, pod: &context.name };
+    if proof::is_of_daemon(&key(context).await?, handshake, shown) {
         return Ok(());
     }
-    if let Some(left_out) = shared.wrong_keys.says() {
+    if let Some(left_out) = context.wrong_keys.says() {
         tracing::warn!(left_out, "a daemon could not prove that it knows the key");
     }
     Err(Status::unauthenticated(
@@ -82,12 +83,12 @@ pub(super) async fn check(shared: &Shared, challenged: &Challenged, shown: &[u8]
     ))
 }
 
-async fn key(shared: &Shared) -> Result<Vec<u8>, Status> {
-    let read = tokio::fs::read(&shared.key_file).await;
+async fn key(context: &Control) -> Result<Vec<u8>, Status> {
+    let read = tokio::fs::read(&context.key_file).await;
     if let Err(error) = &read
-        && let Some(left_out) = shared.unread_keys.says()
+        && let Some(left_out) = context.unread_keys.says()
     {
-        tracing::warn!(left_out, %error, file = %shared.key_file.display(), "cannot read the key");
+        tracing::warn!(left_out, %error, file = %context.key_file.display(), "cannot read the key");
     }
     let key = read.ok().filter(|key| !key.is_empty());
     key.ok_or_else(|| Status::unavailable("the agent cannot read its key yet"))

@@ -32,7 +32,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use self::challenge::Challenged;
 use self::knock::Knock;
-use crate::agent::Shared;
+use crate::context::Control;
 use crate::outbound;
 use crate::session::{Session, share};
 
@@ -46,7 +46,7 @@ const FLOW_QUEUE: usize = 64;
 const FILES_QUEUE: usize = 4;
 #[derive(Debug, Clone)]
 struct Service {
-    shared: Arc<Shared>,
+    context: Arc<Control>,
 }
 
 impl Service {
@@ -91,13 +91,13 @@ impl Agent for Service {
         request: Request<ChallengeRequest>,
     ) -> Result<Response<ChallengeReply>, Status> {
         let challenged = challenged(&request)?;
-        challenge::challenge(&self.shared, &challenged, request.into_inner()).await.map(Response::new)
+        challenge::challenge(&self.context, &challenged, request.into_inner()).await.map(Response::new)
     }
 
     async fn open(&self, request: Request<OpenRequest>) -> Result<Response<OpenReply>, Status> {
         let challenged = challenged(&request)?;
         let (metadata, extensions, message) = request.into_parts();
-        let reply = open::open(&self.shared, &challenged, message).await?;
+        let reply = open::open(&self.context, &challenged, message).await?;
         Knock::proves(&Request::from_parts(metadata, extensions, ()))?;
         Ok(Response::new(reply))
     }
@@ -109,13 +109,13 @@ impl Agent for Service {
         request: Request<Streaming<FromDaemon>>,
     ) -> Result<Response<Self::AttendStream>, Status> {
         let session = Self::session(&request)?;
-        self.shared
+        self.context
             .registry
             .attend(&session)
             .map_err(|error| Status::failed_precondition(error.to_string()))?;
         let (to_daemon_tx, to_daemon_rx) = mpsc::channel(ATTEND_QUEUE);
-        self.shared.tasks.spawn(attend::attend(
-            self.shared.clone(),
+        self.context.tasks.spawn(attend::attend(
+            self.context.clone(),
             session,
             request.into_inner(),
             to_daemon_tx,
@@ -142,9 +142,9 @@ impl Agent for Service {
     async fn dial(&self, request: Request<Streaming<Frame>>) -> Result<Response<Self::DialStream>, Status> {
         let (session, room) = Self::call(&request)?;
         let (outgoing, outgoing_rx) = mpsc::channel(TunnelStream::QUEUE);
-        let shared = self.shared.clone();
-        self.shared.tasks.spawn(async move {
-            outbound::dial(&shared.outbound, session, request.into_inner(), outgoing).await;
+        let context = self.context.clone();
+        self.context.tasks.spawn(async move {
+            outbound::dial(&context.outbound, session, request.into_inner(), outgoing).await;
             drop(room);
         });
         Ok(Response::new(ReceiverStream::new(outgoing_rx)))
@@ -158,9 +158,9 @@ impl Agent for Service {
     ) -> Result<Response<Self::FlowStream>, Status> {
         let (session, room) = Self::call(&request)?;
         let (to_daemon_tx, to_daemon_rx) = mpsc::channel(FLOW_QUEUE);
-        let shared = self.shared.clone();
-        self.shared.tasks.spawn(async move {
-            outbound::flow(&shared.outbound, session, request.into_inner(), to_daemon_tx).await;
+        let context = self.context.clone();
+        self.context.tasks.spawn(async move {
+            outbound::flow(&context.outbound, session, request.into_inner(), to_daemon_tx).await;
             drop(room);
         });
         Ok(Response::new(ReceiverStream::new(to_daemon_rx)))
@@ -168,7 +168,7 @@ impl Agent for Service {
 
     async fn resolve(&self, request: Request<DnsMessage>) -> Result<Response<DnsMessage>, Status> {
         let (session, _room) = Self::call(&request)?;
-        let answer = self.shared.outbound.resolve(&session, &request.into_inner().message).await;
+        let answer = self.context.outbound.resolve(&session, &request.into_inner().message).await;
         let message = answer.map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(Response::new(DnsMessage { message }))
     }
@@ -178,7 +178,7 @@ impl Agent for Service {
         request: Request<SurroundingsRequest>,
     ) -> Result<Response<SurroundingsReply>, Status> {
         let (_session, _room) = Self::call(&request)?;
-        Ok(Response::new(self.shared.outbound.surroundings()))
+        Ok(Response::new(self.context.outbound.surroundings()))
     }
 
     type FilesStream = ReceiverStream<Result<FilesReply, Status>>;
@@ -188,9 +188,9 @@ impl Agent for Service {
         let place = Self::follower(&session)?;
         let follow = request.into_inner().follow;
         let (to_daemon_tx, to_daemon_rx) = mpsc::channel(FILES_QUEUE);
-        let shared = self.shared.clone();
-        self.shared.tasks.spawn(async move {
-            outbound::files(&shared.outbound, session, follow, to_daemon_tx).await;
+        let context = self.context.clone();
+        self.context.tasks.spawn(async move {
+            outbound::files(&context.outbound, session, follow, to_daemon_tx).await;
             drop((room, place));
         });
         Ok(Response::new(ReceiverStream::new(to_daemon_rx)))
@@ -203,7 +203,7 @@ impl Agent for Service {
         request: Request<ArrivalsRequest>,
     ) -> Result<Response<Self::ArrivalsStream>, Status> {
         let (session, room) = Self::call(&request)?;
-        let following = (self.shared.arrivals.subscribe(), Self::follower(&session)?, room);
+        let following = (self.context.arrivals.subscribe(), Self::follower(&session)?, room);
         let arrivals = stream::unfold(Some(following), |following| async {
             let mut following = following?;
             match following.0.recv().await {
@@ -228,7 +228,7 @@ impl Agent for Service {
         let (session, room) = Self::call(&request)?;
         let place = Self::follower(&session)?;
         let RequestsRequest { follow, after_us } = request.into_inner();
-        let following = (self.shared.requests.follow(after_us), place, room);
+        let following = (self.context.requests.follow(after_us), place, room);
         let seen = stream::unfold(following, |mut following| async {
             Some((Ok(following.0.next().await), following))
         });
@@ -239,7 +239,7 @@ impl Agent for Service {
 
     async fn probe(&self, request: Request<ProbeRequest>) -> Result<Response<ProbeReply>, Status> {
         let (session, _room) = Self::call(&request)?;
-        outbound::probe(&self.shared.outbound, &session, &request.into_inner().address)
+        outbound::probe(&self.context.outbound, &session, &request.into_inner().address)
             .await
             .map(Response::new)
     }

@@ -10,7 +10,7 @@ use bridge_proto::version;
 use tonic::Status;
 
 use super::challenge::{self, Challenged, random};
-use crate::agent::Shared;
+use crate::context::Control;
 use crate::registry::NotOpened;
 use crate::session::Session;
 
@@ -21,12 +21,12 @@ const MAX_NAME: usize = 256;
 
 /// Checks who asks, and takes the session in.
 pub(super) async fn open(
-    shared: &Arc<Shared>,
+    context: &Arc<Control>,
     challenged: &Challenged,
     request: OpenRequest,
 ) -> Result<OpenReply, Status> {
     check_version(request.version)?;
-    challenge::check(shared, challenged, &request.proof).await?;
+    challenge::check(context, challenged, &request.proof).await?;
     let wanted = request.session.ok_or_else(|| Status::invalid_argument("the request names no session"))?;
     if !is_name(&wanted.id) || !is_name(&wanted.user) {
         return Err(Status::invalid_argument(
@@ -39,11 +39,11 @@ pub(super) async fn open(
     let token = new_token()?;
     let mut session = Session::new(&wanted.id, &wanted.user, wanted.since_ms, token.clone());
     session.secret = proof::fingerprint(&request.secret);
-    let session = shared.registry.open(session).map_err(refused)?;
-    let later = shared.clone();
-    shared.tasks.spawn(async move {
+    let session = context.registry.open(session).map_err(refused)?;
+    let later = context.registry.clone();
+    context.tasks.spawn(async move {
         tokio::time::sleep(ATTEND_WITHIN).await;
-        later.registry.end_unattended(&session);
+        later.end_unattended(&session);
     });
     Ok(OpenReply { version: Some(version::ours()), token })
 }

@@ -21,7 +21,7 @@ use super::knock::{Door, Knock};
 use super::metered::{Bound, Metered};
 use super::watched::{self, Watched};
 use super::{Service, TOKEN};
-use crate::agent::Shared;
+use crate::context::Control;
 
 /// How long nothing is accepted after a failure.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -35,15 +35,15 @@ const LOOSE_CALLS: usize = 8;
 const SEND_BUFFER: usize = 64 * 1024;
 
 /// Serves daemons for ever.
-pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>) {
-    let service = Service { shared: shared.clone() };
+pub(crate) async fn run(listener: TcpListener, context: Arc<Control>) {
+    let service = Service { context: context.clone() };
     let agent = AgentServer::new(service).max_decoding_message_size(LONGEST_MESSAGE);
     let door = Arc::<Door>::default();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(connections.spawn(serve(stream, Calls::new(&shared, door.knock(), agent.clone())))),
+                Ok((stream, _)) => drop(connections.spawn(serve(stream, Calls::new(&context, door.knock(), agent.clone())))),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept on the control port");
                     tokio::time::sleep(PAUSE).await;
@@ -58,7 +58,7 @@ async fn serve(stream: TcpStream, calls: Calls) {
     let knock = calls.knock.clone();
     let io = Watched::new(stream, knock.clone());
     let heard = io.heard();
-    let window = calls.shared.registry.window();
+    let window = calls.context.registry.window();
     let serving = http2::Builder::new(TokioExecutor::new())
         .initial_stream_window_size(window)
         .initial_connection_window_size(window)
@@ -79,7 +79,7 @@ async fn serve(stream: TcpStream, calls: Calls) {
 
 /// The calls of one connection.
 struct Calls {
-    shared: Arc<Shared>,
+    context: Arc<Control>,
     knock: Arc<Knock>,
     challenged: Arc<Challenged>,
     /// Places for calls that no session makes.
@@ -95,9 +95,9 @@ struct TooManyCalls;
 type Answer = Result<Response<tonic::body::Body>, TooManyCalls>;
 
 impl Calls {
-    fn new(shared: &Arc<Shared>, knock: Arc<Knock>, agent: AgentServer<Service>) -> Self {
+    fn new(context: &Arc<Control>, knock: Arc<Knock>, agent: AgentServer<Service>) -> Self {
         Self {
-            shared: shared.clone(),
+            context: context.clone(),
             knock,
             challenged: Arc::default(),
             loose: Arc::new(Semaphore::new(LOOSE_CALLS)),
@@ -110,7 +110,7 @@ impl Calls {
         request.extensions_mut().insert(self.knock.clone());
         request.extensions_mut().insert(self.challenged.clone());
         let token = request.headers().get(TOKEN);
-        if let Some(session) = token.and_then(|token| self.shared.registry.by_token(token.as_bytes())) {
+        if let Some(session) = token.and_then(|token| self.context.registry.by_token(token.as_bytes())) {
             let bound = Bound::Session(session.budget.nothing());
             request.extensions_mut().insert(session);
             return Ok(bound);

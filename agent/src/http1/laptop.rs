@@ -51,7 +51,7 @@ pub(crate) async fn exchange(
         Ok(hops) => hops,
         Err(why) => {
             conn.client.read.consume(request.head_len);
-            let failure = Failure::of_loop(&conn.shared.name, route, why);
+            let failure = Failure::of_loop(&conn.context.name, route, why);
             return give(conn, request, &failure, closes, record).await;
         }
     };
@@ -99,7 +99,7 @@ pub(crate) async fn exchange(
         interim: 0,
         begun: false,
         continued: false,
-        closes: request.closes || conn.shared.drain.has_begun(),
+        closes: request.closes || conn.context.drain.has_begun(),
     };
     let end = std::future::poll_fn(|cx| exchange.poll(cx, &mut conn.client, &mut laptop)).await;
     exchange.conclude(conn, laptop, end).await
@@ -345,7 +345,7 @@ impl Exchange<'_> {
     async fn conclude(self, conn: &mut Connection, mut laptop: End<TunnelStream>, ended: Ended) -> After {
         match ended {
             Ended::Answered if laptop.ended || laptop.finished => {
-                conn.shared.tasks.spawn(inbound::farewell(laptop));
+                conn.context.tasks.spawn(inbound::farewell(laptop));
                 After::Next
             }
             Ended::Answered => {
@@ -353,7 +353,7 @@ impl Exchange<'_> {
                 After::Next
             }
             Ended::AnsweredLast => {
-                conn.shared.tasks.spawn(inbound::farewell(laptop));
+                conn.context.tasks.spawn(inbound::farewell(laptop));
                 After::Close
             }
             Ended::Raw => {

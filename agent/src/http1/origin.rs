@@ -53,7 +53,7 @@ pub(crate) async fn exchange(conn: &mut Connection, request: &Request, record: &
 
 impl Exchange<'_> {
     fn poll(&mut self, cx: &mut Context<'_>, conn: &mut Connection) -> Poll<After> {
-        let draining = conn.shared.drain.has_begun();
+        let draining = conn.context.drain.has_begun();
         let Ok(origin) = ready!(conn.origin.poll_up(cx)) else { return Poll::Ready(After::Abort) };
         if let Some(after) = self.go_up(cx, &mut conn.client, origin) {
             return Poll::Ready(after);

@@ -27,7 +27,7 @@ pub(super) async fn reach(
     opened: Option<End<TunnelStream>>,
 ) -> Reached {
     let head = rewrite::for_laptop(&conn.client.read.filled()[..request.head_len], hops);
-    if let Some(mut end) = conn.kept.take(route, &conn.shared).await {
+    if let Some(mut end) = conn.kept.take(route, &conn.context.tasks).await {
         let sent = end.side.bytes().0;
         let written = tokio::select! {
             written = end.side.write_all(&head) => written,
@@ -40,7 +40,7 @@ pub(super) async fn reach(
             Err(error) => return Reached::No(Unreached::Unknown, error.to_string()),
         }
     }
-    let (port, peer) = (conn.shared.port(conn.port), conn.peer);
+    let (port, peer) = (conn.context.port(conn.port), conn.peer);
     let mut end = match opened {
         Some(end) => end,
         None => {

@@ -17,10 +17,8 @@ mod passage;
 mod settings;
 mod task;
 mod wakes;
-mod window;
+pub(crate) mod window;
 mod work;
-
-pub(crate) use self::window::Pool;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,9 +31,9 @@ use self::laptop::{Lanes, Start};
 use self::link::{Event, Link};
 use self::settings::Announced;
 use self::task::Task;
-use crate::agent::Shared;
 use crate::connection::origin::Origin;
 use crate::connection::{Aside, Connection, Opened};
+use crate::context::Data;
 use crate::io::end::End;
 use crate::io::relay;
 use crate::io::side::Side as _;
@@ -56,8 +54,8 @@ enum Begun {
 /// Serves a connection that began with HTTP/2's preface, until its end. `opened`: the laptop that takes all of it unless
 /// another takes a stream.
 pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
-    let Connection { shared, port, peer, mut client, origin, aside, .. } = conn;
-    let start = Start { target_port: shared.port(port), peer, tasks: shared.tasks.clone() };
+    let Connection { context, port, peer, mut client, origin, aside, .. } = conn;
+    let start = Start { target_port: context.port(port), peer, tasks: context.tasks.clone() };
     let mut lanes = Lanes::default();
     let (link, begun) = match opened {
         Some((route, end)) => {
@@ -70,14 +68,14 @@ pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
         }
         None => {
             let mut link = Link::opening(origin);
-            let begun = begin(&shared, port, &mut client, &mut link).await;
+            let begun = begin(&context, port, &mut client, &mut link).await;
             (link, begun)
         }
     };
     let announced = match begun {
         Begun::Http2(announced) => announced,
         Begun::Foreign(mut end) => {
-            shared.requests.opaque(port, Opaque::NotHttp, To::Origin);
+            context.requests.opaque(port, Opaque::NotHttp, To::Origin);
             // The origin had its preface from us.
             client.read.consume(client.read.filled().len());
             return match relay::both_ways(&mut client, &mut end).await {
@@ -93,7 +91,7 @@ pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
     io.takes_turns(&turn);
     let written = io.written();
     match announced.towards_caller().handshake::<_, Bytes>(io).await {
-        Ok(caller) => Task::new(shared, port, start, (caller, written), link, lanes, turn).run().await,
+        Ok(caller) => Task::new(context, port, start, (caller, written), link, lanes, turn).run().await,
         Err(error) => {
             tracing::debug!(%error, "a caller that broke off");
             link.end().await;
@@ -105,8 +103,8 @@ pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
 }
 
 /// Waits for the origin's SETTINGS, so that ours can follow them.
-async fn begin(shared: &Arc<Shared>, port: usize, client: &mut End<TcpStream>, link: &mut Link) -> Begun {
-    let routed = shared.routes().any(port);
+async fn begin(context: &Arc<Data>, port: usize, client: &mut End<TcpStream>, link: &mut Link) -> Begun {
+    let routed = context.routes().any(port);
     let event = tokio::select! {
         event = std::future::poll_fn(|cx| link.poll(cx)) => event,
         _ = client.failure() => return Begun::CallerGone,
@@ -117,7 +115,7 @@ async fn begin(shared: &Arc<Shared>, port: usize, client: &mut End<TcpStream>, l
         Event::Foreign(end) => Begun::Foreign(end),
         // A matched stream can still be answered, and the origin may be back when a stream is for it.
         Event::GoingAway | Event::Over(_) if routed => {
-            *link = Link::Absent(Origin::new(shared.origin(port)));
+            *link = Link::Absent(Origin::new(context.origin(port)));
             Begun::Http2(Announced::default())
         }
         Event::GoingAway | Event::Over(_) => Begun::Unreachable,

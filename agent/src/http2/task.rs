@@ -23,8 +23,8 @@ use super::link::{Event, Link};
 use super::wakes::{Part, Wakes};
 use super::window::Window;
 use super::work::{Done, Ended, Work};
-use crate::agent::Shared;
 use crate::connection::origin::Origin;
+use crate::context::Data;
 
 /// How often the parts of a task may wake each other before others get their turn.
 const MAX_ROUNDS: usize = 16;
@@ -35,7 +35,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A caller's connection that speaks HTTP/2.
 pub(super) struct Task {
-    shared: Arc<Shared>,
+    context: Arc<Data>,
     port: usize,
     start: Start,
     caller: server::Connection<Io<TcpStream>, Bytes>,
@@ -93,7 +93,7 @@ impl Load {
 
 impl Task {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        context: Arc<Data>,
         port: usize,
         start: Start,
         (caller, written): (server::Connection<Io<TcpStream>, Bytes>, Written),
@@ -101,9 +101,9 @@ impl Task {
         lanes: Lanes,
         turn: Turn,
     ) -> Self {
-        let (drain, pool) = (shared.clone(), shared.http2.clone());
+        let (drain, pool) = (context.drain.clone(), context.http2.clone());
         Self {
-            shared,
+            context,
             port,
             start,
             caller,
@@ -123,7 +123,7 @@ impl Task {
             turn,
             idle_turns: 0,
             worked: false,
-            draining: Some(Box::pin(async move { drain.drain.begun().await })),
+            draining: Some(Box::pin(async move { drain.begun().await })),
             leaving: None,
         }
     }
@@ -216,7 +216,7 @@ impl Task {
                 self.caller_goes();
                 // What the caller begins before it hears of that is not refused: it has a connection of its own.
                 if self.before.is_none() {
-                    let next = Link::Absent(Origin::new(self.shared.origin(self.port)));
+                    let next = Link::Absent(Origin::new(self.context.origin(self.port)));
                     self.before = Some(std::mem::replace(&mut self.link, next));
                     // It has still to be driven.
                     self.wakes.set(Part::Origin);

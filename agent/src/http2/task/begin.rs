@@ -30,9 +30,9 @@ impl Task {
             return respond.send_reset(Reason::REFUSED_STREAM);
         }
         let (record, way) = {
-            let routes = self.shared.routes();
+            let routes = self.context.routes();
             let decision = routes.decide(self.port, &head);
-            let record = self.shared.requests.begin(self.port, Protocol::Http2, &head, &decision);
+            let record = self.context.requests.begin(self.port, Protocol::Http2, &head, &decision);
             let way = match decision {
                 Decision::Laptop(way) => Some(way),
                 Decision::Origin(_) => None,
@@ -48,7 +48,7 @@ impl Task {
 
     /// Decides once more, because the way to the laptop was lost.
     pub(super) fn route_again(&mut self, mut accepted: Accepted) {
-        let decision = match self.shared.routes().decide(self.port, &accepted.head) {
+        let decision = match self.context.routes().decide(self.port, &accepted.head) {
             Decision::Laptop(way) => Some(way),
             Decision::Origin(_) => None,
         };
@@ -67,7 +67,7 @@ impl Task {
             // It has nothing that a value cannot have.
             Ok(hops) => HeaderValue::from_str(hops).unwrap_or(HeaderValue::from_static("")),
             Err(why) => {
-                let failure = Failure::of_loop(&self.shared.name, route, why);
+                let failure = Failure::of_loop(&self.context.name, route, why);
                 accepted.record.answered(failure.status());
                 let wanted = Wanted::of(&accepted.head);
                 return answers::give(Caller::Waits(accepted.respond), wanted, &failure);

@@ -1,0 +1,74 @@
+//! What connections are given: `Data` those of callers, `Control` those of daemons. `agent` makes both at its start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use bridge_proto::v1::Arrival;
+use tokio::sync::broadcast;
+use tokio_util::task::TaskTracker;
+
+use crate::drain::Drain;
+use crate::http2::window::Pool;
+use crate::log::Seldom;
+use crate::outbound::Outbound;
+use crate::registry::Registry;
+use crate::requests::Requests;
+use crate::routes::Table;
+
+/// A port of the target, and where its traffic belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forward {
+    pub listen: u16,
+    pub origin: SocketAddr,
+}
+
+/// What callers' connections share.
+#[derive(Debug)]
+pub(crate) struct Data {
+    /// The pod's name.
+    pub(crate) name: String,
+    pub(crate) ports: Vec<Forward>,
+    pub(crate) routes: Arc<ArcSwap<Table>>,
+    pub(crate) requests: Arc<Requests>,
+    /// What stalled streams of HTTP/2 may hold.
+    pub(crate) http2: Arc<Pool>,
+    pub(crate) drain: Arc<Drain>,
+    /// Short-lived tasks that end by themselves.
+    pub(crate) tasks: TaskTracker,
+}
+
+/// What daemons' connections share.
+#[derive(Debug)]
+pub(crate) struct Control {
+    /// The pod's name.
+    pub(crate) name: String,
+    pub(crate) key_file: PathBuf,
+    /// Daemons that could not prove the key.
+    pub(crate) wrong_keys: Seldom,
+    pub(crate) unread_keys: Seldom,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) outbound: Outbound,
+    pub(crate) requests: Arc<Requests>,
+    pub(crate) arrivals: broadcast::Sender<Arrival>,
+    pub(crate) drain: Arc<Drain>,
+    /// Short-lived tasks that end by themselves.
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Data {
+    /// The routes in force now.
+    pub(crate) fn routes(&self) -> Guard<Arc<Table>> {
+        self.routes.load()
+    }
+
+    /// The port with this index.
+    pub(crate) fn port(&self, index: usize) -> u16 {
+        self.ports[index].listen
+    }
+
+    pub(crate) fn origin(&self, index: usize) -> SocketAddr {
+        self.ports[index].origin
+    }
+}
