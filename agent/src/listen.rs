@@ -14,7 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::{self, Connection, origin};
+use crate::connection::serve::serve;
+use crate::connection::{Connection, origin};
 use crate::context::Data;
 
 const BACKLOG: i32 = 4096;
@@ -130,7 +131,7 @@ pub(crate) async fn run(listener: TcpListener, callers: Arc<Callers>, port: usiz
             Ok((stream, peer, permit)) => {
                 let conn = arrived(&callers, port, peer, stream);
                 connections.spawn(async move {
-                    connection::serve(conn).await;
+                    serve(conn).await;
                     drop(permit);
                 });
             }

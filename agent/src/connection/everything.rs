@@ -158,11 +158,3 @@ fn poll_client(cx: &mut Context<'_>, conn: &mut Connection, deadline: &mut Deadl
     };
     deadline.1.as_mut().poll(cx).map(|()| Shown::Opaque(Opaque::NotHttp))
 }
-
-/// Relays between the client and a stream that is open already.
-pub(super) async fn relay(mut conn: Connection, laptop: &mut End<TunnelStream>) {
-    if relay::both_ways(&mut conn.client, laptop).await.is_err() {
-        // Dropping the stream resets it.
-        conn.abort();
-    }
-}
