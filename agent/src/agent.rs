@@ -149,7 +149,7 @@ impl Agent {
             let sources = Sources { callers, registry, requests: control.requests.clone() };
             agent.others.spawn(metrics::run(listener, sources));
         }
-        agent.others.spawn(control::run(listeners.daemons, control));
+        agent.others.spawn(control::serve::run(listeners.daemons, control));
         let ready = Ready::default();
         agent.others.spawn(readiness::run(listeners.kubelet, ready.clone()));
         agent.others.spawn(readiness::find_origin(origins, ready));

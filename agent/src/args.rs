@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use ipnet::IpNet;
 
+use crate::log::LogFormat;
 use crate::{Config, Forward, Outward};
 
 /// Stands in front of a Service and routes each request, to its origin or to a laptop.
@@ -47,13 +48,6 @@ pub struct Args {
     /// error, warn, info, debug, trace, or a filter like `info,bridge_agent=debug`
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: String,
-}
-
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    Text,
-    Json,
 }
 
 /// Arguments that contradict each other.

@@ -1,15 +1,16 @@
 //! The cluster side of bridge: stands in front of a Service and routes each request.
 //!
-//! `agent` starts and ends it all; `context` is what connections are given.
-//! `listen` accepts connections on the target's ports; `connection` learns what each one speaks and relays it;
-//! `io` moves bytes;
-//! `http1` parses and frames, and takes one request at a time to the origin or to a laptop, `http2` many at a time;
-//! `routes` decides which, and `hops` knows those that come back from a laptop.
-//! `caching` keeps a laptop's answers out of shared caches.
-//! `requests` keeps what went where, and why; `tally` counts it.
-//! `control` is the gRPC service that daemons use, `session` what one of them holds here, `registry` all of them and the
-//! routes in force, `inbound` the streams to them, `outbound` what they reach through this pod.
-//! `drain` is the way out, `readiness` what the kubelet asks, `metrics` what Prometheus does. Nothing here knows Kubernetes.
+//! From the top: `agent` starts and ends it all, `listen` accepts connections on the target's ports, `connection` learns
+//! what each one speaks and relays it. `http1` parses and frames, and takes one request at a time to the origin or to a
+//! laptop, `http2` many at a time; `inbound` is the streams to laptops, `caching` keeps their answers out of shared caches.
+//! `control` is the gRPC service that daemons use, `outbound` what they reach through this pod; `readiness` is what the
+//! kubelet asks, `metrics` what Prometheus does.
+//!
+//! Below them: `context` is what connections are given, `drain` the way out; `requests` keeps what went where, and why;
+//! `registry` holds all sessions and publishes their routes; `routes` decides where a request goes, and `hops` knows those
+//! that come back from a laptop; `session` is what one daemon holds here, `tally` counts requests, `io` moves bytes.
+//!
+//! No file imports one that imports it, directly or through others. Nothing here knows Kubernetes.
 
 pub mod args;
 pub mod log;

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bridge_proto::proof::{self, Handshake, LENGTH};
-use bridge_proto::v1::{ChallengeReply, ChallengeRequest};
+use bridge_proto::v1::{ChallengeReply, ChallengeRequest, Version};
 use bridge_proto::version;
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
@@ -48,7 +48,7 @@ pub(super) async fn challenge(
     challenged: &Challenged,
     request: ChallengeRequest,
 ) -> Result<ChallengeReply, Status> {
-    super::open::check_version(request.version)?;
+    check_version(request.version)?;
     if request.nonce.len() != LENGTH {
         return Err(Status::invalid_argument(format!("a challenge needs a nonce of {LENGTH} bytes")));
     }
@@ -81,6 +81,13 @@ pub(super) async fn check(context: &Control, challenged: &Challenged, shown: &[u
     Err(Status::unauthenticated(
         "the key is not that of this stand-in: it may have been replaced, connect again",
     ))
+}
+
+/// Whether the two can work together.
+pub(super) fn check_version(theirs: Option<Version>) -> Result<(), Status> {
+    version::agree("the agent", "this bridge command", &theirs.unwrap_or_default())
+        .map(|_| ())
+        .map_err(|mismatch| Status::failed_precondition(mismatch.to_string()))
 }
 
 async fn key(context: &Control) -> Result<Vec<u8>, Status> {

@@ -9,10 +9,8 @@ mod challenge;
 mod knock;
 mod metered;
 mod open;
-mod serve;
+pub(crate) mod serve;
 mod watched;
-
-pub(crate) use self::serve::run;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -144,7 +142,7 @@ impl Agent for Service {
         let (outgoing, outgoing_rx) = mpsc::channel(TunnelStream::QUEUE);
         let context = self.context.clone();
         self.context.tasks.spawn(async move {
-            outbound::dial(&context.outbound, session, request.into_inner(), outgoing).await;
+            outbound::dial::dial(&context.outbound, session, request.into_inner(), outgoing).await;
             drop(room);
         });
         Ok(Response::new(ReceiverStream::new(outgoing_rx)))
@@ -160,7 +158,7 @@ impl Agent for Service {
         let (to_daemon_tx, to_daemon_rx) = mpsc::channel(FLOW_QUEUE);
         let context = self.context.clone();
         self.context.tasks.spawn(async move {
-            outbound::flow(&context.outbound, session, request.into_inner(), to_daemon_tx).await;
+            outbound::flow::flow(&context.outbound, session, request.into_inner(), to_daemon_tx).await;
             drop(room);
         });
         Ok(Response::new(ReceiverStream::new(to_daemon_rx)))
@@ -190,7 +188,7 @@ impl Agent for Service {
         let (to_daemon_tx, to_daemon_rx) = mpsc::channel(FILES_QUEUE);
         let context = self.context.clone();
         self.context.tasks.spawn(async move {
-            outbound::files(&context.outbound, session, follow, to_daemon_tx).await;
+            outbound::files::files(&context.outbound, session, follow, to_daemon_tx).await;
             drop((room, place));
         });
         Ok(Response::new(ReceiverStream::new(to_daemon_rx)))
@@ -239,7 +237,7 @@ impl Agent for Service {
 
     async fn probe(&self, request: Request<ProbeRequest>) -> Result<Response<ProbeReply>, Status> {
         let (session, _room) = Self::call(&request)?;
-        outbound::probe(&self.context.outbound, &session, &request.into_inner().address)
+        outbound::probe::probe(&self.context.outbound, &session, &request.into_inner().address)
             .await
             .map(Response::new)
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_proto::proof::{self, LENGTH};
-use bridge_proto::v1::{OpenReply, OpenRequest, Version};
+use bridge_proto::v1::{OpenReply, OpenRequest};
 use bridge_proto::version;
 use tonic::Status;
 
-use super::challenge::{self, Challenged, random};
+use super::challenge::{self, Challenged, check_version, random};
 use crate::context::Control;
 use crate::registry::NotOpened;
 use crate::session::Session;
@@ -46,12 +46,6 @@ pub(super) async fn open(
         later.end_unattended(&session);
     });
     Ok(OpenReply { version: Some(version::ours()), token })
-}
-
-pub(super) fn check_version(theirs: Option<Version>) -> Result<(), Status> {
-    version::agree("the agent", "this bridge command", &theirs.unwrap_or_default())
-        .map(|_| ())
-        .map_err(|mismatch| Status::failed_precondition(mismatch.to_string()))
 }
 
 fn refused(error: NotOpened) -> Status {

@@ -1,15 +1,16 @@
 //! The way out: what a laptop's process asks of the cluster is done from here, as if it ran in this pod.
 //!
 //! `dial` opens TCP connections, `flow` UDP flows and `probe` a connection that carries nothing, all to what `allowed`
-//! permits; `resolve` asks the pod's resolver;
-//! `surroundings` tells what the container sees, `files` its volumes. Callers of the target come first: what laptops open here has a bound
-//! of its own, apart from theirs, which sessions share as they share the agent's memory.
+//! permits; `resolve` asks the pod's resolvers, which `resolv_conf` names; `surroundings` tells what the container sees,
+//! `files` its volumes. Callers of the target come first: what laptops open here has a bound of its own, apart from
+//! theirs, which sessions share as they share the agent's memory.
 
 mod allowed;
-mod dial;
-mod files;
-mod flow;
-mod probe;
+pub(crate) mod dial;
+pub(crate) mod files;
+pub(crate) mod flow;
+pub(crate) mod probe;
+mod resolv_conf;
 mod resolve;
 mod surroundings;
 
@@ -20,11 +21,6 @@ use bridge_proto::dns::nameservers;
 use ipnet::IpNet;
 
 use self::allowed::Allowed;
-
-pub(crate) use dial::dial;
-pub(crate) use files::files;
-pub(crate) use flow::flow;
-pub(crate) use probe::probe;
 
 /// What the way out is given. By default only the pod's own resolver, and no address that is not the cluster's.
 #[derive(Debug, Clone, Default)]
@@ -54,7 +50,7 @@ pub(crate) struct Outbound {
 impl Outbound {
     pub(crate) fn new(outward: Outward) -> Self {
         let Outward { nodes, also_allowed, resolver, own_variables, volumes } = outward;
-        let resolv_conf = resolve::resolv_conf();
+        let resolv_conf = resolv_conf::text();
         Self {
             allowed: Allowed { nodes, also: also_allowed },
             resolvers: resolver.map_or_else(|| nameservers(&resolv_conf), |resolver| vec![resolver]),

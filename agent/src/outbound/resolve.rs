@@ -1,7 +1,5 @@
-//! The pod's resolvers: what resolv.conf(5) says of them, and what they say to a laptop's questions.
+//! What the pod's resolvers say to a laptop's questions.
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,9 +14,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 2;
 /// A header and the shortest question.
 const SHORTEST: usize = 17;
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// Nobody's is longer.
-const MAX_CONF: u64 = 64 * 1024;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -50,18 +45,4 @@ impl Outbound {
         }
         Err(ResolveError::Silent(last))
     }
-}
-
-/// The pod's resolv.conf, as far as it is text of a bearable length: one that cannot be read says nothing.
-pub(super) fn resolv_conf() -> String {
-    read().unwrap_or_else(|error| {
-        tracing::warn!(%error, "the pod's resolv.conf cannot be read");
-        String::new()
-    })
-}
-
-fn read() -> io::Result<String> {
-    let mut text = String::new();
-    File::open(RESOLV_CONF)?.take(MAX_CONF).read_to_string(&mut text)?;
-    Ok(text)
 }

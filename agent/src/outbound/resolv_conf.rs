@@ -1,0 +1,22 @@
+//! What resolv.conf(5) says of the pod's resolvers.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Nobody's is longer.
+const MAX_CONF: u64 = 64 * 1024;
+
+/// The pod's resolv.conf, as far as it is text of a bearable length: one that cannot be read says nothing.
+pub(super) fn text() -> String {
+    read().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the pod's resolv.conf cannot be read");
+        String::new()
+    })
+}
+
+fn read() -> io::Result<String> {
+    let mut text = String::new();
+    File::open(RESOLV_CONF)?.take(MAX_CONF).read_to_string(&mut text)?;
+    Ok(text)
+}
