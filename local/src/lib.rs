@@ -1,10 +1,5 @@
-//! The laptop side of bridge: the command (`cli`), its daemon, the cluster's `network` for processes of this machine, and
-//! the agent that it carries.
+//! The `bridge` command: what is typed, and what is printed. The daemon is `bridge_daemon`; what a program beside the command
+//! needs is `bridge_inside`.
 
 pub mod cli;
 mod config;
-pub mod daemon;
-mod files;
-pub mod installation;
-mod network;
-pub mod program;

@@ -8,9 +8,9 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, ResourceExt};
 
-use crate::attach::read;
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
+use crate::objects::read;
 use crate::ours::{deployment_uid, replica_set};
 use crate::state::Attachment;
 

@@ -1,4 +1,5 @@
 use bridge_deploy::{AgentSource, OwnPorts, Program, ServiceFacts};
+use serde_json::Value;
 
 use super::*;
 use crate::pretended::ApiServer;

@@ -14,13 +14,14 @@ use kube::{
 };
 
 use crate::{
-    client::Cluster,
+    client::{Cluster, list},
     error::{Call, ClusterError},
     fronts::{self, Fronts},
+    kind::Kind,
     obstacles::{Obstacle, obstacles},
-    snapshot::{Snapshot, is_ready, is_serving, list, merged, of_pods},
+    snapshot::{Snapshot, is_ready, is_serving, merged, of_pods},
     state::{Attachment, Claim, ClaimedRoute, selector},
-    target::{Kind, is_ours, name_of},
+    target::{is_ours, name_of},
     workload::{Owner, Workload},
 };
 

@@ -11,10 +11,11 @@ use kube::api::{ListParams, ObjectList, PartialObjectMeta};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use crate::attach::{disown, patch};
+use crate::attach::disown;
 use crate::client::Cluster;
 use crate::detach::{self, Released};
 use crate::error::{Call, ClusterError};
+use crate::objects::patch;
 use crate::ours::{self, Of};
 use crate::rescue;
 use crate::state::{Attachment, Claim, selector};

@@ -8,9 +8,11 @@ use std::{
 };
 
 use kube::{
-    Client, Config,
+    Api, Client, Config, Resource,
+    api::ListParams,
     config::{ExecConfig, KubeConfigOptions, Kubeconfig},
 };
+use serde::de::DeserializeOwned;
 
 use crate::{ClusterError, connection, error::Call, nearest::nearest, unquoted};
 
@@ -204,6 +206,26 @@ fn with_environment(
     let mut env: Vec<_> = caller.iter().filter(|(name, _)| !is_set(name)).map(variable).collect();
     env.extend(set);
     exec.env = Some(env);
+}
+
+/// `None` where the user may not ask.
+pub(crate) fn unless_forbidden<T>(result: Result<T, ClusterError>) -> Result<Option<T>, ClusterError> {
+    match result {
+        Ok(known) => Ok(Some(known)),
+        Err(error) if error.is_forbidden() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// All objects of a kind in the cluster's namespace.
+pub(crate) async fn list<K>(cluster: &Cluster, resource: &'static str) -> Result<Vec<K>, ClusterError>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let api: Api<K> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let call = Call::all("list", resource, &cluster.namespace);
+    Ok(cluster.call(call, api.list(&ListParams::default())).await?.items)
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use serde_json::{Value, json};
 
-use crate::attach::{labelled, managed_fields, patch, read};
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
+use crate::objects::{labelled, managed_fields, patch, read};
 use crate::ours::{self, Of};
 use crate::ownership::{self, MANAGER};
 use crate::state::{ATTACHMENT, Attachment, Claim, selector};

@@ -9,14 +9,13 @@
 use bridge_deploy::{AgentSource, ORIGIN_TEMPLATE_ANNOTATION, OwnPorts, StandIn, own_ports};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::attach;
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
+use crate::objects;
 use crate::obstacles;
 use crate::ours::{self, Of};
 use crate::ownership::MANAGER;
@@ -47,16 +46,6 @@ pub struct Follower {
     pub agent: AgentSource,
 }
 
-/// Whether the Deployment with this metadata is made of another template.
-#[must_use]
-pub fn is_stale(deployment: &ObjectMeta, pod_template: &Value) -> bool {
-    bridge_deploy::is_stale(made_of(deployment), pod_template)
-}
-
-fn made_of(deployment: &ObjectMeta) -> Option<&str> {
-    deployment.annotations.as_ref()?.get(ORIGIN_TEMPLATE_ANNOTATION).map(String::as_str)
-}
-
 /// Whether a stand-in is made of another template than that of the workload whose pods have these labels. Not, where
 /// there is none: the pods are of several, or of none that declares a template which we can read.
 ///
@@ -76,7 +65,7 @@ pub async fn is_behind(
         snapshot::pods_and_workloads(cluster, original),
         cluster.call(call, deployments.get_metadata(&name)),
     )?;
-    Ok(declared(&behind.1).is_some_and(|origin| is_stale(&deployment.metadata, &origin.template)))
+    Ok(declared(&behind.1).is_some_and(|origin| objects::is_stale(&deployment.metadata, &origin.template)))
 }
 
 /// The workload, if it is one that can be followed.
@@ -98,7 +87,7 @@ pub async fn follow(
     stand_in: &str,
     follower: &Follower,
 ) -> Result<Followed, ClusterError> {
-    let now = attach::read(cluster, service).await?;
+    let now = objects::read(cluster, service).await?;
     let Some(attachment) = Attachment::of(&now)?.filter(|there| there.stand_in == stand_in) else {
         return Ok(Followed::Gone);
     };
@@ -113,7 +102,7 @@ pub async fn follow(
         if !of.owns(&deployment.metadata) {
             return Ok(Followed::Gone);
         }
-        if !is_stale(&deployment.metadata, &origin.template) {
+        if !objects::is_stale(&deployment.metadata, &origin.template) {
             return Ok(Followed::Same);
         }
         let carried = match &follower.agent {
@@ -156,14 +145,14 @@ async fn roll(cluster: &Cluster, of: &Of, read: &Deployment, stand_in: &StandIn)
     let (namespace, names) = (&cluster.namespace, stand_in.names());
     let programs = bridge_deploy::program(stand_in)?;
     let programs = programs.iter().map(|program| {
-        attach::create_or_read::<ConfigMap>(cluster, of, "configmaps", program, ours::is_another_program)
+        objects::create_or_read::<ConfigMap>(cluster, of, "configmaps", program, ours::is_another_program)
     });
     let origin = bridge_deploy::origin_service(stand_in)?;
     let (origin, _) = tokio::try_join!(
-        attach::create_or_read(cluster, of, "services", &origin, |_: &Service, _| None),
+        objects::create_or_read(cluster, of, "services", &origin, |_: &Service, _| None),
         futures::future::try_join_all(programs),
     )?;
-    let made = bridge_deploy::deployment(stand_in, attach::address(&origin, &names.origin)?)?;
+    let made = bridge_deploy::deployment(stand_in, objects::address(&origin, &names.origin)?)?;
     let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), namespace);
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let call = Call::new("patch", "deployments", namespace, &names.stand_in);

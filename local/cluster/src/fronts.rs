@@ -10,9 +10,8 @@ use kube::{
 };
 
 use crate::{
-    client::Cluster,
+    client::{Cluster, list, unless_forbidden},
     error::{Call, ClusterError},
-    snapshot::{list, unless_forbidden},
 };
 
 /// Kinds beside Ingress: group, version, kind, and the kind as a resource.

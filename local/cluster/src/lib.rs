@@ -3,7 +3,8 @@
 //! In the order of one connect: a client for the user's kubeconfig ([`client`]), the Service that is meant
 //! ([`target`]), what stands behind it ([`snapshot`], [`workload`]) and what speaks against a stand-in
 //! ([`obstacles`], of which [`fronts`] are a part), then attaching, following what becomes of the origin ([`follow`]) and,
-//! later, giving back; what of all this is ours is decided by uid (`ours`, `agents`). Beside that: what the user may do
+//! later, giving back, each by calls for single [`objects`]; what of all this is ours is decided by uid (`ours`, `agents`).
+//! Beside that: what the user may do
 //! ([`access`]), what there is
 //! to connect ([`catalog`]), what the agents log ([`logs`]), which cluster it is ([`survey`]), which addresses are its own
 //! ([`ranges`]), where its Services are ([`services`]), and what can go wrong
@@ -21,9 +22,11 @@ pub mod error;
 pub mod events;
 pub mod follow;
 pub mod fronts;
+pub mod kind;
 pub mod logs;
 pub mod mounts;
 mod nearest;
+pub mod objects;
 pub mod obstacles;
 mod ours;
 mod ownership;

@@ -9,10 +9,10 @@
 
 mod channels;
 mod frames;
+mod gathered;
 mod spdy;
 mod websocket;
 
-use std::io::IoSlice;
 use std::time::Duration;
 
 use http::{Request, StatusCode, header};
@@ -120,18 +120,6 @@ async fn by_websocket(
 
 fn path(namespace: &str, pod: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/pods/{pod}/portforward")
-}
-
-/// Of what is written together, what goes as one: how many bytes, and these.
-fn as_one<'a>(bufs: &'a [IoSlice<'_>], most: usize) -> (usize, impl Iterator<Item = &'a [u8]>) {
-    let len = bufs.iter().map(|buf| buf.len()).sum::<usize>().min(most);
-    let mut left = len;
-    let pieces = bufs.iter().map(move |buf| {
-        let piece = &buf[..buf.len().min(left)];
-        left -= piece.len();
-        piece
-    });
-    (len, pieces)
 }
 
 #[cfg(test)]

@@ -8,10 +8,9 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::{Api, ResourceExt, api::ListParams};
 
 use crate::{
-    attach,
     client::Cluster,
     error::{Call, ClusterError},
-    ours,
+    objects, ours,
     snapshot::{is_ready, is_serving},
     standing::Standing,
     state::Attachment,
@@ -55,7 +54,7 @@ async fn keeps_down(cluster: &Cluster, service: &str, attachment: &Attachment) -
     let original: Vec<String> =
         attachment.original.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let original = original.join(",");
-    let agents = attach::labelled(service, &attachment.stand_in);
+    let agents = objects::labelled(service, &attachment.stand_in);
     let stand_in = bridge_deploy::names(service, &attachment.stand_in).stand_in;
     let (agents, origin) = tokio::try_join!(
         any_ready(cluster, &agents, |pod| ours::is_of_deployment(&stand_in, &pod.metadata)),

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::Service;
 
 use crate::client::Cluster;
+use crate::client::list;
 use crate::error::ClusterError;
-use crate::snapshot::list;
 use crate::target::{is_ours, name_of};
 
 /// A Service with an address of its own.

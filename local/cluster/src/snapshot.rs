@@ -10,16 +10,15 @@ use k8s_openapi::api::{
     networking::v1::NetworkPolicy,
 };
 use kube::{
-    Api, Resource, ResourceExt,
+    Api, ResourceExt,
     api::{DynamicObject, ListParams},
 };
-use serde::de::DeserializeOwned;
 
 use crate::{
-    client::Cluster,
+    client::{Cluster, list, unless_forbidden},
     error::{Call, ClusterError},
     fronts::{self, Fronts},
-    target::Kind,
+    kind::Kind,
     workload::{Labels, Owner, Workload},
 };
 
@@ -83,25 +82,6 @@ pub async fn read(
         quotas: unless_forbidden(quotas)?,
         limits: unless_forbidden(limits)?,
     })
-}
-
-pub(crate) fn unless_forbidden<T>(result: Result<T, ClusterError>) -> Result<Option<T>, ClusterError> {
-    match result {
-        Ok(known) => Ok(Some(known)),
-        Err(error) if error.is_forbidden() => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// All objects of a kind in the cluster's namespace.
-pub(crate) async fn list<K>(cluster: &Cluster, resource: &'static str) -> Result<Vec<K>, ClusterError>
-where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-    K: Clone + DeserializeOwned + std::fmt::Debug,
-{
-    let api: Api<K> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let call = Call::all("list", resource, &cluster.namespace);
-    Ok(cluster.call(call, api.list(&ListParams::default())).await?.items)
 }
 
 pub(crate) async fn pods_and_workloads(

@@ -21,7 +21,7 @@ use super::error::{Exit, Failed};
 use super::names::Target;
 use super::output::Progress;
 use super::request;
-use crate::network::Via;
+use bridge_inside::network::Via;
 
 pub(crate) struct Attached {
     pub(crate) daemon: Daemon,

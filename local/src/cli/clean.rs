@@ -13,7 +13,7 @@ use super::{
     output::{self, GREEN, Progress, line, styled},
     request,
 };
-use crate::installation;
+use bridge_daemon::installation;
 
 pub(crate) async fn run(args: CleanArgs) -> Result<(), Failed> {
     let cluster = Cluster::of(&request::access(&args.cluster, &request::config()?)?).await?;

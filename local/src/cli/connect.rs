@@ -10,7 +10,7 @@ use super::{
     request::{self, Surroundings},
     sessions::Session,
 };
-use crate::network::DaemonClient;
+use bridge_inside::network::DaemonClient;
 
 pub(crate) async fn run(args: ConnectArgs, format: Format) -> Result<(), Failed> {
     let session = Session::from(connect(request(&args)?).await?);
@@ -27,7 +27,7 @@ pub(crate) fn request(args: &ConnectArgs) -> Result<v1::ConnectRequest, Failed> 
 
 /// Connects, showing each step.
 async fn connect(request: v1::ConnectRequest) -> Result<v1::SessionStatus, Failed> {
-    if crate::program::carried().is_none() && request.agent_image.is_empty() {
+    if bridge_daemon::program::carried().is_none() && request.agent_image.is_empty() {
         return Err(Failed::new(
             Exit::Internal,
             "this bridge was built without the agent that it carries to the cluster",

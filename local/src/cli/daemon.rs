@@ -25,8 +25,8 @@ use tower::service_fn;
 use tracing_subscriber::EnvFilter;
 
 use super::error::{Exit, Failed, chain};
-use crate::daemon::DaemonOptions;
-use crate::network::is_gone;
+use bridge_daemon::DaemonOptions;
+use bridge_inside::network::is_gone;
 
 /// From the call to the first answer; the daemon answers Hello without waiting for anything.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -272,8 +272,9 @@ async fn serve(idle: Duration, ready: Box<dyn FnOnce() + Send>) -> Result<(), Fa
             _ => {}
         }
     }
-    let installation = crate::installation::name().map_err(|error| Failed::internal(chain(&error)))?;
-    crate::daemon::run(DaemonOptions {
+    let installation =
+        bridge_daemon::installation::name().map_err(|error| Failed::internal(chain(&error)))?;
+    bridge_daemon::run(DaemonOptions {
         socket,
         streams,
         log_file: place.log_file(),

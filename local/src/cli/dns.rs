@@ -9,7 +9,7 @@ use super::attached::Attached;
 use super::error::{Exit, Failed};
 use super::inside::Network;
 use super::output::{self, line};
-use crate::network::{Answered, Source};
+use bridge_inside::network::{Answered, Source};
 
 /// As it is printed: the names of the fields are a promise.
 #[derive(Debug, Serialize)]

@@ -9,6 +9,8 @@ use bridge_cluster::{
     obstacles::Obstacle,
     survey::{self, ServerVersion},
 };
+use bridge_daemon::installation;
+use bridge_inside::files;
 use bridge_proto::v1;
 use serde::Serialize;
 
@@ -20,7 +22,6 @@ use super::{
     output::{self, GREEN, RED, YELLOW, line, styled},
     request,
 };
-use crate::{files, installation};
 
 /// The oldest Kubernetes that bridge supports, 1.x.
 const OLDEST_MINOR: u32 = 33;
@@ -89,7 +90,7 @@ pub(crate) async fn run(args: ListArgs) -> Result<(), Failed> {
 
 /// Returns the sessions that the daemon holds.
 async fn this_machine(report: &mut Report) -> BTreeSet<String> {
-    match crate::program::carried() {
+    match bridge_daemon::program::carried() {
         Some(program) => {
             report.ok("agent", format!("inside this command, for linux/{}", program.architecture))
         }
@@ -160,7 +161,8 @@ async fn the_cluster(args: &ListArgs, held: &BTreeSet<String>, report: &mut Repo
         Ok(None) => report.ok("pod security", format!("namespace {namespace} names no level")),
         Err(error) => report.warn("pod security", Failed::from(error).message, ""),
     }
-    let entries = catalog(&cluster, crate::program::carried().map(|program| program.architecture)).await?;
+    let entries =
+        catalog(&cluster, bridge_daemon::program::carried().map(|program| program.architecture)).await?;
     services(&entries, report);
     stand_ins(&entries, report);
     unreadable(&entries, report);

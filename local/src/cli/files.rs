@@ -11,8 +11,8 @@ use super::args::FilesAt;
 use super::attached::Attached;
 use super::error::{Exit, Failed, chain};
 use super::output::{self, printable};
-use crate::files::{Files, OwnPathsError, Plan, Teller, UnaskedError};
-use crate::network::{DaemonClient, Via};
+use bridge_inside::files::{Files, OwnPathsError, Plan, Teller, UnaskedError};
+use bridge_inside::network::{DaemonClient, Via};
 
 /// Tells a command where they are.
 pub(crate) const ROOT: &str = "BRIDGE_ROOT";
@@ -26,7 +26,7 @@ pub(crate) async fn fetch(attached: &Attached, wanted: FilesAt) -> Option<Files>
         return None;
     }
     let teller = ByDaemon { daemon: attached.daemon.client.clone(), via: attached.via.clone() };
-    let outdated = |error: &crate::files::UnpackError| {
+    let outdated = |error: &bridge_inside::files::UnpackError| {
         let why = printable(&chain(error));
         output::warn(&format!("the target's files are no longer kept up to date: {why}"));
     };
@@ -150,7 +150,7 @@ fn reason(reason: LeftOutReason) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::Loss;
+    use bridge_inside::files::Loss;
 
     #[test]
     fn why_they_are_not_at_their_own_paths_is_said_and_what_to_do_about_it() {

@@ -24,7 +24,7 @@ use super::error::{Exit, Failed};
 use super::loopback::Door;
 use super::output::{self, BOLD, line, styled};
 use super::request;
-use crate::network::Streams;
+use bridge_inside::network::Streams;
 
 /// Ports below are for root.
 const FIRST_FREE: u16 = 1024;

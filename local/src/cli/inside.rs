@@ -18,7 +18,7 @@ use super::args::{Egress, InsideArgs};
 use super::attached::Attached;
 use super::environment::{self, Variables, of_the_target};
 use super::error::{Exit, Failed};
-use crate::network::{
+use bridge_inside::network::{
     Answered, ClusterDns, Destinations, Flows, Overlap, Resolver, Scope, Search, Streams, overlaps,
 };
 
@@ -99,9 +99,9 @@ impl Network {
     /// Of no cluster: everything is this machine's.
     pub(crate) fn of_this_machine() -> Self {
         let daemon = tonic::transport::Endpoint::from_static("http://daemon").connect_lazy();
-        let daemon = crate::network::DaemonClient::new(daemon);
+        let daemon = bridge_inside::network::DaemonClient::new(daemon);
         let destinations = Arc::new(Destinations::new(Scope::default(), Vec::new()));
-        let (_, via) = crate::network::Via::to("");
+        let (_, via) = bridge_inside::network::Via::to("");
         let dns = ClusterDns { daemon: daemon.clone(), via: via.clone() };
         Self {
             resolver: Arc::new(Resolver::new(Search::of("", ""), dns, destinations.clone())),

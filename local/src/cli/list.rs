@@ -73,7 +73,7 @@ impl From<Entry> for Service {
 
 pub(crate) async fn run(args: ListArgs) -> Result<(), Failed> {
     let cluster = Cluster::of(&request::access(&args.cluster, &request::config()?)?).await?;
-    let architecture = crate::program::carried().map(|program| program.architecture);
+    let architecture = bridge_daemon::program::carried().map(|program| program.architecture);
     let entries = catalog(&cluster, architecture).await?;
     let listing = Listing {
         context: cluster.context,

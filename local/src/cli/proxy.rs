@@ -27,7 +27,7 @@ use super::error::Failed;
 use super::inside::Network;
 use super::loopback::{Door, pair};
 use super::output;
-use crate::network::Place;
+use bridge_inside::network::Place;
 
 pub(crate) const ANY_PORT: u16 = 0;
 /// Who listens there, for people.
@@ -179,7 +179,7 @@ async fn asked(connection: &mut TcpStream) -> io::Result<Asked> {
 
 /// What was reached, and by whom.
 enum Reached {
-    Cluster(crate::network::Dialled),
+    Cluster(bridge_inside::network::Dialled),
     Laptop(TcpStream),
 }
 

@@ -25,7 +25,7 @@ use super::inside::Network;
 use super::listening::Entrances;
 use super::output;
 use super::proxy::{self, ANY_PORT, Proxy};
-use crate::files::Files;
+use bridge_inside::files::Files;
 
 /// Ports on which the command begins to listen, and that nobody has looked at.
 const LISTENS_QUEUE: usize = 64;

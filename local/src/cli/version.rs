@@ -36,7 +36,7 @@ pub(crate) async fn run(short: bool, format: Format) -> Result<(), Failed> {
     let versions = Versions {
         version: ours.program,
         protocol_revision: ours.revision,
-        agent_architecture: crate::program::carried().map(|program| program.architecture),
+        agent_architecture: bridge_daemon::program::carried().map(|program| program.architecture),
         daemon: daemon.map(|daemon| daemon.hello.version.unwrap_or_default().program),
     };
     output::print_as(format, &versions, || text(&versions))

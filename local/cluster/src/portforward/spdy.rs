@@ -7,8 +7,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take};
 
-use super::as_one;
 use super::frames::{self, Content, Frame, HEAD};
+use super::gathered::as_one;
 
 /// Bytes of one frame at most, so that it is two whole records of TLS, and no large object for a container runtime.
 const FRAME: usize = 32 * 1024 - HEAD;

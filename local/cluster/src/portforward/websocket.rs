@@ -14,8 +14,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use super::as_one;
 use super::channels::{Channels, DATA};
+use super::gathered::as_one;
 
 /// Bytes of one message. Larger ones gain nothing on the way through API server and kubelet.
 const MESSAGE: usize = 32 * 1024;

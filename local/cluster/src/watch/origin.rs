@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 
-use super::{changes, is_ready};
+use super::changes::{changes, is_ready};
 use crate::client::Cluster;
 use crate::error::ClusterError;
 use crate::snapshot::is_serving;

@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::cli::connect::Said;
 use crate::cli::error::{Exit, Failed};
 use crate::cli::output::Progress;
-use crate::network::DaemonClient;
+use bridge_inside::network::DaemonClient;
 
 /// What a command may ask for before the daemon has heard it.
 const REQUESTS: usize = 8;

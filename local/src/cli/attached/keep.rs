@@ -16,7 +16,7 @@ use crate::cli::error::Failed;
 use crate::cli::listening;
 use crate::cli::output;
 use crate::cli::request;
-use crate::network::Sessions;
+use bridge_inside::network::Sessions;
 
 /// It goes on until its end is asked for.
 pub(super) struct Keeper {

@@ -9,7 +9,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::*;
 use crate::cli::error::Exit;
-use crate::network::Via;
+use bridge_inside::network::Via;
 
 /// A daemon that holds the session. Dropped, it dies.
 struct Daemon {

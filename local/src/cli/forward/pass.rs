@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use super::hosts::{First, Foreign, LONGEST_HEAD, Names};
 use crate::cli::loopback::pair;
-use crate::network::Dialled;
+use bridge_inside::network::Dialled;
 
 /// A program on the same machine that speaks first has spoken by then.
 const SPEAKS_WITHIN: Duration = Duration::from_millis(3);

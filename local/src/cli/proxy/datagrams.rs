@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::{Network, Wanted, socks};
 use crate::cli::loopback::is_own_datagram;
-use crate::network::{Flow, Place};
+use bridge_inside::network::{Flow, Place};
 
 /// Destinations of one client at a time. For one more, the one goes that was used least lately.
 const MOST: usize = 128;

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use crate::network::{self, ClusterDns, Destinations, Dialled, FlowError, Flows, Place, Resolver, Streams};
+use bridge_inside::network::{
+    self, ClusterDns, Destinations, Dialled, FlowError, Flows, Place, Resolver, Streams,
+};
 
 /// Which destinations are the cluster's, as the supervisor asks for it.
 pub(super) struct Where(pub(super) Arc<Destinations>);

@@ -18,7 +18,7 @@ const MOST_ENTRIES: usize = 4096;
 
 /// Why a volume has no place of its own.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NoPlace {
+pub enum NoPlace {
     #[error("{path:?} of this machine is in the way")]
     InTheWay { path: PathBuf },
     #[error("{path:?} has more than {MOST_ENTRIES} entries, too many to be shown again")]
@@ -29,14 +29,14 @@ pub(crate) enum NoPlace {
 
 /// What is done, and what comes of it that a user should know.
 #[derive(Debug, Default)]
-pub(crate) struct Plan {
-    pub(crate) steps: Vec<Step>,
+pub struct Plan {
+    pub steps: Vec<Step>,
     /// What this machine has there and the command does not see.
-    pub(crate) hidden: Vec<PathBuf>,
+    pub hidden: Vec<PathBuf>,
     /// Directories of this machine that the command sees as they were when it began.
-    pub(crate) covered: Vec<PathBuf>,
+    pub covered: Vec<PathBuf>,
     /// Volumes that are not shown there, as the place is this machine's own.
-    pub(crate) kept: Vec<PathBuf>,
+    pub kept: Vec<PathBuf>,
 }
 
 /// For volumes with these paths, which are below `root`, too. `stage` is an empty directory.

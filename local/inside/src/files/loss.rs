@@ -14,7 +14,7 @@ const ROOT: u32 = 0;
 
 /// What is lost, the first of them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Loss {
+pub enum Loss {
     #[error("root would lose its rights there")]
     Rights,
     #[error("ssh, and git by ssh, would refuse {path:?}")]

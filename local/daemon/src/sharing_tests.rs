@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::daemon::session::Facts;
+use crate::session::Facts;
 
 const ANNOTATION: &str = "bridge.dev/attachment";
 

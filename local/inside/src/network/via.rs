@@ -10,27 +10,27 @@ use tonic::Status;
 
 /// Which session it is. A clone is a handle to the same.
 #[derive(Debug, Clone)]
-pub(crate) struct Via {
+pub struct Via {
     /// Its id; `None`: there is none just now.
     session: watch::Receiver<Option<Arc<str>>>,
 }
 
 /// Says which session it is. Without it, the last one said is the last one.
-pub(crate) type Sessions = watch::Sender<Option<Arc<str>>>;
+pub type Sessions = watch::Sender<Option<Arc<str>>>;
 
 impl Via {
-    pub(crate) fn to(session: &str) -> (Sessions, Self) {
+    pub fn to(session: &str) -> (Sessions, Self) {
         let (sessions, session) = watch::channel(Some(session.into()));
         (sessions, Self { session })
     }
 
-    pub(crate) fn now(&self) -> Option<Arc<str>> {
+    pub fn now(&self) -> Option<Arc<str>> {
         self.session.borrow().clone()
     }
 
     /// Asks by way of the session, as soon as there is one. If the daemon is gone (`ask` gives nothing), again by way of the
     /// next one. `None`: there was none in time.
-    pub(crate) async fn ask<T, Asking>(&self, within: Duration, ask: impl Fn(Arc<str>) -> Asking) -> Option<T>
+    pub async fn ask<T, Asking>(&self, within: Duration, ask: impl Fn(Arc<str>) -> Asking) -> Option<T>
     where
         Asking: Future<Output = Option<T>>,
     {
@@ -54,7 +54,7 @@ impl Via {
 }
 
 /// Whether a call failed because the daemon is gone: what a daemon answers comes without a source.
-pub(crate) fn is_gone(status: &Status) -> bool {
+pub fn is_gone(status: &Status) -> bool {
     std::error::Error::source(status).is_some()
 }
 

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bridge_cluster::attach;
 use bridge_cluster::client::Cluster;
 use bridge_cluster::detach::{self, Released};
 use bridge_cluster::events;
+use bridge_cluster::objects;
 use bridge_cluster::state::Attachment;
 use bridge_proto::v1;
 use tokio::sync::watch;
@@ -108,7 +108,7 @@ impl Registry {
     /// stays.
     pub(crate) async fn retire_without_claim(&self, session: &Arc<Session>) -> bool {
         let facts = &session.facts;
-        let gone = match attach::read(&facts.cluster, &facts.service).await {
+        let gone = match objects::read(&facts.cluster, &facts.service).await {
             Ok(service) => Attachment::of(&service)
                 .is_ok_and(|now| now.is_none_or(|now| now.sessions.iter().all(|claim| claim.id != facts.id))),
             Err(error) => error.is_not_found(),

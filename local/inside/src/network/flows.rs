@@ -15,17 +15,17 @@ const QUEUE: usize = 64;
 
 /// The flows of one session.
 #[derive(Clone)]
-pub(crate) struct Flows {
-    pub(crate) daemon: DaemonClient,
-    pub(crate) via: Via,
+pub struct Flows {
+    pub daemon: DaemonClient,
+    pub via: Via,
 }
 
 /// The two directions. It ends when either end is dropped, or is idle for long. What finds no room is dropped, as in any
 /// network.
 #[derive(Debug)]
-pub(crate) struct Flow {
-    pub(crate) datagrams_tx: mpsc::Sender<Bytes>,
-    pub(crate) datagrams_rx: mpsc::Receiver<Bytes>,
+pub struct Flow {
+    pub datagrams_tx: mpsc::Sender<Bytes>,
+    pub datagrams_rx: mpsc::Receiver<Bytes>,
 }
 
 /// Of a call that is under way.
@@ -33,7 +33,7 @@ type Ends = (mpsc::Sender<Bytes>, Streaming<v1::Datagram>);
 
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FlowError {
+pub enum FlowError {
     #[error("the daemon or the agent is not reached")]
     Away,
     #[error("the agent does not open it")]
@@ -42,7 +42,7 @@ pub(crate) enum FlowError {
 
 impl Flows {
     /// Begins a flow to an address, from inside the cluster.
-    pub(crate) async fn open(&self, destination: SocketAddr) -> Result<Flow, FlowError> {
+    pub async fn open(&self, destination: SocketAddr) -> Result<Flow, FlowError> {
         let opened =
             self.via.ask(SESSION_WITHIN, |session| self.begin(session.to_string(), destination)).await;
         let (datagrams_tx, mut answers) = opened.unwrap_or(Err(FlowError::Away))?;

@@ -5,14 +5,17 @@
 //! `routes`, `probe`), `session` keeps what came of it alive, `reattach` moves it when the Service gets other ports,
 //! `registry` ends it. `tunnel` and `inbound` carry the requests (never to `listeners` of bridge itself), `outbound` and
 //! `streams` what processes of this machine want of the cluster; `failure` says what went wrong.
+//! `program` is the agent that is carried to the cluster, `installation` what this laptop calls itself in claims.
 
 mod connect;
 mod failure;
 mod files;
 mod inbound;
+pub mod installation;
 mod listeners;
 mod outbound;
 mod probe;
+pub mod program;
 mod reattach;
 mod registry;
 mod requests;

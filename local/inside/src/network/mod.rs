@@ -20,15 +20,15 @@ use bytes::Bytes;
 use tonic::Status;
 use tonic::transport::Channel;
 
-pub(crate) use destinations::{Destinations, Place, Scope};
-pub(crate) use flows::{Flow, FlowError, Flows};
-pub(crate) use names::Search;
-pub(crate) use overlap::{Overlap, overlaps};
-pub(crate) use resolver::{Answered, Resolver, Source};
-pub(crate) use streams::{Dialled, Streams};
-pub(crate) use via::{Sessions, Via, is_gone};
+pub use destinations::{Destinations, Place, Scope};
+pub use flows::{Flow, FlowError, Flows};
+pub use names::Search;
+pub use overlap::{Overlap, overlaps};
+pub use resolver::{Answered, Resolver, Source};
+pub use streams::{Dialled, Streams};
+pub use via::{Sessions, Via, is_gone};
 
-pub(crate) type DaemonClient = v1::daemon_client::DaemonClient<Channel>;
+pub type DaemonClient = v1::daemon_client::DaemonClient<Channel>;
 
 /// How long connections wait for a session that is away,
 const SESSION_WITHIN: Duration = Duration::from_secs(10);
@@ -37,9 +37,9 @@ const SESSION_FOR_NAMES_WITHIN: Duration = Duration::from_secs(3);
 
 /// The pod's resolver, asked through the daemon.
 #[derive(Clone)]
-pub(crate) struct ClusterDns {
-    pub(crate) daemon: DaemonClient,
-    pub(crate) via: Via,
+pub struct ClusterDns {
+    pub daemon: DaemonClient,
+    pub via: Via,
 }
 
 impl resolver::Ask for ClusterDns {

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::{Agent, Facts, Live};
-use crate::daemon::tunnel::{self, Attended, Purpose};
+use crate::tunnel::{self, Attended, Purpose};
 
 /// The longest pause between two attempts to reach an agent: whoever opens the laptop waits no longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);

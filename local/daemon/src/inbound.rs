@@ -111,7 +111,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::daemon::users::UserId;
+    use crate::users::UserId;
 
     async fn listening() -> (TcpListener, u32) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

@@ -22,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use self::guarded::Guarded;
-pub(crate) use self::loss::Loss;
-pub(crate) use self::own_paths::{NoPlace, Plan};
+pub use self::loss::Loss;
+pub use self::own_paths::{NoPlace, Plan};
 use self::private::Private;
-pub(crate) use self::unpack::UnpackError;
+pub use self::unpack::UnpackError;
 use self::unpack::{Heard, Unpack};
 
 /// Longer than a daemon waits for an agent.
@@ -36,7 +36,7 @@ const ALL_WITHIN: Duration = Duration::from_secs(130);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Who tells the files: an agent, by way of the daemon.
-pub(crate) trait Teller: Send + Sync + 'static {
+pub trait Teller: Send + Sync + 'static {
     type Told: Stream<Item = Result<FilesReply, Status>> + Unpin + Send + 'static;
 
     fn tell(&self) -> impl Future<Output = Result<Self::Told, Status>> + Send;
@@ -44,7 +44,7 @@ pub(crate) trait Teller: Send + Sync + 'static {
 
 /// Why there are no files.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FilesError {
+pub enum FilesError {
     #[error("cannot use {path:?}")]
     Place { path: PathBuf, source: std::io::Error },
     #[error("{}", .0.message())]
@@ -63,7 +63,7 @@ pub(crate) enum FilesError {
 
 /// Why they are not where the container has them.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OwnPathsError {
+pub enum OwnPathsError {
     #[error(transparent)]
     NoPlace(#[from] NoPlace),
     #[error("there is no room to prepare them")]
@@ -74,7 +74,7 @@ pub(crate) enum OwnPathsError {
 
 /// Why they are not there unless that is asked for.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum UnaskedError {
+pub enum UnaskedError {
     #[error(transparent)]
     Impossible(#[from] OwnPathsError),
     #[error(transparent)]
@@ -82,7 +82,7 @@ pub(crate) enum UnaskedError {
 }
 
 /// They are kept up to date, until they are removed.
-pub(crate) struct Files {
+pub struct Files {
     private: Private,
     /// Where the container has them.
     volumes: Vec<PathBuf>,
@@ -94,7 +94,7 @@ pub(crate) struct Files {
 impl Files {
     /// All of them, in a directory of their own in the runtime directory; `None` if there are no volumes. `complain` is
     /// told if they can be kept up to date no more.
-    pub(crate) async fn fetch(
+    pub async fn fetch(
         teller: impl Teller,
         runtime: &Path,
         complain: impl Fn(&UnpackError) + Send + 'static,
@@ -121,22 +121,22 @@ impl Files {
     }
 
     /// What stands for the root of the container.
-    pub(crate) fn root(&self) -> PathBuf {
+    pub fn root(&self) -> PathBuf {
         tree::root(self.private.path())
     }
 
-    pub(crate) fn left_out(&self) -> &[LeftOut] {
+    pub fn left_out(&self) -> &[LeftOut] {
         &self.left_out
     }
 
     /// A view of the file system in which they are where the container has them, and what else is different in it. Once.
-    pub(crate) fn at_their_own_paths(&self) -> Result<(View, Plan), OwnPathsError> {
+    pub fn at_their_own_paths(&self) -> Result<(View, Plan), OwnPathsError> {
         let plan = self.plan()?;
         Ok((possible(&plan)?, plan))
     }
 
     /// The same, unless something is lost by it. Once.
-    pub(crate) fn at_their_own_paths_without_loss(&self) -> Result<(View, Plan), UnaskedError> {
+    pub fn at_their_own_paths_without_loss(&self) -> Result<(View, Plan), UnaskedError> {
         loss::none_by_any_view()?;
         let plan = self.plan()?;
         loss::none_by(&plan)?;
@@ -150,7 +150,7 @@ impl Files {
     }
 
     /// Removes them.
-    pub(crate) async fn remove(mut self) {
+    pub async fn remove(mut self) {
         self.stop.cancel();
         // It ends between two of its steps; if it panicked, it has ended as well.
         let _ = (&mut self.follower).await;
@@ -164,7 +164,7 @@ impl Drop for Files {
 }
 
 /// Why no volumes would be at their own paths unasked, whichever they are.
-pub(crate) fn at_their_own_paths_here() -> Result<(), UnaskedError> {
+pub fn at_their_own_paths_here() -> Result<(), UnaskedError> {
     loss::none_by_any_view()?;
     Ok(possible(&Plan::default()).map(drop)?)
 }

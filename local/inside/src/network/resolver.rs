@@ -26,13 +26,13 @@ const KNOWN_FOR: Duration = Duration::from_secs(30);
 const UPSTREAM_WITHIN: Duration = Duration::from_secs(5);
 
 /// The cluster's resolver: one message there, one back.
-pub(crate) trait Ask: Send + Sync + 'static {
+pub trait Ask: Send + Sync + 'static {
     fn ask(&self, message: Bytes) -> impl Future<Output = Result<Bytes, Status>> + Send;
 }
 
 /// Where an answer comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Source {
+pub enum Source {
     /// By this name.
     Cluster(Name),
     Laptop(SocketAddr),
@@ -41,12 +41,12 @@ pub(crate) enum Source {
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Answered {
-    pub(crate) message: Bytes,
-    pub(crate) source: Source,
+pub struct Answered {
+    pub message: Bytes,
+    pub source: Source,
 }
 
-pub(crate) struct Resolver<A> {
+pub struct Resolver<A> {
     search: Search,
     cluster: A,
     destinations: Arc<Destinations>,
@@ -70,12 +70,12 @@ struct Kept {
 }
 
 impl<A: Ask> Resolver<A> {
-    pub(crate) fn new(search: Search, cluster: A, destinations: Arc<Destinations>) -> Self {
+    pub fn new(search: Search, cluster: A, destinations: Arc<Destinations>) -> Self {
         Self { search, cluster, destinations, kept: Mutex::default() }
     }
 
     /// Answers one message that was meant for one of this machine's resolvers.
-    pub(crate) async fn answer(&self, message: Bytes, upstream: SocketAddr) -> Answered {
+    pub async fn answer(&self, message: Bytes, upstream: SocketAddr) -> Answered {
         let question = Message::from_vec(&message).ok().and_then(|asked| Some((question(&asked)?, asked)));
         let Some((query, asked)) = question else {
             // Nothing that could be the cluster's: an update, a zone transfer, no DNS at all.

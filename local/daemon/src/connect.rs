@@ -13,7 +13,7 @@ use bridge_cluster::events;
 use bridge_cluster::follow::{self, Followed, Follower};
 use bridge_cluster::snapshot::{self, Snapshot};
 use bridge_cluster::state::{Attachment, Claim, selector};
-use bridge_cluster::{obstacles, target};
+use bridge_cluster::{objects, obstacles, target};
 use bridge_deploy::{AgentSource, ListenPort, Program};
 use bridge_proto::matching::Match;
 use bridge_proto::v1;
@@ -22,11 +22,11 @@ use tokio::sync::mpsc;
 use super::failure::Failure;
 use super::inbound::Inbound;
 use super::probe;
+use super::program;
 use super::registry;
 use super::routes::{self, PortRoute, RouteProblem};
 use super::session::{Facts, Session};
 use super::users::Users;
-use crate::program;
 
 /// From a ready agent to a tunnel with the routes in force: a few round trips.
 const TUNNELS_WITHIN: Duration = Duration::from_secs(10);
@@ -119,7 +119,7 @@ pub(crate) async fn meant(cluster: &Cluster, wanted: &str) -> Result<String, Fai
 
 /// Reads the Service and what stands behind it. Changes nothing.
 pub(crate) async fn find(cluster: Cluster, service: String) -> Result<Found, Failure> {
-    let now = attach::read(&cluster, &service).await?;
+    let now = objects::read(&cluster, &service).await?;
     let attachment = Attachment::of(&now)?
         .filter(|attachment| attachment.is_in_place(&now) || attachment.original == selector(&now));
     let original = attachment.as_ref().map(|attachment| &attachment.original);

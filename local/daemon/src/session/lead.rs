@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use self::patience::{Patience, Seen, Step};
 use super::upkeep::Pause;
 use super::{Facts, Live};
-use crate::daemon::connect;
+use crate::connect;
 
 /// What the attachment says of why.
 const WHY: &str = "no agent was ready";

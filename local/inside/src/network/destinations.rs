@@ -12,18 +12,18 @@ const MOST_LEARNED: usize = 65_536;
 
 /// What is the cluster's beside what its DNS gives out.
 #[derive(Debug, Default)]
-pub(crate) struct Scope {
+pub struct Scope {
     /// The cluster's own networks, and those that the user counts to them.
-    pub(crate) networks: Vec<IpNet>,
+    pub networks: Vec<IpNet>,
     /// Not the cluster's in any case.
-    pub(crate) excluded: Vec<IpNet>,
+    pub excluded: Vec<IpNet>,
     /// Everything that is not this machine's goes through the cluster.
-    pub(crate) everything: bool,
+    pub everything: bool,
 }
 
 /// Where a destination is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub enum Place {
     /// This machine, or what it reaches by itself.
     Laptop,
     Cluster,
@@ -32,7 +32,7 @@ pub(crate) enum Place {
 }
 
 #[derive(Debug)]
-pub(crate) struct Destinations {
+pub struct Destinations {
     scope: Scope,
     /// This machine's.
     resolvers: Vec<SocketAddr>,
@@ -46,12 +46,12 @@ struct Learned {
 }
 
 impl Destinations {
-    pub(crate) fn new(scope: Scope, resolvers: Vec<SocketAddr>) -> Self {
+    pub fn new(scope: Scope, resolvers: Vec<SocketAddr>) -> Self {
         Self { scope, resolvers, learned: RwLock::default() }
     }
 
     /// Where this is; an IPv4 address in IPv6 clothes is the IPv4 address.
-    pub(crate) fn of(&self, destination: SocketAddr) -> Place {
+    pub fn of(&self, destination: SocketAddr) -> Place {
         let address = destination.ip().to_canonical();
         if self.resolvers.contains(&SocketAddr::new(address, destination.port())) {
             return Place::Resolver;
@@ -65,13 +65,13 @@ impl Destinations {
     }
 
     /// Whether this network's names can be asked of the cluster.
-    pub(crate) fn overlaps(&self, net: &IpNet) -> bool {
+    pub fn overlaps(&self, net: &IpNet) -> bool {
         self.scope.networks.iter().any(|known| known.contains(net) || net.contains(known))
             || self.knows(net.addr())
     }
 
     /// The cluster's DNS has given this address out.
-    pub(crate) fn learn(&self, address: IpAddr) {
+    pub fn learn(&self, address: IpAddr) {
         if is_local(address) || self.knows(address) {
             return;
         }

@@ -20,7 +20,7 @@ use super::{SESSION_WITHIN, Via};
 
 /// The connections of one session.
 #[derive(Debug)]
-pub(crate) struct Streams {
+pub struct Streams {
     socket: PathBuf,
     via: Via,
     connection: Mutex<Option<Arc<Connection>>>,
@@ -37,19 +37,19 @@ struct Connection {
 
 /// A connection that an agent has made. Dropped, it is given up.
 #[derive(Debug)]
-pub(crate) struct Dialled {
+pub struct Dialled {
     connection: Arc<Connection>,
     id: u64,
     carried: bool,
 }
 
 impl Streams {
-    pub(crate) fn new(socket: PathBuf, via: Via) -> Self {
+    pub fn new(socket: PathBuf, via: Via) -> Self {
         Self { socket, via, connection: Mutex::default() }
     }
 
     /// Connects to an address from inside the cluster.
-    pub(crate) async fn dial(&self, address: SocketAddr) -> Result<Dialled, Refused> {
+    pub async fn dial(&self, address: SocketAddr) -> Result<Dialled, Refused> {
         let dial = |session: Arc<str>| {
             let dial = v1::StreamDial { session: session.to_string(), address: address.to_string() };
             self.ask_for(dial)
@@ -130,7 +130,7 @@ impl Connection {
 
 impl Dialled {
     /// Ties a connection of this machine to it; from now on the daemon has both.
-    pub(crate) async fn carry(mut self, connection: &TcpStream) -> io::Result<()> {
+    pub async fn carry(mut self, connection: &TcpStream) -> io::Result<()> {
         self.carried = true;
         self.connection.say(self.id, Kind::Carry(v1::StreamCarry {}), Some(connection)).await
     }

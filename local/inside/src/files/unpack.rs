@@ -26,7 +26,7 @@ const MOST_LEFT_OUT: usize = 1000;
 
 /// Why what an agent tells is not taken.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum UnpackError {
+pub enum UnpackError {
     #[error("cannot write {path:?}")]
     Write { path: String, source: io::Error },
     #[error("the agent sends {0:?}, which is no path in a volume")]

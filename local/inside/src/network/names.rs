@@ -7,7 +7,7 @@ use hickory_proto::rr::Name;
 
 /// How names are searched: in the target's pod, and on this machine (resolv.conf(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Search {
+pub struct Search {
     /// Of the pod: "shop.svc.cluster.local", "svc.cluster.local", "cluster.local" …
     domains: Vec<Name>,
     /// Names with fewer dots are searched.
@@ -22,7 +22,7 @@ pub(crate) struct Search {
 
 impl Search {
     /// From the texts of both resolv.conf files.
-    pub(crate) fn of(pod: &str, laptop: &str) -> Self {
+    pub fn of(pod: &str, laptop: &str) -> Self {
         Self {
             domains: search(pod),
             ndots: ndots(pod),
@@ -33,12 +33,12 @@ impl Search {
     }
 
     /// With domains that count to the cluster, and some that do not.
-    pub(crate) fn with(self, also: Vec<Name>, not: Vec<Name>) -> Self {
+    pub fn with(self, also: Vec<Name>, not: Vec<Name>) -> Self {
         Self { also, not, ..self }
     }
 
     /// The cluster's own zone: "cluster.local".
-    pub(crate) fn zone(&self) -> Option<&Name> {
+    pub fn zone(&self) -> Option<&Name> {
         let svc = |zone: &&Name| {
             let services = Name::from_ascii("svc.").ok().and_then(|svc| svc.append_domain(zone).ok());
             services.is_some_and(|services| self.domains.contains(&services))
@@ -47,13 +47,13 @@ impl Search {
     }
 
     /// Whether nobody but the cluster is asked.
-    pub(crate) fn is_the_cluster_s(&self, name: &Name) -> bool {
+    pub fn is_the_cluster_s(&self, name: &Name) -> bool {
         let within = |domains: &[Name]| domains.iter().any(|domain| domain.zone_of(name));
         !within(&self.not) && (within(&self.also) || self.zone().is_some_and(|zone| zone.zone_of(name)))
     }
 
     /// The names to ask the cluster for, the one that counts most first.
-    pub(crate) fn candidates(&self, name: &Name) -> Vec<Name> {
+    pub fn candidates(&self, name: &Name) -> Vec<Name> {
         if self.is_the_cluster_s(name) {
             return vec![name.clone()];
         }

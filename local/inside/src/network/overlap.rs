@@ -8,7 +8,7 @@ use super::Scope;
 
 /// What is the cluster's for a command, and would have been this machine's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Overlap {
+pub struct Overlap {
     cluster: IpNet,
     laptop: IpNet,
     interface: String,
@@ -27,7 +27,7 @@ impl std::fmt::Display for Overlap {
 
 /// Networks of this machine that lie within one of the cluster's. A wider one (a VPN for all of 10.0.0.0/8) is none: what
 /// is more precise counts, as among routes.
-pub(crate) fn overlaps(scope: &Scope, routed: &[Routed]) -> Vec<Overlap> {
+pub fn overlaps(scope: &Scope, routed: &[Routed]) -> Vec<Overlap> {
     let mut found: Vec<Overlap> = Vec::new();
     for Routed { address, bits, interface } in routed {
         let Ok(laptop) = IpNet::new(*address, *bits) else { continue };

@@ -1,0 +1,131 @@
+//! Objects of the cluster, one call each: the Service that is attached, and what a stand-in is made of.
+
+use std::net::IpAddr;
+
+use bridge_deploy::{ORIGIN_TEMPLATE_ANNOTATION, SERVICE_LABEL, STAND_IN_LABEL};
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::client::Cluster;
+use crate::error::{Call, ClusterError};
+use crate::ours::Of;
+use crate::ownership::MANAGER;
+
+pub(crate) fn managed_fields(service: &Service) -> Value {
+    serde_json::to_value(&service.metadata.managed_fields).unwrap_or(Value::Null)
+}
+
+/// The Service as it is now.
+///
+/// # Errors
+///
+/// Those of the call.
+pub async fn read(cluster: &Cluster, service: &str) -> Result<Service, ClusterError> {
+    let api: Api<Service> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    cluster.call(Call::new("get", "services", &cluster.namespace, service), api.get(service)).await
+}
+
+/// Changes a Service that is still the version that was read; [`ClusterError::Conflict`] if it is not.
+pub(crate) async fn patch(
+    cluster: &Cluster,
+    read: &Service,
+    mut change: Value,
+) -> Result<Service, ClusterError> {
+    let name = read.metadata.name.as_deref().unwrap_or_default();
+    change["metadata"]["resourceVersion"] = json!(read.metadata.resource_version);
+    let api: Api<Service> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let call = Call::new("patch", "services", &cluster.namespace, name);
+    cluster.call(call, api.patch(name, &params, &Patch::Merge(change))).await
+}
+
+/// Creates an object. One of that name that is there already is used if it is ours, from a connect that was cut off or
+/// goes on beside this one, and if `wrong` finds nothing to say against it: somebody else may have been quicker.
+pub(crate) async fn create_or_read<K>(
+    cluster: &Cluster,
+    of: &Of,
+    resource: &'static str,
+    object: &Value,
+    wrong: impl Fn(&K, &K) -> Option<&'static str>,
+) -> Result<K, ClusterError>
+where
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + Serialize,
+{
+    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let namespace = &cluster.namespace;
+    // The object goes as JSON: fields that our Kubernetes types do not know are not lost.
+    let api: Api<kube::core::DynamicObject> = {
+        let resource = kube::core::ApiResource::erase::<K>(&());
+        Api::namespaced_with(cluster.client.clone(), namespace, &resource)
+    };
+    let call = Call::new("create", resource, namespace, name);
+    let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+    let dynamic: kube::core::DynamicObject = parse(object.clone(), &call)?;
+    match cluster.call(call, api.create(&params, &dynamic)).await {
+        Ok(created) => {
+            let call = Call::new("create", resource, namespace, name);
+            parse(serde_json::to_value(created).unwrap_or(Value::Null), &call)
+        }
+        Err(ClusterError::Exists { .. }) => {
+            let typed: Api<K> = Api::namespaced(cluster.client.clone(), namespace);
+            let call = Call::new("get", resource, namespace, name);
+            let there = cluster.call(call.clone(), typed.get(name)).await?;
+            let reason = if of.owns(there.meta()) {
+                wrong(&parse(object.clone(), &call)?, &there)
+            } else {
+                Some("this Service does not own it")
+            };
+            match reason {
+                None => Ok(there),
+                Some(reason) => {
+                    let (name, namespace) = (name.to_owned(), namespace.clone());
+                    Err(ClusterError::NotOurs { resource, name, namespace, reason })
+                }
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn parse<T: DeserializeOwned>(object: Value, call: &Call) -> Result<T, ClusterError> {
+    serde_json::from_value(object)
+        .map_err(|error| ClusterError::Refused { call: call.clone(), reason: error.to_string() })
+}
+
+pub(crate) fn address(origin: &Service, name: &str) -> Result<IpAddr, ClusterError> {
+    let address = origin.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref());
+    address.and_then(|text| text.parse().ok()).ok_or_else(|| ClusterError::Refused {
+        call: Call {
+            verb: "create",
+            resource: "services",
+            namespace: origin.metadata.namespace.clone(),
+            name: Some(name.to_owned()),
+        },
+        reason: format!("it was given no address, but {:?}", address.unwrap_or_default()),
+    })
+}
+
+/// The label selector of all objects of a stand-in. Both labels: the id is short, and another Service's stand-in may
+/// have the same.
+pub(crate) fn labelled(service: &str, stand_in: &str) -> String {
+    format!("{SERVICE_LABEL}={service},{STAND_IN_LABEL}={stand_in}")
+}
+
+/// Whether the Deployment with this metadata is made of another template.
+#[must_use]
+pub fn is_stale(deployment: &ObjectMeta, pod_template: &Value) -> bool {
+    bridge_deploy::is_stale(made_of(deployment), pod_template)
+}
+
+fn made_of(deployment: &ObjectMeta) -> Option<&str> {
+    deployment.annotations.as_ref()?.get(ORIGIN_TEMPLATE_ANNOTATION).map(String::as_str)
+}
