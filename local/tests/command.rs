@@ -143,13 +143,13 @@ fn help_names_every_command_and_the_exit_codes() {
         "logs",
         "completion",
         "version",
-        "Begin with",
+        "Start with",
     ] {
         assert!(short.contains(command), "{command} is not in:\n{short}");
     }
     assert!(!short.contains("\n  daemon"), "the daemon is nobody's command:\n{short}");
     let long = stdout(&user.run(&["--help"]));
-    for part in ["Exit codes:", "6  the match is held by someone else", "config.toml"] {
+    for part in ["Exit codes:", "6  someone else has the match", "config.toml"] {
         assert!(long.contains(part), "{part} is not in:\n{long}");
     }
 }

@@ -1,5 +1,5 @@
-//! What can be typed: the commands, their options, and their help (short for `-h`, long for `--help`). `inside` has those
-//! that bring the cluster to processes of this machine.
+//! The command line: commands, options and their help (short for `-h`, long for `--help`). `inside` has the commands that
+//! bring the cluster to processes on the laptop.
 
 mod inside;
 
@@ -19,11 +19,11 @@ use super::names::{PortMap, Target, UserName};
 #[command(
     name = "bridge",
     version,
-    about = "Run one service of a Kubernetes application on this machine",
-    long_about = "Run one service of a Kubernetes application on this machine, under any debugger, while everything \
-        else stays in the cluster. Only the requests that carry your header come to you; everyone else's go to the \
-        pods, as before.",
-    after_help = "Begin with:  bridge list,  bridge connect SERVICE,  bridge disconnect SERVICE",
+    about = "Run one service of a Kubernetes application on your laptop",
+    long_about = "Run one service of a Kubernetes application on your laptop, under any debugger, while everything \
+        else stays in the cluster. Only requests that carry your header reach your laptop; everyone else keeps using \
+        the pods as before.",
+    after_help = "Start with:  bridge list,  bridge connect SERVICE,  bridge disconnect SERVICE",
     after_long_help = AFTER_LONG_HELP,
     disable_help_subcommand = true,
     arg_required_else_help = true
@@ -35,40 +35,41 @@ pub(crate) struct Cli {
 
 const AFTER_LONG_HELP: &str = "\
 Examples:
-  bridge run orders npm start                your own process in the place of orders, for your requests
-  bridge connect orders                      requests with `x-bridge: $USER` come to this machine
-  bridge connect orders --header x-tenant=7  requests with this header, instead
-  bridge connect orders --path ^=/v1/        of your requests, those whose path begins so
-  bridge connect orders --port 3000:http     the Service's port `http` leads to localhost:3000
-  bridge status                              what is connected, and whether it works
-  bridge requests -f                         what goes where, and why
-  bridge disconnect orders                   give it back
+  bridge run orders npm start                run your process in place of orders
+  bridge connect orders                      send requests with `x-bridge: $USER` to your laptop
+  bridge connect orders --header x-tenant=7  send requests with this header instead
+  bridge connect orders --path ^=/v1/        only those of your requests whose path starts with /v1/
+  bridge connect orders --port 3000:http     send the Service's port `http` to localhost:3000
+  bridge status                              show sessions and whether they work
+  bridge requests -f                         follow where each request goes, and why
+  bridge disconnect orders                   restore the Service
 
 Exit codes:
   0  done
-  1  something inside bridge went wrong
-  2  the command line, the config file or the kubeconfig is wrong
+  1  internal error
+  2  invalid command line, config file or kubeconfig
   3  the target cannot be connected
-  4  rights or credentials are missing
+  4  missing rights or credentials
   5  the cluster cannot be reached
-  6  the match is held by someone else
+  6  someone else has the match
   7  the stand-in did not become ready
-  8  something was left that could not be cleaned
-  126  `bridge run`: the command cannot be run; 127: there is none of that name. Otherwise its own code
-  130  interrupted; what was begun is undone
+  8  something was left behind
+  126  `bridge run`: the command cannot be run; 127: it was not found. Otherwise its own exit code
+  130  interrupted; bridge has undone what it had started
 
 Files:
-  $XDG_CONFIG_HOME/bridge/config.toml  defaults: me, namespace, context, header, compat, fallback, replicas,
-                                       agent_image, and for each target its ports. A flag comes before a variable (BRIDGE_ME,
-                                       BRIDGE_NAMESPACE, ...), and that before the file.
+  $XDG_CONFIG_HOME/bridge/config.toml  defaults: me, namespace, context, header, compat,
+                                       fallback, replicas, agent_image, and the ports of
+                                       each target. Flags override variables (BRIDGE_ME,
+                                       BRIDGE_NAMESPACE, ...), which override the file.
   $XDG_RUNTIME_DIR/bridge/             the daemon's socket and log";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Take the requests that carry your header
+    /// Send requests that carry your header to your laptop
     ///
-    /// Puts a stand-in in front of the target. It hands the requests that carry your header to a port of this machine
-    /// and all others to the target's own pods. Connecting again with other options changes the session.
+    /// Puts a stand-in in front of the target. It sends requests that carry your header to a port on your laptop, and all
+    /// others to the target's own pods. To change a session, connect again with other options.
     #[command(after_long_help = CONNECT_EXAMPLES)]
     Connect {
         #[command(flatten)]
@@ -76,71 +77,72 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Run a command of this machine as if it stood in the target's pod
+    /// Run a local command as if it ran in the target's pod
     ///
-    /// It sees the target's environment, and the cluster's names, Services and pods; files, terminal and everything else
-    /// are this machine's. Connects the target first, unless it is connected already, and disconnects it when the command
-    /// ends. Needs no root.
+    /// The command sees the target's environment, and the cluster's names, Services and pods; files, terminal and
+    /// everything else are your laptop's. Connects the target first, unless it is already connected, and disconnects it
+    /// when the command ends. Needs no root.
     #[command(after_long_help = RUN_EXAMPLES)]
     Run(RunArgs),
-    /// The same with your shell
+    /// Start your shell as if it ran in the target's pod
     Shell(ShellArgs),
-    /// The target's environment, for a program that is started otherwise
+    /// Print the target's environment, for programs that bridge does not start
     Env(EnvArgs),
-    /// Ports of this machine that lead to Services, for programs that run already
+    /// Forward local ports to Services, for programs that are already running
     ///
-    /// Through a target that is connected. Each Service's port is listened for under its own number where that is free.
+    /// Goes through a connected target. Each Service's port gets the same local port number if that is free.
     Forward(ForwardArgs),
-    /// A proxy into the cluster (SOCKS5 with UDP, HTTP), for programs that run already
+    /// Start a proxy into the cluster (SOCKS5 with UDP, HTTP), for programs that are already running
     ///
-    /// On loopback. Names are looked up as in the target's pod; what is not the cluster's is reached from this machine.
+    /// Listens on loopback. Resolves names as in the target's pod; connections to anything outside the cluster go out from
+    /// your laptop.
     Proxy(ProxyArgs),
-    /// What a name means in the target's pod, and who says so
+    /// Show what a name resolves to in the target's pod, and which resolver answers
     Dns(DnsArgs),
-    /// Give a target back
+    /// Disconnect a target and restore its Service
     ///
-    /// Puts back what `connect` changed. Connections that still run are not cut: the stand-in's pods go when the last
-    /// of them has ended, after ten minutes at most.
+    /// Undoes what `connect` changed. Open connections are not cut: the stand-in's pods go when the last of them has
+    /// ended, after ten minutes at most.
     Disconnect(DisconnectArgs),
-    /// What is connected, and whether it works
+    /// Show sessions and whether they work
     Status(OutputArgs),
-    /// What went where, and why: the requests that the agents saw
+    /// Show requests that the agents saw: where each went, and why
     ///
-    /// Time, method, path, status, duration, to whose laptop or to the origin, and the reason: which match took it, or what
-    /// kept it away. Without -f: the last ones. Queries, bodies and headers that no match names are never shown.
+    /// Prints time, method, path, status, duration, destination (whose laptop, or the origin) and reason: the match that
+    /// took the request, or why none did. Without -f, prints the last requests. Never shows queries, bodies, or headers
+    /// that no match names.
     Requests(RequestsArgs),
-    /// What can be connected, and who is there
+    /// List Services: which can be connected, and who is connected
     ///
-    /// Lists the namespace's Services: whether each can be connected, by which mode, and which developers' sessions it
-    /// has now.
+    /// Shows for each Service of the namespace whether and how it can be connected, and whose sessions it has.
     List(ListArgs),
-    /// Put back what sessions left behind whose daemon is gone
+    /// Clean up after sessions whose daemon died
     ///
-    /// Works from what is written in the cluster alone, and leaves living sessions alone.
+    /// Needs only what is recorded in the cluster, and does not touch live sessions.
     Clean(CleanArgs),
-    /// Check what bridge needs, and say what is missing
+    /// Check your laptop, the cluster and your rights, and report what is missing
     Doctor(ListArgs),
-    /// What the daemon or a target's agents have logged
+    /// Print the logs of the daemon or of a target's agents
     Logs(LogsArgs),
-    /// Print the completion script of a shell
+    /// Print a shell completion script
     ///
     /// For example:  source <(bridge completion bash)
     Completion {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// The versions of this command, of the daemon, and of the agent inside
+    /// Print the versions of the command, the daemon and the built-in agent
     Version {
-        /// Only this command's version
+        /// Print only this command's version
         #[arg(long, conflicts_with = "output")]
         short: bool,
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// The process that holds sessions and tunnels; commands start it when they need it
+    /// Run the process that holds sessions and tunnels; other commands start it when they need it
     #[command(hide = true)]
     Daemon {
-        /// Stop after so many seconds without a session
+        /// Stop after this many seconds without a session
         #[arg(long, default_value_t = 300)]
         idle: u64,
     },
@@ -150,29 +152,30 @@ const CONNECT_EXAMPLES: &str = "\
 Examples:
   bridge connect orders
   bridge connect orders -n shop --port 3000:http --port 9090:metrics
-  bridge connect deploy/orders --header x-tenant=7 --header x-canary=yes    both must be there
+  bridge connect deploy/orders --header x-tenant=7 --header x-canary=yes    both must match
   bridge connect orders --header user-agent~=Firefox --path ^=/v1/ --method GET
-  bridge connect orders --everything                                        in a namespace of your own";
+  bridge connect orders --everything                                        in your own namespace";
 
-/// Which cluster, and where in it.
+/// Which cluster and namespace.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ClusterArgs {
-    /// The namespace (default: the context's)
+    /// Namespace (default: the context's)
     #[arg(short, long, env = "BRIDGE_NAMESPACE", value_name = "NS")]
     pub(crate) namespace: Option<String>,
-    /// The kubeconfig context (default: the current one)
+    /// Kubeconfig context (default: the current context)
     #[arg(long, env = "BRIDGE_CONTEXT", value_name = "CTX")]
     pub(crate) context: Option<String>,
-    /// The kubeconfig file (default: $KUBECONFIG, else ~/.kube/config)
+    /// Kubeconfig file (default: $KUBECONFIG, else ~/.kube/config)
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct OutputArgs {
-    /// Print the result for programs
+    /// Output format
     ///
-    /// The fields are stable: later versions add some, and remove or rename none.
+    /// json and yaml are for programs. Their fields are stable: later versions may add fields, but never remove or rename
+    /// any.
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t, hide_default_value = true)]
     pub(crate) output: Format,
 }
@@ -188,7 +191,7 @@ pub(crate) enum Format {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Fallback {
-    /// 503 and a sentence that says what to do
+    /// A 503 with a message that says what to do
     Answer,
     /// The target's own pods
     Origin,
@@ -197,7 +200,7 @@ pub(crate) enum Fallback {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Compat {
-    /// The header `kubernetes-route-as: ME`, beside the default
+    /// The header `kubernetes-route-as: ME`, in addition to the default
     BridgeToKubernetes,
 }
 
@@ -205,50 +208,51 @@ pub(crate) enum Compat {
 pub(crate) struct ConnectArgs {
     /// A Service, or a workload that one Service selects: orders, deploy/orders, sts/orders, rs/x, pod/x
     pub(crate) target: Target,
-    /// Take the requests with this header; more than once: with all of them
+    /// Take requests with this header; repeat to require several
     ///
-    /// NAME=VALUE is the whole value, NAME^=BEGINNING how it begins, NAME~=PATTERN a regular expression that is found in
+    /// NAME=VALUE matches the whole value, NAME^=BEGINNING its beginning, NAME~=PATTERN a regular expression anywhere in
     /// it. Replaces the default, which is the header `x-bridge: ME` or the member `bridge=ME` of the W3C header
-    /// `baggage` (applications with OpenTelemetry hand `baggage` on from service to service).
+    /// `baggage` (applications with OpenTelemetry forward `baggage` from service to service).
     #[arg(long = "header", value_name = "NAME=VALUE", conflicts_with = "everything")]
     pub(crate) headers: Vec<HeaderMatch>,
-    /// Of these, take only the requests to this path; more than once: all must fit
+    /// Of these, take only requests to this path; repeat to require several
     ///
-    /// /PATH is the whole path, ^=/BEGINNING how it begins, ~=PATTERN a regular expression that is found in it. The query
-    /// is not looked at.
+    /// /PATH matches the whole path, ^=/BEGINNING its beginning, ~=PATTERN a regular expression anywhere in it. The query
+    /// is ignored.
     #[arg(long = "path", value_name = "PATH", conflicts_with = "everything")]
     pub(crate) paths: Vec<PathMatch>,
-    /// Of these, take only the requests with this method
+    /// Of these, take only requests with this method
     #[arg(long, value_name = "METHOD", conflicts_with = "everything")]
     pub(crate) method: Option<MethodMatch>,
-    /// Take the requests that are marked as another tool marks them, too
+    /// Also take requests that carry another tool's header
     #[arg(long, value_enum, value_name = "TOOL", conflicts_with_all = ["everything", "headers"])]
     pub(crate) compat: Option<Compat>,
-    /// Take everything that no other session takes; refused while another session does so
+    /// Take all requests that no other session takes; only one session at a time can do so
     #[arg(long)]
     pub(crate) everything: bool,
-    /// Your name, as in `x-bridge: NAME` and as others see it (default: $BRIDGE_ME, else $USER)
+    /// Your name, as in `x-bridge: NAME` and as shown to others (default: $BRIDGE_ME, else $USER)
     #[arg(long, value_name = "NAME")]
     pub(crate) me: Option<UserName>,
-    /// Which local port the target's port leads to (default: the port the pods listen on)
+    /// Local port for a port of the target (default: the port that the pods listen on)
     ///
-    /// REMOTE is a port of the Service, by number or name. Without it: the Service's only port. `bridge run` takes all ports
-    /// of the Service by default, and finds out if the command listens on the Service's port rather than on the pods'.
+    /// REMOTE is a port of the Service, by number or name. It can be omitted if the Service has only one port. `bridge run`
+    /// takes all ports of the Service by default, and notices if the command listens on the Service's port instead of the
+    /// pods'.
     #[arg(long = "port", value_name = "LOCAL[:REMOTE]")]
     pub(crate) ports: Vec<PortMap>,
-    /// What a request gets when nothing listens on the local port (default: answer; with --everything: origin)
+    /// Who answers when nothing listens on the local port (default: answer; with --everything: origin)
     #[arg(long, value_enum, env = "BRIDGE_FALLBACK", value_name = "WHAT")]
     pub(crate) fallback: Option<Fallback>,
-    /// How many agents stand in (default: as many as the target has pods)
+    /// Number of agents (default: as many as the target has pods)
     #[arg(long, env = "BRIDGE_REPLICAS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) replicas: Option<u32>,
-    /// An image with the agent, instead of the target's own image
+    /// Image that contains the agent, instead of the target's own image
     #[arg(long, env = "BRIDGE_AGENT_IMAGE", value_name = "IMAGE")]
     pub(crate) agent_image: Option<String>,
-    /// Leave what your answers say to caches as it is
+    /// Leave the cache headers of your answers unchanged
     ///
-    /// Otherwise no shared cache may keep them and hand them to others: `Cache-Control` says `private`, what is for shared
-    /// caches alone says `no-store`, and the rest stays.
+    /// By default, shared caches must not store your answers and serve them to others: `Cache-Control` becomes `private`,
+    /// headers for shared caches become `no-store`, and the rest stays.
     #[arg(long)]
     pub(crate) keep_cache_headers: bool,
     #[command(flatten)]
@@ -290,16 +294,16 @@ impl ConnectArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DisconnectArgs {
-    /// What to give back (default: the only session there is)
+    /// Target to disconnect (default: the only session)
     #[arg(conflicts_with = "all")]
     pub(crate) target: Option<Target>,
-    /// Give everything back
+    /// Disconnect all sessions
     #[arg(long)]
     pub(crate) all: bool,
     /// Wait until the last connection through the stand-in has ended
     #[arg(long)]
     pub(crate) wait: bool,
-    /// Only what is connected by this name
+    /// Only sessions with this name
     #[arg(long, value_name = "NAME")]
     pub(crate) me: Option<UserName>,
     /// Only in this namespace
@@ -312,9 +316,9 @@ pub(crate) struct DisconnectArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RequestsArgs {
-    /// What is connected (default: all that is)
+    /// Connected target (default: all)
     pub(crate) target: Option<Target>,
-    /// Go on as more come
+    /// Keep printing as requests arrive
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// Only in this namespace
@@ -337,11 +341,11 @@ pub(crate) struct ListArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CleanArgs {
-    /// Only this Service (default: all of the namespace)
+    /// Only this Service (default: all Services of the namespace)
     pub(crate) service: Option<Target>,
-    /// End the sessions of other laptops, too
+    /// Also end sessions of other laptops
     ///
-    /// Nobody can see from here whether those laptops are still there: ask first.
+    /// bridge cannot tell whether those laptops are still in use: ask first.
     #[arg(long)]
     pub(crate) others: bool,
     #[command(flatten)]
@@ -350,16 +354,16 @@ pub(crate) struct CleanArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
-    /// The target whose agents are asked
+    /// Target whose agents' logs to print
     #[arg(required_unless_present = "daemon", conflicts_with = "daemon")]
     pub(crate) target: Option<Target>,
-    /// The daemon of this machine
+    /// Print the log of the daemon on your laptop
     #[arg(long)]
     pub(crate) daemon: bool,
-    /// Go on as more is logged
+    /// Keep printing as lines are logged
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// Only the last N lines
+    /// Print only the last N lines
     #[arg(long, value_name = "N")]
     pub(crate) tail: Option<usize>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! The options of the commands that bring the cluster to processes of this machine: `run` and its kin.
+//! Options of the commands that bring the cluster to processes on the laptop: `run` and its kin.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,15 +19,15 @@ Examples:
 /// How a command that runs here sees the target.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct InsideArgs {
-    /// Set a variable of the environment
+    /// Set an environment variable
     #[arg(long = "env", value_name = "NAME=VALUE")]
     pub(crate) env: Vec<Variable>,
-    /// Set the variables of a file with lines NAME=VALUE
+    /// Set environment variables from a file with lines NAME=VALUE
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) variables: VariablesArgs,
-    /// Where the files of the target's volumes are to be (default: auto)
+    /// Where to put the files of the target's volumes (default: auto)
     #[arg(long, value_enum, value_name = "WHERE", default_value_t, hide_default_value = true)]
     pub(crate) files: FilesAt,
     #[command(flatten)]
@@ -37,50 +37,51 @@ pub(crate) struct InsideArgs {
 /// Which of the target's variables come.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct VariablesArgs {
-    /// Take a variable of the target although programs of this machine act on it
+    /// Include a variable of the target although local programs act on it
     ///
-    /// What makes shells, interpreters and tools run or load something (NODE_OPTIONS, BASH_ENV, JAVA_TOOL_OPTIONS, GIT_*,
-    /// ...) stays out otherwise, as do PATH, HOME and the like. The names that are left out are printed.
+    /// By default, bridge leaves out variables that make shells, interpreters and tools run or load something
+    /// (NODE_OPTIONS, BASH_ENV, JAVA_TOOL_OPTIONS, GIT_*, ...), and PATH, HOME and the like. It prints the names that it
+    /// leaves out.
     #[arg(long, value_name = "NAME")]
     pub(crate) env_include: Vec<String>,
-    /// Leave a variable of the target out; `*` at the end stands for anything
+    /// Leave out a variable of the target; a `*` at the end matches anything
     #[arg(long, value_name = "NAME")]
     pub(crate) env_exclude: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FilesAt {
-    /// As mount where this system permits it and nothing is lost by it, else as dir; which and why is said
+    /// mount if the system allows it and nothing is lost by it, else dir; bridge prints which, and why
     #[default]
     Auto,
-    /// In a directory of this machine, $BRIDGE_ROOT, kept up to date
+    /// In a local directory, $BRIDGE_ROOT, kept up to date
     Dir,
-    /// There, and at their own absolute paths, which only the command sees
+    /// In $BRIDGE_ROOT, and at their own absolute paths, visible only to the command
     Mount,
-    /// Nowhere
+    /// No files
     None,
 }
 
-/// What is reached through the cluster.
+/// What the command reaches through the cluster.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ScopeArgs {
-    /// Count a network, an address or a name to the cluster
+    /// Also reach this network, address or name through the cluster
     #[arg(long, value_name = "CIDR|NAME")]
     pub(crate) also_cluster: Vec<String>,
-    /// Do not count a network, an address or a name to the cluster
+    /// Do not reach this network, address or name through the cluster
     #[arg(long, value_name = "CIDR|NAME")]
     pub(crate) not_cluster: Vec<String>,
-    /// Where connections to the rest of the world go out (default: laptop)
+    /// Where connections to the outside world start (default: laptop)
     #[arg(long, value_enum, value_name = "WHERE", default_value_t, hide_default_value = true)]
     pub(crate) egress: Egress,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Egress {
-    /// From this machine
+    /// From your laptop
     #[default]
     Laptop,
-    /// From the target's place in the cluster
+    /// From the agents, in the cluster
     Cluster,
 }
 
@@ -105,9 +106,9 @@ pub(crate) struct ShellArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EnvArgs {
-    /// Whose environment: a Service or a workload, as for `bridge connect`
+    /// Target: a Service or a workload, as for `bridge connect`
     pub(crate) target: Target,
-    /// For which reader (default: dotenv)
+    /// Output format (default: dotenv)
     #[arg(long, value_enum, default_value_t, hide_default_value = true)]
     pub(crate) format: EnvFormat,
     #[command(flatten)]
@@ -126,19 +127,19 @@ pub(crate) enum EnvFormat {
     Shell,
     /// For `source` in fish
     Fish,
-    /// For `docker run --env-file`, which knows no quotes
+    /// For `docker run --env-file`, which has no quotes
     Docker,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ForwardArgs {
-    /// The Service, one of its ports by number or name, and which local port leads there
+    /// Service, one of its ports (number or name), and the local port
     #[arg(value_name = "[LOCAL:]SERVICE[:PORT]", required_unless_present = "all")]
     pub(crate) services: Vec<Wanted>,
-    /// All Services of the namespace
+    /// Forward all Services of the namespace
     #[arg(long, conflicts_with = "services")]
     pub(crate) all: bool,
-    /// Through which target's agents (default: the only one that is connected)
+    /// Target to go through (default: the only connected one)
     #[arg(long, value_name = "TARGET")]
     pub(crate) via: Option<Target>,
     #[command(flatten)]
@@ -149,9 +150,9 @@ pub(crate) struct ForwardArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ProxyArgs {
-    /// In whose pod names are looked up and connections begin
+    /// Target from whose pod to resolve names and open connections
     pub(crate) target: Target,
-    /// The local port (default: any that is free)
+    /// Local port (default: any free port)
     #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
     pub(crate) listen: u16,
     #[command(flatten)]
@@ -162,12 +163,12 @@ pub(crate) struct ProxyArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DnsArgs {
-    /// The name, as a program would ask for it, or an address for its name
+    /// Name to look up, as a program would, or an address to look up its name
     pub(crate) name: String,
-    /// A, AAAA, SRV, CNAME, TXT, PTR … (default: A)
+    /// Record type: A, AAAA, SRV, CNAME, TXT, PTR … (default: A)
     #[arg(value_name = "TYPE")]
     pub(crate) record_type: Option<String>,
-    /// In whose pod (default: the only one that is connected)
+    /// Target in whose pod to look up (default: the only connected one)
     #[arg(long, value_name = "TARGET")]
     pub(crate) target: Option<Target>,
     #[command(flatten)]
