@@ -78,7 +78,7 @@ impl Policy {
         let (namespace, user) = (format!("--namespace={}", world.namespace), format!("--as={user}"));
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "tried"}});
         let dry_run = ["create", &namespace, &user, "--dry-run=server", "-f", "-"];
-        policy.is_in_force(&dry_run, &map.to_string(), "may change only what bridge made");
+        policy.is_in_force(&dry_run, &map.to_string(), "may change only objects that bridge created");
         policy
     }
 

@@ -34,14 +34,14 @@ fn connecting_works(world: &World) {
     // When the selector is to lead elsewhere, or what is to be put back to be forgotten, that is refused.
     let elsewhere = json!({"spec": {"selector": {"app": "client"}}}).to_string();
     let refused = world.kubectl_as_developer(&["patch", "service", "orders", "-p", &elsewhere]);
-    refused.fails(1, "or back to what the annotation bridge.dev/attachment says");
+    refused.fails(1, "or back to the original in the annotation bridge.dev/attachment");
     let forgotten = ["annotate", "service", "orders", "bridge.dev/attachment-"];
-    world.kubectl_as_developer(&forgotten).fails(1, "stays as long as the selector leads to a stand-in");
+    world.kubectl_as_developer(&forgotten).fails(1, "must stay while the selector leads to a stand-in");
     let note = world.service("orders")["metadata"]["annotations"]["bridge.dev/attachment"].clone();
     let rewritten = note.as_str().expect("an attachment").replace("\"app\":\"orders\"", "\"app\":\"client\"");
     let rewritten = format!("bridge.dev/attachment={rewritten}");
     let rewrite = ["annotate", "--overwrite", "service", "orders", &rewritten];
-    world.kubectl_as_developer(&rewrite).fails(1, "must name the Service's own selector");
+    world.kubectl_as_developer(&rewrite).fails(1, "must record the Service's own selector");
 
     // Then the session still routes, and ends as usual.
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
@@ -51,7 +51,7 @@ fn connecting_works(world: &World) {
 const OTHER_PORTS: &str = r#"{"spec": {"ports": [{"port": 80, "targetPort": 1}]}}"#;
 
 fn nothing_else_may_be_touched(world: &World) {
-    let foreign = "may change only what bridge made";
+    let foreign = "may change only objects that bridge created";
     let labelled = ["app.kubernetes.io/managed-by=bridge", "bridge.dev/stand-in=key"];
     let outside = r#"{"spec": {"type": "NodePort"}}"#;
     for (args, words) in [
@@ -62,15 +62,12 @@ fn nothing_else_may_be_touched(world: &World) {
         (&["create", "configmap", "mine"], foreign),
         (&["create", "deployment", "mine", "--image=shop:dev"], foreign),
         (&["create", "service", "clusterip", "mine", "--tcp=80"], foreign),
-        (&["patch", "service", "orders", "-p", OTHER_PORTS], "only the selector may be changed"),
-        (&["patch", "service", "orders", "-p", outside], "only the selector may be changed"),
-        (
-            &["annotate", "service", "orders", "a=b"],
-            "only the annotation bridge.dev/attachment may be changed",
-        ),
+        (&["patch", "service", "orders", "-p", OTHER_PORTS], "only the selector may change"),
+        (&["patch", "service", "orders", "-p", outside], "only the selector may change"),
+        (&["annotate", "service", "orders", "a=b"], "only the annotation bridge.dev/attachment may change"),
         (
             &["patch", "service", "orders", "-p", r#"{"spec": {"selector": {"app": "client"}}}"#],
-            "may lead to a stand-in",
+            "may change only to a stand-in",
         ),
     ] {
         world.kubectl_as_developer(args).fails(1, words);
