@@ -16,9 +16,9 @@ const MAX_SESSIONS: usize = 256;
 /// Why a session is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotOpened {
-    #[error("this agent is being stopped")]
+    #[error("this agent is shutting down")]
     Stopping,
-    #[error("this agent has {MAX_SESSIONS} sessions already")]
+    #[error("this agent already has {MAX_SESSIONS} sessions")]
     TooMany,
     #[error("another daemon has a session of this id")]
     AnothersSession,
@@ -29,7 +29,7 @@ pub(crate) enum NotOpened {
 /// Why a control call is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotAttended {
-    #[error("this session is attended already, or has ended")]
+    #[error("this session is already attended, or has ended")]
     AttendedOrEnded,
     #[error("another daemon has a session of this id")]
     AnothersSession,

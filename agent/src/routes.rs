@@ -73,15 +73,15 @@ pub(crate) enum Refusal {
     NotAPort(u32),
     #[error("more than {0} {1}")]
     TooMany(usize, &'static str),
-    #[error("the route for port {0} does not say which requests it is for")]
+    #[error("the route for port {0} has no match")]
     NoMatch(u32),
     #[error("the route for port {0} {1}")]
     BadMatch(u32, BadMatch),
-    #[error("this session has no memory left for so many routes: ask for fewer")]
+    #[error("too many routes: this session has no memory left for them")]
     Full,
     #[error("{holder} already takes these requests of port {port}")]
     Taken { holder: String, port: u16 },
-    #[error("this agent is being stopped")]
+    #[error("this agent is shutting down")]
     Stopping,
 }
 

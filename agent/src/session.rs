@@ -38,8 +38,8 @@ pub(crate) mod share {
     pub(crate) const WINDOW: u64 = 4 << 20;
 
     /// For daemons that want more than that.
-    pub(crate) const FULL: &str = "this session holds all the memory that it may have of this agent: \
-         let requests and connections that wait go on, or end them";
+    pub(crate) const FULL: &str = "this session has used up its memory on this agent: let waiting requests and \
+                                   connections finish, or cancel them";
 }
 
 /// What a session may open in the cluster where it shares with nobody.

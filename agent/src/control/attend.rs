@@ -68,7 +68,7 @@ pub(super) async fn attend(
             }
             () = session.ended.cancelled() => {
                 // If there is no room for it, the end of the call says enough.
-                let _ = to_daemon_tx.try_send(Err(Status::aborted("this session was attended anew")));
+                let _ = to_daemon_tx.try_send(Err(Status::aborted("another call attends this session now")));
                 return;
             }
             () = to_daemon_tx.closed() => return,

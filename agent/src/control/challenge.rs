@@ -68,7 +68,7 @@ pub(super) async fn challenge(
 /// Whether a daemon that was asked to has proven itself.
 pub(super) async fn check(context: &Control, challenged: &Challenged, shown: &[u8]) -> Result<(), Status> {
     let nonces = challenged.take().ok_or_else(|| {
-        Status::unauthenticated("nothing was asked of this connection, or it took too long to answer")
+        Status::unauthenticated("this connection got no challenge, or took too long to answer it")
     })?;
     let handshake =
         Handshake { daemon_nonce: &nonces.daemon, agent_nonce: &nonces.agent, pod: &context.name };
@@ -78,9 +78,7 @@ pub(super) async fn check(context: &Control, challenged: &Challenged, shown: &[u
     if let Some(left_out) = context.wrong_keys.says() {
         tracing::warn!(left_out, "a daemon could not prove that it knows the key");
     }
-    Err(Status::unauthenticated(
-        "the key is not that of this stand-in: it may have been replaced, connect again",
-    ))
+    Err(Status::unauthenticated("wrong key for this stand-in, which may have been replaced: connect again"))
 }
 
 /// Whether the two can work together.

@@ -70,9 +70,8 @@ impl Service {
     /// A place among the session's calls that follow what the agent sees.
     fn follower(session: &Session) -> Result<OwnedSemaphorePermit, Status> {
         let place = session.followers.clone().try_acquire_owned();
-        place.map_err(|_| {
-            Status::resource_exhausted("this session follows too much at a time: end other calls first")
-        })
+        place
+            .map_err(|_| Status::resource_exhausted("this session has too many open calls: end others first"))
     }
 }
 

@@ -11,19 +11,19 @@ pub(crate) enum Failure {
     /// 503: it was not delivered.
     #[error(
         "nothing listens on port {port} of {user}'s laptop ({detail}): \
-         start the local process, or give the traffic back with `bridge disconnect`"
+         start the local process, or run `bridge disconnect`"
     )]
     Refused { user: String, port: u16, detail: String },
     /// 503: the session holds all that it may have of this agent.
     #[error(
-        "too many requests wait at {user}'s laptop, and this agent has no memory left for another. \
-         Let those that wait go on or end them, then repeat this request"
+        "too many requests are waiting for {user}'s laptop, and this agent has no memory left for another. Let \
+         them finish or cancel them, then retry"
     )]
     Full { user: String },
     /// 502: it may have been delivered.
     #[error(
-        "the connection to {user}'s laptop was lost while this request was there; it was not sent again. \
-         Later requests go to the cluster until the laptop is back"
+        "the connection to {user}'s laptop was lost during this request, which was not sent again. Requests go \
+         to the cluster until the laptop is back"
     )]
     Lost { user: String },
     /// 502: the local process ended the connection.
@@ -33,34 +33,36 @@ pub(crate) enum Failure {
     )]
     Ended { user: String, port: u16, begun: bool },
     /// 502: no strict reading of the answer is possible.
-    #[error("the process on port {port} of {user}'s laptop gave an answer that breaks HTTP/1.1: {flaw}")]
+    #[error(
+        "the process on port {port} of {user}'s laptop sent an answer that is not valid HTTP/1.1: {flaw}"
+    )]
     Malformed { user: String, port: u16, flaw: String },
     /// 502: it does not speak HTTP/2, or breaks its rules.
     #[error(
-        "the process on port {port} of {user}'s laptop does not speak HTTP/2 as this request does, \
-         or not correctly: {flaw}"
+        "the process on port {port} of {user}'s laptop does not speak valid HTTP/2, which this request uses: {flaw}"
     )]
     NotHttp2 { user: String, port: u16, flaw: String },
     /// 508: it would go where it has been. Since then it was at `through`.
     #[error(
-        "a loop: this request has been to {user}'s laptop already (session {session}, port {target_port} of {agent}){} \
-         and would go there again. A forward or port-forward on local port {port} leads back to the Service: stop it, or \
-         give another port to `bridge connect --port`",
-        if .through.is_empty() { String::new() } else { format!(", then by way of {},", .through.join(", ")) }
+        "loop: this request has already been to {user}'s laptop (session {session}, port {target_port} of \
+         {agent}){} \
+         and would go there again. A forward or port-forward on local port {port} leads back to the Service: \
+         stop it, or pass another port to `bridge connect --port`",
+        if .through.is_empty() { String::new() } else { format!(", then via {},", .through.join(", ")) }
     )]
     Loop { user: String, session: String, agent: String, target_port: u16, port: u16, through: Vec<String> },
     /// 508: it has been to too many laptops.
     #[error(
-        "this request has been to as many laptops as are allowed, and would go to {user}'s next (session {session}, \
-         port {target_port} of {agent}). Forwards or port-forwards lead from one to the other, perhaps in a loop: stop \
-         those on their local ports, here {port}"
+        "this request has been to the maximum number of laptops, and would go to {user}'s next (session {session}, \
+         port {target_port} of {agent}). Forwards or port-forwards lead from one laptop to the next, perhaps \
+         in a loop: stop those on the local ports, here {port}"
     )]
     TooFar { user: String, session: String, agent: String, target_port: u16, port: u16 },
     /// 508: the laptop says that its port leads back.
-    #[error("a loop at {user}'s laptop: {detail}")]
+    #[error("loop at {user}'s laptop: {detail}")]
     LeadsBack { user: String, detail: String },
     /// 400: the request's body turned out to be unreadable.
-    #[error("the body of this request breaks HTTP/1.1: {flaw}")]
+    #[error("the body of this request is not valid HTTP/1.1: {flaw}")]
     BadRequest { user: String, flaw: String },
 }
 
@@ -158,13 +160,13 @@ mod tests {
         let direct = by_way_of(&[]);
         assert_eq!(
             direct.to_string(),
-            "a loop: this request has been to alice's laptop already (session 1a2b3c4d, port 8080 of \
+            "loop: this request has already been to alice's laptop (session 1a2b3c4d, port 8080 of \
              checkout-bridge-7f3a-x) and would go there again. A forward or port-forward on local port 5050 leads \
-             back to the Service: stop it, or give another port to `bridge connect --port`"
+             back to the Service: stop it, or pass another port to `bridge connect --port`"
         );
         assert!(direct.answer(Method::Other, false).starts_with(b"HTTP/1.1 508 Loop Detected\r\n"));
         let by_bobs = by_way_of(&["5e6f7a8b:50051"]).to_string();
-        assert!(by_bobs.contains("x), then by way of 5e6f7a8b:50051, and would"), "{by_bobs}");
+        assert!(by_bobs.contains("x), then via 5e6f7a8b:50051, and would"), "{by_bobs}");
     }
 
     #[test]

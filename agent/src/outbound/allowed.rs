@@ -31,11 +31,11 @@ pub(crate) enum Forbidden {
     NoAddress(String),
     #[error("{0} is the agent's own loopback")]
     Loopback(IpAddr),
-    #[error("{0} is no address of one host")]
+    #[error("{0} is not the address of a single host")]
     NoHost(IpAddr),
     #[error("{0} is link-local: the node's own, or a cloud's metadata")]
     LinkLocal(IpAddr),
-    #[error("{0} is a cloud's metadata")]
+    #[error("{0} is a cloud metadata address")]
     Metadata(IpAddr),
     #[error("{0} is a node")]
     Node(IpAddr),

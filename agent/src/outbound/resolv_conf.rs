@@ -10,7 +10,7 @@ const MAX_CONF: u64 = 64 * 1024;
 /// The pod's resolv.conf, as far as it is text of a bearable length: one that cannot be read says nothing.
 pub(super) fn text() -> String {
     read().unwrap_or_else(|error| {
-        tracing::warn!(%error, "the pod's resolv.conf cannot be read");
+        tracing::warn!(%error, "cannot read the pod's resolv.conf");
         String::new()
     })
 }

@@ -18,7 +18,7 @@ const SHORTEST: usize = 17;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ResolveError {
-    #[error("the question has {0} bytes, which no question has")]
+    #[error("invalid query length: {0} bytes")]
     Length(usize),
     #[error("{}", share::FULL)]
     NoRoom,

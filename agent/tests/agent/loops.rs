@@ -122,7 +122,7 @@ async fn a_loop_across_two_laptops_ends_too() {
         client.says(ALICES).await;
         let (head, sentence) = client.hears_answer().await;
         assert!(head.starts_with("HTTP/1.1 508 "), "{head}");
-        assert!(sentence.contains("by way of session%20of%20bob:"), "{sentence}");
+        assert!(sentence.contains("then via session%20of%20bob:"), "{sentence}");
     })
     .await;
 }
@@ -141,7 +141,7 @@ async fn a_request_goes_through_eight_laptops_at_most() {
         client.says(with_hops(ALICES, "a:1,b:1,c:1,d:1,e:1,f:1,g:1,h:1")).await;
         let (head, sentence) = client.hears_answer().await;
         assert!(
-            head.starts_with("HTTP/1.1 508 ") && sentence.contains("as many laptops"),
+            head.starts_with("HTTP/1.1 508 ") && sentence.contains("maximum number of laptops"),
             "{head}{sentence}"
         );
     })
@@ -253,7 +253,7 @@ async fn what_the_laptop_knows_to_lead_back_is_answered_with_508_and_its_sentenc
         client.says(ALICES).await;
         let (head, body) = client.hears_answer().await;
         assert!(head.starts_with("HTTP/1.1 508 "), "{head}");
-        assert!(body.contains("a loop at alice's laptop: port 7 is bridge forward's"), "{body}");
+        assert!(body.contains("loop at alice's laptop: port 7 is bridge forward's"), "{body}");
         // the others of the connection are the origin's.
         client.says(PLAIN).await;
         origin.hears(PLAIN).await;

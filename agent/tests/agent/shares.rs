@@ -198,7 +198,7 @@ async fn parked_calls_have_an_end() {
             }
         };
         assert!(parked.len() >= 64, "only {} calls were parked", parked.len());
-        assert!(status.message().contains("all the memory"), "{status}");
+        assert!(status.message().contains("used up its memory"), "{status}");
         assert_bounded(&world);
     })
     .await;

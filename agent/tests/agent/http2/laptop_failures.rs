@@ -94,7 +94,7 @@ async fn the_process_does_not_speak_http2() {
         process.says("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await;
         let (status, _, sentence) = answer(response).await;
         assert_eq!(status, 502);
-        assert!(sentence.contains("does not speak HTTP/2"), "{sentence}");
+        assert!(sentence.contains("does not speak valid HTTP/2"), "{sentence}");
     })
     .await;
 }
