@@ -186,7 +186,7 @@ mod tests {
     fn a_wrong_value_is_named_with_its_line() {
         let (line, message, _) = wrong("\nme = 'root'\n");
         assert_eq!(line, 2);
-        assert_eq!(message, "it says nothing about who you are");
+        assert_eq!(message, "it does not say who you are");
         let (line, message, _) = wrong("replicas = 2\nheader = ['a']\n");
         assert_eq!(line, 2, "{message}");
         assert_eq!(wrong("me = \n").0, 1);

@@ -170,7 +170,7 @@ fn a_wrong_line_is_a_usage_error() {
     let user = User::new();
     for (line, part) in [
         (&["connect"][..], "<TARGET>"),
-        (&["connect", "job/x"], "job/ is none of svc/"),
+        (&["connect", "job/x"], "unknown kind job/"),
         (&["connect", "x", "--header", "a"], "NAME=VALUE"),
         (&["connect", "x", "--header", "a~=b("], "    b(\n     ^\nerror: unclosed group"),
         (&["connect", "x", "--path", "v1"], "^=/BEGINNING"),
@@ -179,14 +179,14 @@ fn a_wrong_line_is_a_usage_error() {
         (&["connect", "x", "--path", "/a", "--everything"], "cannot be used with"),
         (&["connect", "x", "--header", "a=b", "--compat", "bridge-to-kubernetes"], "cannot be used with"),
         (&["connect", "x", "--header", "a=b", "--everything"], "cannot be used with"),
-        (&["connect", "x", "--port", "0"], "no port of this machine"),
+        (&["connect", "x", "--port", "0"], "not a local port"),
         (&["connect", "x", "--port", "1:http", "--port", "2:http"], "contradicts"),
-        (&["connect", "x", "--me", "root"], "says nothing about who you are"),
+        (&["connect", "x", "--me", "root"], "does not say who you are"),
         (&["connect", "x", "--replicas", "0"], "1..=100"),
         (&["disconnect", "x", "--all"], "cannot be used with"),
         (&["status", "-o", "xml"], "possible values"),
         (&["logs"], "required"),
-        (&["requests", "job/x"], "job/ is none of svc/"),
+        (&["requests", "job/x"], "unknown kind job/"),
         (&["conect"], "connect"),
     ] {
         assert_fails(&user.run(line), 2, &[part]);
@@ -221,7 +221,7 @@ fn without_the_agent_inside_connect_says_what_to_do() {
     assert_fails(
         &output,
         1,
-        &["error: this bridge was built without the agent", "→ make build", "--agent-image"],
+        &["error: this bridge was built without the agent", "→ build it with `make build`", "--agent-image"],
     );
     assert!(!user.runtime().exists(), "nothing was started");
 }
@@ -238,11 +238,11 @@ fn without_a_daemon_nothing_is_connected() {
     let output = user.run(&["disconnect", "orders"]);
     assert_eq!(
         (output.status.code(), stdout(&output).as_str()),
-        (Some(0), "orders is not connected from this machine\n")
+        (Some(0), "orders is not connected from your laptop\n")
     );
-    assert_eq!(stdout(&user.run(&["disconnect", "--all"])), "nothing is connected from this machine\n");
+    assert_eq!(stdout(&user.run(&["disconnect", "--all"])), "nothing is connected from your laptop\n");
     assert_fails(&user.run(&["logs", "--daemon"]), 1, &["no daemon has run"]);
-    assert_fails(&user.run(&["requests"]), 3, &["error: nothing is connected", "→ agents tell whoever is"]);
+    assert_fails(&user.run(&["requests"]), 3, &["error: nothing is connected", "→ connect first"]);
     assert_fails(&user.run(&["requests", "orders", "-f"]), 3, &["error: orders is not connected"]);
 }
 
@@ -250,7 +250,7 @@ fn without_a_daemon_nothing_is_connected() {
 fn a_runtime_directory_that_others_can_write_to_is_refused() {
     let user = User::new();
     fs::set_permissions(user.home.path().join("run"), fs::Permissions::from_mode(0o777)).unwrap();
-    assert_fails(&user.run(&["status"]), 1, &["may be used by others (mode 777)", "→ set XDG_RUNTIME_DIR"]);
+    assert_fails(&user.run(&["status"]), 1, &["is accessible to others (mode 777)", "→ set XDG_RUNTIME_DIR"]);
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn commands_that_need_the_daemon_at_once_start_one() {
         running.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     for output in outputs {
-        assert_fails(&output, 2, &["there is no kubeconfig", "→"]);
+        assert_fails(&output, 2, &["no kubeconfig found", "→"]);
     }
     let status: serde_json::Value =
         serde_json::from_slice(&user.run(&["status", "-o", "json"]).stdout).unwrap();
@@ -392,7 +392,7 @@ fn no_value_of_a_kubeconfig_is_quoted() {
             "env": [{"name": "PASSWORD", "value": SECRET}],
         }}}],
     });
-    for (kubeconfig, place) in [(broken, "line 4"), (failing.to_string(), "the credential plugin")] {
+    for (kubeconfig, place) in [(broken, "line 4"), (failing.to_string(), "credential plugin")] {
         let user = User::new();
         let path = user.home.path().join("kubeconfig");
         fs::write(&path, kubeconfig).unwrap();
@@ -406,7 +406,7 @@ fn an_unreachable_cluster_is_exit_code_5() {
     let user = User::new();
     // Nobody listens on the port: it was free a moment ago, and loopback refuses at once.
     user.has_cluster(std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
-    assert_fails(&user.run(&["list"]), 5, &["cannot be reached", "→"]);
+    assert_fails(&user.run(&["list"]), 5, &["cannot reach the API server", "→"]);
     assert_fails(&user.run(&["list", "--context", "de"]), 2, &["no context \"de\"", "dev"]);
 }
 
@@ -430,6 +430,6 @@ fn an_interrupted_connect_says_so() {
     assert!(kill("INT", child.id().into()));
     // then
     let output = child.wait_with_output().unwrap();
-    assert_fails(&output, 130, &["error: interrupted: what was begun for orders is being undone"]);
+    assert_fails(&output, 130, &["error: interrupted: undoing what was started for orders"]);
     assert_eq!(stdout(&user.run(&["status"])), "nothing is connected\n");
 }

@@ -68,7 +68,8 @@ pub enum BadMatch {
     #[error("has an alternative without conditions")]
     NoConditions,
     #[error(
-        "has a condition of a kind that this program ({version}) does not know: use the same version of bridge on both \
+        "has a kind of condition that this program ({version}) does not know: use the same version of bridge \
+         on both \
          sides",
         version = env!("CARGO_PKG_VERSION")
     )]

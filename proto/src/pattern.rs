@@ -42,7 +42,7 @@ type NewCache = Box<dyn Fn() -> Cache + Send + Sync + std::panic::UnwindSafe + s
 pub enum PatternError {
     #[error("the pattern is longer than {MAX_LENGTH} bytes")]
     TooLong,
-    #[error("the pattern becomes too large: use fewer or smaller repetitions like {{1,99}}")]
+    #[error("the pattern is too large: use fewer or smaller repetitions like {{1,99}}")]
     TooLarge,
     /// With the pattern and a caret below the place, in lines of their own.
     #[error("{0}")]

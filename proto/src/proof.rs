@@ -103,7 +103,7 @@ impl fmt::Debug for Opening<'_> {
 pub enum NotOpened {
     #[error(transparent)]
     Version(#[from] Mismatch),
-    #[error("pod {pod} does not prove that it has the stand-in's key: nothing was sent to it")]
+    #[error("pod {pod} cannot prove that it has the stand-in's key; bridge sent nothing to it")]
     NoAgent { pod: String },
     #[error("the agent answered: {}", .0.message())]
     Refused(#[from] Status),

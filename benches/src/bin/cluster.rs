@@ -214,7 +214,7 @@ struct Connected<'a>(&'a Laptop);
 impl Drop for Connected<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.0.bridge(&["disconnect", "--all"]) {
-            eprintln!("{error}: bridge clean puts back what is left");
+            eprintln!("{error}: to restore what is left: bridge clean");
         }
     }
 }

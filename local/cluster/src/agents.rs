@@ -107,7 +107,7 @@ impl Agents {
         }
         if self.told.insert(pod.uid().unwrap_or_default()) {
             let (service, pod) = (&self.service, pod.name_any());
-            tracing::warn!(%service, %pod, "a pod has the labels of an agent and is none: it is left alone");
+            tracing::warn!(%service, %pod, "a pod has an agent's labels but is not an agent; leaving it alone");
         }
     }
 }

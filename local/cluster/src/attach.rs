@@ -177,7 +177,7 @@ fn key(secret: Secret, name: &str, cluster: &Cluster) -> Result<Vec<u8>, Cluster
     let key = secret.data.and_then(|mut data| data.remove("key")).map(|bytes| bytes.0);
     key.filter(|key| !key.is_empty()).ok_or_else(|| ClusterError::Refused {
         call: Call::new("get", "secrets", &cluster.namespace, name),
-        reason: "it has no key in it".to_owned(),
+        reason: "it contains no key".to_owned(),
     })
 }
 
@@ -194,7 +194,7 @@ pub async fn wait_ready(
     mut progress: impl FnMut(&str),
 ) -> Result<(), ClusterError> {
     let deployment = &names(service, stand_in).stand_in;
-    let mut last = String::from("no pod of it was seen");
+    let mut last = String::from("no pods yet");
     let waiting = async {
         let mut states = std::pin::pin!(watch::stand_in(cluster, service, stand_in, &created.deployment));
         while let Some(state) = futures::StreamExt::next(&mut states).await {

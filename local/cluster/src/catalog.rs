@@ -284,7 +284,7 @@ mod tests {
                 r#"{"version": 9}"#,
                 "the attachment of Service orders was written by a newer bridge (version 9)",
             ),
-            ("{", "the annotation bridge.dev/attachment of Service orders cannot be read"),
+            ("{", "cannot read the annotation bridge.dev/attachment of Service orders"),
         ] {
             let annotations = json!({crate::state::ATTACHMENT: annotation});
             let entry = world().entry(service("orders", annotations), None);

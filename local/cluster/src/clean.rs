@@ -65,7 +65,7 @@ pub async fn clean(cluster: &Cluster, only: Option<&str>, whose: &Whose) -> Resu
         }
     }
     for Retired { service, id } in retire_unused(cluster, only).await? {
-        cleaned.done.push(format!("{service}: the stand-in {id}, which nobody uses, goes"));
+        cleaned.done.push(format!("{service}: removed the unused stand-in {id}"));
     }
     Ok(cleaned)
 }
@@ -152,7 +152,7 @@ async fn clean_one(
         return release_gone(cluster, service, whose, cleaned).await;
     }
     let name = service.name_any();
-    cleaned.done.push(format!("{name}: no agent was ready, and none of its sessions gave it back"));
+    cleaned.done.push(format!("{name}: no agent was ready, and no session restored it"));
     let all_gone = Whose { others: true, ..whose.clone() };
     release_gone(cluster, service, &all_gone, cleaned).await
 }
@@ -173,9 +173,9 @@ async fn release_gone(
         let released = detach::release(cluster, &name, |claim| whose.is_gone(claim)).await?;
         cleaned
             .done
-            .extend(gone.iter().map(|claim| format!("{name}: the session of {} was gone", claim.user)));
+            .extend(gone.iter().map(|claim| format!("{name}: removed the session of {}", claim.user)));
         if matches!(released, Released::Restored { .. }) {
-            cleaned.done.push(format!("{name}: has its own selector again"));
+            cleaned.done.push(format!("{name}: restored its selector"));
         }
     }
     if in_place && !kept.is_empty() {

@@ -61,7 +61,7 @@ async fn what_an_interrupted_disconnect_left_goes_by_its_uid() {
         (CONFIG_MAPS, owned("orders-bridge-7f3a-program-0")),
     ]);
     let cleaned = clean_all(&server).await;
-    assert_eq!(cleaned.done, ["orders: the stand-in 7f3a, which nobody uses, goes"]);
+    assert_eq!(cleaned.done, ["orders: removed the unused stand-in 7f3a"]);
     assert_eq!(
         server.changes(),
         [
@@ -180,10 +180,14 @@ async fn one_annotation_that_cannot_be_read_does_not_keep_the_others_from_being_
         }),
     ]);
     let cleaned = clean_all(&server).await;
-    assert_eq!(cleaned.done, ["orders: the session of gone was gone", "orders: has its own selector again"]);
+    assert_eq!(cleaned.done, ["orders: removed the session of gone", "orders: restored its selector"]);
     let named: Vec<String> = cleaned.unreadable.iter().map(ToString::to_string).collect();
     assert_eq!(named.len(), 2, "{named:?}");
-    assert!(named[0].contains("Service a-spoilt cannot be read"), "{}", named[0]);
+    assert!(
+        named[0].contains("cannot read the annotation bridge.dev/attachment of Service a-spoilt"),
+        "{}",
+        named[0]
+    );
     assert_eq!(named[1], "the attachment of Service b-newer was written by a newer bridge (version 9)");
     let touched = server.changes().into_iter().filter(|change| change != "PATCH services/orders");
     assert_eq!(touched.collect::<Vec<_>>(), Vec::<String>::new(), "what was not read is left alone");

@@ -63,30 +63,30 @@ impl fmt::Display for Call {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClusterError {
-    #[error("there is no kubeconfig: looked for {}", paths(.tried))]
+    #[error("no kubeconfig found: looked for {}", paths(.tried))]
     NoKubeconfig { tried: Vec<PathBuf> },
-    #[error("the kubeconfig cannot be used: {reason}")]
+    #[error("cannot use the kubeconfig: {reason}")]
     Kubeconfig { reason: String },
-    #[error("the kubeconfig chooses no context")]
+    #[error("the kubeconfig has no current context")]
     NoContext { known: Vec<String> },
     #[error("the kubeconfig has no context {name:?}")]
     UnknownContext { name: String, nearest: Vec<String> },
 
-    #[error("the API server{} cannot be reached: {reason}", said(.server.as_deref()))]
+    #[error("cannot reach the API server{}: {reason}", said(.server.as_deref()))]
     Unreachable { server: Option<String>, reason: String },
-    #[error("the API server{} did not answer in {seconds} s (to {call})", said(.server.as_deref()))]
+    #[error("the API server{} did not answer within {seconds} s ({call})", said(.server.as_deref()))]
     NoAnswer { server: Option<String>, call: Call, seconds: u64 },
-    #[error("the API server{} does not accept your credentials", said(.server.as_deref()))]
+    #[error("the API server{} rejected your credentials", said(.server.as_deref()))]
     Credentials { server: Option<String> },
-    #[error("the credential plugin of the kubeconfig failed: {reason}")]
+    #[error("the kubeconfig's credential plugin failed: {reason}")]
     CredentialPlugin { reason: String },
     #[error("{} may not {call}", .user.as_deref().unwrap_or("you"))]
     Forbidden { call: Call, user: Option<String> },
-    #[error("{} is not in {}", object(.call), place(.call.namespace.as_deref()))]
+    #[error("{} not found in {}", object(.call), place(.call.namespace.as_deref()))]
     NotFound { call: Call },
-    #[error("{} in {} was changed by somebody else at the same time", object(.call), place(.call.namespace.as_deref()))]
+    #[error("{} in {} was changed by someone else at the same time", object(.call), place(.call.namespace.as_deref()))]
     Conflict { call: Call },
-    #[error("{} in {} exists already", object(.call), place(.call.namespace.as_deref()))]
+    #[error("{} in {} already exists", object(.call), place(.call.namespace.as_deref()))]
     Exists { call: Call },
     /// Admission (Pod Security, quota, policies) or validation said no.
     #[error("the cluster refused to {call}: {reason}")]
@@ -94,13 +94,13 @@ pub enum ClusterError {
     #[error("cannot {call}: {reason}")]
     Api { call: Call, code: u16, reason: String },
 
-    #[error("{text:?} is no target: {reason}")]
+    #[error("invalid target {text:?}: {reason}")]
     BadTarget { text: String, reason: &'static str },
-    #[error("there is no namespace {name:?}")]
+    #[error("namespace {name:?} not found")]
     NoSuchNamespace { name: String, nearest: Vec<String> },
-    #[error("there is no {kind} {name:?} in namespace {namespace}")]
+    #[error("{kind} {name:?} not found in namespace {namespace}")]
     NoSuchTarget { kind: Kind, name: String, namespace: String, nearest: Vec<String>, elsewhere: Vec<String> },
-    #[error("no Service of namespace {namespace} selects the pods of {workload}")]
+    #[error("no Service in namespace {namespace} selects the pods of {workload}")]
     NoServiceSelects { workload: String, namespace: String },
     #[error("several Services select the pods of {workload}: {}", .services.join(", "))]
     SeveralServices { workload: String, services: Vec<String> },
@@ -115,18 +115,18 @@ pub enum ClusterError {
 
     #[error("{holder} already takes these requests of {service}")]
     Held { service: String, holder: String },
-    #[error("the annotation {annotation} of Service {service} cannot be read: {reason}")]
+    #[error("cannot read the annotation {annotation} of Service {service}: {reason}")]
     Annotation { service: String, annotation: &'static str, reason: String },
     #[error("the attachment of Service {service} was written by a newer bridge (version {version})")]
     NewerAttachment { service: String, version: u64 },
     /// Something of that name is there, and is not what this stand-in is made of.
-    #[error("{resource} {name} in namespace {namespace} is there already and is not bridge's: {reason}")]
+    #[error("{resource} {name} in namespace {namespace} already exists and is not bridge's: {reason}")]
     NotOurs { resource: &'static str, name: String, namespace: String, reason: &'static str },
-    #[error("the selector of Service {service} was changed by somebody else while it was being connected")]
+    #[error("someone else changed the selector of Service {service} during connect")]
     SelectorChanged { service: String },
     #[error("the stand-in {stand_in} did not become ready: {reason}")]
     NotReady { stand_in: String, reason: String },
-    #[error("not everything could be put back: {}", .left.join("; "))]
+    #[error("could not restore everything: {}", .left.join("; "))]
     LeftBehind { left: Vec<String> },
 }
 
@@ -181,34 +181,34 @@ impl ClusterError {
     pub fn advice(&self) -> Option<String> {
         match self {
             Self::NoKubeconfig { .. } => Some(
-                "name one with --kubeconfig or KUBECONFIG; `kubectl config view` shows what kubectl uses"
+                "pass --kubeconfig or set KUBECONFIG; `kubectl config view` shows what kubectl uses"
                     .into(),
             ),
             Self::NoContext { known } if known.is_empty() => {
-                Some("the kubeconfig has no contexts at all".into())
+                Some("the kubeconfig has no contexts".into())
             }
             Self::NoContext { known } => Some(format!("choose one with --context: {}", known.join(", "))),
             Self::UnknownContext { nearest, .. } | Self::NoSuchNamespace { nearest, .. } => {
                 did_you_mean(nearest)
             }
             Self::Unreachable { .. } | Self::NoAnswer { .. } => Some(
-                "is the cluster up, and the network or VPN to it? `kubectl version` should answer, too"
+                "check that the cluster is up, and the network or VPN to it; `kubectl version` should answer, too"
                     .into(),
             ),
             Self::Credentials { .. } => {
-                Some("log in anew, as for kubectl: `kubectl auth whoami` tells".into())
+                Some("log in again, as for kubectl; `kubectl auth whoami` checks it".into())
             }
             Self::CredentialPlugin { .. } => Some("`kubectl auth whoami` runs the same plugin".into()),
             Self::Forbidden { call, .. } => Some(format!(
-                "ask for the Role in deploy/rbac-developer.yaml{}; `bridge doctor` lists all that is missing",
+                "ask for the Role in deploy/rbac-developer.yaml{}; `bridge doctor` lists all missing rights",
                 call.namespace
                     .as_ref()
-                    .map(|name| format!(" in namespace {name}, or name another one with -n"))
+                    .map(|name| format!(" in namespace {name}, or choose another with -n"))
                     .unwrap_or_default()
             )),
             Self::NoSuchTarget { nearest, elsewhere, name, .. } => {
                 match (nearest.as_slice(), elsewhere.as_slice()) {
-                    ([], []) => Some("`bridge list` shows what there is".into()),
+                    ([], []) => Some("`bridge list` shows what can be connected".into()),
                     (_, [namespace, ..]) => Some(format!(
                         "{name} is in namespace {}: add `-n {namespace}`",
                         elsewhere.join(" and ")
@@ -217,24 +217,25 @@ impl ClusterError {
                 }
             }
             Self::NoServiceSelects { .. } => {
-                Some("connect works by Service; `bridge list` shows them".into())
+                Some("bridge connects Services; `bridge list` shows them".into())
             }
-            Self::SeveralServices { .. } => Some("connect one of them by its name".into()),
-            Self::AmbiguousPort { .. } => Some("say which: --port LOCAL:REMOTE".into()),
+            Self::SeveralServices { .. } => Some("connect one of them by name".into()),
+            Self::AmbiguousPort { .. } => Some("choose one: --port LOCAL:REMOTE".into()),
             Self::Conflict { .. } | Self::Exists { .. } | Self::SelectorChanged { .. } => {
                 Some("run the command again".into())
             }
             Self::Annotation { annotation, service, .. } => Some(format!(
-                "it was written by another version of bridge or by hand: mend it, or remove it \
+                "another version of bridge wrote it, or someone edited it: fix it, or remove it \
                  (`kubectl annotate service {service} {annotation}-`) and run `bridge clean`"
             )),
             Self::NewerAttachment { .. } => Some("upgrade bridge".into()),
             Self::NotOurs { resource, name, namespace, .. } => Some(format!(
-                "run the command again: it takes another name; who made this one? `kubectl get {resource} {name} -n \
+                "run the command again: it will use another name; to see who made this one: `kubectl get \
+                 {resource} {name} -n \
                  {namespace} -o yaml`"
             )),
             Self::Held { .. } => {
-                Some("use another --header, or ask them; `bridge list` shows who is there".into())
+                Some("use another --header, or ask them; `bridge list` shows who is connected".into())
             }
             Self::LeftBehind { .. } => Some("`bridge clean` tries again, from any laptop".into()),
             _ => None,
@@ -360,20 +361,15 @@ mod tests {
     #[test]
     fn answers_have_names() {
         for (code, reason, expected, exit) in [
-            (
-                401,
-                "Unauthorized",
-                "the API server https://k8s does not accept your credentials",
-                exit::RIGHTS,
-            ),
-            (404, "NotFound", "deployments \"x\" is not in namespace shop", exit::TARGET),
+            (401, "Unauthorized", "the API server https://k8s rejected your credentials", exit::RIGHTS),
+            (404, "NotFound", "deployments \"x\" not found in namespace shop", exit::TARGET),
             (
                 409,
                 "Conflict",
-                "deployments \"x\" in namespace shop was changed by somebody else at the same time",
+                "deployments \"x\" in namespace shop was changed by someone else at the same time",
                 exit::INTERNAL,
             ),
-            (409, "AlreadyExists", "deployments \"x\" in namespace shop exists already", exit::INTERNAL),
+            (409, "AlreadyExists", "deployments \"x\" in namespace shop already exists", exit::INTERNAL),
             (500, "InternalError", "cannot create deployments x in namespace shop: why", exit::INTERNAL),
         ] {
             let call = Call::new("create", "deployments", "shop", "x");
@@ -391,9 +387,9 @@ mod tests {
             nearest: nearest.iter().map(ToString::to_string).collect(),
             elsewhere: elsewhere.iter().map(ToString::to_string).collect(),
         };
-        assert_eq!(error(&[], &[]).to_string(), "there is no Service \"orders\" in namespace default");
+        assert_eq!(error(&[], &[]).to_string(), "Service \"orders\" not found in namespace default");
         for (error, advice) in [
-            (error(&[], &[]), "`bridge list` shows what there is"),
+            (error(&[], &[]), "`bridge list` shows what can be connected"),
             (error(&["order"], &[]), "did you mean order?"),
             (error(&["order"], &["shop"]), "orders is in namespace shop: add `-n shop`"),
         ] {

@@ -110,7 +110,7 @@ pub(crate) fn address(origin: &Service, name: &str) -> Result<IpAddr, ClusterErr
             namespace: origin.metadata.namespace.clone(),
             name: Some(name.to_owned()),
         },
-        reason: format!("it was given no address, but {:?}", address.unwrap_or_default()),
+        reason: format!("its address is {:?}", address.unwrap_or_default()),
     })
 }
 

@@ -24,75 +24,78 @@ pub use mesh::Mesh;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Obstacle {
-    #[error("it is another name for {0}: connect what is behind that name, if it is a Service of a cluster")]
+    #[error("it is an alias for {0} (ExternalName): connect the Service that it points to")]
     ExternalName(String),
     #[error(
-        "it has no selector, so its endpoints are written by somebody else: connect a Service that selects the pods"
+        "it has no selector, so something else writes its endpoints: connect a Service that selects the pods"
     )]
     NoSelector,
     #[error(
-        "it is headless, so that its callers choose among the pods themselves: connect a Service with a cluster address \
-         that selects the same pods"
+        "it is headless, so callers choose among the pods themselves: connect a Service with a cluster IP that \
+         selects the same pods"
     )]
     Headless,
     #[error(
-        "it gives the pods of StatefulSet {0} their names, by which callers address them: connect a Service with a cluster \
-         address that selects the same pods"
+        "callers use it to address the pods of StatefulSet {0} by name: connect a Service with a cluster IP \
+         that selects the same pods"
     )]
     NamedPods(String),
     #[error(
-        "it keeps each client at one pod (sessionAffinity ClientIP), and a stand-in would be one client: remove that"
+        "it keeps each client at one pod (sessionAffinity: ClientIP), and behind a stand-in all callers would \
+         be one client: remove the affinity"
     )]
     ClientIpAffinity,
-    #[error("clients are kept at one of its pods ({0}), and a stand-in would be one client: turn that off")]
+    #[error("clients stick to one of its pods ({0}), and behind a stand-in they could not: turn that off")]
     CookieAffinity(String),
     #[error(
-        "it sends traffic to pods of the same node only ({field}: Local), where a stand-in need not be: set it to Cluster"
+        "it sends traffic only to pods on the same node ({field}: Local), and a stand-in may be on another: \
+         set it to Cluster"
     )]
     LocalTraffic { field: &'static str },
-    #[error("its port {} is not TCP: connect a Service that has TCP ports only", .0.join(", "))]
+    #[error("its port {} is not TCP: connect a Service that has only TCP ports", .0.join(", "))]
     NotTcp(Vec<String>),
-    #[error("it has no ports: connect one that has")]
+    #[error("it has no ports: connect a Service with ports")]
     NoPorts,
     #[error(
-        "its port {port} leads to a port named {name:?}, which none of the containers has: correct the targetPort"
+        "no container has a port named {name:?}, the targetPort of its port {port}: correct the targetPort"
     )]
     NoSuchTargetPort { port: u16, name: String },
     #[error(
-        "a load balancer has its pods as targets ({0}), and takes minutes to learn new ones: connect a Service behind which \
-         there is none"
+        "a load balancer targets its pods directly ({0}) and takes minutes to learn new ones: connect a \
+         Service without such a load balancer"
     )]
     PodsBehindLoadBalancer(String),
     #[error("{0} writes its selector (key {1:?}): connect another Service that selects the same pods")]
     WrittenSelector(&'static str, String),
-    #[error("{mesh} routes its traffic ({sign}), past a stand-in: use a namespace without the mesh")]
+    #[error(
+        "{mesh} routes its traffic ({sign}) and would bypass a stand-in: use a namespace without the mesh"
+    )]
     Mesh { mesh: Mesh, sign: String },
     #[error(
-        "NetworkPolicies name the labels of its pods, which a stand-in does not have: {}; let them select all pods \
-         (`podSelector: {{}}`), let one allow pods by the label bridge.dev/service, or use a namespace without them",
+        "NetworkPolicies select its pods by labels that a stand-in does not have: {}; make them select all pods \
+         (`podSelector: {{}}`), allow pods with the label bridge.dev/service, or use a namespace without them",
         .0.join(", ")
     )]
     NetworkPolicies(Vec<String>),
-    #[error("no pod has the labels that it selects ({}): is the workload scaled to zero?", selector_text(.selector))]
+    #[error("no pods match its selector ({}): check whether the workload is scaled to zero", selector_text(.selector))]
     NoPods { selector: Labels },
     #[error("none of its {pods} pods is ready: `kubectl get pods -l {}` shows why", selector_text(.selector))]
     NoneReady { pods: usize, selector: Labels },
     #[error("it selects pods of several workloads ({}): connect a Service of one of them", .0.join(", "))]
     SeveralWorkloads(Vec<String>),
     #[error(
-        "its pods use the network of their node (hostNetwork), whose ports a stand-in cannot have: connect another Service"
+        "its pods use their node's network (hostNetwork), and a stand-in cannot have the node's ports: connect \
+         another Service"
     )]
     HostNetwork,
     #[error(
-        "its pods run on {wanted}, and this bridge brings an agent for {carried}: use a bridge that brings the other"
+        "its pods run on {wanted}, but this bridge has an agent for {carried}: use a bridge with the other \
+         agent, or --agent-image"
     )]
     Platform { wanted: String, carried: String },
-    #[error("{0}: it is left alone")]
+    #[error("{0}; bridge leaves it alone")]
     Attachment(String),
-    #[error(
-        "its pods run in a sandbox with a network of its own (runtime class {0}), to which there is no port-forward: use a \
-         workload without it"
-    )]
+    #[error("its pods run in a sandbox without port-forward (runtime class {0}): use a workload without it")]
     Sandbox(String),
 }
 
@@ -131,21 +134,25 @@ impl Obstacle {
 #[non_exhaustive]
 pub enum Warning {
     #[error(
-        "{tool} manages Service {service}: when it resets the selector, all traffic goes to the origin, and `bridge status` says so"
+        "{tool} manages Service {service}: if it resets the selector, all traffic goes to the origin, and \
+         `bridge status` says so"
     )]
     GitOps { tool: &'static str, service: String },
     #[error(
-        "{owner} controls Service {service}: when it resets the selector, all traffic goes to the origin, and `bridge status` says so"
+        "{owner} controls Service {service}: if it resets the selector, all traffic goes to the origin, and \
+         `bridge status` says so"
     )]
     Controlled { owner: String, service: String },
-    #[error("callers that address the pods of StatefulSet {0} by name reach the origin, not the laptop")]
+    #[error("callers that address the pods of StatefulSet {0} by name reach the origin, not your laptop")]
     NamedPods(String),
     #[error(
-        "the NetworkPolicies of the namespace cannot be read: one that names the origin's labels would keep the stand-in from working"
+        "cannot read the NetworkPolicies of the namespace: if one selects the origin's labels, the stand-in \
+         will not work"
     )]
     UnknownPolicies,
     #[error(
-        "the Ingresses of the namespace cannot be read: one that keeps clients at one pod by a cookie would no longer do so"
+        "cannot read the Ingresses of the namespace: if one keeps clients at one pod by a cookie, it will no \
+         longer do so"
     )]
     UnknownIngresses,
 }

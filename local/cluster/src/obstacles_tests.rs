@@ -316,13 +316,13 @@ fn an_obstacle_is_one_sentence_that_says_what_to_do() {
     for (changes, sentence) in [
         (
             vec![("/pods", json!([])), ("/workloads", json!([]))],
-            "Service orders cannot be connected: no pod has the labels that it selects (app=orders): is the workload \
-             scaled to zero?",
+            "Service orders cannot be connected: no pods match its selector (app=orders): check whether the \
+             workload is scaled to zero",
         ),
         (
             vec![("/service/spec/sessionAffinity", json!("ClientIP"))],
-            "Service orders cannot be connected: it keeps each client at one pod (sessionAffinity ClientIP), and a \
-             stand-in would be one client: remove that",
+            "Service orders cannot be connected: it keeps each client at one pod (sessionAffinity: ClientIP), \
+             and behind a stand-in all callers would be one client: remove the affinity",
         ),
     ] {
         let error = ClusterError::Obstacles { service: "orders".into(), obstacles: found(&changes) };

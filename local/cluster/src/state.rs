@@ -149,7 +149,7 @@ impl Attachment {
         }
         let there: Self = serde_json::from_str(text).map_err(|error| unreadable(unquoted::json(&error)))?;
         if !bridge_deploy::is_stand_in_id(&there.stand_in) {
-            return Err(unreadable(format!("{:?} is no id of a stand-in", there.stand_in)));
+            return Err(unreadable(format!("{:?} is not a stand-in id", there.stand_in)));
         }
         Ok(Some(there))
     }
@@ -382,7 +382,7 @@ mod tests {
         for id in ["", "../x", "payments-key", "7F3A", &"a".repeat(17)] {
             other.stand_in = id.to_owned();
             let error = Attachment::of(&annotated(&other.to_annotation())).expect_err(id).to_string();
-            assert!(error.contains("is no id of a stand-in"), "{id}: {error}");
+            assert!(error.contains("is not a stand-in id"), "{id}: {error}");
         }
         let mode = attachment(Vec::new()).to_annotation().replace("stand-in", "mirror");
         assert!(Attachment::of(&annotated(&mode)).is_err(), "a mode that is not known is not taken for ours");

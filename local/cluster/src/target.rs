@@ -42,13 +42,13 @@ impl FromStr for Target {
             None => (Kind::Service, text),
             Some((kind, name)) => (
                 Kind::named(&kind.to_ascii_lowercase())
-                    .ok_or_else(|| bad("before the / stands svc, deploy, sts, ds, rs or pod"))?,
+                    .ok_or_else(|| bad("the part before / must be svc, deploy, sts, ds, rs or pod"))?,
                 name,
             ),
         };
         let is_name_char = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
         if name.is_empty() || name.len() > 253 || !name.chars().all(is_name_char) {
-            return Err(bad("a name has lower-case letters, digits, - and ."));
+            return Err(bad("names consist of lower-case letters, digits, - and ."));
         }
         Ok(Self { kind, name: name.to_owned() })
     }
@@ -236,7 +236,7 @@ mod tests {
         );
         assert_eq!(
             of(&[("app", "none")]).unwrap_err().to_string(),
-            "no Service of namespace shop selects the pods of Deployment x"
+            "no Service in namespace shop selects the pods of Deployment x"
         );
     }
 

@@ -23,9 +23,9 @@ pub(crate) fn kubeconfig(error: &KubeconfigError) -> String {
         KubeconfigError::LoadCertificateAuthority(error) => data("the certificate authority", error),
         KubeconfigError::LoadClientCertificate(error) => data("the client certificate", error),
         KubeconfigError::LoadClientKey(error) => data("the client key", error),
-        KubeconfigError::ParseCertificates(_) => "the certificate authority is no PEM".to_owned(),
-        KubeconfigError::ParseClusterUrl(_) => "the address of the cluster is no URL".to_owned(),
-        KubeconfigError::ParseProxyUrl(_) => "proxy-url is no URL".to_owned(),
+        KubeconfigError::ParseCertificates(_) => "the certificate authority is not PEM".to_owned(),
+        KubeconfigError::ParseClusterUrl(_) => "the address of the cluster is not a URL".to_owned(),
+        KubeconfigError::ParseProxyUrl(_) => "proxy-url is not a URL".to_owned(),
         KubeconfigError::ReadConfig(error, _) => error.to_string(),
         other => other.to_string(),
     }
@@ -33,8 +33,8 @@ pub(crate) fn kubeconfig(error: &KubeconfigError) -> String {
 
 fn data(what: &str, error: &LoadDataError) -> String {
     match error {
-        LoadDataError::DecodeBase64(_) => format!("{what} is no base64"),
-        LoadDataError::ReadFile(error, path) => format!("{what} cannot be read: {}: {error}", path.display()),
+        LoadDataError::DecodeBase64(_) => format!("{what} is not base64"),
+        LoadDataError::ReadFile(error, path) => format!("cannot read {what}: {}: {error}", path.display()),
         LoadDataError::NoBase64DataOrFile => format!("{what} is missing"),
     }
 }
@@ -44,12 +44,12 @@ fn yaml(error: &serde_saphyr::Error) -> String {
     use serde_saphyr::Error as Yaml;
     let kind = match error.without_snippet() {
         Yaml::SerdeInvalidType { .. } | Yaml::SerdeInvalidValue { .. } | Yaml::Unexpected { .. } => {
-            "something else is expected there"
+            "unexpected value"
         }
-        Yaml::SerdeMissingField { .. } => "a field is missing there",
-        Yaml::DuplicateMappingKey { .. } => "a key is there twice",
-        Yaml::Eof { .. } => "it ends too soon",
-        _ => "it cannot be read from there on",
+        Yaml::SerdeMissingField { .. } => "missing field",
+        Yaml::DuplicateMappingKey { .. } => "duplicate key",
+        Yaml::Eof { .. } => "unexpected end",
+        _ => "syntax error",
     };
     match error.location() {
         Some(at) if at.line() > 0 => format!("line {}, column {}: {kind}", at.line(), at.column()),
@@ -61,10 +61,10 @@ fn yaml(error: &serde_saphyr::Error) -> String {
 pub(crate) fn json(error: &serde_json::Error) -> String {
     use serde_json::error::Category;
     let kind = match error.classify() {
-        Category::Io => "it cannot be read",
-        Category::Syntax => "it is no JSON from there on",
-        Category::Data => "something else is expected there",
-        Category::Eof => "it ends too soon",
+        Category::Io => "cannot be read",
+        Category::Syntax => "not JSON from there on",
+        Category::Data => "unexpected value",
+        Category::Eof => "unexpected end",
     };
     format!("line {}, column {}: {kind}", error.line(), error.column())
 }
@@ -80,12 +80,12 @@ pub(crate) fn plugin(error: &AuthError) -> String {
                 None => out.status.to_string(),
             }
         }
-        AuthError::AuthExecStart(error) => format!("it cannot be started: {error}"),
-        AuthError::AuthExecParse(error) => format!("what it printed is no credential: {}", yaml(error)),
-        AuthError::ParseTokenKey(error) => format!("what it printed is no credential: {}", json(error)),
-        AuthError::MalformedTokenExpirationDate(_) => "its token has no valid time of expiry".to_owned(),
+        AuthError::AuthExecStart(error) => format!("cannot start it: {error}"),
+        AuthError::AuthExecParse(error) => format!("its output is not a credential: {}", yaml(error)),
+        AuthError::ParseTokenKey(error) => format!("its output is not a credential: {}", json(error)),
+        AuthError::MalformedTokenExpirationDate(_) => "its token has an invalid expiry time".to_owned(),
         AuthError::InvalidBasicAuth(_) | AuthError::InvalidBearerToken(_) => {
-            "what it printed cannot be sent as a credential".to_owned()
+            "its output cannot be sent as a credential".to_owned()
         }
         AuthError::ReadTokenFile(error, path) => format!("{}: {error}", path.display()),
         AuthError::AuthExec(words) if HARMLESS.iter().any(|begin| words.starts_with(begin)) => words.clone(),
@@ -98,9 +98,9 @@ pub(crate) fn plugin(error: &AuthError) -> String {
 /// What failed in a call that is not the API server's answer: the innermost cause, as those around it say the same.
 pub(crate) fn call(error: &kube::Error) -> String {
     match error {
-        kube::Error::SerdeError(error) => format!("the answer cannot be read: {}", json(error)),
+        kube::Error::SerdeError(error) => format!("cannot read the answer: {}", json(error)),
         kube::Error::ProxyProtocolUnsupported { .. } | kube::Error::ProxyProtocolDisabled { .. } => {
-            "proxy-url names a kind of proxy that is not known".to_owned()
+            "proxy-url has an unknown scheme".to_owned()
         }
         kube::Error::InferKubeconfig(error) => kubeconfig(error),
         other => deepest(other),
@@ -236,7 +236,7 @@ mod tests {
         let error = serde_json::from_str::<u8>(&format!("\n  \"{SECRET}\"")).unwrap_err();
         assert_eq!(
             call(&kube::Error::SerdeError(error)),
-            "the answer cannot be read: line 2, column 15: something else is expected there"
+            "cannot read the answer: line 2, column 15: unexpected value"
         );
         let proxy_url = Box::new(format!("ftp://anna:{SECRET}@proxy:21").parse().unwrap());
         let said = call(&kube::Error::ProxyProtocolUnsupported { proxy_url });

@@ -230,7 +230,7 @@ pub(crate) async fn say_where_nothing_listens(routes: &[PortRoute], tell: &Telle
         let port = route.local_port;
         let local = u16::try_from(port).map_err(|_| Failure::BadPort(port))?;
         if super::inbound::connect(local).await.is_err() {
-            tell.warn(format!("nothing listens on port {port} of this laptop yet: {}", until_then(route)))
+            tell.warn(format!("nothing listens on port {port} of your laptop yet: {}", until_then(route)))
                 .await?;
         }
     }
@@ -239,10 +239,10 @@ pub(crate) async fn say_where_nothing_listens(routes: &[PortRoute], tell: &Telle
 
 /// Who is concerned while nothing listens, and how.
 fn until_then(route: &PortRoute) -> String {
-    let whose = if route.matching == Match::Everything { "everybody's" } else { "your" };
+    let whose = if route.matching == Match::Everything { "everyone's" } else { "your" };
     match route.fallback {
         v1::Fallback::Origin => format!("until then {whose} requests go to the pods"),
-        v1::Fallback::Answer => format!("until then {whose} requests are answered with 503"),
+        v1::Fallback::Answer => format!("until then {whose} requests get a 503"),
     }
 }
 
@@ -284,7 +284,7 @@ async fn take_over(
     let attachment = attach::claim(&cluster, &service, fresh, &claim).await?;
     stand_in.id.clone_from(&attachment.stand_in);
     let name = stand_in.names().stand_in;
-    tell.step(format!("putting agents in front of Service {service} (Deployment {name})")).await?;
+    tell.step(format!("starting agents for Service {service} (Deployment {name})")).await?;
     let created = attach::create(&cluster, &stand_in, &attachment).await?;
     if created.stale {
         tokio::select! {
@@ -331,7 +331,7 @@ async fn take_over(
         given_up = tell.given_up() => return Err(given_up),
     };
     if let Err(error) = tidied {
-        tell.warn(format!("what an earlier connect has left is still there (`bridge clean`): {error}"))
+        tell.warn(format!("cannot clean up after an earlier connect (`bridge clean` tries again): {error}"))
             .await?;
     }
     record(&session).await;
@@ -347,17 +347,17 @@ async fn bring_up_to_date(
     follower: &Follower,
     tell: &Teller,
 ) -> Result<(), Failure> {
-    tell.step("the origin was rolled out since: replacing the agents of its earlier template").await?;
+    tell.step("the origin has been rolled out since: replacing the agents of its old template").await?;
     let why = match follow::follow(cluster, service, stand_in, follower).await {
         Ok(Followed::Rolls) => match attach::wait_rolled(cluster, service, stand_in).await? {
             true => return Ok(()),
-            false => "new ones are not ready yet".to_owned(),
+            false => "the new ones are not ready yet".to_owned(),
         },
         Ok(Followed::Cannot(why)) => why,
         Ok(_) => return Ok(()),
         Err(error) => error.to_string(),
     };
-    tell.warn(format!("agents of an earlier template of the origin stay for now: {why}")).await
+    tell.warn(format!("keeping agents of an old template of the origin for now: {why}")).await
 }
 
 /// Records what a session does by now.
@@ -372,10 +372,10 @@ fn told(session: &Session) -> String {
     let routes: Vec<_> =
         routes.iter().map(|route| format!("port {}: {}", route.port, route.r#match)).collect();
     if routes.is_empty() {
-        return format!("{} uses the network of the pods; all requests go to them", session.facts.user);
+        return format!("{} uses the pods' network; all requests go to the pods", session.facts.user);
     }
     format!(
-        "requests of {} go to a laptop ({}); all others to the pods",
+        "{}'s requests go to a laptop ({}); all others go to the pods",
         session.facts.user,
         routes.join(", ")
     )
@@ -427,14 +427,10 @@ mod tests {
     fn a_warning_says_whose_requests_find_nobody() {
         let mine = Match::of_user("alice", false);
         for (matching, fallback, expected) in [
-            (&mine, v1::Fallback::Answer, "until then your requests are answered with 503"),
+            (&mine, v1::Fallback::Answer, "until then your requests get a 503"),
             (&mine, v1::Fallback::Origin, "until then your requests go to the pods"),
-            (
-                &Match::Everything,
-                v1::Fallback::Answer,
-                "until then everybody's requests are answered with 503",
-            ),
-            (&Match::Everything, v1::Fallback::Origin, "until then everybody's requests go to the pods"),
+            (&Match::Everything, v1::Fallback::Answer, "until then everyone's requests get a 503"),
+            (&Match::Everything, v1::Fallback::Origin, "until then everyone's requests go to the pods"),
         ] {
             let route = PortRoute {
                 service_port: 80,

@@ -8,31 +8,36 @@ use bridge_proto::v1;
 pub(crate) enum Failure {
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    #[error("this bridge command carries no agent for the cluster")]
+    #[error("this bridge was built without the agent")]
     NoProgram,
-    #[error("{0} is no port: ports are numbers from 1 to 65535")]
+    #[error("invalid port {0}: ports are numbers from 1 to 65535")]
     BadPort(u32),
-    #[error("the match that was asked for {0}")]
+    #[error("the requested match {0}")]
     BadMatch(BadMatch),
-    #[error("the agents are ready, but no tunnel to them could be opened: {reason}")]
+    #[error("the agents are ready, but bridge cannot open a tunnel to them: {reason}")]
     NoTunnel { reason: String },
     #[error("Service {service} has agents of another version of bridge: {reason}")]
     OtherVersion { service: String, reason: String },
-    #[error("Service {service} was switched, but no connection through it reached an agent for {seconds} s")]
+    #[error(
+        "Service {service} was switched to the agents, but no connection through it reached an agent for \
+         {seconds} s"
+    )]
     NotSeen { service: String, seconds: u64 },
     #[error(
-        "requests would come to port {port} of this laptop, where {listener} listens and leads them back into the cluster"
+        "requests would go to port {port} of your laptop, where {listener} listens and would send them back \
+         into the cluster"
     )]
     ListenerThere { port: u32, listener: String, remote: String },
     #[error(
-        "requests to Service {service} come to port {port} of this laptop: what listens there must not lead into the cluster"
+        "requests to Service {service} go to port {port} of your laptop: a listener there must not lead back \
+         into the cluster"
     )]
     RequestsCome { service: String, port: u32 },
-    #[error("given up before it was connected")]
+    #[error("cancelled before it was connected")]
     GivenUp,
     #[error("no session with {wanted}")]
     NoSession { wanted: String, sessions: Vec<String> },
-    #[error("{first}; and it could not be undone: {undo}")]
+    #[error("{first}; undoing it failed, too: {undo}")]
     LeftBehind { first: Box<Failure>, undo: ClusterError },
 }
 
@@ -61,28 +66,28 @@ impl Failure {
         match self {
             Self::Cluster(error) => error.advice(),
             Self::NoProgram => Some(
-                "it was built by plain cargo: build it with `make build`, or name an image that has the agent with \
-                 --agent-image"
+                "build it with `make build`, or pass --agent-image with an image that contains the agent"
                     .to_owned(),
             ),
-            Self::NoTunnel { .. } => {
-                Some("`bridge logs` shows the daemon's side, `bridge doctor` checks rights and network".to_owned())
-            }
+            Self::NoTunnel { .. } => Some(
+                "`bridge logs` shows the daemon's side, `bridge doctor` checks rights and network".to_owned(),
+            ),
             Self::OtherVersion { service, .. } => Some(format!(
-                "`bridge list` shows who is connected to {service}: once they have disconnected, agents of your version \
-                 come; an image named with --agent-image must be of your version"
+                "`bridge list` shows who is connected to {service}: after they disconnect, bridge starts \
+                 agents of your version; an image for --agent-image must be of your version, too"
             )),
-            Self::NotSeen { .. } => {
-                Some("everything was put back; does kube-proxy (or what stands for it) follow Services?".to_owned())
-            }
+            Self::NotSeen { .. } => Some(
+                "bridge restored everything; check that kube-proxy, or its replacement, follows Services"
+                    .to_owned(),
+            ),
             Self::ListenerThere { listener, remote, .. } => {
-                Some(format!("choose another port, --port LOCAL:{remote}, or end {listener}"))
+                Some(format!("choose another port with --port LOCAL:{remote}, or stop {listener}"))
             }
             Self::RequestsCome { service, .. } => {
-                Some(format!("listen on another port, or bridge disconnect {service}"))
+                Some(format!("listen on another port, or run `bridge disconnect {service}`"))
             }
             Self::NoSession { sessions, .. } if sessions.is_empty() => None,
-            Self::NoSession { sessions, .. } => Some(format!("there is: {}", sessions.join(", "))),
+            Self::NoSession { sessions, .. } => Some(format!("available: {}", sessions.join(", "))),
             Self::LeftBehind { .. } => Some("`bridge clean` tries again, from any laptop".to_owned()),
             Self::BadPort(_) | Self::BadMatch(_) | Self::GivenUp => None,
         }

@@ -34,8 +34,7 @@ pub(super) fn files(session: &Session, follow: bool) -> Told {
     // Asked again for each agent: a stand-in may be given other volumes.
     let declared = async move || {
         let declared = mounts::of_stand_in(&facts.cluster, &facts.service, &facts.stand_in).await;
-        declared
-            .map_err(|error| Status::unavailable(format!("the stand-in's volumes are not known: {error}")))
+        declared.map_err(|error| Status::unavailable(format!("cannot read the stand-in's volumes: {error}")))
     };
     tokio::spawn(async move {
         if let Err(status) = pass_on(live, &service, follow, declared, &told_tx).await {
@@ -53,7 +52,7 @@ async fn pass_on(
     declared: impl AsyncFn() -> Result<BTreeSet<String>, Status>,
     told_tx: &ToCommand,
 ) -> Result<(), Status> {
-    let away = |_| Status::unavailable(format!("no agent of {service} is reached"));
+    let away = |_| Status::unavailable(format!("cannot reach an agent of {service}"));
     let mut agent = tokio::time::timeout(REACHED_WITHIN, next(&mut live)).await.map_err(away)??;
     loop {
         let mut declared = Declared::new(declared().await?);
@@ -144,7 +143,7 @@ async fn pass(agent: &mut Client, follow: bool, declared: &mut Declared, told_tx
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => return Passed::All,
                     Err(_) => {
-                        return Passed::Refused(Status::aborted("the command took nothing for too long"));
+                        return Passed::Refused(Status::aborted("the command did not read for too long"));
                     }
                 }
             }
@@ -206,7 +205,7 @@ mod tests {
         let (told_tx, _told_rx) = mpsc::channel(1);
         let refused = pass_on(live, "orders", true, none, &told_tx).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unavailable);
-        assert_eq!(refused.message(), "no agent of orders is reached");
+        assert_eq!(refused.message(), "cannot reach an agent of orders");
     }
 
     #[tokio::test]

@@ -61,12 +61,13 @@ async fn admit(port: u32, allowed: bool, inbound: &Inbound) -> Result<(TcpStream
         return Err(refused(
             Cause::Loop,
             format!(
-                "port {port} is {listener}'s, which leads back into the cluster: end it, or give it another port"
+                "port {port} belongs to {listener}, which leads back into the cluster: stop it, or give it \
+                 another port"
             ),
         ));
     }
     let open = Open::begin(&inbound.counters).ok_or_else(|| {
-        refused(Cause::NoRoom, format!("{MOST_STREAMS} connections of this session are open already"))
+        refused(Cause::NoRoom, format!("this session already has {MOST_STREAMS} open connections"))
     })?;
     match connect(local).await {
         Ok(local) => Ok((local, open)),
@@ -133,7 +134,11 @@ mod tests {
         let forward = inbound.listeners.add(UserId::new(), "bridge forward".into(), vec![port]);
         let refused = admit(port, true, &inbound).await.err().unwrap();
         assert_eq!(refused.cause, Cause::Loop);
-        assert!(refused.detail.contains(&format!("port {port} is bridge forward's")), "{}", refused.detail);
+        assert!(
+            refused.detail.contains(&format!("port {port} belongs to bridge forward")),
+            "{}",
+            refused.detail
+        );
         drop(forward);
         assert_eq!(cause(port, true, &inbound).await, None);
 

@@ -40,7 +40,7 @@ async fn tunnel(session: &Session, within: Duration) -> Option<Attended> {
 }
 
 fn away(session: &Session) -> String {
-    format!("no agent of {} is reached", session.facts.service)
+    format!("cannot reach an agent of {}", session.facts.service)
 }
 
 /// Connects to an address of the cluster ("address:port").

@@ -42,13 +42,13 @@ impl Reattaching {
             }
             match self.attach_anew(&session).await {
                 Ok(anew) => {
-                    tracing::info!(session = %anew.facts.id, service = %anew.facts.service, "attached anew");
+                    tracing::info!(session = %anew.facts.id, service = %anew.facts.service, "attached again");
                     let anew = registry.replace(&session, anew).await;
                     self.watch_over(&anew);
                     return;
                 }
                 Err(failure) => {
-                    tracing::warn!(session = %session.facts.id, %failure, "cannot attach anew");
+                    tracing::warn!(session = %session.facts.id, %failure, "cannot attach again");
                     session.cannot_attach_anew(&failure.to_string());
                 }
             }
@@ -79,7 +79,7 @@ impl Reattaching {
 async fn log(service: String, mut events_rx: mpsc::Receiver<v1::ConnectEvent>) {
     while let Some(event) = events_rx.recv().await {
         match event.kind {
-            Some(v1::connect_event::Kind::Step(text)) => tracing::info!(%service, "attaching anew: {text}"),
+            Some(v1::connect_event::Kind::Step(text)) => tracing::info!(%service, "attaching again: {text}"),
             Some(v1::connect_event::Kind::Warning(text)) => tracing::warn!(%service, "{text}"),
             _ => {}
         }

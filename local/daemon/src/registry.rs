@@ -150,7 +150,7 @@ impl Registry {
         let facts = &session.facts;
         let released = detach::release(&facts.cluster, &facts.service, |claim| claim.id == facts.id).await?;
         self.remove(session);
-        let told = format!("{} has disconnected", facts.user);
+        let told = format!("{} disconnected", facts.user);
         events::record(&facts.cluster, &facts.service, "BridgeDisconnected", &told).await;
         tokio::spawn(finish(session.clone()));
         Ok(v1::Disconnected {

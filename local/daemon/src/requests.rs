@@ -145,7 +145,7 @@ async fn read_agent(
         }
         // An older agent, or one that is just going: what it saw is not to be had.
         Err(status) => {
-            tracing::debug!(%target, %pod, status = status.message(), "an agent does not tell its requests");
+            tracing::debug!(%target, %pod, status = status.message(), "cannot follow the requests of an agent");
             let _ = told_tx.send(told(v1::RequestsSeen::default())).await;
         }
     }

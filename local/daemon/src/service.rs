@@ -148,7 +148,7 @@ impl Disconnecting {
         let _turn = match turn.clone().try_lock_owned() {
             Ok(turn) => turn,
             Err(_) => {
-                self.step(format!("waiting for another command at Service {}", facts.service)).await;
+                self.step(format!("waiting for another command on Service {}", facts.service)).await;
                 turn.lock_owned().await
             }
         };
@@ -156,7 +156,7 @@ impl Disconnecting {
         let gone =
             || Failure::NoSession { wanted: format!("Service {}", facts.service), sessions: Vec::new() };
         let session = self.sharing.registry.by_id(&facts.id).ok_or_else(gone)?;
-        self.step(format!("giving Service {} back", facts.service)).await;
+        self.step(format!("restoring Service {}", facts.service)).await;
         self.sharing.registry.disconnect(&session).await
     }
 

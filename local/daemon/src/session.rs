@@ -171,8 +171,8 @@ impl Session {
     pub(crate) fn cannot_attach_anew(&self, why: &str) {
         let name = &self.facts.service;
         let text = format!(
-            "the ports of Service {name} were changed: all requests go to the origin; it could not be taken over anew: {why}; \
-             `bridge connect {name}` tries again, `bridge disconnect {name}` ends this session"
+            "the ports of Service {name} changed: all requests go to the origin, and bridge cannot connect it \
+             again: {why}; `bridge connect {name}` retries, `bridge disconnect {name}` ends this session"
         );
         self.live_tx.send_modify(|live| live.reset = Some(text));
     }
@@ -274,9 +274,9 @@ fn to_messages(routes: &[PortRoute]) -> Vec<v1::Route> {
 
 fn detail_of(agent: &Agent) -> String {
     match &agent.attended {
-        _ if agent.leaving => "it is leaving; its requests go to the origin".to_owned(),
+        _ if agent.leaving => "it is terminating; its requests go to the origin".to_owned(),
         Some(attended) if attended.draining => {
-            "it was told to stop; its requests go to the origin".to_owned()
+            "it is shutting down; its requests go to the origin".to_owned()
         }
         Some(_) => String::new(),
         None => agent.waits_for.clone().unwrap_or_else(|| agent.trouble.clone()),
@@ -294,7 +294,7 @@ fn state(live: &Live, service: &str) -> (v1::State, String) {
         let why = why_not_ready(live);
         return (
             v1::State::LedBack,
-            format!("no agent of {service} is ready{why}: all requests go to the origin until some are"),
+            format!("no agent of {service} is ready{why}: all requests go to the origin until one is"),
         );
     }
     if live.agents.values().any(|agent| agent.attended.as_ref().is_some_and(|attended| !attended.draining)) {
@@ -306,14 +306,15 @@ fn state(live: &Live, service: &str) -> (v1::State, String) {
         return (
             v1::State::Reconnecting,
             format!(
-                "no agent of {service} is ready{why}: requests fail, for 3 s at most if a pod of the origin is ready"
+                "no agent of {service} is ready{why}: requests fail (for 3 s at most, if a pod of the origin \
+                 is ready)"
             ),
         );
     }
     let trouble = live.agents.values().map(|agent| &agent.trouble).find(|trouble| !trouble.is_empty());
     let why = trouble.or(live.blind.as_ref()).map(|why| format!(" ({why})")).unwrap_or_default();
-    let meanwhile = if serve || !live.in_place { "; requests go to the origin meanwhile" } else { "" };
-    (v1::State::Reconnecting, format!("no agent of {service} is reached just now{why}{meanwhile}"))
+    let meanwhile = if serve || !live.in_place { "; until then, requests go to the origin" } else { "" };
+    (v1::State::Reconnecting, format!("cannot reach an agent of {service}{why}; retrying{meanwhile}"))
 }
 
 /// In parentheses, what Kubernetes says.

@@ -30,8 +30,8 @@ fn requests_are_said_to_go_to_the_origin_only_when_they_do() {
         ("there is no agent", none, v1::State::Reconnecting, "requests fail", false),
         ("none is ready", starting, v1::State::Reconnecting, "ContainerCreating", false),
         ("no pod is made", refused, v1::State::Reconnecting, "exceeded quota", false),
-        ("nothing is known yet", unknown, v1::State::Reconnecting, "no agent", false),
-        ("the Service leads elsewhere", elsewhere, v1::State::Reconnecting, "no agent", true),
+        ("nothing is known yet", unknown, v1::State::Reconnecting, "cannot reach an agent", false),
+        ("the Service leads elsewhere", elsewhere, v1::State::Reconnecting, "cannot reach an agent", true),
         ("it was led back", led_back, v1::State::LedBack, "ContainerCreating", true),
     ] {
         let (state, detail) = state(&live, "orders");

@@ -202,7 +202,7 @@ impl Sharing {
         if let Ok(turn) = turn.clone().try_lock_owned() {
             return Ok(turn);
         }
-        tell.step(format!("waiting for another command at Service {service}")).await?;
+        tell.step(format!("waiting for another command on Service {service}")).await?;
         tokio::select! {
             turn = turn.lock_owned() => Ok(turn),
             given_up = tell.given_up() => Err(given_up),
@@ -306,9 +306,7 @@ impl Sharing {
                 if self.registry.retire_without_claim(&there).await {
                     let name = &there.facts.service;
                     // Whoever has given up hears neither this nor why it failed.
-                    let _ = tell
-                        .warn(format!("the session with {name} that was there before has ended, too"))
-                        .await;
+                    let _ = tell.warn(format!("the earlier session with {name} has ended, too")).await;
                 }
                 return Err(failure);
             }

@@ -30,7 +30,7 @@ pub(super) async fn run(listener: PacketListener, registry: Registry) {
                 Ok(packets) if peer::check(&packets).is_ok() => {
                     commands.spawn(Command::new(packets, registry.clone()).serve());
                 }
-                Ok(_) => tracing::warn!("another user has tried to open streams"),
+                Ok(_) => tracing::warn!("another user tried to open streams"),
                 Err(error) => {
                     tracing::error!(%error, "streams can no longer be asked for");
                     return;
@@ -63,7 +63,7 @@ impl Command {
                 received = self.packets.receive() => match received {
                     Ok(Some((message, descriptor))) => {
                         let Ok(request) = v1::StreamRequest::decode(message.as_slice()) else {
-                            tracing::warn!("a command has sent what is no request for a stream");
+                            tracing::warn!("a command sent an invalid request for a stream");
                             break;
                         };
                         self.heed(request, descriptor);
@@ -117,8 +117,8 @@ impl Command {
                     }
                 }
                 (None, Some(Ok(connection))) => drop(connection.set_zero_linger()),
-                (_, Some(Err(error))) => tracing::warn!(%error, "what was handed over is no connection"),
-                (_, None) => tracing::warn!("nothing was handed over to be carried"),
+                (_, Some(Err(error))) => tracing::warn!(%error, "the passed descriptor is not a connection"),
+                (_, None) => tracing::warn!("no descriptor was passed"),
             },
             Some(Kind::GiveUp(_)) => drop(self.pending.remove(&id)),
             None => {}

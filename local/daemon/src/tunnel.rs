@@ -84,7 +84,7 @@ pub(crate) type Client = AgentClient<InterceptedService<Channel, Token>>;
 pub(crate) enum TunnelError {
     #[error("{0}")]
     Cluster(#[from] ClusterError),
-    #[error("cannot speak to the agent: {0}")]
+    #[error("cannot talk to the agent: {0}")]
     Transport(#[from] tonic::transport::Error),
     #[error("the agent answered: {}", .0.message())]
     Agent(#[from] Status),
@@ -96,7 +96,7 @@ pub(crate) enum TunnelError {
     Routes(String),
     #[error("the agent ended the session")]
     Ended,
-    #[error("nothing was heard for {} s", SILENT_AFTER.as_secs())]
+    #[error("no data for {} s", SILENT_AFTER.as_secs())]
     Silent,
 }
 
@@ -223,7 +223,7 @@ async fn open(purpose: &Purpose, pod: &str, channel: Channel) -> Result<Client, 
     let opening = Opening { key, pod, nonce: rand::random(), session, secret };
     let opened = tokio::time::timeout(OPEN_WITHIN, proof::open(channel.clone(), opening)).await;
     let token = opened.map_err(|_| TunnelError::NoAnswer)??;
-    let token = token.parse().map_err(|_| Status::internal("its token is no text"))?;
+    let token = token.parse().map_err(|_| Status::internal("its token is not text"))?;
     Ok(AgentClient::with_interceptor(channel, Token(token)))
 }
 

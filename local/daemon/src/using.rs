@@ -153,7 +153,7 @@ impl Using {
             Ok(None) => {}
             Ok(Some(disconnected)) => self.say(use_event::Kind::Disconnected(disconnected)).await,
             Err(failure) => {
-                tracing::warn!(%session, %failure, "not given back; trying again");
+                tracing::warn!(%session, %failure, "cannot restore the Service; retrying");
                 self.say(use_event::Kind::Failed(failure.to_message())).await;
                 self.give_back(session).await;
             }

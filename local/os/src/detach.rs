@@ -45,7 +45,7 @@ pub enum StartError {
     /// The process's own words.
     #[error("{0}")]
     Refused(String),
-    #[error("it ended before it was ready")]
+    #[error("it exited before it was ready")]
     Ended,
     #[error("it was not ready after {} s", .0.as_secs())]
     Timeout(Duration),

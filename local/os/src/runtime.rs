@@ -20,7 +20,7 @@ pub enum RuntimeError {
     NotADirectory { path: PathBuf },
     #[error("the runtime directory {} belongs to user {owner}, not to user {user}", path.display())]
     NotOurs { path: PathBuf, owner: u32, user: u32 },
-    #[error("the runtime directory {} may be used by others (mode {mode:03o})", path.display())]
+    #[error("the runtime directory {} is accessible to others (mode {mode:03o})", path.display())]
     Open { path: PathBuf, mode: u32 },
     #[error("XDG_RUNTIME_DIR is {}, which is not an absolute path", path.display())]
     Relative { path: PathBuf },

@@ -194,7 +194,7 @@ async fn begun(daemon: &mut Daemon, wish: &v1::Wish) -> Result<(Call, v1::Using)
         // Dropping the call is what tells the daemon.
         _ = tokio::signal::ctrl_c() => {
             let target = wish.request.as_ref().map_or("", |request| request.target.as_str());
-            let message = format!("interrupted: what was begun for {target} is being undone");
+            let message = format!("interrupted: undoing what was started for {target}");
             Err(Failed::new(Exit::Interrupted, message, ""))
         }
     }
@@ -221,7 +221,7 @@ async fn put_back(target: &str, cluster: v1::Cluster) -> Result<(), Failed> {
     let advice = format!("bridge clean {target} -n {} --context {}", cluster.namespace, cluster.context);
     clean::put_back(&request::access_to(cluster), target).await.map_err(|failed| {
         let why = failed.message;
-        Failed::new(Exit::Left, format!("{target} was not connected again, nor given back: {why}"), advice)
+        Failed::new(Exit::Left, format!("cannot reconnect {target}, nor restore it: {why}"), advice)
     })
 }
 
@@ -289,7 +289,7 @@ fn one_of<'a>(
     Err(Failed::new(
         Exit::Usage,
         format!("{target} is connected in several namespaces: {}", places.join(", ")),
-        "say which: -n NAMESPACE, and --context where they are of several clusters",
+        "choose one: -n NAMESPACE, and --context if they are in several clusters",
     ))
 }
 

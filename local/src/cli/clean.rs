@@ -26,7 +26,7 @@ pub(crate) async fn run(args: CleanArgs) -> Result<(), Failed> {
         None => None,
     };
     let progress = Progress::new();
-    progress.step(&format!("looking through namespace {}", cluster.namespace));
+    progress.step(&format!("checking namespace {}", cluster.namespace));
     let cleaned = clean::clean(&cluster, only.as_deref(), &whose).await?;
     drop(progress);
     output::print(&text(&cleaned, &cluster.namespace))?;
@@ -79,7 +79,7 @@ fn text(cleaned: &Cleaned, namespace: &str) -> String {
         text.push_str("  → if those laptops are gone for good: bridge clean --others\n");
     }
     if text.is_empty() && cleaned.unreadable.is_empty() {
-        text = format!("nothing was left behind in namespace {namespace}\n");
+        text = format!("nothing to clean up in namespace {namespace}\n");
     }
     text
 }
@@ -101,10 +101,10 @@ mod tests {
 
     #[test]
     fn what_was_done_and_what_is_somebody_s() {
-        let done = vec!["Service orders has its own selector again".to_owned()];
+        let done = vec!["orders: restored its selector".to_owned()];
         let cleaned = Cleaned { done, ..Cleaned::default() };
         let plain = |cleaned: &Cleaned| anstream::adapter::strip_str(&text(cleaned, "shop")).to_string();
-        assert_eq!(plain(&cleaned), "✓ Service orders has its own selector again\n");
-        assert_eq!(plain(&Cleaned::default()), "nothing was left behind in namespace shop\n");
+        assert_eq!(plain(&cleaned), "✓ orders: restored its selector\n");
+        assert_eq!(plain(&Cleaned::default()), "nothing to clean up in namespace shop\n");
     }
 }

@@ -30,8 +30,9 @@ async fn connect(request: v1::ConnectRequest) -> Result<v1::SessionStatus, Faile
     if bridge_daemon::program::carried().is_none() && request.agent_image.is_empty() {
         return Err(Failed::new(
             Exit::Internal,
-            "this bridge was built without the agent that it carries to the cluster",
-            "make build (the command is then target/release/bridge), or name an image: --agent-image",
+            "this bridge was built without the agent",
+            "build it with `make build` (then run target/release/bridge), or pass --agent-image with an image \
+             that contains the agent",
         ));
     }
     let target = request.target.clone();
@@ -45,7 +46,7 @@ async fn connect(request: v1::ConnectRequest) -> Result<v1::SessionStatus, Faile
         connected = connected(&mut daemon.client, request, show) => connected,
         // Dropping the call is what tells the daemon.
         _ = tokio::signal::ctrl_c() => {
-            let message = format!("interrupted: what was begun for {target} is being undone");
+            let message = format!("interrupted: undoing what was started for {target}");
             Err(Failed::new(Exit::Interrupted, message, ""))
         }
     }

@@ -42,7 +42,7 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn find() -> Result<Self, Failed> {
         let directory = runtime::directory().map_err(|error| {
-            let advice = "set XDG_RUNTIME_DIR to a directory of your own with mode 0700, or unset it";
+            let advice = "set XDG_RUNTIME_DIR to a directory that you own, with mode 0700, or unset it";
             Failed::new(Exit::Internal, chain(&error), advice)
         })?;
         Ok(Place { directory })
@@ -118,7 +118,7 @@ pub(crate) async fn started(place: &Place) -> Result<Daemon, Failed> {
         return Ok(daemon);
     }
     start(place).await?;
-    greet(place).await?.ok_or_else(|| Failed::internal("the daemon ended as soon as it was ready"))
+    greet(place).await?.ok_or_else(|| Failed::internal("the daemon exited as soon as it was ready"))
 }
 
 /// Another program version that holds nothing.
@@ -130,9 +130,10 @@ fn replaceable(hello: &v1::HelloReply) -> bool {
 
 fn understood(hello: &v1::HelloReply) -> Result<(), Failed> {
     let theirs = hello.version.clone().unwrap_or_default();
-    version::agree("this bridge command", "the daemon of this machine", &theirs).map(drop).map_err(|mismatch| {
+    version::agree("this bridge command", "the running daemon", &theirs).map(drop).map_err(|mismatch| {
         let advice = format!(
-            "it holds {} session(s): bridge disconnect --all with the bridge that made them, or kill {} and bridge clean",
+            "it holds {} session(s): run `bridge disconnect --all` with the bridge that made them, or `kill \
+             {}` and `bridge clean`",
             hello.sessions, hello.pid
         );
         Failed::new(Exit::Internal, mismatch.to_string(), advice)
@@ -178,7 +179,7 @@ async fn greet(place: &Place) -> Result<Option<Daemon>, Failed> {
         // It was just ending.
         Ok(Err(status)) if status.code() == tonic::Code::Unavailable || is_gone(&status) => Ok(None),
         Ok(Err(status)) => Err(Failed::call(&status)),
-        Err(_) => Err(Failed::internal(format!("the daemon does not answer within {} s", ANSWER.as_secs()))),
+        Err(_) => Err(Failed::internal(format!("the daemon did not answer within {} s", ANSWER.as_secs()))),
     }
 }
 
@@ -195,7 +196,7 @@ fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
 
 async fn start(place: &Place) -> Result<(), Failed> {
     let program = std::env::current_exe()
-        .map_err(|error| Failed::internal(format!("cannot find this program's own file: {error}")))?;
+        .map_err(|error| Failed::internal(format!("cannot find bridge's own executable: {error}")))?;
     let started = detach::start(detach::Start {
         program,
         arguments: vec!["daemon".into()],
@@ -327,11 +328,7 @@ mod tests {
         assert!(understood(&hello("0.0.1", 1)).is_ok());
         let version = v1::Version { program: "9.0.0".to_owned(), revision: 99, oldest: 99 };
         let failed = understood(&v1::HelloReply { version: Some(version), ..hello("", 2) }).unwrap_err();
-        assert!(
-            failed.message.contains("too old for the daemon of this machine 9.0.0"),
-            "{}",
-            failed.message
-        );
+        assert!(failed.message.contains("too old for the running daemon 9.0.0"), "{}", failed.message);
         assert!(
             failed.advice.contains("2 session(s)") && failed.advice.contains("kill 7"),
             "{}",

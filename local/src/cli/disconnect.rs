@@ -6,6 +6,7 @@ use super::{
     args::DisconnectArgs,
     daemon::{self, Place},
     error::{Exit, Failed},
+    names::Target,
     output::{self, GREEN, Progress, line, styled},
     sessions::Session,
 };
@@ -45,12 +46,17 @@ pub(crate) async fn run(args: DisconnectArgs) -> Result<(), Failed> {
 
 /// Nothing to give back is what was wanted; a daemon that was killed may have left something, though.
 fn nothing(args: &DisconnectArgs) -> Result<(), Failed> {
-    let what = args.target.as_ref().map_or("nothing".to_owned(), ToString::to_string);
-    output::print(
-        &format!("{what} is not connected from this machine\n").replace("nothing is not", "nothing is"),
-    )?;
-    output::note("  → bridge clean puts back what a killed daemon may have left\n");
+    output::print(&format!("{}\n", not_connected(args.target.as_ref())))?;
+    output::note("  → to clean up after a daemon that was killed: bridge clean\n");
     Ok(())
+}
+
+/// For people: that a target, or any, is not connected.
+pub(super) fn not_connected(target: Option<&Target>) -> String {
+    match target {
+        Some(target) => format!("{target} is not connected from your laptop"),
+        None => "nothing is connected from your laptop".to_owned(),
+    }
 }
 
 /// The sessions that are meant: one by its target, the only one there is, or all.
@@ -72,7 +78,7 @@ fn choose<'a>(args: &DisconnectArgs, sessions: &'a [Session]) -> Result<Vec<&'a 
         format!("bridge disconnect {target} -n {namespace} --context {context}{me}")
     };
     let candidates: Vec<String> = chosen.iter().map(candidate).collect();
-    let message = format!("{} sessions are meant by this", chosen.len());
+    let message = format!("{} sessions match", chosen.len());
     Err(Failed::new(Exit::Usage, message, format!("{}\nor --all", candidates.join("\n"))))
 }
 
@@ -106,7 +112,7 @@ fn text(done: &v1::Disconnected) -> String {
     let v1::Disconnected { target, namespace, context, restored, .. } = done;
     let now = match restored {
         true => "all requests go to the pods",
-        false => "others' sessions go on",
+        false => "other sessions continue",
     };
     let sign = styled(GREEN, "✓");
     line(&format!(

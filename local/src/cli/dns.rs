@@ -40,8 +40,8 @@ pub(crate) async fn run(args: DnsArgs) -> Result<(), Failed> {
         (Some(attached), _) => attached,
         (None, Some(target)) => Attached::without_listening(target, args.cluster).await?,
         (None, None) => {
-            let message = "names are asked in a target's pod, and not exactly one target is connected";
-            return Err(Failed::new(Exit::Usage, message, "name it: bridge dns NAME --target SERVICE"));
+            let message = "no --target given, and not exactly one target is connected";
+            return Err(Failed::new(Exit::Usage, message, "choose one: bridge dns NAME --target SERVICE"));
         }
     };
     let answered = ask(&mut attached, &query).await;
@@ -54,7 +54,7 @@ pub(crate) async fn run(args: DnsArgs) -> Result<(), Failed> {
 async fn ask(attached: &mut Attached, query: &Query) -> Result<Answered, Failed> {
     let network = Network::of(attached, &InsideArgs::default()).await?;
     let answered = network.ask(query.clone()).await;
-    answered.map_err(|error| Failed::internal(format!("cannot ask for that name: {error}")))
+    answered.map_err(|error| Failed::internal(format!("cannot look up that name: {error}")))
 }
 
 /// An address is asked for its name.
@@ -65,15 +65,15 @@ fn query(name: &str, record_type: Option<&str>) -> Result<Query, Failed> {
     }
     let record_type = record_type.unwrap_or("A").to_uppercase();
     let record_type =
-        record_type.parse().map_err(|_| wrong(format!("{record_type:?} is no type of DNS records")))?;
-    let mut name = Name::from_utf8(name).map_err(|error| wrong(format!("{name:?} is no name: {error}")))?;
+        record_type.parse().map_err(|_| wrong(format!("unknown DNS record type {record_type:?}")))?;
+    let mut name = Name::from_utf8(name).map_err(|error| wrong(format!("invalid name {name:?}: {error}")))?;
     name.set_fqdn(true);
     Ok(Query::query(name, record_type))
 }
 
 fn answer(query: &Query, answered: Answered) -> Result<Answer, Failed> {
     let message = Message::from_vec(&answered.message)
-        .map_err(|error| Failed::internal(format!("the answer cannot be read: {error}")))?;
+        .map_err(|error| Failed::internal(format!("cannot read the answer: {error}")))?;
     let (source, by) = match answered.source {
         Source::Cluster(name) => ("cluster", name.to_string()),
         Source::Laptop(resolver) => ("laptop", resolver.to_string()),
@@ -98,9 +98,9 @@ fn answer(query: &Query, answered: Answered) -> Result<Answer, Failed> {
 impl Answer {
     fn describe(&self) -> String {
         let from = match self.source {
-            "cluster" => format!("the cluster says so, of {}", self.by),
-            "laptop" => format!("the cluster does not know it; this machine's resolver {} says so", self.by),
-            _ => format!("nobody could be asked: {}", self.by),
+            "cluster" => format!("from the cluster, as {}", self.by),
+            "laptop" => format!("unknown to the cluster; from your laptop's resolver {}", self.by),
+            _ => format!("no resolver could be asked: {}", self.by),
         };
         let mut text = line(&format!("{} {}: {} ({from})", self.name, self.r#type, self.status));
         for record in &self.records {

@@ -91,9 +91,7 @@ pub(crate) async fn run(args: ListArgs) -> Result<(), Failed> {
 /// Returns the sessions that the daemon holds.
 async fn this_machine(report: &mut Report) -> BTreeSet<String> {
     match bridge_daemon::program::carried() {
-        Some(program) => {
-            report.ok("agent", format!("inside this command, for linux/{}", program.architecture))
-        }
+        Some(program) => report.ok("agent", format!("built in, for linux/{}", program.architecture)),
         None => report.fail(
             "agent",
             Failed::new(Exit::Internal, "this bridge was built without the agent", "make build"),
@@ -108,22 +106,24 @@ async fn this_machine(report: &mut Report) -> BTreeSet<String> {
     };
     report.ok("runtime directory", place.directory().display().to_string());
     match (bridge_supervise::probe(), bridge_supervise::low_limit()) {
-        (Ok(()), None) => report.ok("bridge run", "the kernel lets a command be supervised"),
+        (Ok(()), None) => report.ok("bridge run", "the kernel supports supervision"),
         (Ok(()), Some(limit)) => report.warn(
             "bridge run",
-            format!("a command may open {limit} files only, so its UDP sockets are not wholly supervised"),
+            format!("a command may open only {limit} files, so its UDP sockets are not fully supervised"),
             "ulimit -n 1024",
         ),
         (Err(obstacle), _) => report.warn(
             "bridge run",
-            format!("no command can be supervised: {}", chain(&obstacle)),
-            "it gives commands a proxy instead, which not all programs heed",
+            format!("supervision is not possible: {}", chain(&obstacle)),
+            "commands get a proxy instead, which not all programs use",
         ),
     }
     match files::at_their_own_paths_here() {
-        Ok(()) => report.ok("files", "bridge run has those of a pod's volumes at their own paths"),
-        Err(error) => report
-            .ok("files", format!("bridge run has those of a pod's volumes in ${ROOT}: {}", chain(&error))),
+        Ok(()) => report.ok("files", "bridge run puts the files of a pod's volumes at their own paths"),
+        Err(error) => report.ok(
+            "files",
+            format!("bridge run puts the files of a pod's volumes in ${ROOT} only: {}", chain(&error)),
+        ),
     }
     match held(&place, report).await {
         Ok(held) => held,
@@ -148,7 +148,7 @@ async fn held(place: &Place, report: &mut Report) -> Result<BTreeSet<String>, Fa
 
 async fn the_cluster(args: &ListArgs, held: &BTreeSet<String>, report: &mut Report) -> Result<(), Failed> {
     let config = request::config()?;
-    report.ok("config file", "can be used");
+    report.ok("config file", "valid");
     let cluster = Cluster::of(&request::access(&args.cluster, &config)?).await?;
     let Cluster { context, namespace, server, .. } = &cluster;
     report.ok("kubeconfig", format!("context {context}, namespace {namespace}, server {server}"));
@@ -158,7 +158,7 @@ async fn the_cluster(args: &ListArgs, held: &BTreeSet<String>, report: &mut Repo
         Ok(Some(level)) => {
             report.ok("pod security", format!("namespace {namespace} enforces {level}; a stand-in meets it"));
         }
-        Ok(None) => report.ok("pod security", format!("namespace {namespace} names no level")),
+        Ok(None) => report.ok("pod security", format!("namespace {namespace} sets no level")),
         Err(error) => report.warn("pod security", Failed::from(error).message, ""),
     }
     let entries =
@@ -198,13 +198,13 @@ fn stand_ins(entries: &[Entry], report: &mut Report) {
     if !led_back.is_empty() {
         let detail =
             format!("no agent is ready, so these lead to their pods for now: {}", led_back.join(", "));
-        report.warn(NAME, detail, "`bridge status` of who is connected says why no agent is");
+        report.warn(NAME, detail, "the developers who are connected see why with `bridge status`");
     }
     if !unused.is_empty() {
         report.warn(NAME, format!("nobody uses {}", unused.join(", ")), "bridge clean");
     }
     if down.is_empty() && led_back.is_empty() && unused.is_empty() {
-        report.ok(NAME, "every one that is in use has ready agents");
+        report.ok(NAME, "all stand-ins in use have ready agents");
     }
 }
 
@@ -218,8 +218,7 @@ fn unreadable(entries: &[Entry], report: &mut Report) {
     };
     let found: Vec<String> = entries.iter().filter_map(found).collect();
     if !found.is_empty() {
-        let advice =
-            "one of a newer bridge: upgrade bridge; another one: `bridge connect` of that Service says more";
+        let advice = "if a newer bridge wrote it, upgrade bridge; otherwise `bridge connect` to that Service says more";
         report.warn("attachments", found.join("; "), advice);
     }
 }
@@ -230,9 +229,9 @@ fn left_behind(entries: &[Entry], installation: &str, held: &BTreeSet<String>, r
     let services = entries.iter().filter(|entry| entry.sessions.iter().any(is_left));
     let services: Vec<&str> = services.map(|entry| entry.service.as_str()).collect();
     if services.is_empty() {
-        report.ok("left behind", "nothing from this machine");
+        report.ok("left behind", "nothing from your laptop");
     } else {
-        let detail = format!("sessions of this machine without a daemon, on {}", services.join(", "));
+        let detail = format!("sessions of your laptop without a daemon, on {}", services.join(", "));
         report.warn("left behind", detail, "bridge clean");
     }
 }
@@ -242,8 +241,10 @@ fn version(version: &ServerVersion, report: &mut Report) {
     if (version.major, version.minor) >= (1, OLDEST_MINOR) {
         report.ok("version", format!("Kubernetes {text}"));
     } else {
-        let detail = format!("Kubernetes {text} is older than 1.{OLDEST_MINOR}, which bridge is made for");
-        report.warn("version", detail, "it may work; what does not is no defect of bridge");
+        let detail = format!(
+            "Kubernetes {text} is older than 1.{OLDEST_MINOR}, the oldest version that bridge supports"
+        );
+        report.warn("version", detail, "it may work, but is not supported");
     }
 }
 
@@ -259,11 +260,12 @@ fn rights(missing: &[Right], namespace: &str, report: &mut Report) {
         report.fail("rights", Failed::new(Exit::Rights, message, advice.clone()));
     }
     if !comfort.is_empty() {
-        let detail = format!("without warnings, reasons or lists, as you may not: {comfort}");
+        let detail =
+            format!("some warnings, reasons or lists will be missing, because you may not: {comfort}");
         report.warn("rights", detail, advice);
     }
     if missing.is_empty() {
-        report.ok("rights", format!("all that bridge uses in namespace {namespace}"));
+        report.ok("rights", format!("you have all rights that bridge uses in namespace {namespace}"));
     }
 }
 
@@ -312,8 +314,8 @@ mod tests {
             left_behind(&entries, "here", &held, &mut report);
             (report.checks[0].result, report.checks[0].detail.clone())
         };
-        assert_eq!(check(&["s1"]), (Outcome::Ok, "nothing from this machine".to_owned()));
-        let left = "sessions of this machine without a daemon, on orders".to_owned();
+        assert_eq!(check(&["s1"]), (Outcome::Ok, "nothing from your laptop".to_owned()));
+        let left = "sessions of your laptop without a daemon, on orders".to_owned();
         assert_eq!(check(&[]), (Outcome::Warn, left));
     }
 
@@ -336,7 +338,7 @@ mod tests {
             unused: unused.iter().map(|&name| name.to_owned()).collect(),
         };
         for (entry, expected) in [
-            (entry("orders", 1, true, false, &[]), (Outcome::Ok, "every one")),
+            (entry("orders", 1, true, false, &[]), (Outcome::Ok, "all stand-ins in use")),
             (entry("orders", 0, true, false, &[]), (Outcome::Fail, "requests fail at: orders")),
             (entry("orders", 0, false, true, &[]), (Outcome::Warn, "lead to their pods for now: orders")),
             (entry("orders", 1, true, false, &["orders-bridge-0000"]), (Outcome::Warn, "orders-bridge-0000")),
@@ -365,13 +367,13 @@ mod tests {
         rights(&[], "shop", &mut report);
         insta::assert_snapshot!(anstream::adapter::strip_str(&text(&report)).to_string(), @r"
         ✓ version: Kubernetes v1.36.3
-        ! version: Kubernetes v1.29.0 is older than 1.33, which bridge is made for
-          → it may work; what does not is no defect of bridge
+        ! version: Kubernetes v1.29.0 is older than 1.33, the oldest version that bridge supports
+          → it may work, but is not supported
         ✗ rights: in namespace shop you may not: create secrets, get pods/portforward
           → ask for the Role in deploy/rbac-developer.yaml in namespace shop
-        ! rights: without warnings, reasons or lists, as you may not: list events
+        ! rights: some warnings, reasons or lists will be missing, because you may not: list events
           → ask for the Role in deploy/rbac-developer.yaml in namespace shop
-        ✓ rights: all that bridge uses in namespace shop
+        ✓ rights: you have all rights that bridge uses in namespace shop
         ");
         assert_eq!(report.exit, Some(Exit::Rights));
         insta::assert_json_snapshot!(report.checks[0], @r#"

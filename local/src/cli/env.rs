@@ -17,7 +17,10 @@ pub(crate) async fn run(args: EnvArgs) -> Result<(), Failed> {
     output::print_data(&text)?;
     output::note(&chosen.describe());
     if !untold.is_empty() {
-        output::note(&format!("  left out, as this format cannot hold them: {}\n", untold.join(", ")));
+        output::note(&format!(
+            "  left out, because this format cannot express them: {}\n",
+            untold.join(", ")
+        ));
     }
     ended
 }

@@ -85,12 +85,15 @@ impl Chosen {
         let mut text = String::new();
         if !self.withheld.is_empty() {
             text.push_str(&format!(
-                "  left out, as programs of this machine act on them: {} (--env-include NAME)\n",
+                "  left out, because local programs act on them: {} (to include: --env-include NAME)\n",
                 some_of(&self.withheld)
             ));
         }
         if self.impossible > 0 {
-            text.push_str(&format!("  left out, as they are no variables: {}\n", self.impossible));
+            text.push_str(&format!(
+                "  left out, because they are not valid variables: {}\n",
+                self.impossible
+            ));
         }
         if !self.missing.is_empty() {
             text.push_str(&format!("  the target has no variable {}\n", some_of(&self.missing)));
@@ -242,8 +245,9 @@ mod tests {
         assert_eq!(names(&chosen), ["DB"]);
         assert_eq!(
             chosen.describe(),
-            "  left out, as programs of this machine act on them: BASH_ENV, NODE_OPTIONS (--env-include NAME)\n  \
-             left out, as they are no variables: 3\n"
+            "  left out, because local programs act on them: BASH_ENV, NODE_OPTIONS (to include: --env-include \
+             NAME)\n  \
+             left out, because they are not valid variables: 3\n"
         );
         let chosen =
             of_the_target(&all, &choice(&["NODE_OPTIONS", "LD_PRELOAD=/tmp/evil.so", "NOT_THERE"], &[]));

@@ -66,8 +66,8 @@ impl Failed {
         match status.code() {
             tonic::Code::Unimplemented => Failed::new(
                 Exit::Internal,
-                "the daemon of this machine does not know this command: it is of another version",
-                "bridge disconnect --all, then try again: a new daemon is started",
+                "the running daemon is another version of bridge and does not know this command",
+                "run `bridge disconnect --all`, then try again: that starts a new daemon",
             ),
             code => Failed::internal(format!("the daemon did not answer: {} ({code:?})", status.message())),
         }

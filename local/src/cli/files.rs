@@ -34,7 +34,7 @@ pub(crate) async fn fetch(attached: &Attached, wanted: FilesAt) -> Option<Files>
         Ok(files) => files,
         Err(error) => {
             let why = printable(&chain(&error));
-            output::warn(&format!("the target's files are not here, and ${ROOT} is not set: {why}"));
+            output::warn(&format!("the target's files are not available, and ${ROOT} is not set: {why}"));
             None
         }
     }
@@ -57,7 +57,7 @@ pub(crate) fn give(files: &Files, wanted: FilesAt, command: &mut Command) -> Res
         files.root().display()
     ));
     if let Some(error) = why_not {
-        output::note(&format!("  and not at their own paths: {}\n", unasked(&error)));
+        output::note(&format!("  not at their own paths: {}\n", unasked(&error)));
     }
     if let Some((view, plan)) = view {
         view.give(command);
@@ -70,29 +70,29 @@ pub(crate) fn give(files: &Files, wanted: FilesAt, command: &mut Command) -> Res
 }
 
 fn impossible(error: &OwnPathsError) -> Failed {
-    let message = format!("the target's files cannot be at their own paths: {}", chain(error));
-    Failed::new(Exit::NotRun, message, format!("--files dir has them in ${ROOT}"))
+    let message = format!("cannot put the target's files at their own paths: {}", chain(error));
+    Failed::new(Exit::NotRun, message, format!("use --files dir to have them in ${ROOT}"))
 }
 
 fn unasked(error: &UnaskedError) -> String {
     let why = printable(&chain(error));
     match error {
         UnaskedError::Impossible(_) => why,
-        UnaskedError::Loss(_) => format!("{why} (--files mount does it all the same)"),
+        UnaskedError::Loss(_) => format!("{why} (--files mount does it anyway)"),
     }
 }
 
 /// What the command sees otherwise than this machine has it.
 fn say_what_is_different(plan: &Plan) {
     if let Some(kept) = list(&plan.kept) {
-        output::note(&format!("  only in ${ROOT}, as these paths are this machine's own: {kept}\n"));
+        output::note(&format!("  only in ${ROOT}, because these paths belong to your laptop: {kept}\n"));
     }
     if let Some(hidden) = list(&plan.hidden) {
-        output::warn(&format!("the target's files hide what this machine has in {hidden}"));
+        output::warn(&format!("the target's files hide your laptop's own in {hidden}"));
     }
     if let Some(covered) = list(&plan.covered) {
         output::note(&format!(
-            "  what is made directly in {covered} from now on, the command does not see\n"
+            "  the command does not see what is created directly in {covered} from now on\n"
         ));
     }
 }
@@ -139,7 +139,7 @@ fn reason(reason: LeftOutReason) -> String {
         LeftOutReason::Depth => "its path is too long".to_owned(),
         LeftOutReason::Unreadable => "the container's user may not read it".to_owned(),
         LeftOutReason::Special => "neither a file nor a directory nor a link".to_owned(),
-        LeftOutReason::Changing => "it changes all the time".to_owned(),
+        LeftOutReason::Changing => "it keeps changing".to_owned(),
         LeftOutReason::Undeclared => "its Deployment does not mount it there".to_owned(),
         LeftOutReason::Link => "a link that may lead out of its volume".to_owned(),
         LeftOutReason::Name => "its name has control characters".to_owned(),
@@ -157,12 +157,12 @@ mod tests {
         let hidden = UnaskedError::Loss(Loss::Hidden { path: PathBuf::from("/etc/ssl") });
         assert_eq!(
             unasked(&hidden),
-            r#"they would hide what this machine has in "/etc/ssl" (--files mount does it all the same)"#
+            r#"they would hide your laptop's own "/etc/ssl" (--files mount does it anyway)"#
         );
         let refused = OwnPathsError::Refused(std::io::ErrorKind::PermissionDenied.into());
         assert_eq!(
             unasked(&UnaskedError::Impossible(refused)),
-            "this system does not let a user have a view of the file system (a user and a mount namespace): \
+            "this system does not allow users their own view of the file system (user and mount namespaces): \
              permission denied"
         );
     }

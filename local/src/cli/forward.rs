@@ -79,13 +79,13 @@ pub(crate) async fn run(args: ForwardArgs) -> Result<(), Failed> {
     let config = request::config()?;
     let Some(mut attached) = Attached::existing(args.via.as_ref(), &args.cluster).await? else {
         let message = match &args.via {
-            Some(target) => format!("{target} is not connected from this machine"),
-            None => "connections go through a target, and not exactly one is connected".to_owned(),
+            Some(target) => format!("{target} is not connected from your laptop"),
+            None => "no --via given, and not exactly one target is connected".to_owned(),
         };
         return Err(Failed::new(
             Exit::Usage,
             message,
-            "bridge connect SERVICE, then: bridge forward … --via SERVICE",
+            "run `bridge connect SERVICE`, then `bridge forward … --via SERVICE`",
         ));
     };
     // Where the session is, whatever the kubeconfig says by now.
@@ -152,8 +152,8 @@ fn everything(all: &[Reachable]) -> Vec<Wanted> {
 fn ports<'a>(wanted: &Wanted, all: &'a [Reachable]) -> Result<Vec<(&'a Reachable, u16)>, Failed> {
     let Some(service) = all.iter().find(|service| service.name == wanted.service) else {
         let names: Vec<&str> = all.iter().map(|service| service.name.as_str()).collect();
-        let message = format!("there is no Service {} with an address of its own", wanted.service);
-        return Err(Failed::new(Exit::Target, message, format!("there is: {}", names.join(", "))));
+        let message = format!("Service {} not found, or it has no cluster IP", wanted.service);
+        return Err(Failed::new(Exit::Target, message, format!("available: {}", names.join(", "))));
     };
     let is_meant = |port: &services::Port| {
         wanted.port.as_ref().is_none_or(|text| *text == port.name || *text == port.number.to_string())
@@ -163,7 +163,7 @@ fn ports<'a>(wanted: &Wanted, all: &'a [Reachable]) -> Result<Vec<(&'a Reachable
     let known = || {
         let ports =
             service.ports.iter().map(|port| format!("{} {}", port.number, port.name).trim().to_owned());
-        format!("it has: {}", ports.collect::<Vec<_>>().join(", "))
+        format!("its ports: {}", ports.collect::<Vec<_>>().join(", "))
     };
     match (meant.len(), wanted.local) {
         (0, _) => {
@@ -203,7 +203,7 @@ async fn listen(
         Failed::new(
             Exit::Internal,
             format!("cannot listen on port {local}: {error}"),
-            "name another: LOCAL:SERVICE:PORT",
+            "choose another: LOCAL:SERVICE:PORT",
         )
     };
     let listener = listener.map_err(failed)?;
@@ -249,7 +249,7 @@ async fn pass_on(connection: TcpStream, to: Arc<To>, streams: Arc<Streams>) {
 
 fn table(forwarded: &[&Forwarded]) -> String {
     if forwarded.is_empty() {
-        return "no Service here has an address and a TCP port\n".to_owned();
+        return "no Service in this namespace has a cluster IP and a TCP port\n".to_owned();
     }
     let locals: Vec<String> = forwarded.iter().map(|forwarded| forwarded.local.to_string()).collect();
     let width = locals.iter().map(String::len).max().unwrap_or_default();

@@ -144,8 +144,8 @@ impl Part {
                 part.networks.push(address.into());
             } else {
                 let mut name = Name::from_utf8(text).map_err(|_| {
-                    let message = format!("{text:?} is no network, no address and no name");
-                    Failed::new(Exit::Usage, message, "such as 10.8.0.0/16, 10.8.0.1 or corp.example")
+                    let message = format!("{text:?} is not a network, address or name");
+                    Failed::new(Exit::Usage, message, "examples: 10.8.0.0/16, 10.8.0.1, corp.example")
                 })?;
                 name.set_fqdn(true);
                 part.names.push(name);

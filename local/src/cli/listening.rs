@@ -121,8 +121,8 @@ fn shared(routes: &[v1::RouteStatus], others: &[v1::SessionStatus]) -> Option<St
     let port = |other: &v1::SessionStatus| other.routes.iter().map(|route| route.local_port).find(is_ours);
     let (other, port) = others.iter().find_map(|other| Some((&other.target, port(other)?)))?;
     Some(format!(
-        "your requests to {other} come to port {port}, too, where only one program can listen: `--port` gives this one \
-         another"
+        "your requests to {other} come to port {port}, too, where only one program can listen: choose another \
+         port with `--port`"
     ))
 }
 
@@ -138,7 +138,7 @@ fn elsewhere(routes: &[v1::RouteStatus], ports: &BTreeSet<u32>) -> Option<String
     };
     let local = routes.iter().map(|route| route.local_port).collect();
     Some(format!(
-        "the command listens on {}, but requests come to {}: `--port {one}{name}` leads them there",
+        "the command listens on {}, but requests come to {}: `--port {one}{name}` sends them there",
         listed(ports.clone()),
         listed(local)
     ))
@@ -212,8 +212,8 @@ mod tests {
         assert_eq!(shared(&own, std::slice::from_ref(&web)), None);
         assert_eq!(
             shared(&own, &[web, orders]).unwrap(),
-            "your requests to orders come to port 8080, too, where only one program can listen: `--port` gives this one \
-             another"
+            "your requests to orders come to port 8080, too, where only one program can listen: choose another \
+             port with `--port`"
         );
     }
 
@@ -225,7 +225,7 @@ mod tests {
         let one = [route("http", 80, 8080)];
         assert_eq!(
             say(&one, &[3000]),
-            "the command listens on port 3000, but requests come to port 8080: `--port 3000` leads them there"
+            "the command listens on port 3000, but requests come to port 8080: `--port 3000` sends them there"
         );
         assert_eq!(say(&one, &[3000, 8080]), "");
         assert_eq!(say(&one, &[]), "");
@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(
             say(&two, &[3000, 9229]),
             "the command listens on ports 3000 and 9229, but requests come to ports 8080 and 9090: \
-             `--port 3000:http` leads them there"
+             `--port 3000:http` sends them there"
         );
     }
 }

@@ -33,15 +33,15 @@ impl Door {
         let owner = connection.local_addr().and_then(|near| owners::of_tcp(far, near));
         let why = match owner {
             Ok(owner) if owner.is_trusted() => return true,
-            Ok(Owner::User(user)) => format!("it is user {user}'s, and only yours are served"),
-            Ok(Owner::Nobody) => "it was closed before it was known whose it was".to_owned(),
-            Err(error) => format!("this system does not say whose it is: {error}"),
+            Ok(Owner::User(user)) => format!("it belongs to user {user}, and only yours are accepted"),
+            Ok(Owner::Nobody) => "it was closed before its owner was known".to_owned(),
+            Err(error) => format!("cannot find its owner: {error}"),
         };
         let _ = connection.set_zero_linger();
         if let Some(others) = self.is_due(Instant::now()) {
             let place = connection.local_addr().map(|near| near.to_string()).unwrap_or_default();
             let others = if others > 0 { format!(" ({others} others)") } else { String::new() };
-            output::warn(&format!("a connection to {place} was refused: {why}{others}"));
+            output::warn(&format!("refused a connection to {place}: {why}{others}"));
         }
         false
     }

@@ -46,7 +46,7 @@ impl FromStr for Target {
                     "sts" | "statefulset" | "statefulsets" => Kind::Workload("sts"),
                     "rs" | "replicaset" | "replicasets" => Kind::Workload("rs"),
                     "po" | "pod" | "pods" => Kind::Workload("pod"),
-                    _ => return Err(format!("{kind}/ is none of svc/, deploy/, sts/, rs/, pod/")),
+                    _ => return Err(format!("unknown kind {kind}/: use svc/, deploy/, sts/, rs/ or pod/")),
                 };
                 (kind, name)
             }
@@ -58,7 +58,7 @@ impl FromStr for Target {
             || !ends(name.chars().next())
             || !ends(name.chars().last())
         {
-            return Err("names in Kubernetes are lower-case letters, digits, - and .".to_owned());
+            return Err("names in Kubernetes consist of lower-case letters, digits, - and .".to_owned());
         }
         Ok(Target { kind, name: name.to_owned() })
     }
@@ -101,8 +101,7 @@ impl FromStr for PortMap {
             Some((local, remote)) => (local, remote),
             None => (text, ""),
         };
-        let local =
-            port(local).ok_or_else(|| format!("{local:?} is no port of this machine (1 to 65535)"))?;
+        let local = port(local).ok_or_else(|| format!("{local:?} is not a local port (1 to 65535)"))?;
         // RFC 6335 names are what Kubernetes accepts; "0x50" or "-http" are typing errors.
         let is_name = remote.len() <= 15
             && remote.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
@@ -148,7 +147,7 @@ impl FromStr for UserName {
         let ends = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if text == "root" {
-            return Err("\"root\" says nothing about who you are".to_owned());
+            return Err("\"root\" does not say who you are".to_owned());
         }
         if text.len() > 63
             || !text.bytes().all(allowed)
@@ -156,7 +155,8 @@ impl FromStr for UserName {
             || !ends(text.bytes().last())
         {
             return Err(
-                "a name is letters, digits, - _ and . (not at its ends), 63 characters at most".to_owned()
+                "a name consists of letters, digits, -, _ and . (not at either end), 63 characters at most"
+                    .to_owned(),
             );
         }
         Ok(UserName(text.to_owned()))

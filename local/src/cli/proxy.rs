@@ -198,7 +198,7 @@ async fn carry(mut connection: TcpStream, reached: Reached, head: &[u8]) -> io::
 }
 
 async fn reach(wanted: &Wanted, network: &Network) -> Result<Reached, Refused> {
-    let mut refused = Refused { cause: Cause::NoSuchName, detail: "nobody knows it".to_owned() };
+    let mut refused = Refused { cause: Cause::NoSuchName, detail: "unknown name".to_owned() };
     for to in wanted.addresses(network).await {
         let reached = match network.destinations.of(to) {
             Place::Cluster => network.streams.dial(to).await.map(Reached::Cluster),

@@ -18,7 +18,7 @@ pub(crate) fn config() -> Result<Config, Failed> {
     config::load().map_err(|error| {
         let advice = match &error {
             ConfigError::Wrong { nearest: Some(nearest), .. } => format!("did you mean {nearest}?"),
-            ConfigError::Wrong { .. } => "bridge --help names the keys".to_owned(),
+            ConfigError::Wrong { .. } => "`bridge --help` lists the keys".to_owned(),
             ConfigError::Io { .. } => String::new(),
         };
         Failed::new(Exit::Usage, chain(&error), advice)
@@ -124,7 +124,11 @@ pub(crate) fn connect(
     }
     if let Some(path) = matching::contradiction(&args.paths) {
         let message = format!("--path {path} contradicts another --path: no request has both");
-        return Err(Failed::new(Exit::Usage, message, "one pattern fits several: --path '~=^/(a|b)$'"));
+        return Err(Failed::new(
+            Exit::Usage,
+            message,
+            "use one pattern for several paths: --path '~=^/(a|b)$'",
+        ));
     }
     let compat = if args.everything { None } else { args.compat.or(config.compat) };
     // Of everything, most is other people's.
@@ -158,7 +162,7 @@ fn match_of(headers: &[HeaderMatch]) -> Result<Option<v1::Match>, Failed> {
         return Ok(None);
     }
     let chosen = Match::all_of(headers.iter().map(|header| header.0.clone()).collect());
-    let wrong = |bad| Failed::new(Exit::Usage, format!("what --header asks for {bad}"), "");
+    let wrong = |bad| Failed::new(Exit::Usage, format!("--header: the match {bad}"), "");
     chosen.map(|chosen| Some(chosen.to_message())).map_err(wrong)
 }
 
@@ -192,7 +196,7 @@ fn user(
     let name = surroundings.user_name.as_deref().unwrap_or_default();
     name.parse().map_err(|error| {
         let message = match name {
-            "" => "your user name is not known".to_owned(),
+            "" => "cannot determine your user name".to_owned(),
             name => format!("your user name {name:?} cannot be used: {error}"),
         };
         let suggestion = UserName::suggestion(name).unwrap_or_else(|| "alice".to_owned());

@@ -109,7 +109,7 @@ impl Seen {
         let whose = self.user.as_deref().unwrap_or("nobody");
         match (self.reason, &self.saw) {
             ("matched", _) => format!("matched {about}"),
-            ("no-route", _) => "no session takes requests of this port".to_owned(),
+            ("no-route", _) => "no session takes requests on this port".to_owned(),
             ("absent", _) => format!("{about} absent"),
             ("differs", Some(saw)) => format!("{about} differs: saw `{saw}`"),
             ("differs", None) => format!("{about} differs"),
@@ -117,10 +117,12 @@ impl Seen {
             ("nothing-listens", _) => format!("nothing listens on {whose}'s laptop (matched {about})"),
             ("opaque-tls", _) => "opaque: TLS".to_owned(),
             ("opaque-server-spoke-first", _) => "opaque: the server spoke first".to_owned(),
-            ("opaque-not-http", _) => "opaque: no HTTP".to_owned(),
-            ("opaque-ambiguous", _) => "opaque: a message that can be read in two ways".to_owned(),
+            ("opaque-not-http", _) => "opaque: not HTTP".to_owned(),
+            ("opaque-ambiguous", _) => "opaque: ambiguous message".to_owned(),
             ("loop", _) => format!("comes back from {whose}'s laptop (matched {about})"),
-            ("opaque-own-pod", _) => "opaque: from a port-forward or a laptop, so not to a laptop".to_owned(),
+            ("opaque-own-pod", _) => {
+                "opaque: from a port-forward or a laptop, so not sent to a laptop".to_owned()
+            }
             (other, _) => other.to_owned(),
         }
     }
@@ -133,7 +135,7 @@ impl Seen {
             (None, _) => dash(),
         };
         let to = match (self.to, &self.user) {
-            ("laptop", Some(user)) => format!("laptop of {user}"),
+            ("laptop", Some(user)) => format!("{user}'s laptop"),
             (to, _) => to.to_owned(),
         };
         let mut row = vec![local_time(self.begun_us)];
@@ -247,10 +249,8 @@ fn is_meant(session: &Session, args: &RequestsArgs) -> bool {
 }
 
 fn not_connected(args: &RequestsArgs) -> Failed {
-    let what = args.target.as_ref().map_or("nothing".to_owned(), ToString::to_string);
-    let message =
-        format!("{what} is not connected from this machine").replace("nothing is not", "nothing is");
-    Failed::new(Exit::Target, message, "agents tell whoever is connected: bridge connect TARGET")
+    let message = super::disconnect::not_connected(args.target.as_ref());
+    Failed::new(Exit::Target, message, "connect first, to see the requests: bridge connect TARGET")
 }
 
 fn print(
@@ -278,7 +278,7 @@ fn print(
     }
     if left_out > 0 {
         output::note(&format!(
-            "… {left_out} more are not shown: agents keep so many, and so many a second\n"
+            "… {left_out} more are not shown: agents keep only so many, and only so many a second\n"
         ));
     }
     Ok(())

@@ -61,14 +61,14 @@ async fn in_the_place_of(
 ) -> Result<ExitStatus, Failed> {
     let network = Network::of(attached, &args.inside).await?;
     let [program, arguments @ ..] = args.command.as_slice() else {
-        return Err(Failed::new(Exit::Usage, "there is no command to run", "bridge run SERVICE COMMAND"));
+        return Err(Failed::new(Exit::Usage, "no command to run", "bridge run SERVICE COMMAND"));
     };
     let mut command = Command::new(program);
     command.args(arguments).envs(&network.environment);
     command.env("BRIDGE_TARGET", &attached.target);
     let entrances = Entrances::of(attached);
     output::note(&output::line(&format!(
-        "  {} runs in the place of Service {}, with the cluster's network; {}",
+        "  {} runs in place of Service {}, with the cluster's network; {}",
         program.display(),
         attached.target,
         entrances.describe()
@@ -123,8 +123,8 @@ async fn proxied(
     let ports = vec![proxy.address.port().into()];
     attached.asked.listen(v1::Listeners { ports, what: "the proxy of bridge run".to_owned() });
     output::warn(&format!(
-        "{}: the command has a proxy instead, so only those of its programs reach the cluster that heed ALL_PROXY, \
-         HTTP_PROXY or HTTPS_PROXY, and only by TCP",
+        "{}; using a proxy instead: only programs that honour ALL_PROXY, HTTP_PROXY or HTTPS_PROXY reach the \
+         cluster, and only by TCP",
         chain(obstacle)
     ));
     command.envs(proxy::variables(proxy.address));
@@ -143,14 +143,14 @@ async fn follow(entrances: Entrances, listens_rx: mpsc::Receiver<SocketAddr>) ->
 fn failed(error: &SuperviseError) -> Failed {
     match error {
         SuperviseError::Spawn { program, source } if !is_there(program, source) => {
-            let message = format!("there is no program {}", program.display());
+            let message = format!("command not found: {}", program.display());
             Failed::new(Exit::NotFound, message, "")
         }
         SuperviseError::Spawn { .. } => Failed::new(Exit::NotRun, chain(error), ""),
         SuperviseError::Obstacle(_) => Failed::new(
             Exit::NotRun,
-            format!("a command cannot be given the cluster's network here: {}", chain(error)),
-            "bridge env, bridge forward and bridge proxy need none of this",
+            format!("cannot give a command the cluster's network here: {}", chain(error)),
+            "bridge env, bridge forward and bridge proxy work without it",
         ),
         _ => Failed::internal(chain(error)),
     }

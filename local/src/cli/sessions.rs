@@ -159,11 +159,12 @@ impl Session {
                 route.local_port, route.port
             )));
         }
-        let others =
-            if everything { "what others take → to them" } else { "everyone else's requests → the pods" };
-        text.push_str(&format!(
-            "  {others}, as before. Old connections reach you once they are made anew.\n"
-        ));
+        let others = if everything {
+            "requests claimed by others → their laptops"
+        } else {
+            "everyone else's requests → the pods"
+        };
+        text.push_str(&format!("  {others}, as before. Only new connections reach you.\n"));
         text.push_str(&line(&format!("  stop: {program} disconnect {}", self.target)));
         text
     }
@@ -186,7 +187,7 @@ impl Session {
             )));
         }
         if self.routes.is_empty() {
-            text.push_str("  takes no requests: it is there for its network\n");
+            text.push_str("  takes no requests: used only for its network\n");
         }
         for agent in &self.agents {
             let state = match (agent.attended, agent.detail.as_str()) {
@@ -197,13 +198,13 @@ impl Session {
             text.push_str(&line(&format!("  agent {}: {state}", agent.pod)));
         }
         let Requests { to_laptop, to_origin, opaque } = &self.requests;
-        text.push_str(&format!("  to this machine: {}\n", to_laptop.describe()));
+        text.push_str(&format!("  to your laptop: {}\n", to_laptop.describe()));
         text.push_str(&format!("  to the origin: {}\n", to_origin.describe()));
         if *opaque > 0 {
             text.push_str(&format!("  relayed unread: {opaque} connections (bridge requests says why)\n"));
         }
         text.push_str(&format!(
-            "  {} streams to this machine: {} there, {} back\n",
+            "  {} streams to your laptop: {} sent, {} received\n",
             self.streams,
             bytes(self.bytes_to_laptop),
             bytes(self.bytes_from_laptop)
@@ -257,13 +258,13 @@ pub(crate) mod tests {
         insta::assert_snapshot!(plain(&Session::from(orders()).connected(false, "bridge")), @r"
         ✓ connected to Service orders in namespace shop (context kind-dev)
           requests with  x-bridge: alice or baggage bridge=alice   → localhost:3000 (port http)
-          everyone else's requests → the pods, as before. Old connections reach you once they are made anew.
+          everyone else's requests → the pods, as before. Only new connections reach you.
           stop: bridge disconnect orders
         ");
         insta::assert_snapshot!(plain(&Session::from(orders()).connected(true, "kubectl bridge")), @r"
         ✓ connected to Service orders in namespace shop (context kind-dev)
           all requests that nobody else takes   → localhost:3000 (port http)
-          what others take → to them, as before. Old connections reach you once they are made anew.
+          requests claimed by others → their laptops, as before. Only new connections reach you.
           stop: kubectl bridge disconnect orders
         ");
     }
@@ -274,10 +275,10 @@ pub(crate) mod tests {
         ✓ Service orders in namespace shop (context kind-dev): routing for 5 min
           port http → localhost:3000   x-bridge: alice or baggage bridge=alice
           agent orders-bridge-7f3a-x: tunnel up
-          to this machine: 12 requests, p50 3.4 ms, p99 48 ms, 1 failed
+          to your laptop: 12 requests, p50 3.4 ms, p99 48 ms, 1 failed
           to the origin: 3456 requests, p50 0.9 ms, p99 12.0 s
           relayed unread: 2 connections (bridge requests says why)
-          12 streams to this machine: 1.2 MB there, 890 B back
+          12 streams to your laptop: 1.2 MB sent, 890 B received
         ");
     }
 
@@ -311,10 +312,10 @@ pub(crate) mod tests {
           Helm gave the Service its selector back; requests go to the pods. bridge connect orders
           port http → localhost:3000   x-bridge: alice or baggage bridge=alice
           agent orders-bridge-7f3a-x: no tunnel
-          to this machine: 12 requests, p50 3.4 ms, p99 48 ms, 1 failed
+          to your laptop: 12 requests, p50 3.4 ms, p99 48 ms, 1 failed
           to the origin: 3456 requests, p50 0.9 ms, p99 12.0 s
           relayed unread: 2 connections (bridge requests says why)
-          12 streams to this machine: 1.2 MB there, 890 B back
+          12 streams to your laptop: 1.2 MB sent, 890 B received
         ");
     }
 }

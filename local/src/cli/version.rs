@@ -44,8 +44,8 @@ pub(crate) async fn run(short: bool, format: Format) -> Result<(), Failed> {
 
 fn text(versions: &Versions) -> String {
     let agent = match versions.agent_architecture {
-        Some(architecture) => format!("inside, for linux/{architecture}"),
-        None => "none inside: make build".to_owned(),
+        Some(architecture) => format!("built in, for linux/{architecture}"),
+        None => "not built in: make build".to_owned(),
     };
     format!(
         "bridge  {} (bridge.v1 revision {})\ndaemon  {}\nagent   {agent}\n",
@@ -69,9 +69,9 @@ mod tests {
         };
         assert_eq!(
             text(&versions),
-            "bridge  0.1.0 (bridge.v1 revision 1)\ndaemon  0.1.0\nagent   inside, for linux/amd64\n"
+            "bridge  0.1.0 (bridge.v1 revision 1)\ndaemon  0.1.0\nagent   built in, for linux/amd64\n"
         );
         (versions.agent_architecture, versions.daemon) = (None, None);
-        assert!(text(&versions).ends_with("daemon  not running\nagent   none inside: make build\n"));
+        assert!(text(&versions).ends_with("daemon  not running\nagent   not built in: make build\n"));
     }
 }

@@ -10,13 +10,13 @@ use bridge_os::seccomp::{HIGH, Trapped};
 /// Each with the name of the program.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Remark {
-    #[error("{0} hides its memory, as keepers of keys do: it uses this machine's own network")]
+    #[error("{0} hides its memory, as key agents do: it uses your laptop's network")]
     Hidden(String),
-    #[error("{0} is a 32-bit program: it uses this machine's own network")]
+    #[error("{0} is a 32-bit program: it uses your laptop's network")]
     ThirtyTwoBit(String),
     #[error(
-        "{0} may have no descriptors from {HIGH} on (ulimit -n): its UDP sockets see this machine as the sender of \
-         what the cluster answers"
+        "{0} cannot have file descriptors from {HIGH} on (ulimit -n): its UDP sockets see your laptop as the \
+         sender of the cluster's answers"
     )]
     FewDescriptors(String),
 }

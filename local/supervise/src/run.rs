@@ -42,7 +42,7 @@ use crate::{
 pub enum SuperviseError {
     #[error(transparent)]
     Obstacle(#[from] Obstacle),
-    #[error("no socket on loopback for the relay")]
+    #[error("cannot open a loopback socket for the relay")]
     Relay(#[source] io::Error),
     #[error("cannot start {}", program.display())]
     Spawn { program: PathBuf, source: io::Error },

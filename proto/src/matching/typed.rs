@@ -57,7 +57,7 @@ impl FromStr for HeaderMatch {
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, sign, value) =
             split(text).ok_or("expected NAME=VALUE, NAME^=BEGINNING or NAME~=PATTERN")?;
-        HeaderName::from_str(name).map_err(|_| format!("{name:?} is no header name"))?;
+        HeaderName::from_str(name).map_err(|_| format!("{name:?} is not a header name"))?;
         // As it will be compared: a header's value has no white space around it.
         let value = match sign {
             Sign::Exact => value.trim(),
@@ -84,10 +84,10 @@ impl FromStr for PathMatch {
         let test = test(sign, value)?;
         if sign != Sign::Pattern {
             if !value.starts_with('/') {
-                return Err("a path begins with /".to_owned());
+                return Err("a path must start with /".to_owned());
             }
             if value.contains(['?', '#', ' ']) {
-                return Err("a path is compared without its query, and has no space in it".to_owned());
+                return Err("paths are compared without the query, and cannot contain spaces".to_owned());
             }
         }
         Ok(Self(Condition::Path(test)))
@@ -159,9 +159,9 @@ mod tests {
             ("x-tenant=", "the value is empty"),
             ("x-tenant^=", "the value is empty"),
             ("x-tenant~=", "the pattern is empty"),
-            ("x tenant=a", "no header name"),
-            ("=a", "no header name"),
-            ("^=a", "no header name"),
+            ("x tenant=a", "not a header name"),
+            ("=a", "not a header name"),
+            ("^=a", "not a header name"),
             ("x=a\nb", "printable"),
             ("x~=a(b", "unclosed group"),
             (&format!("x~={}", "a".repeat(2000)), "longer than 1024"),
@@ -188,9 +188,9 @@ mod tests {
             ("v1", "/PATH, ^=/BEGINNING or ~=PATTERN"),
             ("", "/PATH"),
             ("path^=/v1", "/PATH"),
-            ("^=v1", "begins with /"),
+            ("^=v1", "must start with /"),
             ("=", "empty"),
-            ("/v1?x=1", "without its query"),
+            ("/v1?x=1", "without the query"),
             ("~=(", "unclosed group"),
         ] {
             let message = PathMatch::from_str(text).unwrap_err();

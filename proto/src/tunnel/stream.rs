@@ -58,7 +58,7 @@ fn cause_text(cause: Cause) -> &'static str {
         Cause::Forbidden => "not allowed",
         Cause::NoRoom => "too many connections",
         Cause::NetworkUnreachable => "network unreachable",
-        Cause::Loop => "it leads back to where it comes from",
+        Cause::Loop => "it leads back to where it came from",
     }
 }
 

@@ -94,7 +94,7 @@ fn no_file_of_it_is_where_it_wants(alice: &Laptop) {
         let said = if there(&done) {
             "/etc/ld.so.preload (its Deployment does not mount it there)"
         } else {
-            "which is no path in a volume"
+            "which is not a path in a volume"
         };
         assert!(done.stderr.contains(said), "expected to say {said:?}: {done}");
     }

@@ -75,7 +75,7 @@ fn an_interrupted_connect_is_undone(world: &World, alice: &Laptop) {
 
     // When Alice presses Ctrl-C, she is told that it is being undone, and it is.
     connecting.interrupt();
-    connecting.ends(Duration::from_secs(10)).fails(130, "undone");
+    connecting.ends(Duration::from_secs(10)).fails(130, "undoing");
 }
 
 fn killed_while_connecting(alice: &Laptop, orders: &Local, moment: Duration) {

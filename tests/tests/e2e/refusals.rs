@@ -31,7 +31,7 @@ fn what_is_no_target_is_refused(world: &World, alice: &Laptop) {
     refused(&["order"], 3, &["\"order\"", "did you mean orders"]);
     refused(&["orders", "-n", "shoq-of-nobody"], 4, &["shoq-of-nobody"]);
     refused(&["outside"], 3, &["example.com"]);
-    refused(&["headless"], 3, &["headless", "cluster address"]);
+    refused(&["headless"], 3, &["headless", "cluster IP"]);
     refused(&["unselected"], 3, &["no selector"]);
     refused(&["sticky"], 3, &["ClientIP"]);
     refused(&["cookies"], 3, &["Ingress by-cookie", "affinity"]);
@@ -135,7 +135,7 @@ fn the_api_server_is_named(world: &World, alice: &Laptop) {
     let mut expired = right.clone();
     expired["users"][0]["user"] = json!({"token": "expired"});
     alice.write_kubeconfig(&expired);
-    alice.bridge(&["connect", "orders"]).fails(4, "does not accept your credentials");
+    alice.bridge(&["connect", "orders"]).fails(4, "rejected your credentials");
     alice.write_kubeconfig(&right);
     world.is_unchanged(&before);
 }

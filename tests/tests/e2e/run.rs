@@ -206,7 +206,7 @@ fn without_supervision_a_command_has_a_proxy(alice: &Laptop) {
     let curl = ["curl", "-sS", "--max-time", "10", "http://web/whoami"];
     let done = alice.bridge_without_supervision(&[&["run", "orders", "--"], &curl[..]].concat()).succeeds();
     assert!(done.stdout.starts_with("web web-"), "expected a pod of web: {done}");
-    let said: Vec<_> = done.stderr.lines().filter(|line| line.contains("has a proxy instead")).collect();
+    let said: Vec<_> = done.stderr.lines().filter(|line| line.contains("using a proxy instead")).collect();
     assert!(said.len() == 1 && said[0].contains("forbids seccomp filters"), "why is said once: {done}");
     let done = alice.bridge_without_supervision(&["run", "orders", "sh", "-c", "echo $GREETING; exit 7"]);
     assert_eq!(done.stdout.trim(), "Welcome to the shop", "{done}");
@@ -327,7 +327,7 @@ fn the_volumes_are_files_here_as_long_as_a_command_runs(world: &World, alice: &L
         assert_eq!(seen.stdout, all_there, "menu, token and user: {seen}");
         assert!(seen.stderr.contains("/run"), "what is covered is said: {seen}");
     } else {
-        assert!(seen.stderr.contains("does not let a user have a view"), "{seen}");
+        assert!(seen.stderr.contains("does not allow users their own view"), "{seen}");
     }
 
     // Without being asked, it chooses, and says which and why; doctor says so beforehand.
@@ -336,7 +336,7 @@ fn the_volumes_are_files_here_as_long_as_a_command_runs(world: &World, alice: &L
     if doctor.stdout.contains("at their own paths") {
         assert_eq!(seen.succeeds().stdout, all_there);
     } else {
-        assert!(seen.stderr.contains("and not at their own paths: "), "{seen}");
+        assert!(seen.stderr.contains("not at their own paths: "), "{seen}");
         assert_eq!(seen.stdout, uid, "neither menu nor token");
     }
     let seen = inside(&["--files", "dir"], script).ends(Duration::from_secs(30));

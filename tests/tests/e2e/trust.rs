@@ -52,7 +52,8 @@ fn is_left_alone(laptop: &Laptop, pod: &str) {
     let log = laptop.path("run/bridge/daemon.log");
     eventually("the daemon's log names the pod that is no agent", Duration::from_secs(10), || {
         let text = std::fs::read_to_string(&log).unwrap_or_default();
-        let said = text.lines().filter(|line| line.contains("is left alone") && line.contains(pod)).count();
+        let said =
+            text.lines().filter(|line| line.contains("leaving it alone") && line.contains(pod)).count();
         (said > 0).then_some(()).ok_or(text)
     });
 }

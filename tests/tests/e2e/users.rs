@@ -205,7 +205,7 @@ fn nothing_leads_round_in_a_circle(world: &World, alice: &Laptop) {
 
     // then no port is forwarded from there,
     let forward = ["forward", &format!("{port}:orders")];
-    alice.bridge(&forward).fails(2, &format!("requests to Service orders come to port {port}"));
+    alice.bridge(&forward).fails(2, &format!("requests to Service orders go to port {port}"));
 
     // and the other way round, requests are not led to where one is.
     let _ = alice.bridge(&["connect", "web"]).succeeds();

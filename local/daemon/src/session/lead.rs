@@ -88,7 +88,7 @@ impl Lead {
     async fn lead_back(&self) {
         let Facts { cluster, service, stand_in, .. } = &self.facts;
         let done = detach::lead_back(cluster, service, stand_in, Some(WHY)).await;
-        let text = format!("{WHY}: all requests go to the pods of the Service until some are");
+        let text = format!("{WHY}: all requests go to the Service's pods until one is");
         self.tell(done, "BridgeLedBack", &text).await;
     }
 
@@ -227,11 +227,13 @@ impl Following {
     }
 
     fn done(&mut self, outcome: Result<Outcome, ClusterError>) {
-        const BEHIND: &str = "stale: the agents are of an earlier template of the origin";
+        const BEHIND: &str = "stale: the agents use an old template of the origin";
         self.rolled = matches!(outcome, Ok(Outcome::Followed(Followed::Rolls)));
         let failed = outcome.is_err();
         self.behind = match outcome {
-            Ok(Outcome::Behind) => Some(format!("{BEHIND}, and follow when a pod of the new one is ready")),
+            Ok(Outcome::Behind) => {
+                Some(format!("{BEHIND}, and will follow when a pod of the new one is ready"))
+            }
             Ok(Outcome::Followed(Followed::Rolls)) => Some(format!("{BEHIND}, and are being replaced")),
             Ok(Outcome::Followed(Followed::Cannot(why))) => {
                 Some(format!("{BEHIND}, and cannot follow: {why}"))
@@ -263,8 +265,7 @@ impl Following {
     fn describe(&self, rollout: Option<&Rollout>) -> Option<String> {
         let outdated = rollout.is_some_and(|rollout| rollout.outdated);
         self.behind.clone().or_else(|| {
-            outdated
-                .then(|| "stale: agents of an earlier template of the origin are being replaced".to_owned())
+            outdated.then(|| "stale: agents with an old template of the origin are being replaced".to_owned())
         })
     }
 }

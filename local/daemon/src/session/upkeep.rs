@@ -134,17 +134,17 @@ impl Upkeep {
 /// What it means to the user that the Service does not lead to the stand-in.
 fn reset_text(standing: &Standing, name: &str) -> Option<String> {
     let again =
-        format!("`bridge connect {name}` takes it over again, `bridge disconnect {name}` ends this session");
+        format!("`bridge connect {name}` connects it again, `bridge disconnect {name}` ends this session");
     let to_origin = "all requests go to the origin";
     match standing {
         Standing::InPlace | Standing::LedBack => None,
         Standing::Reset { by } => {
-            let by = by.as_deref().unwrap_or("somebody");
-            Some(format!("{by} has set the selector of Service {name}: {to_origin}; {again}"))
+            let by = by.as_deref().unwrap_or("someone");
+            Some(format!("{by} changed the selector of Service {name}: {to_origin}; {again}"))
         }
-        Standing::OtherPorts => {
-            Some(format!("the ports of Service {name} were changed: {to_origin} until it is taken over anew"))
-        }
+        Standing::OtherPorts => Some(format!(
+            "the ports of Service {name} changed: {to_origin} until bridge has connected it again"
+        )),
         Standing::Removed => {
             Some(format!("the stand-in of Service {name} was removed: {to_origin}; {again}"))
         }

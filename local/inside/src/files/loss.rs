@@ -19,7 +19,7 @@ pub enum Loss {
     Rights,
     #[error("ssh, and git by ssh, would refuse {path:?}")]
     Ssh { path: PathBuf },
-    #[error("they would hide what this machine has in {path:?}")]
+    #[error("they would hide your laptop's own {path:?}")]
     Hidden { path: PathBuf },
 }
 

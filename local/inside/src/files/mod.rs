@@ -49,13 +49,13 @@ pub enum FilesError {
     Place { path: PathBuf, source: std::io::Error },
     #[error("{}", .0.message())]
     Told(#[from] Status),
-    #[error("the daemon or the agent is older than this command and does not tell them")]
+    #[error("the daemon or the agent is older than this command and does not send them")]
     Older,
-    #[error("nothing was heard for {} s", FIRST_WITHIN.as_secs())]
+    #[error("no data for {} s", FIRST_WITHIN.as_secs())]
     Silent,
-    #[error("they did not all come within {} s", ALL_WITHIN.as_secs())]
+    #[error("they did not all arrive within {} s", ALL_WITHIN.as_secs())]
     Slow,
-    #[error("the agent stopped before all was told")]
+    #[error("the agent stopped before it had sent them all")]
     CutOff,
     #[error(transparent)]
     Unpack(#[from] UnpackError),
@@ -66,9 +66,9 @@ pub enum FilesError {
 pub enum OwnPathsError {
     #[error(transparent)]
     NoPlace(#[from] NoPlace),
-    #[error("there is no room to prepare them")]
+    #[error("cannot create a staging directory")]
     Stage(#[source] std::io::Error),
-    #[error("this system does not let a user have a view of the file system (a user and a mount namespace)")]
+    #[error("this system does not allow users their own view of the file system (user and mount namespaces)")]
     Refused(#[source] std::io::Error),
 }
 

@@ -19,11 +19,11 @@ const MOST_ENTRIES: usize = 4096;
 /// Why a volume has no place of its own.
 #[derive(Debug, thiserror::Error)]
 pub enum NoPlace {
-    #[error("{path:?} of this machine is in the way")]
+    #[error("{path:?} on your laptop is in the way")]
     InTheWay { path: PathBuf },
-    #[error("{path:?} has more than {MOST_ENTRIES} entries, too many to be shown again")]
+    #[error("{path:?} has more than {MOST_ENTRIES} entries, too many to show again")]
     Crowded { path: PathBuf },
-    #[error("{path:?} cannot be read")]
+    #[error("cannot read {path:?}")]
     Unreadable { path: PathBuf, source: io::Error },
 }
 

@@ -29,11 +29,11 @@ const MOST_LEFT_OUT: usize = 1000;
 pub enum UnpackError {
     #[error("cannot write {path:?}")]
     Write { path: String, source: io::Error },
-    #[error("the agent sends {0:?}, which is no path in a volume")]
+    #[error("the agent sent {0:?}, which is not a path in a volume")]
     Path(String),
-    #[error("the agent sends more than {} MiB, or more than {MAX_ENTRIES} files", MAX_BYTES >> 20)]
+    #[error("the agent sent more than {} MiB, or more than {MAX_ENTRIES} files", MAX_BYTES >> 20)]
     TooMuch,
-    #[error("the agent sends {0} where none can be")]
+    #[error("the agent sent {0} where none is allowed")]
     OutOfPlace(&'static str),
 }
 

@@ -34,9 +34,9 @@ type Ends = (mpsc::Sender<Bytes>, Streaming<v1::Datagram>);
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
 pub enum FlowError {
-    #[error("the daemon or the agent is not reached")]
+    #[error("cannot reach the daemon or the agent")]
     Away,
-    #[error("the agent does not open it")]
+    #[error("the agent refuses to open it")]
     Refused,
 }
 

@@ -19,8 +19,8 @@ impl std::fmt::Display for Overlap {
         let Overlap { cluster, laptop, interface } = self;
         write!(
             f,
-            "{cluster} is a network of the cluster, and {laptop} ({interface}) one of this machine: the command reaches the \
-             cluster's; `--not-cluster {laptop}` leaves it this machine's"
+            "{cluster} is a network of the cluster, and {laptop} ({interface}) of your laptop: the command \
+             reaches the cluster's; to keep yours, pass --not-cluster {laptop}"
         )
     }
 }
@@ -74,8 +74,8 @@ mod tests {
         assert_eq!(said.len(), 2, "{said:?}");
         assert_eq!(
             said[0],
-            "10.96.0.0/16 is a network of the cluster, and 10.96.3.0/24 (vpn0) one of this machine: the command \
-             reaches the cluster's; `--not-cluster 10.96.3.0/24` leaves it this machine's"
+            "10.96.0.0/16 is a network of the cluster, and 10.96.3.0/24 (vpn0) of your laptop: the command \
+             reaches the cluster's; to keep yours, pass --not-cluster 10.96.3.0/24"
         );
         assert_eq!(overlaps(&scope(&["10.96.3.0/24", "fd00::/8"]), &routed), []);
     }

@@ -20,7 +20,7 @@ impl Ask for Cluster {
     async fn ask(&self, message: Bytes) -> Result<Bytes, Status> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         if self.away {
-            return Err(Status::unavailable("no agent of orders is reached"));
+            return Err(Status::unavailable("cannot reach an agent of orders"));
         }
         let asked = Message::from_vec(&message).unwrap();
         let query = &asked.queries[0];

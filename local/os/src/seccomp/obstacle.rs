@@ -18,24 +18,22 @@ use super::{
 /// What stands in the way, each in one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum Obstacle {
-    #[error("supervision is made for x86-64 and arm64 processors only")]
+    #[error("supervision supports only x86-64 and arm64")]
     Processor,
     #[error("the kernel was built without seccomp user notification")]
     NoNotification,
-    #[error("the kernel is older than Linux 5.19, the first whose supervised calls survive signals")]
+    #[error("the kernel is older than Linux 5.19, where supervised calls do not survive signals")]
     OldKernel,
     #[error(
-        "another program supervises this one by seccomp already (a container manager, or another `bridge run`), \
-         and the kernel allows one only"
+        "another program already supervises this one with seccomp (a container manager, or another `bridge \
+         run`), and the kernel allows only one"
     )]
     Nested,
-    #[error("the container or the security module that this runs under forbids seccomp filters")]
+    #[error("the container or a security module forbids seccomp filters")]
     Forbidden(#[source] Errno),
-    #[error(
-        "kernel.yama.ptrace_scope is {0}: no process may look into another's memory, not even its parent"
-    )]
+    #[error("kernel.yama.ptrace_scope is {0}: no process may read another's memory, not even its child's")]
     Yama(u8),
-    #[error("the container that this runs under forbids looking into child processes")]
+    #[error("the container forbids reading the memory of child processes")]
     Access(#[source] io::Error),
     #[error("a trapped call did not arrive within {} s", ARRIVAL.as_secs())]
     Silent,

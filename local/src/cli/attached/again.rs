@@ -42,7 +42,7 @@ impl Again {
             self.failures = 0;
         }
         let said = format!(
-            "the daemon is gone: {} is being connected again; open connections were reset, and new ones wait",
+            "the daemon is gone: reconnecting {}; open connections were reset, new ones wait",
             self.target
         );
         (self.pause(), said)
@@ -55,7 +55,7 @@ impl Again {
         if new {
             self.reasons.push(why.to_owned());
         }
-        let said = || format!("{} cannot be connected again: {why}; retrying", self.target);
+        let said = || format!("cannot reconnect {}: {why}; retrying", self.target);
         (self.pause(), new.then(said))
     }
 
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 5000, 5000, 5000]);
         let told: Vec<&String> = tried.iter().filter_map(|(_, said)| said.as_ref()).collect();
         assert_eq!(told.len(), 3, "{told:?}");
-        assert_eq!(told[0], "orders cannot be connected again: a; retrying");
+        assert_eq!(told[0], "cannot reconnect orders: a; retrying");
         let _ = again.is_there();
         let _ = again.daemon_is_gone(LONG);
         assert_eq!(again.failed("a").1.as_ref(), Some(told[0]), "after another death it is told again");

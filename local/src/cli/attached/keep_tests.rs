@@ -139,8 +139,8 @@ async fn a_session_whose_daemon_dies_is_made_again_with_what_lasted_of_it() {
     assert_eq!(
         world.said(),
         [
-            "warning: the daemon is gone: orders is being connected again; open connections were reset, and new ones wait",
-            "warning: orders cannot be connected again: the cluster is away; retrying",
+            "warning: the daemon is gone: reconnecting orders; open connections were reset, new ones wait",
+            "warning: cannot reconnect orders: the cluster is away; retrying",
             "orders is connected again"
         ]
     );

@@ -100,10 +100,10 @@ impl Foreign {
         let (status, text) = match self {
             Foreign::Host(host) => (
                 "421 Misdirected Request",
-                format!("{host:?} is no name of {service} on this machine; ask for http://{place}/"),
+                format!("{host:?} is not a local name of {service}; use http://{place}/"),
             ),
             Foreign::Origin(origin) => {
-                ("403 Forbidden", format!("pages of {origin:?} may not reach {service} through this machine"))
+                ("403 Forbidden", format!("pages of {origin:?} may not reach {service} through your laptop"))
             }
         };
         let text = format!("bridge forward: {text}\n");
@@ -288,7 +288,7 @@ mod tests {
         assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
         assert_eq!(
             body,
-            "bridge forward: \"evil\\u{1b}\" is no name of orders on this machine; ask for http://127.0.0.1:8080/\n"
+            "bridge forward: \"evil\\u{1b}\" is not a local name of orders; use http://127.0.0.1:8080/\n"
         );
     }
 }

@@ -29,7 +29,7 @@ fn about(reason: Reason, about: &str, saw: &str) -> Seen {
 fn every_reason_in_words() {
     for (reason, of, saw, words) in [
         (Reason::Matched, "x-bridge: alice", "", "matched x-bridge: alice"),
-        (Reason::NoRoute, "", "", "no session takes requests of this port"),
+        (Reason::NoRoute, "", "", "no session takes requests on this port"),
         (Reason::Absent, "x-bridge", "", "x-bridge absent"),
         (Reason::Differs, "x-bridge", "alic", "x-bridge differs: saw `alic`"),
         (Reason::Differs, "path", "", "path differs"),
@@ -37,10 +37,10 @@ fn every_reason_in_words() {
         (Reason::NothingListens, "x: 1", "", "nothing listens on alice's laptop (matched x: 1)"),
         (Reason::Tls, "", "", "opaque: TLS"),
         (Reason::ServerSpokeFirst, "", "", "opaque: the server spoke first"),
-        (Reason::NotHttp, "", "", "opaque: no HTTP"),
-        (Reason::Ambiguous, "", "", "opaque: a message that can be read in two ways"),
+        (Reason::NotHttp, "", "", "opaque: not HTTP"),
+        (Reason::Ambiguous, "", "", "opaque: ambiguous message"),
         (Reason::Loop, "x: 1", "", "comes back from alice's laptop (matched x: 1)"),
-        (Reason::OwnPod, "", "", "opaque: from a port-forward or a laptop, so not to a laptop"),
+        (Reason::OwnPod, "", "", "opaque: from a port-forward or a laptop, so not sent to a laptop"),
         (Reason::Unspecified, "", "", "unknown"),
     ] {
         assert_eq!(about(reason, of, saw).why(), words);
@@ -70,10 +70,10 @@ fn lines_are_aligned_and_nothing_in_them_steers_the_terminal() {
     let without_time: Vec<String> =
         plain.lines().map(|line| line.chars().skip(14).collect::<String>()).collect();
     insta::assert_snapshot!(without_time.join("\n"), @r"
-    METHOD  PATH              STATUS  TOOK      TO               WHY
-    GET     /v1/orders        200/5   12.3 s    laptop of alice  matched x-bridge: alice
-    GET     /v1/orders        200     1.2 ms    origin           x-bridge differs: saw `al\u{1b}[2Jic`
-    -       -                 -       -         origin           opaque: TLS
+    METHOD  PATH              STATUS  TOOK      TO              WHY
+    GET     /v1/orders        200/5   12.3 s    alice's laptop  matched x-bridge: alice
+    GET     /v1/orders        200     1.2 ms    origin          x-bridge differs: saw `al\u{1b}[2Jic`
+    -       -                 -       -         origin          opaque: TLS
     ");
 }
 

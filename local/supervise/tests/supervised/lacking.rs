@@ -8,12 +8,12 @@ use seccompiler::{
 
 /// What a machine lacks, and why a supervisor there says that it cannot run a command.
 pub(crate) const ALL: [(&str, &str); 6] = [
-    ("seccomp", "the container or the security module that this runs under forbids seccomp filters"),
+    ("seccomp", "the container or a security module forbids seccomp filters"),
     ("notification", "the kernel was built without seccomp user notification"),
     ("linux-5.19", "the kernel is older than Linux 5.19"),
-    ("pidfd_getfd", "forbids looking into child processes"),
-    ("process_vm_readv", "forbids looking into child processes"),
-    ("pidfd_open", "forbids looking into child processes"),
+    ("pidfd_getfd", "forbids reading the memory of child processes"),
+    ("process_vm_readv", "forbids reading the memory of child processes"),
+    ("pidfd_open", "forbids reading the memory of child processes"),
 ];
 
 /// Becomes the program, on a machine that lacks this.

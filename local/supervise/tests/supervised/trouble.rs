@@ -118,7 +118,7 @@ pub(crate) fn few_descriptors() {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     assert_eq!(count(&output), counted(1, 1, 0));
-    assert_eq!(remarks(&output, "may have no descriptors from 768 on"), 1, "{}", said(&output));
+    assert_eq!(remarks(&output, "cannot have file descriptors from 768 on"), 1, "{}", said(&output));
 }
 
 /// How often something was said about a program.

@@ -152,7 +152,7 @@ mod tests {
             ("half of them are", Seen { ready: 1, ..LED_BACK }, Some((1000, Step::SwitchAgain))),
             ("too few for its callers", Seen { ready: 1, wanted: 4, ..LED_BACK }, None),
             ("none is", Seen { ready: 0, ..LED_BACK }, None),
-            ("somebody has set the selector", Seen { led_back: false, ..LED_BACK }, None),
+            ("someone changed the selector", Seen { led_back: false, ..LED_BACK }, None),
         ] {
             assert_eq!(after(seen), expected, "{what}");
         }
