@@ -1,4 +1,4 @@
-//! What bridge does with the user's rights, and which of them the user does not have.
+//! Which rights bridge uses, and which of them the user lacks.
 
 use futures::future::join_all;
 use k8s_openapi::api::authorization::v1::{

@@ -1,5 +1,5 @@
-//! Which pods are a stand-in's agents: those that the API server says belong to its Deployment, by uid. Anybody who may
-//! create pods can give one the labels of an agent; it is left alone, and said once.
+//! Which pods are a stand-in's agents: those that belong to its Deployment by uid, according to the API server.
+//! Anyone who may create pods can give one an agent's labels; bridge leaves such a pod alone, and logs it once.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! What can be connected in a namespace, and who is there: `bridge list`. A few lists instead of a snapshot for each
-//! Service.
+//! The Services of a namespace, which can be connected, and who is connected: `bridge list`. A few lists instead of a
+//! snapshot for each Service.
 
 use std::collections::{BTreeMap, BTreeSet};
 

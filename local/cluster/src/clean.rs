@@ -1,5 +1,5 @@
-//! Mending what is half done, from any laptop: sessions that are gone, stand-ins without an attachment, objects that an
-//! interrupted connect or disconnect left.
+//! Cleans up, from any laptop: sessions that are gone, stand-ins without an attachment, objects that an interrupted
+//! connect or disconnect left.
 
 use std::collections::BTreeSet;
 

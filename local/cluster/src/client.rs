@@ -1,5 +1,5 @@
-//! The way to a cluster: which kubeconfig, context and namespace, and a client for it. What kubectl would use is used;
-//! credential plugins get the environment of the caller, which the daemon's is not.
+//! Access to a cluster: which kubeconfig, context and namespace, and a client for it, as kubectl chooses them.
+//! Credential plugins get the caller's environment, not the daemon's.
 
 use std::{
     collections::{BTreeMap, HashMap},

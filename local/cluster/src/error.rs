@@ -1,5 +1,5 @@
-//! What can go wrong with a cluster: what happened, to which object, and what to do next. Causes as variants, so that
-//! code can match on them.
+//! Errors of a cluster: what happened, to which object, and what to do next. Causes are variants, so that code can
+//! match on them.
 
 use std::{fmt, path::PathBuf};
 

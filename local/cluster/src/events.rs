@@ -1,5 +1,5 @@
-//! Who connected and disconnected, as Events at the Service, where the developer may create Events. The annotation says
-//! it in any case, so one that cannot be written is only logged.
+//! Records who connected and disconnected as Events on the Service, if the developer may create Events. The
+//! annotation has the same facts, so a failure to write one is only logged.
 
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};

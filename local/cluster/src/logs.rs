@@ -1,4 +1,4 @@
-//! What a Service's agents have logged.
+//! The logs of a Service's agents.
 
 use bridge_deploy::{SERVICE_LABEL, is_stand_in_id, names};
 use futures::{AsyncBufReadExt, Stream, StreamExt};

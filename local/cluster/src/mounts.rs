@@ -1,5 +1,5 @@
-//! Where the containers of a stand-in's agents have volumes, as the API server has it: an agent's word for that is not
-//! enough.
+//! Where the containers of a stand-in's agents mount volumes, according to the API server: the agent's own report is
+//! not trusted.
 
 use std::collections::BTreeSet;
 

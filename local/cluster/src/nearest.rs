@@ -1,4 +1,4 @@
-//! Names that come near a mistyped one.
+//! Names similar to a mistyped one.
 
 /// At most three of the names, the nearest first, that are few edits away or contain what was typed.
 #[must_use]

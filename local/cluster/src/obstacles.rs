@@ -1,5 +1,5 @@
-//! Why a stand-in cannot take the place of a Service's pods, each reason with a sentence that says what to do; and what
-//! is worth a warning. Pure functions of a [`Snapshot`]. The reasons are those under "When not" of the design.
+//! Why a stand-in cannot take the place of a Service's pods, each reason with advice; and what is worth a warning.
+//! Pure functions of a [`Snapshot`]. The reasons are those under "When not" of the design.
 
 mod affinity;
 mod mesh;

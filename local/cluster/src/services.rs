@@ -1,4 +1,4 @@
-//! The Services of a namespace and where they are, for who wants to reach them.
+//! The Services of a namespace and their addresses.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! What the decision to connect needs to know of a Service, read in few calls, and what follows from it.
+//! What connect needs to know about a Service to decide, read in few calls, and what follows from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

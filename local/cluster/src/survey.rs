@@ -1,4 +1,5 @@
-//! What `bridge doctor` asks of a cluster beside the rights: which Kubernetes it is, and what the namespace enforces.
+//! What `bridge doctor` reads from a cluster besides rights: the Kubernetes version, and the namespace's Pod Security
+//! level.
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt};

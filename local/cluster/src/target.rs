@@ -1,4 +1,4 @@
-//! What the user names, and the Service that it means.
+//! Resolves what the user names to a Service.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 

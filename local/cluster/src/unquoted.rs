@@ -1,6 +1,6 @@
-//! Errors of others without the values that they quote. A broken kubeconfig is shown with the line that has the token, a
-//! failed credential plugin with its whole environment, a Secret that cannot be read with its content: of all that, only the
-//! place and the kind of the mistake are said. Pure.
+//! Errors of libraries without the values that they quote. A broken kubeconfig would be shown with the line that has
+//! the token, a failed credential plugin with its whole environment, an unreadable Secret with its content: bridge
+//! prints only the place and the kind of the error. Pure.
 
 use std::error::Error;
 

@@ -1,5 +1,5 @@
-//! A session for the time of a command: the command is one of those that use it, from its wish to its end. Commands that
-//! stay keep it: if the daemon dies, it is made again.
+//! A session for the duration of a command: the command is one of its users, from its wish to its end. Commands that
+//! stay running keep the session: if the daemon dies, they have another daemon open it again.
 
 mod again;
 mod call;

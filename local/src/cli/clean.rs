@@ -1,4 +1,4 @@
-//! `bridge clean`: puts back what sessions left behind whose daemon is gone.
+//! `bridge clean`: cleans up after sessions whose daemon died.
 
 use bridge_cluster::{
     Access, Cluster,

@@ -1,4 +1,4 @@
-//! `bridge connect`: has the daemon make the session, and shows each step.
+//! `bridge connect`: has the daemon open the session, and shows each step.
 
 use bridge_proto::v1;
 

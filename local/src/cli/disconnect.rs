@@ -1,4 +1,4 @@
-//! `bridge disconnect`: has the daemon give targets back, and shows each step.
+//! `bridge disconnect`: has the daemon disconnect targets and restore their Services, and shows each step.
 
 use bridge_proto::v1;
 

@@ -1,4 +1,4 @@
-//! `bridge dns`: what a name means to a supervised process, and who says so.
+//! `bridge dns`: what a name resolves to for a supervised process, and which resolver answers.
 
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, RecordType};

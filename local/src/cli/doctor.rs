@@ -1,4 +1,4 @@
-//! `bridge doctor`: what bridge needs, one check after another, each with what to do about it.
+//! `bridge doctor`: checks what bridge needs, one check after another, each with advice.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! `bridge env`: the target's environment, for a program that is started otherwise.
+//! `bridge env`: the target's environment, for programs that bridge does not start.
 
 use super::args::EnvArgs;
 use super::attached::Attached;

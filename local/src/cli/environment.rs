@@ -1,5 +1,5 @@
-//! The environment of what runs here as if it stood in the target's pod: the container's variables, but for those that
-//! say who and where its user is or that programs of this machine act on (`withheld`). Pure.
+//! The environment of a command that runs as if it ran in the target's pod: the container's variables, except those
+//! that describe its user or that local programs act on (`withheld`). Pure.
 
 mod withheld;
 

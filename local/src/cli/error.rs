@@ -1,4 +1,4 @@
-//! How a command ends when it does not end well: an exit code, what happened, and what to do next.
+//! How a command fails: an exit code, what happened, and what to do next.
 
 use bridge_cluster::ClusterError;
 use bridge_proto::v1;

@@ -1,4 +1,4 @@
-//! The files of the target's container for a command that runs here, and what is said about them.
+//! The files of the target's container for a local command, and what bridge prints about them.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! What a command of this machine needs to run as if it stood in the target's pod: its environment, the cluster's names,
-//! and which addresses are the cluster's.
+//! What a local command needs to run as if it ran in the target's pod: its environment, the cluster's names, and
+//! which addresses belong to the cluster.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

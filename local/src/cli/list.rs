@@ -1,4 +1,4 @@
-//! `bridge list`: what can be connected in a namespace, and who is there.
+//! `bridge list`: the Services of a namespace, which can be connected, and who is connected.
 
 use bridge_cluster::{
     Cluster,

@@ -1,4 +1,4 @@
-//! `bridge logs`: what the daemon, or a target's agents, have logged.
+//! `bridge logs`: the logs of the daemon, or of a target's agents.
 
 use std::{io, time::Duration};
 

@@ -1,5 +1,4 @@
-//! Whom a listener on loopback serves: this user, and nobody else of the machine, for whom the way into the cluster is not
-//! meant.
+//! Whom a loopback listener serves: this user, and no other user of the machine.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

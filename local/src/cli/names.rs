@@ -1,4 +1,4 @@
-//! What a user types for a target, a port and a name: the grammar, and what is wrong with what does not follow it.
+//! The grammar of targets, ports and names on the command line, and what is wrong with an invalid one.
 
 use std::str::FromStr;
 

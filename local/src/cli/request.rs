@@ -1,4 +1,4 @@
-//! What was typed, with the defaults of variables and config file, as the request that the daemon gets.
+//! Builds the request to the daemon from the command line, variables and the config file.
 
 use std::{collections::HashMap, ffi::OsString, path::PathBuf};
 

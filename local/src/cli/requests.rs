@@ -1,4 +1,4 @@
-//! `bridge requests`: what the agents saw, where each request went, and why.
+//! `bridge requests`: the requests that the agents saw, where each went, and why.
 
 use bridge_proto::v1::{self, Reason};
 use serde::Serialize;

@@ -1,5 +1,5 @@
-//! `bridge run` and `bridge shell`: a command of this machine as if it stood in the target's pod. It is supervised (`way`
-//! says where its connections go), or told of a proxy where supervision cannot be had.
+//! `bridge run` and `bridge shell`: run a local command as if it ran in the target's pod. The command is supervised
+//! (`way` says where its connections go), or gets a proxy where supervision is not possible.
 
 mod way;
 

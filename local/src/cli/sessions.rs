@@ -1,4 +1,4 @@
-//! Sessions as they are printed. The names of the fields are a promise: later versions add some, and remove none.
+//! How sessions are printed. Field names are stable: later versions add fields, and remove none.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `bridge version`: of this command, of the daemon that runs, and of the agent inside.
+//! `bridge version`: the versions of the command, the running daemon and the built-in agent.
 
 use bridge_proto::version;
 use serde::Serialize;

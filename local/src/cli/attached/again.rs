@@ -1,4 +1,4 @@
-//! What a command does about its session when the daemon dies that holds it: when it is made again, and what is said. Pure.
+//! What a command does about its session when the daemon dies: when to reconnect, and what to print. Pure.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Keeps a command's session beyond the death of the daemon: follows what becomes of it, notices the death, and has a new
-//! daemon make it again. `again` decides.
+//! Keeps a command's session when the daemon dies: follows its state, notices the death, and has a new daemon open it
+//! again. `again` decides.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the supervisor is told: which destinations are the cluster's, and how they are reached.
+//! Tells the supervisor which destinations belong to the cluster, and how to reach them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
