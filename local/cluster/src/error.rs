@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf};
 
 use bridge_deploy::DeployError;
 
-use crate::{kind::Kind, obstacles::Obstacle, unquoted};
+use crate::{kind::Kind, obstacle::Obstacle, unquoted};
 
 /// A call to the API server, for errors: verb and resource as RBAC knows them, "get" "pods/log".
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -27,6 +27,7 @@ pub mod logs;
 pub mod mounts;
 mod nearest;
 pub mod objects;
+mod obstacle;
 pub mod obstacles;
 mod ours;
 mod ownership;

@@ -242,7 +242,7 @@ impl Snapshot {
         let listen = self.listen_ports()?;
         let origin = self.origin().ok_or_else(|| ClusterError::Obstacles {
             service: self.service.name_any(),
-            obstacles: vec![crate::obstacles::Obstacle::NoPods { selector: self.selector.clone() }],
+            obstacles: vec![crate::obstacle::Obstacle::NoPods { selector: self.selector.clone() }],
         })?;
         let pods = u32::try_from(self.pods.len()).unwrap_or(u32::MAX);
         Ok(StandIn {

@@ -1,32 +1,12 @@
 //! Signs of a service mesh: its proxies route by identity and endpoint, past what a Service's selector says.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
+use crate::obstacle::Mesh;
 use crate::snapshot::Snapshot;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mesh {
-    Istio,
-    Linkerd,
-    Kuma,
-    Consul,
-    AppMesh,
-}
-
-impl fmt::Display for Mesh {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Istio => "Istio",
-            Self::Linkerd => "Linkerd",
-            Self::Kuma => "Kuma",
-            Self::Consul => "Consul",
-            Self::AppMesh => "App Mesh",
-        })
-    }
-}
 
 /// Labels or annotations of the namespace or of pods that ask for the mesh, by key and values; no value: any.
 const SIGNS: [(Mesh, &str, &[&str]); 8] = [

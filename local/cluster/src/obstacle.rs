@@ -1,0 +1,169 @@
+//! The reasons not to put a stand-in in front of a Service, each with a message that says what to do, and what is worth a
+//! warning. `obstacles` finds them.
+
+use std::fmt;
+
+use crate::workload::Labels;
+
+/// A reason not to put a stand-in in front of a Service.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Obstacle {
+    #[error("it is an alias for {0} (ExternalName): connect the Service that it points to")]
+    ExternalName(String),
+    #[error(
+        "it has no selector, so something else writes its endpoints: connect a Service that selects the pods"
+    )]
+    NoSelector,
+    #[error(
+        "it is headless, so callers choose among the pods themselves: connect a Service with a cluster IP that \
+         selects the same pods"
+    )]
+    Headless,
+    #[error(
+        "callers use it to address the pods of StatefulSet {0} by name: connect a Service with a cluster IP \
+         that selects the same pods"
+    )]
+    NamedPods(String),
+    #[error(
+        "it keeps each client at one pod (sessionAffinity: ClientIP), and behind a stand-in all callers would \
+         be one client: remove the affinity"
+    )]
+    ClientIpAffinity,
+    #[error("clients stick to one of its pods ({0}), and behind a stand-in they could not: turn that off")]
+    CookieAffinity(String),
+    #[error(
+        "it sends traffic only to pods on the same node ({field}: Local), and a stand-in may be on another: \
+         set it to Cluster"
+    )]
+    LocalTraffic { field: &'static str },
+    #[error("its port {} is not TCP: connect a Service that has only TCP ports", .0.join(", "))]
+    NotTcp(Vec<String>),
+    #[error("it has no ports: connect a Service with ports")]
+    NoPorts,
+    #[error(
+        "no container has a port named {name:?}, the targetPort of its port {port}: correct the targetPort"
+    )]
+    NoSuchTargetPort { port: u16, name: String },
+    #[error(
+        "a load balancer targets its pods directly ({0}) and takes minutes to learn new ones: connect a \
+         Service without such a load balancer"
+    )]
+    PodsBehindLoadBalancer(String),
+    #[error("{0} writes its selector (key {1:?}): connect another Service that selects the same pods")]
+    WrittenSelector(&'static str, String),
+    #[error(
+        "{mesh} routes its traffic ({sign}) and would bypass a stand-in: use a namespace without the mesh"
+    )]
+    Mesh { mesh: Mesh, sign: String },
+    #[error(
+        "NetworkPolicies select its pods by labels that a stand-in does not have: {}; make them select all pods \
+         (`podSelector: {{}}`), allow pods with the label bridge.dev/service, or use a namespace without them",
+        .0.join(", ")
+    )]
+    NetworkPolicies(Vec<String>),
+    #[error("no pods match its selector ({}): check whether the workload is scaled to zero", selector_text(.selector))]
+    NoPods { selector: Labels },
+    #[error("none of its {pods} pods is ready: `kubectl get pods -l {}` shows why", selector_text(.selector))]
+    NoneReady { pods: usize, selector: Labels },
+    #[error("it selects pods of several workloads ({}): connect a Service of one of them", .0.join(", "))]
+    SeveralWorkloads(Vec<String>),
+    #[error(
+        "its pods use their node's network (hostNetwork), and a stand-in cannot have the node's ports: connect \
+         another Service"
+    )]
+    HostNetwork,
+    #[error(
+        "its pods run on {wanted}, but this bridge has an agent for {carried}: use a bridge with the other \
+         agent, or --agent-image"
+    )]
+    Platform { wanted: String, carried: String },
+    #[error("{0}; bridge leaves it alone")]
+    Attachment(String),
+    #[error("its pods run in a sandbox without port-forward (runtime class {0}): use a workload without it")]
+    Sandbox(String),
+}
+
+impl Obstacle {
+    /// In a few words, for a table.
+    #[must_use]
+    pub fn short(&self) -> &'static str {
+        match self {
+            Self::ExternalName(_) => "external name",
+            Self::NoSelector => "no selector",
+            Self::Headless => "headless",
+            Self::NamedPods(_) => "pods addressed by name",
+            Self::ClientIpAffinity => "ClientIP affinity",
+            Self::CookieAffinity(_) => "cookie affinity",
+            Self::LocalTraffic { .. } => "traffic policy Local",
+            Self::NotTcp(_) => "port not TCP",
+            Self::NoPorts => "no ports",
+            Self::NoSuchTargetPort { .. } => "unknown targetPort",
+            Self::PodsBehindLoadBalancer(_) => "load balancer to pods",
+            Self::WrittenSelector(..) => "selector of a controller",
+            Self::Mesh { .. } => "service mesh",
+            Self::NetworkPolicies(_) => "NetworkPolicy",
+            Self::NoPods { .. } => "no pods",
+            Self::NoneReady { .. } => "no pod ready",
+            Self::SeveralWorkloads(_) => "several workloads",
+            Self::HostNetwork => "hostNetwork",
+            Self::Platform { .. } => "other platform",
+            Self::Attachment(_) => "unreadable attachment",
+            Self::Sandbox(_) => "sandbox runtime",
+        }
+    }
+}
+
+/// What is no reason against, but worth knowing beforehand.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Warning {
+    #[error(
+        "{tool} manages Service {service}: if it resets the selector, all traffic goes to the origin, and \
+         `bridge status` says so"
+    )]
+    GitOps { tool: &'static str, service: String },
+    #[error(
+        "{owner} controls Service {service}: if it resets the selector, all traffic goes to the origin, and \
+         `bridge status` says so"
+    )]
+    Controlled { owner: String, service: String },
+    #[error("callers that address the pods of StatefulSet {0} by name reach the origin, not your laptop")]
+    NamedPods(String),
+    #[error(
+        "cannot read the NetworkPolicies of the namespace: if one selects the origin's labels, the stand-in \
+         will not work"
+    )]
+    UnknownPolicies,
+    #[error(
+        "cannot read the Ingresses of the namespace: if one keeps clients at one pod by a cookie, it will no \
+         longer do so"
+    )]
+    UnknownIngresses,
+}
+
+/// A service mesh that bridge knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mesh {
+    Istio,
+    Linkerd,
+    Kuma,
+    Consul,
+    AppMesh,
+}
+
+impl fmt::Display for Mesh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Istio => "Istio",
+            Self::Linkerd => "Linkerd",
+            Self::Kuma => "Kuma",
+            Self::Consul => "Consul",
+            Self::AppMesh => "App Mesh",
+        })
+    }
+}
+
+fn selector_text(selector: &Labels) -> String {
+    selector.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
