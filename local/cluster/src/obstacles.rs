@@ -15,7 +15,7 @@ use crate::{
     snapshot::{Snapshot, is_ready},
     state::Attachment,
     target::name_of,
-    workload::{Labels, Owner, Workload},
+    workload::{Owner, Workload},
 };
 
 pub use crate::obstacle::{Mesh, Obstacle, Warning};

@@ -148,7 +148,7 @@ fn signs_of_a_mesh() {
 
 #[test]
 fn obstacles_of_the_pods() {
-    let selector = Labels::from([("app".into(), "orders".into())]);
+    let selector = crate::workload::Labels::from([("app".into(), "orders".into())]);
     let none = [("/pods", json!([])), ("/workloads", json!([]))];
     assert_eq!(found(&none), [Obstacle::NoPods { selector: selector.clone() }]);
 

@@ -14,7 +14,7 @@ use bridge_cluster::follow::{self, Followed, Follower};
 use bridge_cluster::snapshot::{self, Snapshot};
 use bridge_cluster::state::{Attachment, Claim, selector};
 use bridge_cluster::{objects, obstacles, target};
-use bridge_deploy::{AgentSource, ListenPort, Program};
+use bridge_deploy::{AgentSource, ListenPort};
 use bridge_proto::matching::Match;
 use bridge_proto::v1;
 use tokio::sync::mpsc;
@@ -207,7 +207,7 @@ pub(crate) fn routes_of(
 
 /// What is to be made for these users, and what can be said before anything is changed.
 pub(crate) async fn plan(found: &Found, users: Users, tell: &Teller) -> Result<Plan, Failure> {
-    let agent = agent_source(users.agent_image())?;
+    let agent = program::source(users.agent_image())?;
     let carried = match &agent {
         AgentSource::Carried(program) => Some(program.architecture.as_str()),
         AgentSource::Image(_) => None,
@@ -244,19 +244,6 @@ fn until_then(route: &PortRoute) -> String {
         v1::Fallback::Origin => format!("until then {whose} requests go to the pods"),
         v1::Fallback::Answer => format!("until then {whose} requests get a 503"),
     }
-}
-
-pub(super) fn agent_source(image: &str) -> Result<AgentSource, Failure> {
-    if !image.is_empty() {
-        return Ok(AgentSource::Image(image.to_owned()));
-    }
-    let carried = program::carried().ok_or(Failure::NoProgram)?;
-    Ok(AgentSource::Carried(Program {
-        architecture: carried.architecture.to_owned(),
-        os: "linux".to_owned(),
-        loader: carried.loader.into(),
-        agent: carried.agent_zst.into(),
-    }))
 }
 
 async fn take_over(

@@ -1,5 +1,9 @@
 //! The agent's program, which travels with this command to the cluster.
 
+use bridge_deploy::AgentSource;
+
+use crate::failure::Failure;
+
 /// What `make build` put into this command.
 #[derive(Debug, Clone, Copy)]
 pub struct Program {
@@ -27,4 +31,18 @@ pub fn carried() -> Option<Program> {
 #[cfg(not(carries_agent))]
 pub fn carried() -> Option<Program> {
     None
+}
+
+/// Where the agents of a stand-in come from: this image, or this command if it is empty.
+pub(crate) fn source(image: &str) -> Result<AgentSource, Failure> {
+    if !image.is_empty() {
+        return Ok(AgentSource::Image(image.to_owned()));
+    }
+    let carried = carried().ok_or(Failure::NoProgram)?;
+    Ok(AgentSource::Carried(bridge_deploy::Program {
+        architecture: carried.architecture.to_owned(),
+        os: "linux".to_owned(),
+        loader: carried.loader.into(),
+        agent: carried.agent_zst.into(),
+    }))
 }

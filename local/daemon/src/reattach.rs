@@ -1,5 +1,8 @@
 //! A session whose Service has got other ports moves to a stand-in that knows them, by itself. Until then all requests go
 //! to the origin: the session's supervisor has led them back at once.
+//!
+//! `sharing` starts this for each session that it makes, and this makes the next one as `sharing` does: one thought in two
+//! files.
 
 use std::sync::{Arc, Weak};
 

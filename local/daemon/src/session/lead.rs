@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use self::patience::{Patience, Seen, Step};
 use super::upkeep::Pause;
 use super::{Facts, Live};
-use crate::connect;
+use crate::program;
 
 /// What the attachment says of why.
 const WHY: &str = "no agent was ready";
@@ -186,7 +186,7 @@ struct Following {
 
 impl Following {
     fn new(facts: &Facts) -> Self {
-        let agent = connect::agent_source(&facts.agent_image).ok();
+        let agent = program::source(&facts.agent_image).ok();
         Self {
             follower: agent.map(|agent| Follower { user: facts.user.clone(), agent }),
             looked_at: None,
