@@ -138,6 +138,12 @@ impl Way {
 }
 
 impl Entry {
+    /// Whether both lead to the same port of the same laptop: a session may take some requests to another port than the
+    /// rest.
+    pub(crate) fn leads_where(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.session, &other.session) && self.local_port == other.local_port
+    }
+
     /// Reads a session's route. `ports` are those that the agent listens on.
     pub(crate) fn read(session: &Arc<Session>, ports: &[u16], route: &v1::Route) -> Result<Self, Refusal> {
         let target = route.target_port;

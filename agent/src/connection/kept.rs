@@ -43,10 +43,7 @@ impl Kept {
             Poll::Ready(())
         })
         .await;
-        let leads_there = |stream: &Stream| {
-            Arc::ptr_eq(&stream.route.session, &route.session) && stream.route.local_port == route.local_port
-        };
-        if !self.0.as_deref().is_some_and(leads_there) {
+        if !self.0.as_deref().is_some_and(|stream| stream.route.leads_where(route)) {
             self.clear(tasks);
         }
         Some(self.0.take()?.end)

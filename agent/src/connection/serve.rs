@@ -113,7 +113,7 @@ async fn exchange(
     record: &mut Record,
 ) -> After {
     if let Some(way) = way.filter(|way| !has_just_tried(conn, &way.route, record)) {
-        let opened = opened.filter(|(theirs, _)| lead_to_one_place(theirs, &way.route)).map(|(_, end)| end);
+        let opened = opened.filter(|(theirs, _)| theirs.leads_where(&way.route)).map(|(_, end)| end);
         let after = Box::pin(http1::laptop::exchange(conn, request, &way, opened, record)).await;
         if after != After::ToOrigin {
             return after;
@@ -123,11 +123,6 @@ async fn exchange(
         conn.origin.drop_if_stale();
     }
     http1::origin::exchange(conn, request, record).await
-}
-
-/// A session may take some requests to another port than the rest.
-fn lead_to_one_place(one: &Entry, other: &Entry) -> bool {
-    Arc::ptr_eq(&one.session, &other.session) && one.local_port == other.local_port
 }
 
 /// That this laptop does not answer was seen a moment ago, when the connection began with this request.

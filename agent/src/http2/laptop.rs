@@ -74,10 +74,7 @@ impl Lanes {
     /// The lane for this route: the one that is there, or a new one.
     pub(super) fn lane(&mut self, route: &Arc<Entry>, start: &Start) -> Lane {
         self.lanes.retain(Lane::is_good);
-        let theirs = |lane: &&Lane| {
-            Arc::ptr_eq(&lane.route.session, &route.session) && lane.route.local_port == route.local_port
-        };
-        if let Some(lane) = self.lanes.iter().find(theirs) {
+        if let Some(lane) = self.lanes.iter().find(|lane| lane.route.leads_where(route)) {
             return lane.clone();
         }
         let window = Window::of_lane(&route.session.budget);
