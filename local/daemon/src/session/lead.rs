@@ -187,8 +187,12 @@ struct Following {
 impl Following {
     fn new(facts: &Facts) -> Self {
         let agent = program::source(&facts.agent_image).ok();
+        Self::by(agent.map(|agent| Follower { user: facts.user.clone(), agent }))
+    }
+
+    fn by(follower: Option<Follower>) -> Self {
         Self {
-            follower: agent.map(|agent| Follower { user: facts.user.clone(), agent }),
+            follower,
             looked_at: None,
             under_way: JoinSet::new(),
             behind: None,
@@ -276,15 +280,7 @@ mod tests {
 
     #[test]
     fn a_stand_in_is_stale_until_the_last_of_its_agents_has_followed() {
-        let mut following = Following {
-            follower: None,
-            looked_at: None,
-            under_way: JoinSet::new(),
-            behind: None,
-            rolled: false,
-            again_at: None,
-            pause: AGAIN_AFTER,
-        };
+        let mut following = Following::by(None);
         let rollout = |outdated| Some(Rollout { wanted: 2, outdated, complete: !outdated, refused: None });
         assert_eq!(following.describe(rollout(false).as_ref()), None);
         for (outcome, said) in [
