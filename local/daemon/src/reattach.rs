@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::session::{Live, Session};
 use super::sharing::Sharing;
 
-/// What attaching anew needs of the daemon.
+/// What attaching again needs of the daemon.
 #[derive(Clone)]
 pub(crate) struct Reattaching {
     pub(crate) sharing: Sharing,
@@ -44,10 +44,10 @@ impl Reattaching {
                 return;
             }
             match self.attach_anew(&session).await {
-                Ok(anew) => {
-                    tracing::info!(session = %anew.facts.id, service = %anew.facts.service, "attached again");
-                    let anew = registry.replace(&session, anew).await;
-                    self.watch_over(&anew);
+                Ok(next) => {
+                    tracing::info!(session = %next.facts.id, service = %next.facts.service, "attached again");
+                    let next = registry.replace(&session, next).await;
+                    self.watch_over(&next);
                     return;
                 }
                 Err(failure) => {
@@ -69,13 +69,13 @@ impl Reattaching {
         let (events_tx, events_rx) = mpsc::channel(8);
         let (tell, telling) =
             (Teller::Connect(events_tx), tokio::spawn(log(facts.service.clone(), events_rx)));
-        let anew = async {
+        let next = async {
             let plan = connect::plan(&found, session.users(), &tell).await?;
             connect::connect(found, plan, claimant, None, self.sharing.inbound(), &tell).await
         };
-        let anew = anew.await;
+        let next = next.await;
         telling.abort();
-        anew
+        next
     }
 }
 

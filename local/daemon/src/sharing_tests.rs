@@ -111,8 +111,8 @@ impl World {
         let Some(text) = service["metadata"]["annotations"][ANNOTATION].as_str() else { return Vec::new() };
         let attachment: Value = serde_json::from_str(text).unwrap();
         let sessions = attachment["sessions"].as_array().unwrap();
-        let hers = sessions.iter().filter(|session| session["user"] == "alice");
-        let routes = hers.flat_map(|session| session["routes"].as_array().unwrap());
+        let alices = sessions.iter().filter(|session| session["user"] == "alice");
+        let routes = alices.flat_map(|session| session["routes"].as_array().unwrap());
         routes.map(|route| route["anyOf"].to_string()).collect()
     }
 }

@@ -151,12 +151,12 @@ fn all_agents_at_once_cost_no_more_than_all_pods(
 ) {
     let begun = Instant::now();
     let with = deleted_at_once(world, "with", "bridge.dev/stand-in", || {
-        let hers = ["http", "http://orders/whoami", "--header", "x-bridge=alice", "--timeout", "1s"];
-        let answer = world.client(&hers);
+        let request = ["http", "http://orders/whoami", "--header", "x-bridge=alice", "--timeout", "1s"];
+        let answer = world.client(&request);
         answer.stdout.contains(&orders.name).then_some(()).ok_or_else(|| answer.to_string())
     });
     println!(
-        "without bridge {without:.1} s, with {with:.1} s; hers routed again within {:.1?}",
+        "without bridge {without:.1} s, with {with:.1} s; Alice's requests routed again within {:.1?}",
         begun.elapsed()
     );
     // A look at the pods' watch, and a change of the Service that arrives at the node.
@@ -220,7 +220,7 @@ fn agents_that_cannot_start_leave_the_service_to_the_origin(world: &World, alice
     println!("no agent could start: others failed for {trouble_s:.1} s ({} requests)", report.failed());
     assert!(trouble_s <= 3.0, "expected at most 3 s: {report}");
 
-    // When there is room again, it is hers again, by itself.
+    // When there is room again, her session takes its requests again, by itself.
     let _ = world.kubectl(&["delete", "resourcequota", "full"]).succeeds();
     try_again(world);
     routing_again(alice);

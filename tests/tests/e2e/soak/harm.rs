@@ -159,7 +159,7 @@ fn strangers_at_the_agents_keep_nobody_out(world: &World, alice: &Laptop, bob: &
     // Given Alice's session.
     let orders = alice.runs("orders");
     let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
-    let hers = world.requests_of("alice", &format!("^orders {}", orders.name));
+    let of_alice = world.requests_of("alice", &format!("^orders {}", orders.name));
 
     // When each kind of flood comes to each agent's control port, three times over,
     for kind in ["unfinished", "head", "reset", "pings", "settings", "silent"] {
@@ -175,8 +175,8 @@ fn strangers_at_the_agents_keep_nobody_out(world: &World, alice: &Laptop, bob: &
         assert_eq!(world.who_answers(&["x-bridge=bob"]), his.name);
     });
     // and she has lost nothing.
-    hers.goes_on(20);
-    hers.has_lost_nothing();
+    of_alice.goes_on(20);
+    of_alice.has_lost_nothing();
     for laptop in [alice, bob] {
         let _ = laptop.bridge(&["disconnect", "--all"]).succeeds();
     }
