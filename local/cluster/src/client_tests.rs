@@ -130,7 +130,7 @@ async fn a_plugin_that_fails_is_named_with_what_it_said() {
     let access =
         Access { kubeconfig: vec![file], environment: environment(&[("PATH", &path)]), ..Access::default() };
     let error = Cluster::of(&access).await.unwrap_err();
-    assert_eq!(error.exit_code(), crate::error::exit::RIGHTS);
+    assert_eq!(error.cause(), bridge_proto::v1::failure::Cause::Credentials);
     assert!(error.to_string().contains("no session") && !error.to_string().contains("secret"), "{error}");
 }
 
@@ -145,6 +145,6 @@ async fn a_server_that_is_not_there_is_unreachable() {
     let call = Call::all("list", "pods", "shop");
     let pods = kube::Api::<k8s_openapi::api::core::v1::Pod>::namespaced(cluster.client.clone(), "shop");
     let error = cluster.call(call, pods.list(&kube::api::ListParams::default())).await.unwrap_err();
-    assert_eq!(error.exit_code(), crate::error::exit::UNREACHABLE);
+    assert_eq!(error.cause(), bridge_proto::v1::failure::Cause::Unreachable);
     assert!(error.to_string().contains("refused"), "{error}");
 }

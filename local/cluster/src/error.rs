@@ -1,5 +1,7 @@
 //! Errors of a cluster: what happened, to which object, and what to do next. Causes are variants, so that code can
-//! match on them.
+//! match on them; `cause` gives them the names that other programs know them by.
+
+mod cause;
 
 use std::{fmt, path::PathBuf};
 
@@ -130,52 +132,7 @@ pub enum ClusterError {
     LeftBehind { left: Vec<String> },
 }
 
-/// What `bridge` exits with; documented in the user's guide.
-pub mod exit {
-    pub const INTERNAL: u8 = 1;
-    pub const USAGE: u8 = 2;
-    /// The target is not there, is not clear, or has an obstacle.
-    pub const TARGET: u8 = 3;
-    pub const RIGHTS: u8 = 4;
-    pub const UNREACHABLE: u8 = 5;
-    pub const HELD: u8 = 6;
-    /// Pod Security, quota, scheduling, an image.
-    pub const NOT_READY: u8 = 7;
-    pub const LEFT_BEHIND: u8 = 8;
-}
-
 impl ClusterError {
-    /// The exit code of a command that ends with this.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::NoKubeconfig { .. }
-            | Self::Kubeconfig { .. }
-            | Self::NoContext { .. }
-            | Self::UnknownContext { .. }
-            | Self::BadTarget { .. } => exit::USAGE,
-            Self::NotFound { .. }
-            | Self::NoSuchNamespace { .. }
-            | Self::NoSuchTarget { .. }
-            | Self::NoServiceSelects { .. }
-            | Self::SeveralServices { .. }
-            | Self::AmbiguousPort { .. }
-            | Self::NoSuchPort { .. }
-            | Self::Obstacles { .. }
-            | Self::NewerAttachment { .. }
-            | Self::NotOurs { .. }
-            | Self::Deploy(_) => exit::TARGET,
-            Self::Credentials { .. } | Self::CredentialPlugin { .. } | Self::Forbidden { .. } => exit::RIGHTS,
-            Self::Unreachable { .. } | Self::NoAnswer { .. } => exit::UNREACHABLE,
-            Self::Held { .. } => exit::HELD,
-            Self::NotReady { .. } | Self::Refused { .. } => exit::NOT_READY,
-            Self::LeftBehind { .. } | Self::Annotation { .. } => exit::LEFT_BEHIND,
-            Self::SelectorChanged { .. } | Self::Conflict { .. } | Self::Exists { .. } | Self::Api { .. } => {
-                exit::INTERNAL
-            }
-        }
-    }
-
     /// What the user can do about it, where the message does not say it.
     #[must_use]
     pub fn advice(&self) -> Option<String> {
@@ -270,10 +227,7 @@ impl ClusterError {
         let reason = status.message.clone();
         match status.code {
             401 => Self::Credentials { server },
-            // Admission says 403 as well; only the authorizer says this.
-            403 if reason.contains(" cannot ") && reason.contains("User \"") => {
-                Self::Forbidden { call, user: quoted_after(&reason, "User ") }
-            }
+            403 if let Some(user) = without_rights(status) => Self::Forbidden { call, user: Some(user) },
             403 | 422 => Self::Refused { call, reason },
             404 => Self::NotFound { call },
             409 if status.reason == "AlreadyExists" => Self::Exists { call },
@@ -294,9 +248,18 @@ impl ClusterError {
     }
 }
 
-fn quoted_after(text: &str, before: &str) -> Option<String> {
-    let (_, rest) = text.split_once(&format!("{before}\""))?;
-    rest.split_once('"').map(|(quoted, _)| quoted.to_owned())
+/// Whom the authorizer has refused; `None`: admission has refused.
+///
+/// Both answer by the API server's `NewForbidden`: code 403, reason `Forbidden`, the object in `details`. Only the text
+/// after "forbidden: " differs, and the authorizer's begins `User "alice" cannot create resource …`. Causes in `details`
+/// are those of policies.
+fn without_rights(status: &kube::core::Status) -> Option<String> {
+    if status.details.as_ref().is_some_and(|details| !details.causes.is_empty()) {
+        return None;
+    }
+    let (_, why) = status.message.split_once("forbidden: ")?;
+    let (user, rest) = why.strip_prefix("User \"")?.split_once('"')?;
+    rest.starts_with(" cannot ").then(|| user.to_owned())
 }
 
 fn did_you_mean(nearest: &[String]) -> Option<String> {
@@ -328,6 +291,8 @@ fn sentences(obstacles: &[Obstacle]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bridge_proto::v1::failure::Cause;
+
     use super::*;
 
     fn status(code: u16, reason: &str, message: &str) -> kube::Error {
@@ -349,32 +314,38 @@ mod tests {
         );
         let error = ClusterError::of(&rights, create_deployment(), Some("https://k8s"));
         assert_eq!(error.to_string(), "developer may not create deployments in namespace shop");
-        assert_eq!(error.exit_code(), exit::RIGHTS);
+        assert_eq!(error.cause(), Cause::Forbidden);
         assert!(error.advice().unwrap().contains("rbac-developer.yaml in namespace shop"));
 
-        let quota = status(403, "Forbidden", "deployments.apps \"x\" is forbidden: exceeded quota: small");
-        let error = ClusterError::of(&quota, create_deployment(), Some("https://k8s"));
-        assert_eq!(error.exit_code(), exit::NOT_READY);
-        assert!(error.to_string().contains("exceeded quota: small"));
+        for said in [
+            "exceeded quota: small",
+            "a policy says: User \"developer\" cannot do this",
+            "User \"developer\" is on holiday, and you cannot deploy",
+        ] {
+            let refused = status(403, "Forbidden", &format!("deployments.apps \"x\" is forbidden: {said}"));
+            let error = ClusterError::of(&refused, create_deployment(), Some("https://k8s"));
+            assert_eq!(error.cause(), Cause::Refused);
+            assert!(error.to_string().contains(said), "{error}");
+        }
     }
 
     #[test]
     fn answers_have_names() {
-        for (code, reason, expected, exit) in [
-            (401, "Unauthorized", "the API server https://k8s rejected your credentials", exit::RIGHTS),
-            (404, "NotFound", "deployments \"x\" not found in namespace shop", exit::TARGET),
+        for (code, reason, expected, cause) in [
+            (401, "Unauthorized", "the API server https://k8s rejected your credentials", Cause::Credentials),
+            (404, "NotFound", "deployments \"x\" not found in namespace shop", Cause::NotFound),
             (
                 409,
                 "Conflict",
                 "deployments \"x\" in namespace shop was changed by someone else at the same time",
-                exit::INTERNAL,
+                Cause::Conflict,
             ),
-            (409, "AlreadyExists", "deployments \"x\" in namespace shop already exists", exit::INTERNAL),
-            (500, "InternalError", "cannot create deployments x in namespace shop: why", exit::INTERNAL),
+            (409, "AlreadyExists", "deployments \"x\" in namespace shop already exists", Cause::Conflict),
+            (500, "InternalError", "cannot create deployments x in namespace shop: why", Cause::Api),
         ] {
             let call = Call::new("create", "deployments", "shop", "x");
             let error = ClusterError::of(&status(code, reason, "why"), call, Some("https://k8s"));
-            assert_eq!((error.to_string().as_str(), error.exit_code()), (expected, exit));
+            assert_eq!((error.to_string().as_str(), error.cause()), (expected, cause));
         }
     }
 

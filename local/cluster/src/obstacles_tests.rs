@@ -1,3 +1,4 @@
+use bridge_proto::v1::failure::Cause;
 use serde_json::{Value, json};
 
 use super::*;
@@ -301,13 +302,18 @@ fn a_port_is_chosen_by_name_by_number_or_because_it_is_the_only_one() {
     assert_eq!(number(choose_port("orders", &one, None)), Ok(80));
     assert_eq!(number(choose_port("orders", &two, Some("http"))), Ok(80));
     assert_eq!(number(choose_port("orders", &two, Some("9000"))), Ok(9000));
-    for (ports, wanted, message) in [
-        (&two, None, "Service orders has several ports: 80 (http), 9000"),
-        (&two, Some("grpc"), "Service orders has no TCP port \"grpc\"; it has 80 (http), 9000"),
-        (&one, Some("53"), "Service orders has no TCP port \"53\"; it has 80 (http)"),
+    for (ports, wanted, message, cause) in [
+        (&two, None, "Service orders has several ports: 80 (http), 9000", Cause::SeveralPorts),
+        (
+            &two,
+            Some("grpc"),
+            "Service orders has no TCP port \"grpc\"; it has 80 (http), 9000",
+            Cause::NoSuchPort,
+        ),
+        (&one, Some("53"), "Service orders has no TCP port \"53\"; it has 80 (http)", Cause::NoSuchPort),
     ] {
         let error = choose_port("orders", ports, wanted).unwrap_err();
-        assert_eq!((error.to_string().as_str(), error.exit_code()), (message, crate::error::exit::TARGET));
+        assert_eq!((error.to_string().as_str(), error.cause()), (message, cause));
     }
 }
 

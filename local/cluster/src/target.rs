@@ -211,7 +211,7 @@ mod tests {
         }
         for text in ["", "svc/", "cm/x", "/x", "a/b/c", "Orders", "a b"] {
             let error = text.parse::<Target>().unwrap_err();
-            assert_eq!(error.exit_code(), crate::error::exit::USAGE, "{text}");
+            assert_eq!(error.cause(), bridge_proto::v1::failure::Cause::BadTarget, "{text}");
         }
     }
 

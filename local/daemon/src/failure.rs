@@ -1,8 +1,8 @@
-//! Why a connect or disconnect failed: what happened, to which object, what to do, and the exit code for it.
+//! Why a connect or disconnect failed: the cause for programs, and for people what happened, to which object, and what to do.
 
-use bridge_cluster::error::{ClusterError, exit};
+use bridge_cluster::error::ClusterError;
 use bridge_proto::matching::BadMatch;
-use bridge_proto::v1;
+use bridge_proto::v1::{self, failure::Cause};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -47,18 +47,20 @@ impl Failure {
         Self::LeftBehind { first: Box::new(self), undo: undo.clone() }
     }
 
-    fn exit_code(&self) -> u8 {
+    /// What kind of failure this is, for programs.
+    pub(crate) fn cause(&self) -> Cause {
         match self {
-            Self::Cluster(error) => error.exit_code(),
-            Self::NoProgram
-            | Self::BadPort(_)
-            | Self::BadMatch(_)
-            | Self::ListenerThere { .. }
-            | Self::RequestsCome { .. } => exit::USAGE,
-            Self::NoTunnel { .. } | Self::OtherVersion { .. } | Self::NotSeen { .. } => exit::NOT_READY,
-            Self::GivenUp => 130,
-            Self::NoSession { .. } => exit::TARGET,
-            Self::LeftBehind { .. } => exit::LEFT_BEHIND,
+            Self::Cluster(error) => error.cause(),
+            Self::NoProgram => Cause::NoAgent,
+            Self::BadPort(_) | Self::BadMatch(_) => Cause::BadRequest,
+            Self::NoTunnel { .. } => Cause::NoTunnel,
+            Self::OtherVersion { .. } => Cause::OtherVersion,
+            Self::NotSeen { .. } => Cause::NotSeen,
+            Self::ListenerThere { .. } => Cause::ListenerThere,
+            Self::RequestsCome { .. } => Cause::RequestsCome,
+            Self::GivenUp => Cause::GivenUp,
+            Self::NoSession { .. } => Cause::NoSession,
+            Self::LeftBehind { .. } => Cause::LeftBehind,
         }
     }
 
@@ -96,9 +98,10 @@ impl Failure {
     /// As the command gets it.
     pub(crate) fn to_message(&self) -> v1::Failure {
         v1::Failure {
-            exit_code: self.exit_code().into(),
+            cause: self.cause().into(),
             message: self.to_string(),
             advice: self.advice().unwrap_or_default(),
+            ..v1::Failure::default()
         }
     }
 }

@@ -5,7 +5,8 @@ use bridge_proto::v1;
 use super::{
     args::{ConnectArgs, Format},
     daemon::{self, Place},
-    error::{Exit, Failed},
+    error::Failed,
+    exit::Exit,
     output::{self, Progress},
     request::{self, Surroundings},
     sessions::Session,

@@ -24,7 +24,8 @@ use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 use tracing_subscriber::EnvFilter;
 
-use super::error::{Exit, Failed, chain};
+use super::error::{Failed, chain};
+use super::exit::Exit;
 use bridge_daemon::DaemonOptions;
 use bridge_inside::network::is_gone;
 

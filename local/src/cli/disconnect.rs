@@ -5,7 +5,8 @@ use bridge_proto::v1;
 use super::{
     args::DisconnectArgs,
     daemon::{self, Place},
-    error::{Exit, Failed},
+    error::Failed,
+    exit::Exit,
     names::Target,
     output::{self, GREEN, Progress, line, styled},
     sessions::Session,

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::args::{DnsArgs, InsideArgs};
 use super::attached::Attached;
-use super::error::{Exit, Failed};
+use super::error::Failed;
+use super::exit::Exit;
 use super::inside::Network;
 use super::output::{self, line};
 use bridge_inside::network::{Answered, Source};

@@ -17,7 +17,8 @@ use serde::Serialize;
 use super::{
     args::ListArgs,
     daemon::{self, Place},
-    error::{Exit, Failed, chain},
+    error::{Failed, chain},
+    exit::Exit,
     files::ROOT,
     output::{self, GREEN, RED, YELLOW, line, styled},
     request,

@@ -1,45 +1,10 @@
 //! How a command fails: an exit code, what happened, and what to do next.
 
 use bridge_cluster::ClusterError;
-use bridge_proto::v1;
+use bridge_proto::v1::{self, failure::Cause};
 
+use super::exit::Exit;
 use super::output::{RED, line, styled};
-
-/// The exit codes; `bridge --help` documents them, and the daemon sends them in its `Failure`s.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    Internal = 1,
-    Usage = 2,
-    Target = 3,
-    Rights = 4,
-    Unreachable = 5,
-    Held = 6,
-    NotReady = 7,
-    Left = 8,
-    /// As shells say it of a command: it cannot be run,
-    NotRun = 126,
-    /// or there is none of that name.
-    NotFound = 127,
-    Interrupted = 130,
-}
-
-impl Exit {
-    /// A code that this version does not know is an internal one.
-    fn from_code(code: u32) -> Self {
-        match code {
-            2 => Exit::Usage,
-            3 => Exit::Target,
-            4 => Exit::Rights,
-            5 => Exit::Unreachable,
-            6 => Exit::Held,
-            7 => Exit::NotReady,
-            8 => Exit::Left,
-            130 => Exit::Interrupted,
-            _ => Exit::Internal,
-        }
-    }
-}
 
 /// What the user is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,14 +50,18 @@ impl Failed {
 
 impl From<ClusterError> for Failed {
     fn from(error: ClusterError) -> Self {
-        let exit = Exit::from_code(error.exit_code().into());
-        Failed::new(exit, chain(&error), error.advice().unwrap_or_default())
+        Failed::new(Exit::of(error.cause()), chain(&error), error.advice().unwrap_or_default())
     }
 }
 
 impl From<v1::Failure> for Failed {
     fn from(failure: v1::Failure) -> Self {
-        Failed::new(Exit::from_code(failure.exit_code), failure.message, failure.advice)
+        let exit = match failure.cause() {
+            // It knows no causes, or one that this command does not know.
+            Cause::Unspecified => Exit::from_code(failure.exit_code),
+            cause => Exit::of(cause),
+        };
+        Failed::new(exit, failure.message, failure.advice)
     }
 }
 
@@ -112,22 +81,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_daemon_s_codes_are_the_command_s() {
-        for exit in [
-            Exit::Internal,
-            Exit::Usage,
-            Exit::Target,
-            Exit::Rights,
-            Exit::Unreachable,
-            Exit::Held,
-            Exit::NotReady,
-            Exit::Left,
-            Exit::Interrupted,
+    fn a_daemon_of_any_age_is_understood() {
+        let failure = |cause: i32, exit_code: u32| v1::Failure { cause, exit_code, ..v1::Failure::default() };
+        for (sent, exit) in [
+            (failure(Cause::Held.into(), 0), Exit::Held),
+            (failure(0, 6), Exit::Held),
+            (failure(0, 0), Exit::Internal),
+            (failure(99_999, 0), Exit::Internal),
         ] {
-            assert_eq!(Exit::from_code(exit as u32), exit);
+            assert_eq!(Failed::from(sent).exit, exit);
         }
-        assert_eq!(Exit::from_code(77), Exit::Internal);
-        assert_eq!(Exit::from_code(0), Exit::Internal);
     }
 
     #[test]

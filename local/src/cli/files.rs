@@ -9,7 +9,8 @@ use tonic::{Status, Streaming};
 
 use super::args::FilesAt;
 use super::attached::Attached;
-use super::error::{Exit, Failed, chain};
+use super::error::{Failed, chain};
+use super::exit::Exit;
 use super::output::{self, printable};
 use bridge_inside::files::{Files, OwnPathsError, Plan, Teller, UnaskedError};
 use bridge_inside::network::{DaemonClient, Via};

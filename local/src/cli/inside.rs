@@ -17,7 +17,8 @@ use ipnet::IpNet;
 use super::args::{Egress, InsideArgs};
 use super::attached::Attached;
 use super::environment::{self, Variables, of_the_target};
-use super::error::{Exit, Failed};
+use super::error::Failed;
+use super::exit::Exit;
 use bridge_inside::network::{
     Answered, ClusterDns, Destinations, Flows, Overlap, Resolver, Scope, Search, Streams, overlaps,
 };

@@ -10,13 +10,7 @@ use tokio::{
     time::interval,
 };
 
-use super::{
-    args::LogsArgs,
-    daemon::Place,
-    error::{Exit, Failed},
-    names::Target,
-    output, request,
-};
+use super::{args::LogsArgs, daemon::Place, error::Failed, exit::Exit, names::Target, output, request};
 
 /// A file tells nobody that it has grown.
 const LOOK_AGAIN: Duration = Duration::from_millis(300);

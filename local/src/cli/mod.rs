@@ -11,6 +11,7 @@ mod doctor;
 mod env;
 mod environment;
 mod error;
+mod exit;
 mod files;
 mod forward;
 mod inside;
@@ -33,7 +34,7 @@ use std::{ffi::OsString, path::Path, process::ExitCode, time::Duration};
 use clap::{CommandFactory, FromArgMatches};
 
 use self::args::{Cli, Command};
-pub use self::error::Exit;
+pub use self::exit::Exit;
 pub(crate) use self::{
     args::{Compat, Fallback},
     error::Failed,

@@ -8,7 +8,8 @@ use bridge_proto::v1;
 
 use super::{
     args::{ClusterArgs, Compat, ConnectArgs, Fallback},
-    error::{Exit, Failed, chain},
+    error::{Failed, chain},
+    exit::Exit,
     names::{PortMap, UserName},
 };
 use crate::config::{self, Config, ConfigError};

@@ -6,7 +6,8 @@ use serde::Serialize;
 use super::{
     args::{Format, RequestsArgs},
     daemon::{self, Place},
-    error::{Exit, Failed},
+    error::Failed,
+    exit::Exit,
     output::{self, GREEN, RED, YELLOW, milliseconds, printable, styled},
     sessions::Session,
 };

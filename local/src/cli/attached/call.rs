@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::cli::connect::Said;
-use crate::cli::error::{Exit, Failed};
+use crate::cli::error::Failed;
+use crate::cli::exit::Exit;
 use crate::cli::output::Progress;
 use bridge_inside::network::DaemonClient;
 

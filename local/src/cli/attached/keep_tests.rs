@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::*;
-use crate::cli::error::Exit;
+use crate::cli::exit::Exit;
 use bridge_inside::network::Via;
 
 /// A daemon that holds the session. Dropped, it dies.

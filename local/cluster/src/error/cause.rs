@@ -1,0 +1,37 @@
+//! The cause of each error, as the daemon sends it: what an editor or a script decides by.
+
+use bridge_proto::v1::failure::Cause;
+
+use super::ClusterError;
+
+impl ClusterError {
+    /// What kind of error this is, for programs.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::NoKubeconfig { .. } => Cause::NoKubeconfig,
+            Self::Kubeconfig { .. } => Cause::BadKubeconfig,
+            Self::NoContext { .. } | Self::UnknownContext { .. } => Cause::NoContext,
+            Self::Unreachable { .. } | Self::NoAnswer { .. } => Cause::Unreachable,
+            Self::Credentials { .. } | Self::CredentialPlugin { .. } => Cause::Credentials,
+            Self::Forbidden { .. } => Cause::Forbidden,
+            Self::NotFound { .. } => Cause::NotFound,
+            Self::Conflict { .. } | Self::Exists { .. } | Self::SelectorChanged { .. } => Cause::Conflict,
+            Self::Refused { .. } => Cause::Refused,
+            Self::Api { .. } => Cause::Api,
+            Self::BadTarget { .. } => Cause::BadTarget,
+            Self::NoSuchNamespace { .. } => Cause::NoSuchNamespace,
+            Self::NoSuchTarget { .. } | Self::NoServiceSelects { .. } => Cause::NoSuchTarget,
+            Self::SeveralServices { .. } => Cause::SeveralTargets,
+            Self::AmbiguousPort { .. } => Cause::SeveralPorts,
+            Self::NoSuchPort { .. } => Cause::NoSuchPort,
+            Self::Obstacles { .. } | Self::Deploy(_) => Cause::Obstacles,
+            Self::Held { .. } => Cause::Held,
+            Self::Annotation { .. } => Cause::UnreadableAttachment,
+            Self::NewerAttachment { .. } => Cause::NewerAttachment,
+            Self::NotOurs { .. } => Cause::NotOurs,
+            Self::NotReady { .. } => Cause::NotReady,
+            Self::LeftBehind { .. } => Cause::LeftBehind,
+        }
+    }
+}
