@@ -9,14 +9,16 @@ use std::time::Duration;
 use bridge_deploy::{StandIn, names};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Secret, Service};
+use kube::ResourceExt;
 use serde_json::json;
 
+use crate::change::{Decision, change, change_read};
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
-use crate::objects::{self, address, create_or_read, managed_fields, patch, read};
+use crate::objects::{self, address, create_or_read, managed_fields};
 use crate::ours::{self, Of};
 use crate::ownership;
-use crate::state::{ATTACHMENT, Attachment, Claim, ClaimedRoute, Held, VERSION, selector};
+use crate::state::{Attachment, Claim, ClaimedRoute, Held, VERSION, selector};
 use crate::watch::{self, Progress};
 
 /// A stand-in that is not ready after this long is given up.
@@ -38,19 +40,19 @@ pub async fn claim(
     fresh: impl Fn(&Service) -> Attachment,
     claim: &Claim,
 ) -> Result<Attachment, ClusterError> {
-    loop {
-        let now = read(cluster, service).await?;
-        let fresh = fresh(&now);
-        let there = Attachment::current(&now)?.filter(|there| there.listens_as(&fresh.ports));
-        let mut attachment = there.unwrap_or(fresh);
-        attachment.claim(claim.clone()).map_err(|held| held_by(service, &held))?;
-        let change = json!({"metadata": {"annotations": {ATTACHMENT: attachment.to_annotation()}}});
-        match patch(cluster, &now, change).await {
-            Ok(_) => return Ok(attachment),
-            Err(ClusterError::Conflict { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
+    change(cluster, service, |now| with_claim(now, &fresh, claim)).await.map(|(_, attachment)| attachment)
+}
+
+fn with_claim(
+    now: &Service,
+    fresh: impl Fn(&Service) -> Attachment,
+    claim: &Claim,
+) -> Result<Decision<Attachment>, ClusterError> {
+    let fresh = fresh(now);
+    let there = Attachment::current(now)?.filter(|there| there.listens_as(&fresh.ports));
+    let mut attachment = there.unwrap_or(fresh);
+    attachment.claim(claim.clone()).map_err(|held| held_by(now, &held))?;
+    Ok(Decision::Write(attachment.to_change(), attachment))
 }
 
 /// Changes what a claim that is there takes. False: it is not there, and nothing was changed.
@@ -64,29 +66,25 @@ pub async fn change_claim(
     id: &str,
     routes: &[ClaimedRoute],
 ) -> Result<bool, ClusterError> {
-    loop {
-        let now = read(cluster, service).await?;
-        let Some(mut attachment) = Attachment::of(&now)? else { return Ok(false) };
-        let Some(mut claim) = attachment.sessions.iter().find(|claim| claim.id == id).cloned() else {
-            return Ok(false);
-        };
-        if claim.routes == routes {
-            return Ok(true);
-        }
-        claim.routes = routes.to_vec();
-        attachment.claim(claim).map_err(|held| held_by(service, &held))?;
-        let change = json!({"metadata": {"annotations": {ATTACHMENT: attachment.to_annotation()}}});
-        match patch(cluster, &now, change).await {
-            Ok(_) => return Ok(true),
-            Err(ClusterError::Conflict { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
+    change(cluster, service, |now| with_routes(now, id, routes)).await.map(|(_, is_there)| is_there)
 }
 
-fn held_by(service: &str, held: &Held) -> ClusterError {
+fn with_routes(now: &Service, id: &str, routes: &[ClaimedRoute]) -> Result<Decision<bool>, ClusterError> {
+    let Some(mut attachment) = Attachment::of(now)? else { return Ok(Decision::Leave(false)) };
+    let Some(mut claim) = attachment.sessions.iter().find(|claim| claim.id == id).cloned() else {
+        return Ok(Decision::Leave(false));
+    };
+    if claim.routes == routes {
+        return Ok(Decision::Leave(true));
+    }
+    claim.routes = routes.to_vec();
+    attachment.claim(claim).map_err(|held| held_by(now, &held))?;
+    Ok(Decision::Write(attachment.to_change(), true))
+}
+
+fn held_by(service: &Service, held: &Held) -> ClusterError {
     let holder = format!("{} ({})", held.by.user, held.what);
-    ClusterError::Held { service: service.to_owned(), holder }
+    ClusterError::Held { service: service.name_any(), holder }
 }
 
 /// What a fresh attachment says: the Service as it is now, and the stand-in that will come.
@@ -151,26 +149,19 @@ pub async fn create(
     let deployment = there.metadata.uid.unwrap_or_default();
     if attachment.deployment.as_ref().is_some_and(|before| *before != deployment) {
         // Somebody deleted it: those who are connected go on with the one that takes its place.
-        record(cluster, &of, &deployment).await?;
+        change(cluster, &of.service, |now| with_deployment(now, &of.id, &deployment)).await?;
     }
     Ok(Created { key: key(secret, &names.secret, cluster)?, deployment, stale })
 }
 
-/// Names the stand-in's Deployment in the attachment.
-async fn record(cluster: &Cluster, of: &Of, deployment: &str) -> Result<(), ClusterError> {
-    loop {
-        let now = read(cluster, &of.service).await?;
-        let Some(mut there) = Attachment::of(&now)?.filter(|there| there.stand_in == of.id) else {
-            return Ok(());
-        };
-        there.deployment = Some(deployment.to_owned());
-        match patch(cluster, &now, json!({"metadata": {"annotations": {ATTACHMENT: there.to_annotation()}}}))
-            .await
-        {
-            Err(ClusterError::Conflict { .. }) => {}
-            done => return done.map(drop),
-        }
-    }
+/// Has the attachment name the Deployment that is there.
+fn with_deployment(now: &Service, stand_in: &str, deployment: &str) -> Result<Decision<()>, ClusterError> {
+    let there = Attachment::of(now)?.filter(|there| there.stand_in == stand_in);
+    let Some(mut there) = there.filter(|there| there.deployment.as_deref() != Some(deployment)) else {
+        return Ok(Decision::Leave(()));
+    };
+    there.deployment = Some(deployment.to_owned());
+    Ok(Decision::Write(there.to_change(), ()))
 }
 
 fn key(secret: Secret, name: &str, cluster: &Cluster) -> Result<Vec<u8>, ClusterError> {
@@ -255,63 +246,59 @@ pub async fn switch(
     stand_in: &str,
     created: &Created,
 ) -> Result<Service, ClusterError> {
-    switch_to(cluster, service, stand_in, Some(&created.deployment)).await
+    let deployment = Some(created.deployment.as_str());
+    change(cluster, service, |now| to_stand_in(now, stand_in, deployment))
+        .await
+        .map(|(switched, ())| switched)
 }
 
 /// `deployment`: the uid of the stand-in's, if the attachment is to name another than it does.
-async fn switch_to(
-    cluster: &Cluster,
-    service: &str,
+fn to_stand_in(
+    now: &Service,
     stand_in: &str,
     deployment: Option<&str>,
-) -> Result<Service, ClusterError> {
-    let changed = || ClusterError::SelectorChanged { service: service.to_owned() };
-    loop {
-        let now = read(cluster, service).await?;
-        let mut attachment =
-            Attachment::of(&now)?.filter(|there| there.stand_in == stand_in).ok_or_else(changed)?;
-        if attachment.is_in_place(&now) {
-            return Ok(now);
-        }
-        if attachment.original != selector(&now) {
-            return Err(changed());
-        }
-        attachment.led_back = None;
-        if let Some(deployment) = deployment {
-            attachment.deployment = Some(deployment.to_owned());
-        }
-        let owners = ownership::selector_owners(&managed_fields(&now));
-        if !owners.is_empty() {
-            attachment.selector_owners = owners;
-        }
-        let change = json!({
-            "metadata": {"annotations": {ATTACHMENT: attachment.to_annotation()}},
-            "spec": {"selector": attachment.attached},
-        });
-        match patch(cluster, &now, change).await {
-            Err(ClusterError::Conflict { .. }) => {}
-            done => return done,
-        }
+) -> Result<Decision<()>, ClusterError> {
+    let changed = || ClusterError::SelectorChanged { service: now.name_any() };
+    let mut attachment =
+        Attachment::of(now)?.filter(|there| there.stand_in == stand_in).ok_or_else(changed)?;
+    if attachment.is_in_place(now) {
+        return Ok(Decision::Leave(()));
     }
+    if attachment.original != selector(now) {
+        return Err(changed());
+    }
+    attachment.led_back = None;
+    if let Some(deployment) = deployment {
+        attachment.deployment = Some(deployment.to_owned());
+    }
+    let owners = ownership::selector_owners(&managed_fields(now));
+    if !owners.is_empty() {
+        attachment.selector_owners = owners;
+    }
+    let mut change = attachment.to_change();
+    change["spec"] = json!({"selector": attachment.attached});
+    Ok(Decision::Write(change, ()))
 }
 
 /// Switches a Service again that was led back because no agent was ready ([`crate::detach::lead_back`]), and no other: a
-/// selector that somebody has reset stays. Says whether it is switched now.
+/// selector that somebody has reset stays. Says whether it did; not, where another daemon has.
 ///
 /// # Errors
 ///
 /// Those of the calls.
 pub async fn switch_again(cluster: &Cluster, service: &str, stand_in: &str) -> Result<bool, ClusterError> {
-    let now = read(cluster, service).await?;
-    let led_back = Attachment::of(&now)?.filter(|a| a.stand_in == stand_in && a.is_led_back(&now));
-    if led_back.is_none() {
-        return Ok(false);
+    let (switched, again) = change(cluster, service, |now| to_stand_in_again(now, stand_in)).await?;
+    if again {
+        disown(cluster, switched).await?;
     }
-    match switch_to(cluster, service, stand_in, None).await {
-        Ok(switched) => disown(cluster, switched).await.map(|()| true),
-        // Somebody disconnected, or set the selector, in between.
-        Err(ClusterError::SelectorChanged { .. }) => Ok(false),
-        Err(error) => Err(error),
+    Ok(again)
+}
+
+fn to_stand_in_again(now: &Service, stand_in: &str) -> Result<Decision<bool>, ClusterError> {
+    let led_back = Attachment::of(now)?.filter(|a| a.stand_in == stand_in && a.is_led_back(now));
+    match led_back {
+        Some(_) => to_stand_in(now, stand_in, None).map(|decision| decision.then(true)),
+        None => Ok(Decision::Leave(false)),
     }
 }
 
@@ -321,20 +308,17 @@ pub async fn switch_again(cluster: &Cluster, service: &str, stand_in: &str) -> R
 /// # Errors
 ///
 /// Those of the calls.
-pub async fn disown(cluster: &Cluster, mut service: Service) -> Result<(), ClusterError> {
-    loop {
-        let now = managed_fields(&service);
-        let wanted = ownership::disowned(&now);
-        if wanted == now {
-            return Ok(());
-        }
-        match patch(cluster, &service, json!({"metadata": {"managedFields": wanted}})).await {
-            Err(ClusterError::Conflict { .. }) => {
-                service = read(cluster, service.metadata.name.as_deref().unwrap_or_default()).await?;
-            }
-            done => return done.map(drop),
-        }
+pub async fn disown(cluster: &Cluster, switched: Service) -> Result<(), ClusterError> {
+    change_read(cluster, switched, |now| Ok(owned_by_nobody(now))).await.map(drop)
+}
+
+fn owned_by_nobody(now: &Service) -> Decision<()> {
+    let owners = managed_fields(now);
+    let wanted = ownership::disowned(&owners);
+    if wanted == owners {
+        return Decision::Leave(());
     }
+    Decision::Write(json!({"metadata": {"managedFields": wanted}}), ())
 }
 
 #[cfg(test)]

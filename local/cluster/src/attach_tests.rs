@@ -103,3 +103,120 @@ async fn a_program_that_somebody_has_put_in_place_is_refused_beside_a_stand_in_t
     let refused = create(&server.cluster(), &stand_in(), &runs).await.err();
     assert!(matches!(refused, Some(ClusterError::NotOurs { resource: "configmaps", .. })), "{refused:?}");
 }
+
+/// `orders` with this selector, with this in its annotation, and with these who have set its selector.
+fn orders(selector: &str, attachment: Option<&Attachment>, owners: &[&str]) -> Service {
+    let owner = |manager: &&str| json!({"manager": manager, "operation": "Update", "fieldsV1": {"f:spec": {"f:selector": {"f:app": {}}}}});
+    let annotations = attachment.map(|attachment| attachment.to_change()["metadata"]["annotations"].clone());
+    let owners: Vec<Value> = owners.iter().map(owner).collect();
+    let service = json!({
+        "metadata": {"name": "orders", "annotations": annotations, "managedFields": owners},
+        "spec": {"selector": {"app": selector}, "ports": [{"port": 80, "targetPort": 8080}]},
+    });
+    serde_json::from_value(service).unwrap()
+}
+
+fn named(stand_in: &str, sessions: &[Claim]) -> Attachment {
+    let map = |value: &str| BTreeMap::from([("app".to_owned(), value.to_owned())]);
+    Attachment {
+        version: VERSION,
+        stand_in: stand_in.into(),
+        original: map("orders"),
+        attached: map("orders-bridge-7f3a"),
+        ports: BTreeMap::from([(80, 8080)]),
+        sessions: sessions.to_vec(),
+        ..Attachment::default()
+    }
+}
+
+fn claim_of(user: &str, header: &str) -> Claim {
+    let route = ClaimedRoute { port: 80, any_of: vec![header.to_owned()], ..ClaimedRoute::default() };
+    let routes = vec![route];
+    Claim { id: user.into(), user: user.into(), installation: user.into(), routes, ..Claim::default() }
+}
+
+#[test]
+fn a_claim_joins_the_attachment_that_is_there_as_long_as_it_fits() {
+    let (alice, bob) = (claim_of("alice", "x: 1"), claim_of("bob", "y: 1"));
+    let there = named("7f3a", std::slice::from_ref(&bob));
+    let other_ports = Attachment { ports: BTreeMap::from([(80, 9090)]), ..there.clone() };
+    let fresh = |_: &Service| named("cafe", &[]);
+    for (what, service, expected) in [
+        ("nobody is connected", orders("orders", None, &[]), named("cafe", std::slice::from_ref(&alice))),
+        ("Bob is", orders("orders-bridge-7f3a", Some(&there), &[]), named("7f3a", &[bob, alice.clone()])),
+        (
+            "somebody has set another selector",
+            orders("orders-v2", Some(&there), &[]),
+            named("cafe", std::slice::from_ref(&alice)),
+        ),
+        (
+            "its agents listen elsewhere",
+            orders("orders", Some(&other_ports), &[]),
+            named("cafe", std::slice::from_ref(&alice)),
+        ),
+    ] {
+        let decision = with_claim(&service, fresh, &alice).unwrap();
+        assert_eq!(decision, Decision::Write(expected.to_change(), expected), "{what}");
+    }
+    let taken = orders("orders", Some(&named("7f3a", &[claim_of("bob", "x: 1")])), &[]);
+    let held = with_claim(&taken, fresh, &alice).unwrap_err();
+    assert_eq!(held.to_string(), "bob (x: 1) already takes these requests of orders");
+}
+
+#[test]
+fn other_routes_are_written_only_to_a_claim_that_is_there_and_has_others() {
+    let (alice, bob) = (claim_of("alice", "x: 1"), claim_of("bob", "y: 1"));
+    let service = orders("orders", Some(&named("7f3a", &[alice.clone(), bob.clone()])), &[]);
+    let other = claim_of("alice", "x: 2");
+    let expected = named("7f3a", &[bob.clone(), other.clone()]);
+    let with = |id: &str, claim: &Claim| with_routes(&service, id, &claim.routes);
+    assert_eq!(with("alice", &other), Ok(Decision::Write(expected.to_change(), true)));
+    assert_eq!(with("alice", &alice), Ok(Decision::Leave(true)), "it has them");
+    assert_eq!(with("carol", &other), Ok(Decision::Leave(false)), "nobody's claim");
+    assert!(matches!(with("alice", &bob), Err(ClusterError::Held { .. })), "Bob has these");
+    let nobody = orders("orders", None, &[]);
+    assert_eq!(with_routes(&nobody, "alice", &other.routes), Ok(Decision::Leave(false)));
+}
+
+#[test]
+fn the_selector_is_switched_only_from_the_original_and_for_the_stand_in_that_is_named() {
+    let there = named("7f3a", &[]);
+    let switch = |selector: &str, stand_in: &str| {
+        to_stand_in(&orders(selector, Some(&there), &["kubectl"]), stand_in, Some("d1"))
+    };
+    let Ok(Decision::Write(change, ())) = switch("orders", "7f3a") else { panic!("it is the original") };
+    assert_eq!(change["spec"], json!({"selector": {"app": "orders-bridge-7f3a"}}));
+    let text = change["metadata"]["annotations"]["bridge.dev/attachment"].as_str().unwrap();
+    let written: Attachment = serde_json::from_str(text).unwrap();
+    assert_eq!(written.deployment.as_deref(), Some("d1"));
+    assert_eq!(written.selector_owners[0].manager, "kubectl", "who had the selector is noted");
+
+    assert_eq!(switch("orders-bridge-7f3a", "7f3a"), Ok(Decision::Leave(())), "another one did it");
+    let changed = Err(ClusterError::SelectorChanged { service: "orders".into() });
+    assert_eq!(switch("orders-v2", "7f3a"), changed, "somebody has set another one");
+    assert_eq!(switch("orders", "cafe"), changed, "the attachment names another stand-in");
+    assert_eq!(to_stand_in(&orders("orders", None, &[]), "7f3a", None), changed, "it is not attached");
+}
+
+#[test]
+fn a_selector_of_our_own_is_left_to_nobody() {
+    let owned = owned_by_nobody(&orders("orders-bridge-7f3a", None, &["kubectl", "bridge"]));
+    let Decision::Write(change, ()) = owned else { panic!("bridge owns it") };
+    let managers = change["metadata"]["managedFields"].as_array().unwrap().iter();
+    assert_eq!(managers.map(|entry| &entry["manager"]).collect::<Vec<_>>(), ["kubectl"]);
+    assert_eq!(owned_by_nobody(&orders("orders", None, &["kubectl"])), Decision::Leave(()));
+}
+
+#[test]
+fn another_deployment_is_named_where_the_attachment_is_of_the_same_stand_in() {
+    let named_d1 = Attachment { deployment: Some("d1".into()), ..named("7f3a", &[]) };
+    let service = orders("orders", Some(&named_d1), &[]);
+    let expected = Attachment { deployment: Some("d2".into()), ..named_d1 };
+    assert_eq!(
+        with_deployment(&service, "7f3a", "d2"),
+        Ok(Decision::Write(expected.to_change(), ())),
+        "it was made again"
+    );
+    assert_eq!(with_deployment(&service, "7f3a", "d1"), Ok(Decision::Leave(())), "it is named");
+    assert_eq!(with_deployment(&service, "cafe", "d2"), Ok(Decision::Leave(())), "another stand-in");
+}

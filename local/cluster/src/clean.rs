@@ -12,13 +12,14 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use crate::attach::disown;
+use crate::change::{Decision, change_read};
 use crate::client::Cluster;
 use crate::detach::{self, Released};
 use crate::error::{Call, ClusterError};
-use crate::objects::patch;
 use crate::ours::{self, Of};
 use crate::rescue;
 use crate::state::{Attachment, Claim, selector};
+use crate::workload::Labels;
 
 /// Which sessions are gone.
 #[derive(Debug, Clone, Default)]
@@ -131,15 +132,20 @@ async fn lead_back(
     all: &[Service],
 ) -> Result<(), ClusterError> {
     let names = of.names();
-    let now = selector(service);
-    let leads_there = !now.is_empty() && now.values().all(|value| *value == names.stand_in);
     let is_origin = |other: &&Service| other.name_any() == names.origin && of.owns(&other.metadata);
+    let Some(original) = all.iter().find(is_origin).map(selector) else { return Ok(()) };
+    let decide = |now: &Service| Ok(away_from(now, &names.stand_in, &original));
+    change_read(cluster, service.clone(), decide).await.map(drop)
+}
+
+fn away_from(now: &Service, stand_in: &str, original: &Labels) -> Decision<()> {
+    let now = selector(now);
+    let leads_there = !now.is_empty() && now.values().all(|value| value == stand_in);
     // The selector that we set has the same keys.
-    let origin = all.iter().find(is_origin).map(selector).filter(|original| original.keys().eq(now.keys()));
-    if let (true, Some(original)) = (leads_there, origin) {
-        patch(cluster, service, json!({"spec": {"selector": original}})).await?;
+    if leads_there && original.keys().eq(now.keys()) {
+        return Decision::Write(json!({"spec": {"selector": original}}), ());
     }
-    Ok(())
+    Decision::Leave(())
 }
 
 async fn clean_one(

@@ -208,3 +208,22 @@ async fn a_switch_that_was_cut_off_before_the_selector_was_left_is_finished() {
     let fields = server.get("services/orders").unwrap()["metadata"]["managedFields"][0]["fieldsV1"].clone();
     assert_eq!(fields, json!({"f:metadata": {}}), "the selector should be nobody's");
 }
+
+#[test]
+fn a_selector_that_leads_to_a_stand_in_without_an_annotation_goes_back() {
+    let original = Labels::from([("app".into(), "orders".into())]);
+    let service = |selector: Value| -> Service {
+        serde_json::from_value(json!({"spec": {"selector": selector}})).unwrap()
+    };
+    let back = Decision::Write(json!({"spec": {"selector": {"app": "orders"}}}), ());
+    for (selector, expected) in [
+        (json!({"app": "orders-bridge-7f3a"}), back),
+        (json!({"app": "orders"}), Decision::Leave(())),
+        (json!({"app": "orders-bridge-7f3a", "tier": "web"}), Decision::Leave(())),
+        (json!({"tier": "orders-bridge-7f3a"}), Decision::Leave(())),
+        (json!(null), Decision::Leave(())),
+    ] {
+        let decision = away_from(&service(selector.clone()), "orders-bridge-7f3a", &original);
+        assert_eq!(decision, expected, "{selector}");
+    }
+}

@@ -12,12 +12,16 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use serde_json::{Value, json};
 
+use crate::change::{Decision, change, change_read, until_settled};
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
-use crate::objects::{labelled, managed_fields, patch, read};
+use crate::objects::{labelled, managed_fields};
 use crate::ours::{self, Of};
 use crate::ownership::{self, MANAGER};
 use crate::state::{ATTACHMENT, Attachment, Claim, selector};
+
+/// A release takes two changes of the Service, more only if somebody switches it again in between.
+const MOST_ROUNDS: usize = 5;
 
 /// What became of a Service after claims were released.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,47 +44,63 @@ pub async fn release(
     service: &str,
     goes: impl Fn(&Claim) -> bool,
 ) -> Result<Released, ClusterError> {
-    loop {
-        let now = match read(cluster, service).await {
-            Ok(now) => now,
+    for _ in 0..MOST_ROUNDS {
+        let (now, step) = match change(cluster, service, |now| without(now, &goes)).await {
             Err(error) if error.is_not_found() => return Ok(Released::NotAttached),
-            Err(error) => return Err(error),
+            done => done?,
         };
-        let Some(mut attachment) = Attachment::of(&now)? else { return Ok(Released::NotAttached) };
-        attachment.sessions.retain(|claim| !goes(claim));
-        let last = attachment.sessions.is_empty();
-        let in_place = attachment.is_in_place(&now);
-        let change = match (last, in_place) {
-            (false, _) => json!({"metadata": {"annotations": annotation(&attachment)}}),
-            // The annotation stays until all is put back: it says what is left to do if this is cut off here.
-            (true, true) => json!({
-                "metadata": {"annotations": annotation(&attachment)},
-                "spec": {"selector": attachment.original},
-            }),
-            (true, false) => json!({
-                "metadata": {
-                    "annotations": {ATTACHMENT: null},
-                    "managedFields": owners_given_back(&now, &attachment),
-                },
-            }),
-        };
-        match patch(cluster, &now, change).await {
-            Ok(_) if !last => return Ok(Released::Shared(attachment.sessions)),
-            Ok(_) if in_place => {}
-            Ok(_) => {
-                if let Some(of) = Of::new(&now, &attachment.stand_in) {
+        match step {
+            Step::SelectorRestored => {}
+            Step::NotAttached => return Ok(Released::NotAttached),
+            Step::Shared(others) => return Ok(Released::Shared(others)),
+            Step::Restored { stand_in } => {
+                if let Some(of) = Of::new(&now, &stand_in) {
                     retire(cluster, &of).await?;
                 }
-                return Ok(Released::Restored { stand_in: attachment.stand_in });
+                return Ok(Released::Restored { stand_in });
             }
-            Err(ClusterError::Conflict { .. }) => {}
-            Err(error) => return Err(error),
         }
     }
+    Err(ClusterError::Conflict { call: Call::new("patch", "services", &cluster.namespace, service) })
 }
 
-fn annotation(attachment: &Attachment) -> Value {
-    json!({ATTACHMENT: attachment.to_annotation()})
+/// How far a release is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step {
+    NotAttached,
+    Shared(Vec<Claim>),
+    /// The annotation is there still: it says what is left to do if this is cut off here.
+    SelectorRestored,
+    /// All of the Service is; the stand-in is still there.
+    Restored {
+        stand_in: String,
+    },
+}
+
+/// The next step of a release.
+fn without(now: &Service, goes: impl Fn(&Claim) -> bool) -> Result<Decision<Step>, ClusterError> {
+    let Some(mut attachment) = Attachment::of(now)? else { return Ok(Decision::Leave(Step::NotAttached)) };
+    attachment.sessions.retain(|claim| !goes(claim));
+    if !attachment.sessions.is_empty() {
+        return Ok(Decision::Write(attachment.to_change(), Step::Shared(attachment.sessions)));
+    }
+    if attachment.is_in_place(now) {
+        return Ok(Decision::Write(to_original(&attachment), Step::SelectorRestored));
+    }
+    let change = json!({
+        "metadata": {
+            "annotations": {ATTACHMENT: null},
+            "managedFields": owners_given_back(now, &attachment),
+        },
+    });
+    Ok(Decision::Write(change, Step::Restored { stand_in: attachment.stand_in }))
+}
+
+/// Writes the attachment, and the original selector.
+fn to_original(attachment: &Attachment) -> Value {
+    let mut change = attachment.to_change();
+    change["spec"] = json!({"selector": attachment.original});
+    change
 }
 
 /// Gives the selector back, and who owned it, and nothing else: for a Service that has got ports which the stand-in does
@@ -96,45 +116,31 @@ pub async fn lead_back(
     stand_in: &str,
     why: Option<&str>,
 ) -> Result<bool, ClusterError> {
-    loop {
-        let now = read(cluster, service).await?;
-        let in_place = Attachment::of(&now)?.filter(|a| a.stand_in == stand_in && a.is_in_place(&now));
-        let Some(mut attachment) = in_place else { return Ok(false) };
-        attachment.led_back = why.map(str::to_owned);
-        let change = json!({
-            "metadata": {"annotations": annotation(&attachment)},
-            "spec": {"selector": attachment.original},
-        });
-        match patch(cluster, &now, change).await {
-            Ok(led_back) => {
-                give_back_ownership(cluster, led_back, &attachment).await?;
-                return Ok(true);
-            }
-            Err(ClusterError::Conflict { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
+    let (led_back, attachment) = change(cluster, service, |now| to_origin(now, stand_in, why)).await?;
+    let Some(attachment) = attachment else { return Ok(false) };
+    change_read(cluster, led_back, |now| Ok(owned_as_before(now, &attachment))).await?;
+    Ok(true)
+}
+
+/// With what the attachment is then, if the Service leads to the stand-in.
+fn to_origin(
+    now: &Service,
+    stand_in: &str,
+    why: Option<&str>,
+) -> Result<Decision<Option<Attachment>>, ClusterError> {
+    let in_place = Attachment::of(now)?.filter(|a| a.stand_in == stand_in && a.is_in_place(now));
+    let Some(mut attachment) = in_place else { return Ok(Decision::Leave(None)) };
+    attachment.led_back = why.map(str::to_owned);
+    Ok(Decision::Write(to_original(&attachment), Some(attachment)))
 }
 
 /// Puts back who owned the selector, as far as it is the original again.
-async fn give_back_ownership(
-    cluster: &Cluster,
-    mut now: Service,
-    attachment: &Attachment,
-) -> Result<(), ClusterError> {
-    loop {
-        let wanted = owners_given_back(&now, attachment);
-        if managed_fields(&now) == wanted {
-            return Ok(());
-        }
-        match patch(cluster, &now, json!({"metadata": {"managedFields": wanted}})).await {
-            Ok(_) => return Ok(()),
-            Err(ClusterError::Conflict { .. }) => {
-                now = read(cluster, now.metadata.name.as_deref().unwrap_or_default()).await?;
-            }
-            Err(error) => return Err(error),
-        }
+fn owned_as_before(now: &Service, attachment: &Attachment) -> Decision<()> {
+    let wanted = owners_given_back(now, attachment);
+    if managed_fields(now) == wanted {
+        return Decision::Leave(());
     }
+    Decision::Write(json!({"metadata": {"managedFields": wanted}}), ())
 }
 
 /// The Service's `managedFields` without us, and with the owners that the selector had, if it is the original again.
@@ -211,31 +217,45 @@ async fn get<K: Object>(
 async fn hand_over<K: Object>(
     cluster: &Cluster,
     resource: &'static str,
-    mut object: ObjectMeta,
+    object: ObjectMeta,
     of: &Of,
+    pods: &[Value],
+) -> Result<(), ClusterError> {
+    let name = object.name.clone().unwrap_or_default();
+    let mut known = Some(object);
+    until_settled(|| {
+        let known = known.take();
+        let name = &name;
+        async move {
+            let object = match known {
+                Some(object) => Some(object),
+                None => get::<K>(cluster, resource, name).await?,
+            };
+            match object.filter(|object| of.owns(object)) {
+                None => Ok(()),
+                Some(object) if pods.is_empty() => delete::<K>(cluster, resource, &object).await,
+                Some(object) => own::<K>(cluster, resource, &object, pods).await,
+            }
+        }
+    })
+    .await
+}
+
+/// Makes the pods the owners of the very object that was looked at.
+async fn own<K: Object>(
+    cluster: &Cluster,
+    resource: &'static str,
+    object: &ObjectMeta,
     pods: &[Value],
 ) -> Result<(), ClusterError> {
     let api: Api<K> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    while of.owns(&object) {
-        if pods.is_empty() {
-            return delete::<K>(cluster, resource, &object).await;
-        }
-        let name = object.name.as_deref().unwrap_or_default();
-        let call = Call::new("patch", resource, &cluster.namespace, name);
-        // Only the very object that was looked at.
-        let (uid, version) = (&object.uid, &object.resource_version);
-        let metadata = json!({"uid": uid, "resourceVersion": version, "ownerReferences": pods});
-        let change = Patch::Merge(json!({"metadata": metadata}));
-        match cluster.call(call, api.patch_metadata(name, &params, &change)).await {
-            Err(ClusterError::Conflict { .. }) => match get::<K>(cluster, resource, name).await? {
-                Some(now) => object = now,
-                None => return Ok(()),
-            },
-            done => return absent_is_fine(done),
-        }
-    }
-    Ok(())
+    let name = object.name.as_deref().unwrap_or_default();
+    let call = Call::new("patch", resource, &cluster.namespace, name);
+    let (uid, version) = (&object.uid, &object.resource_version);
+    let metadata = json!({"uid": uid, "resourceVersion": version, "ownerReferences": pods});
+    let change = Patch::Merge(json!({"metadata": metadata}));
+    absent_is_fine(cluster.call(call, api.patch_metadata(name, &params, &change)).await)
 }
 
 /// Deletes the very object that was looked at; one of its name that was made since stays.

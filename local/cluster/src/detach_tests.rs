@@ -285,3 +285,48 @@ async fn who_disconnects_while_it_is_led_back_leaves_nothing() {
     assert_eq!(server.service(), original());
     assert!(!attach::switch_again(&cluster, "orders", "7f3a").await.unwrap(), "nobody is connected");
 }
+
+fn service(value: Value) -> Service {
+    serde_json::from_value(value).unwrap()
+}
+
+#[test]
+fn a_release_takes_claims_first_then_the_selector_then_the_rest() {
+    let attached = service(attached());
+    let there = Attachment::of(&attached).unwrap().unwrap();
+    let without_alice = Attachment { sessions: vec![there.sessions[1].clone()], ..there.clone() };
+    let nobody = Attachment { sessions: Vec::new(), ..there.clone() };
+
+    // While others are there, only the claim goes.
+    let decision = without(&attached, |claim| claim.id == "alice").unwrap();
+    let shared = Step::Shared(without_alice.sessions.clone());
+    assert_eq!(decision, Decision::Write(without_alice.to_change(), shared));
+
+    // With the last one the selector goes back, and the annotation says what is left to do.
+    let mut change = nobody.to_change();
+    change["spec"] = json!({"selector": {"app": "orders"}});
+    assert_eq!(without(&attached, |_| true), Ok(Decision::Write(change, Step::SelectorRestored)));
+
+    // Then the annotation, and who owned the selector.
+    let mut led_back = attached;
+    led_back.spec.as_mut().unwrap().selector = Some(nobody.original.clone());
+    let Ok(Decision::Write(change, step)) = without(&led_back, |_| true) else { panic!("expected a change") };
+    assert_eq!(step, Step::Restored { stand_in: "7f3a".into() });
+    assert_eq!(change["metadata"]["annotations"], json!({ATTACHMENT: null}));
+    assert_eq!(change["metadata"]["managedFields"], original()["metadata"]["managedFields"]);
+    assert_eq!(change.get("spec"), None);
+
+    assert_eq!(without(&service(original()), |_| true), Ok(Decision::Leave(Step::NotAttached)));
+}
+
+#[test]
+fn only_a_service_that_leads_to_this_stand_in_is_led_back() {
+    let there = service(attached());
+    let Ok(Decision::Write(change, Some(attachment))) = to_origin(&there, "7f3a", Some(WHY)) else {
+        panic!("it leads there")
+    };
+    assert_eq!(change["spec"], json!({"selector": {"app": "orders"}}));
+    assert_eq!(attachment.led_back.as_deref(), Some(WHY));
+    assert_eq!(to_origin(&there, "cafe", None), Ok(Decision::Leave(None)), "another stand-in");
+    assert_eq!(to_origin(&service(original()), "7f3a", None), Ok(Decision::Leave(None)));
+}

@@ -13,13 +13,14 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::change::until_settled;
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
 use crate::objects;
 use crate::obstacles;
 use crate::ours::{self, Of};
 use crate::ownership::MANAGER;
-use crate::snapshot;
+use crate::snapshot::{self, Snapshot};
 use crate::state::Attachment;
 use crate::workload::{Labels, Workload};
 
@@ -96,38 +97,54 @@ pub async fn follow(
     let Some(origin) = declared(&snapshot.workloads) else { return Ok(Followed::Same) };
     let name = bridge_deploy::names(service, stand_in).stand_in;
     let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    loop {
+    until_settled(|| async {
         let call = Call::new("get", "deployments", &cluster.namespace, &name);
         let deployment = cluster.call(call, deployments.get(&name)).await?;
         if !of.owns(&deployment.metadata) {
             return Ok(Followed::Gone);
         }
-        if !objects::is_stale(&deployment.metadata, &origin.template) {
-            return Ok(Followed::Same);
+        match next(&attachment, &snapshot, origin, &deployment, follower)? {
+            Next::Leave(followed) => Ok(followed),
+            Next::Roll(made) => roll(cluster, &of, &deployment, &made).await.map(|()| Followed::Rolls),
         }
-        let carried = match &follower.agent {
-            AgentSource::Carried(program) => Some(program.architecture.as_str()),
-            AgentSource::Image(_) => None,
-        };
-        if let Some(obstacle) = obstacles::of_template(&snapshot, origin, carried).first() {
-            return Ok(Followed::Cannot(obstacle.to_string()));
-        }
-        let listen = snapshot.listen_ports()?;
-        let is_known =
-            |port: &bridge_deploy::ListenPort| attachment.ports.get(&port.service_port) == Some(&port.listen);
-        if listen.iter().any(|port| port.listen == attachment.control) || !listen.iter().all(is_known) {
-            return Ok(Followed::OtherPorts);
-        }
-        let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas);
-        let replicas = replicas.and_then(|replicas| u32::try_from(replicas).ok());
-        let made = snapshot.stand_in(stand_in, &follower.user, replicas, follower.agent.clone())?;
-        let own_ports = beside(attachment.control, own_ports(&origin.template, &listen));
-        match roll(cluster, &of, &deployment, &StandIn { own_ports, ..made }).await {
-            Ok(()) => return Ok(Followed::Rolls),
-            Err(ClusterError::Conflict { .. }) => {}
-            Err(error) => return Err(error),
-        }
+    })
+    .await
+}
+
+/// What a look at a stand-in's Deployment comes to.
+enum Next {
+    Leave(Followed),
+    Roll(Box<StandIn>),
+}
+
+fn next(
+    attachment: &Attachment,
+    snapshot: &Snapshot,
+    origin: &Workload,
+    deployment: &Deployment,
+    follower: &Follower,
+) -> Result<Next, ClusterError> {
+    if !objects::is_stale(&deployment.metadata, &origin.template) {
+        return Ok(Next::Leave(Followed::Same));
     }
+    let carried = match &follower.agent {
+        AgentSource::Carried(program) => Some(program.architecture.as_str()),
+        AgentSource::Image(_) => None,
+    };
+    if let Some(obstacle) = obstacles::of_template(snapshot, origin, carried).first() {
+        return Ok(Next::Leave(Followed::Cannot(obstacle.to_string())));
+    }
+    let listen = snapshot.listen_ports()?;
+    let is_known =
+        |port: &bridge_deploy::ListenPort| attachment.ports.get(&port.service_port) == Some(&port.listen);
+    if listen.iter().any(|port| port.listen == attachment.control) || !listen.iter().all(is_known) {
+        return Ok(Next::Leave(Followed::OtherPorts));
+    }
+    let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+    let replicas = replicas.and_then(|replicas| u32::try_from(replicas).ok());
+    let made = snapshot.stand_in(&attachment.stand_in, &follower.user, replicas, follower.agent.clone())?;
+    let own_ports = beside(attachment.control, own_ports(&origin.template, &listen));
+    Ok(Next::Roll(Box::new(StandIn { own_ports, ..made })))
 }
 
 /// Daemons know the control port from the attachment, so it stays whatever the template declares; the others make way.

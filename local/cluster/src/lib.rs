@@ -14,6 +14,7 @@ pub mod access;
 mod agents;
 pub mod attach;
 pub mod catalog;
+mod change;
 pub mod clean;
 pub mod client;
 mod connection;

@@ -27,6 +27,16 @@ struct Inner {
     version: u64,
     /// "DELETE secrets/payments-key"
     changes: Vec<String>,
+    others: Option<Others>,
+    conflicts: usize,
+}
+
+/// Somebody who changes an object whenever another one is about to.
+struct Others {
+    times: usize,
+    /// "services/orders"
+    what: &'static str,
+    change: Box<dyn Fn(&mut Value) + Send>,
 }
 
 impl ApiServer {
@@ -73,6 +83,22 @@ impl ApiServer {
         self.inner.lock().unwrap().changes.clone()
     }
 
+    /// Has somebody else change an object just before each of the next patches of it: so many conflicts.
+    pub fn others_are_quicker(
+        &self,
+        times: usize,
+        what: &'static str,
+        change: impl Fn(&mut Value) + Send + 'static,
+    ) {
+        self.inner.lock().unwrap().others = Some(Others { times, what, change: Box::new(change) });
+    }
+
+    /// How many changes met with a conflict so far.
+    #[must_use]
+    pub fn conflicts(&self) -> usize {
+        self.inner.lock().unwrap().conflicts
+    }
+
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let body = body.collect_bytes().await.unwrap();
@@ -96,6 +122,9 @@ impl Inner {
     fn answer(&mut self, method: &Method, path: &str, labels: &str, body: &Value) -> Response<Body> {
         let kind_and_name = path.rsplitn(3, '/').take(2).collect::<Vec<_>>();
         let short = kind_and_name.iter().rev().copied().collect::<Vec<_>>().join("/");
+        if *method == Method::PATCH {
+            self.let_others_change(path, &short);
+        }
         let there = self.objects.get(path).cloned();
         match (method, there) {
             (&Method::GET, Some(object)) => answer(StatusCode::OK, &object),
@@ -114,6 +143,7 @@ impl Inner {
                     .iter()
                     .any(|key| !wanted[key].is_null() && wanted[key] != meta[key])
                 {
+                    self.conflicts += 1;
                     return failure(StatusCode::CONFLICT, "Conflict");
                 }
                 merge(&mut object, body);
@@ -131,6 +161,18 @@ impl Inner {
                 answer(StatusCode::OK, &json!({"kind": "Status", "status": "Success", "code": 200}))
             }
             _ => failure(StatusCode::NOT_FOUND, "NotFound"),
+        }
+    }
+
+    fn let_others_change(&mut self, path: &str, short: &str) {
+        let Some(others) = self.others.as_mut().filter(|others| others.what == short && others.times > 0)
+        else {
+            return;
+        };
+        others.times -= 1;
+        if let Some(mut object) = self.objects.get(path).cloned() {
+            (others.change)(&mut object);
+            self.put(path.to_owned(), object);
         }
     }
 

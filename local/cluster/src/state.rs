@@ -10,7 +10,7 @@ use bridge_proto::matching;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{error::ClusterError, unquoted};
 
@@ -191,7 +191,12 @@ impl Attachment {
     /// As the annotation holds it.
     #[must_use]
     pub fn to_annotation(&self) -> String {
-        serde_json::json!(Self { version: VERSION, ..self.clone() }).to_string()
+        json!(Self { version: VERSION, ..self.clone() }).to_string()
+    }
+
+    /// The merge patch that writes the annotation.
+    pub(crate) fn to_change(&self) -> Value {
+        json!({"metadata": {"annotations": {ATTACHMENT: self.to_annotation()}}})
     }
 
     /// Adds a claim. The same user on the same installation takes its own over.
@@ -248,8 +253,6 @@ pub fn selector(service: &Service) -> BTreeMap<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn claim(id: &str, user: &str, any_of: &[&str]) -> Claim {

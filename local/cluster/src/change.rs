@@ -1,0 +1,181 @@
+//! Changing a Service that others may change at the same time: read it, decide, write under the resourceVersion that was
+//! read. Whoever comes second reads and decides again. The decisions are pure, and stand where they are needed.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder, Retryable};
+use k8s_openapi::api::core::v1::Service;
+use kube::ResourceExt;
+use serde_json::Value;
+
+use crate::client::Cluster;
+use crate::error::ClusterError;
+use crate::objects::{patch, read};
+
+/// Attempts before a conflict is an error. Of several who write at once one succeeds each time, and pauses with jitter
+/// keep the others apart.
+pub(crate) const MOST_ATTEMPTS: usize = 13;
+/// About the time that another one takes to read and write.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a look at a Service comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Decision<T> {
+    /// Nothing needs to be written.
+    Leave(T),
+    /// A merge patch, and the result once it is written.
+    Write(Value, T),
+}
+
+impl<T> Decision<T> {
+    /// The same with another result.
+    pub(crate) fn then<U>(self, result: U) -> Decision<U> {
+        match self {
+            Self::Leave(_) => Decision::Leave(result),
+            Self::Write(change, _) => Decision::Write(change, result),
+        }
+    }
+}
+
+/// Changes a Service as `decide` says, again whenever somebody else was quicker; the Service afterwards, and the result.
+///
+/// # Errors
+///
+/// [`ClusterError::Conflict`] after [`MOST_ATTEMPTS`], those of `decide` and those of the calls.
+pub(crate) async fn change<T>(
+    cluster: &Cluster,
+    service: &str,
+    decide: impl Fn(&Service) -> Result<Decision<T>, ClusterError>,
+) -> Result<(Service, T), ClusterError> {
+    attempts(cluster, service, None, decide).await
+}
+
+/// As [`change`], of a Service that was read or written just now: if nobody was quicker, this is the only call.
+///
+/// # Errors
+///
+/// As [`change`].
+pub(crate) async fn change_read<T>(
+    cluster: &Cluster,
+    service: Service,
+    decide: impl Fn(&Service) -> Result<Decision<T>, ClusterError>,
+) -> Result<(Service, T), ClusterError> {
+    attempts(cluster, &service.name_any(), Some(service), decide).await
+}
+
+async fn attempts<T>(
+    cluster: &Cluster,
+    service: &str,
+    mut known: Option<Service>,
+    decide: impl Fn(&Service) -> Result<Decision<T>, ClusterError>,
+) -> Result<(Service, T), ClusterError> {
+    let decide = &decide;
+    until_settled(|| {
+        let known = known.take();
+        async move {
+            let now = match known {
+                Some(known) => known,
+                None => read(cluster, service).await?,
+            };
+            match decide(&now)? {
+                Decision::Leave(result) => Ok((now, result)),
+                Decision::Write(change, result) => Ok((patch(cluster, &now, change).await?, result)),
+            }
+        }
+    })
+    .await
+}
+
+/// Repeats an attempt (read, decide, write) as long as others are quicker, with pauses that grow.
+///
+/// # Errors
+///
+/// [`ClusterError::Conflict`] after [`MOST_ATTEMPTS`], and what else an attempt ends with.
+pub(crate) async fn until_settled<T, Attempt, Attempting>(attempt: Attempt) -> Result<T, ClusterError>
+where
+    Attempt: FnMut() -> Attempting,
+    Attempting: Future<Output = Result<T, ClusterError>>,
+{
+    attempt.retry(pauses()).when(|error| matches!(error, ClusterError::Conflict { .. })).await
+}
+
+fn pauses() -> impl BackoffBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_max_times(MOST_ATTEMPTS - 1)
+        .with_jitter()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::pretended::ApiServer;
+
+    fn server() -> ApiServer {
+        let orders = json!({"metadata": {"name": "orders", "labels": {"count": "0"}}, "spec": {}});
+        ApiServer::with([("/api/v1/namespaces/shop/services", orders)])
+    }
+
+    /// One more than there was.
+    fn counted(now: &Service) -> Result<Decision<u64>, ClusterError> {
+        let count = now.labels()["count"].parse::<u64>().unwrap() + 1;
+        Ok(Decision::Write(json!({"metadata": {"labels": {"count": count.to_string()}}}), count))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_slower_decides_again_on_what_is_there_then() {
+        // Given somebody who is quicker three times.
+        let server = server();
+        server.others_are_quicker(3, "services/orders", |orders| {
+            let before: u64 = orders["metadata"]["labels"]["count"].as_str().unwrap().parse().unwrap();
+            orders["metadata"]["labels"]["count"] = json!((before + 10).to_string());
+        });
+
+        // When one is counted, then it is on top of what they have counted.
+        let (after, count) = change(&server.cluster(), "orders", counted).await.unwrap();
+        assert_eq!((after.labels()["count"].as_str(), count), ("31", 31));
+        assert_eq!(server.changes(), ["PATCH services/orders"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_conflict_that_does_not_end_is_an_error_after_some_attempts() {
+        let (server, began) = (server(), Instant::now());
+        server.others_are_quicker(usize::MAX, "services/orders", |_| {});
+        let failed = change(&server.cluster(), "orders", counted).await.unwrap_err();
+        assert!(matches!(failed, ClusterError::Conflict { .. }), "{failed}");
+        assert_eq!(server.conflicts(), MOST_ATTEMPTS);
+        let took = began.elapsed();
+        let (least, most) = (Duration::from_secs(5), Duration::from_secs(15));
+        assert!(least < took && took < most, "it took {took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_just_now_is_not_read_again_unless_somebody_was_quicker() {
+        let server = server();
+        let read = read(&server.cluster(), "orders").await.unwrap();
+        let (now, _) = change_read(&server.cluster(), read.clone(), counted).await.unwrap();
+        assert_eq!((now.labels()["count"].as_str(), server.conflicts()), ("1", 0));
+        // It is not that one any more.
+        let (now, _) = change_read(&server.cluster(), read, counted).await.unwrap();
+        assert_eq!((now.labels()["count"].as_str(), server.conflicts()), ("2", 1));
+    }
+
+    #[tokio::test]
+    async fn what_is_left_is_not_written_and_other_errors_are_not_tried_again() {
+        let server = server();
+        let (_, result) =
+            change(&server.cluster(), "orders", |_| Ok(Decision::Leave("as it is"))).await.unwrap();
+        assert_eq!(result, "as it is");
+        let gone = change(&server.cluster(), "prices", counted).await.unwrap_err();
+        assert!(gone.is_not_found(), "{gone}");
+        let changed = || ClusterError::SelectorChanged { service: "orders".into() };
+        let refused = change::<()>(&server.cluster(), "orders", |_| Err(changed())).await.unwrap_err();
+        assert_eq!(refused, changed());
+        assert_eq!(server.changes(), Vec::<String>::new());
+    }
+}
