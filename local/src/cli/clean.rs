@@ -1,19 +1,18 @@
 //! `bridge clean`: cleans up after sessions whose daemon died.
 
+use bridge_client::{Place, chain, sessions};
 use bridge_cluster::{
     Access, Cluster,
     clean::{self, Cleaned, Whose},
 };
-use bridge_proto::v1;
+use bridge_daemon::installation;
 
 use super::{
     args::CleanArgs,
-    daemon::{self, Place},
-    error::{Failed, chain},
+    error::Failed,
     output::{self, GREEN, Progress, line, styled},
     request,
 };
-use bridge_daemon::installation;
 
 pub(crate) async fn run(args: CleanArgs) -> Result<(), Failed> {
     let cluster = Cluster::of(&request::access(&args.cluster, &request::config()?)?).await?;
@@ -53,14 +52,7 @@ pub(crate) async fn put_back(access: &Access, service: &str) -> Result<(), Faile
 async fn whose(others: bool) -> Result<Whose, Failed> {
     let installation = installation::name().map_err(|error| Failed::internal(chain(&error)))?;
     // What this user's daemon holds is alive, whatever the cluster looks like.
-    let alive = match daemon::running(&Place::find()?).await? {
-        Some(mut daemon) => {
-            let reply =
-                daemon.client.status(v1::StatusRequest {}).await.map_err(|status| Failed::call(&status))?;
-            reply.into_inner().sessions.into_iter().map(|session| session.id).collect()
-        }
-        None => Default::default(),
-    };
+    let alive = sessions(&Place::find()?).await?.into_iter().map(|session| session.id).collect();
     Ok(Whose { installation, alive, others })
 }
 

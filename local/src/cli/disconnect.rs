@@ -1,10 +1,10 @@
 //! `bridge disconnect`: has the daemon disconnect targets and restore their Services, and shows each step.
 
+use bridge_client::{Place, running};
 use bridge_proto::v1;
 
 use super::{
     args::DisconnectArgs,
-    daemon::{self, Place},
     error::Failed,
     exit::Exit,
     names::Target,
@@ -13,9 +13,8 @@ use super::{
 };
 
 pub(crate) async fn run(args: DisconnectArgs) -> Result<(), Failed> {
-    let Some(mut daemon) = daemon::running(&Place::find()?).await? else { return nothing(&args) };
-    let reply = daemon.client.status(v1::StatusRequest {}).await.map_err(|status| Failed::call(&status))?;
-    let sessions: Vec<Session> = reply.into_inner().sessions.into_iter().map(Session::from).collect();
+    let Some(mut daemon) = running(&Place::find()?).await? else { return nothing(&args) };
+    let sessions: Vec<Session> = daemon.status().await?.sessions.into_iter().map(Session::from).collect();
     let chosen = choose(&args, &sessions)?;
     if chosen.is_empty() {
         return nothing(&args);
@@ -35,7 +34,10 @@ pub(crate) async fn run(args: DisconnectArgs) -> Result<(), Failed> {
             wait: args.wait,
             user: session.user.clone(),
         };
-        let done = disconnect(&mut daemon, request).await.and_then(|done| output::print(&text(&done)));
+        let progress = Progress::new();
+        let done = bridge_client::disconnect(&mut daemon, request, |said| progress.say(said)).await;
+        drop(progress);
+        let done = done.map_err(Failed::from).and_then(|done| output::print(&text(&done)));
         if let Err(failure) = done
             && let Some(earlier) = failed.replace(failure)
         {
@@ -81,32 +83,6 @@ fn choose<'a>(args: &DisconnectArgs, sessions: &'a [Session]) -> Result<Vec<&'a 
     let candidates: Vec<String> = chosen.iter().map(candidate).collect();
     let message = format!("{} sessions match", chosen.len());
     Err(Failed::new(Exit::Usage, message, format!("{}\nor --all", candidates.join("\n"))))
-}
-
-/// Disconnects, showing each step.
-async fn disconnect(
-    daemon: &mut daemon::Daemon,
-    request: v1::DisconnectRequest,
-) -> Result<v1::Disconnected, Failed> {
-    let progress = Progress::new();
-    let target = request.target.clone();
-    let call = daemon.client.disconnect(request).await;
-    let mut events = call.map_err(|status| Failed::call(&status))?.into_inner();
-    let mut result = None;
-    while let Some(event) = events.message().await.map_err(|status| Failed::call(&status))? {
-        match event.kind {
-            Some(v1::disconnect_event::Kind::Step(step)) => progress.step(&step),
-            Some(v1::disconnect_event::Kind::Disconnected(done)) => result = Some(Ok(done)),
-            Some(v1::disconnect_event::Kind::Failed(failure)) => result = Some(Err(failure)),
-            None => {}
-        }
-    }
-    drop(progress);
-    match result {
-        Some(Ok(done)) => Ok(done),
-        Some(Err(failure)) => Err(failure.into()),
-        None => Err(Failed::internal(format!("the daemon ended the call for {target} without a result"))),
-    }
 }
 
 fn text(done: &v1::Disconnected) -> String {

@@ -5,11 +5,12 @@ use hickory_proto::rr::{Name, RecordType};
 use serde::Serialize;
 
 use super::args::{DnsArgs, InsideArgs};
-use super::attached::Attached;
+use super::attach;
 use super::error::Failed;
 use super::exit::Exit;
 use super::inside::Network;
 use super::output::{self, line};
+use bridge_client::Attached;
 use bridge_inside::network::{Answered, Source};
 
 /// As it is printed: the names of the fields are a promise.
@@ -37,16 +38,16 @@ struct Record {
 
 pub(crate) async fn run(args: DnsArgs) -> Result<(), Failed> {
     let query = query(&args.name, args.record_type.as_deref())?;
-    let mut attached = match (Attached::existing(args.target.as_ref(), &args.cluster).await?, args.target) {
+    let mut attached = match (attach::existing(args.target.as_ref(), &args.cluster).await?, args.target) {
         (Some(attached), _) => attached,
-        (None, Some(target)) => Attached::without_listening(target, args.cluster).await?,
+        (None, Some(target)) => attach::without_listening(target, args.cluster).await?,
         (None, None) => {
             let message = "no --target given, and not exactly one target is connected";
             return Err(Failed::new(Exit::Usage, message, "choose one: bridge dns NAME --target SERVICE"));
         }
     };
     let answered = ask(&mut attached, &query).await;
-    let ended = attached.end().await;
+    let ended = attach::end(attached).await;
     let answer = answer(&query, answered?)?;
     output::print_as(args.output.output, &answer, || answer.describe())?;
     ended

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bridge_client::{Place, chain, running};
 use bridge_cluster::{
     Cluster,
     access::{self, Need, Right},
@@ -16,8 +17,7 @@ use serde::Serialize;
 
 use super::{
     args::ListArgs,
-    daemon::{self, Place},
-    error::{Failed, chain},
+    error::Failed,
     exit::Exit,
     files::ROOT,
     output::{self, GREEN, RED, YELLOW, line, styled},
@@ -101,7 +101,7 @@ async fn this_machine(report: &mut Report) -> BTreeSet<String> {
     let place = match Place::find() {
         Ok(place) => place,
         Err(failed) => {
-            report.fail("runtime directory", failed);
+            report.fail("runtime directory", failed.into());
             return BTreeSet::new();
         }
     };
@@ -136,15 +136,14 @@ async fn this_machine(report: &mut Report) -> BTreeSet<String> {
 }
 
 async fn held(place: &Place, report: &mut Report) -> Result<BTreeSet<String>, Failed> {
-    let Some(mut daemon) = daemon::running(place).await? else {
+    let Some(mut daemon) = running(place).await? else {
         report.ok("daemon", "not running; connect starts it");
         return Ok(BTreeSet::new());
     };
-    let v1::HelloReply { version, pid, sessions, .. } = daemon.hello;
-    let version = version.unwrap_or_default().program;
+    let v1::HelloReply { version, pid, sessions, .. } = &daemon.hello;
+    let version = version.as_ref().map(|version| version.program.as_str()).unwrap_or_default();
     report.ok("daemon", format!("version {version}, process {pid}, {sessions} session(s)"));
-    let reply = daemon.client.status(v1::StatusRequest {}).await.map_err(|status| Failed::call(&status))?;
-    Ok(reply.into_inner().sessions.into_iter().map(|session| session.id).collect())
+    Ok(daemon.status().await?.sessions.into_iter().map(|session| session.id).collect())
 }
 
 async fn the_cluster(args: &ListArgs, held: &BTreeSet<String>, report: &mut Report) -> Result<(), Failed> {

@@ -1,16 +1,16 @@
 //! `bridge env`: the target's environment, for programs that bridge does not start.
 
 use super::args::EnvArgs;
-use super::attached::Attached;
+use super::attach;
 use super::environment::{of_the_target, render};
 use super::error::Failed;
 use super::output;
 
 pub(crate) async fn run(args: EnvArgs) -> Result<(), Failed> {
-    let mut attached = Attached::without_listening(args.target, args.cluster).await?;
+    let mut attached = attach::without_listening(args.target, args.cluster).await?;
     let surroundings = attached.surroundings().await;
     // What was made for this is given back also if nothing came of it.
-    let ended = attached.end().await;
+    let ended = attach::end(attached).await;
     let inside = surroundings?.inside.unwrap_or_default();
     let chosen = of_the_target(&inside, &args.variables);
     let (text, untold) = render(&chosen.variables, args.format);

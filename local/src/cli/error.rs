@@ -1,5 +1,6 @@
 //! How a command fails: an exit code, what happened, and what to do next.
 
+use bridge_client::{ClientError, chain};
 use bridge_cluster::ClusterError;
 use bridge_proto::v1::{self, failure::Cause};
 
@@ -26,18 +27,6 @@ impl Failed {
         Failed::new(Exit::Internal, message, "bridge logs --daemon may say more")
     }
 
-    /// The call to the daemon failed, not what it was asked for.
-    pub(crate) fn call(status: &tonic::Status) -> Self {
-        match status.code() {
-            tonic::Code::Unimplemented => Failed::new(
-                Exit::Internal,
-                "the running daemon is another version of bridge and does not know this command",
-                "run `bridge disconnect --all`, then try again: that starts a new daemon",
-            ),
-            code => Failed::internal(format!("the daemon did not answer: {} ({code:?})", status.message())),
-        }
-    }
-
     /// Two lines for stderr.
     pub(crate) fn render(&self) -> String {
         let mut text = line(&format!("{} {}", styled(RED, "error:"), self.message));
@@ -54,6 +43,12 @@ impl From<ClusterError> for Failed {
     }
 }
 
+impl From<ClientError> for Failed {
+    fn from(error: ClientError) -> Self {
+        v1::Failure::from(error).into()
+    }
+}
+
 impl From<v1::Failure> for Failed {
     fn from(failure: v1::Failure) -> Self {
         let exit = match failure.cause() {
@@ -63,17 +58,6 @@ impl From<v1::Failure> for Failed {
         };
         Failed::new(exit, failure.message, failure.advice)
     }
-}
-
-/// An error with its causes, as one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

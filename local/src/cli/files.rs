@@ -3,17 +3,16 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use bridge_client::{Attached, DaemonClient, Via, chain};
 use bridge_proto::files::{MAX_BYTES, MAX_ENTRIES};
 use bridge_proto::v1::{FilesQuery, FilesReply, LeftOut, LeftOutReason};
 use tonic::{Status, Streaming};
 
 use super::args::FilesAt;
-use super::attached::Attached;
-use super::error::{Failed, chain};
+use super::error::Failed;
 use super::exit::Exit;
 use super::output::{self, printable};
 use bridge_inside::files::{Files, OwnPathsError, Plan, Teller, UnaskedError};
-use bridge_inside::network::{DaemonClient, Via};
 
 /// Tells a command where they are.
 pub(crate) const ROOT: &str = "BRIDGE_ROOT";

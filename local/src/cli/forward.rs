@@ -10,6 +10,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bridge_client::Attached;
 use bridge_cluster::services::{self, Reachable};
 use bridge_cluster::{Access, Cluster};
 use serde::Serialize;
@@ -19,9 +20,10 @@ use tokio::task::JoinSet;
 use self::hosts::Names;
 use self::pass::Ended;
 use super::args::ForwardArgs;
-use super::attached::{Attached, told_to_end};
+use super::attach;
 use super::error::Failed;
 use super::exit::Exit;
+use super::interrupt::told_to_end;
 use super::loopback::Door;
 use super::output::{self, BOLD, line, styled};
 use super::request;
@@ -78,7 +80,7 @@ struct Forwarded {
 
 pub(crate) async fn run(args: ForwardArgs) -> Result<(), Failed> {
     let config = request::config()?;
-    let Some(mut attached) = Attached::existing(args.via.as_ref(), &args.cluster).await? else {
+    let Some(mut attached) = attach::existing(args.via.as_ref(), &args.cluster).await? else {
         let message = match &args.via {
             Some(target) => format!("{target} is not connected from your laptop"),
             None => "no --via given, and not exactly one target is connected".to_owned(),
@@ -97,11 +99,11 @@ pub(crate) async fn run(args: ForwardArgs) -> Result<(), Failed> {
     };
     let listening = match listen_all(&mut attached, &access, &args).await {
         Ok(listening) => listening,
-        Err(failed) => return attached.end().await.and(Err(failed)),
+        Err(failed) => return attach::end(attached).await.and(Err(failed)),
     };
-    let attached = attached.kept();
+    let attached = attached.kept(output::say);
     let served = serve_all(&attached, listening, &args).await;
-    let ended = attached.end().await;
+    let ended = attach::end(attached).await;
     served.and(ended)
 }
 

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
+use bridge_client::Attached;
 use bridge_os::networks;
 use bridge_proto::dns::nameservers;
 use hickory_proto::ProtoError;
@@ -15,7 +16,6 @@ use hickory_proto::rr::Name;
 use ipnet::IpNet;
 
 use super::args::{Egress, InsideArgs};
-use super::attached::Attached;
 use super::environment::{self, Variables, of_the_target};
 use super::error::Failed;
 use super::exit::Exit;
@@ -100,9 +100,9 @@ impl Network {
     /// Of no cluster: everything is this machine's.
     pub(crate) fn of_this_machine() -> Self {
         let daemon = tonic::transport::Endpoint::from_static("http://daemon").connect_lazy();
-        let daemon = bridge_inside::network::DaemonClient::new(daemon);
+        let daemon = bridge_client::DaemonClient::new(daemon);
         let destinations = Arc::new(Destinations::new(Scope::default(), Vec::new()));
-        let (_, via) = bridge_inside::network::Via::to("");
+        let (_, via) = bridge_client::Via::to("");
         let dns = ClusterDns { daemon: daemon.clone(), via: via.clone() };
         Self {
             resolver: Arc::new(Resolver::new(Search::of("", ""), dns, destinations.clone())),

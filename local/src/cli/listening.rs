@@ -9,14 +9,13 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bridge_client::routes::{describe, listed};
+use bridge_client::{Asked, Attached};
 use bridge_proto::v1;
 use tokio::sync::{mpsc, watch};
 
-use super::attached::{Asked, Attached};
 use super::output;
 
-/// As a match is called that takes all.
-const EVERYTHING: &str = "everything";
 /// What listens elsewhere first (a debugger) may listen where it should by then.
 const SETTLED: Duration = Duration::from_secs(3);
 
@@ -24,25 +23,6 @@ const SETTLED: Duration = Duration::from_secs(3);
 pub(crate) struct Entrances {
     routes: watch::Receiver<Vec<v1::RouteStatus>>,
     asked: Asked,
-}
-
-/// For people: "requests with x-bridge: alice come to port 8080".
-pub(crate) fn describe(routes: &[v1::RouteStatus]) -> String {
-    let mut matches: Vec<&str> = routes.iter().map(|route| route.r#match.as_str()).collect();
-    matches.dedup();
-    let of = |chosen: &str| {
-        let ports = routes.iter().filter(|route| route.r#match == chosen).map(|route| route.local_port);
-        let which = if matches!(chosen, "" | EVERYTHING) {
-            "all requests".to_owned()
-        } else {
-            format!("requests with {chosen}")
-        };
-        format!("{which} come to {}", listed(ports.collect()))
-    };
-    if matches.is_empty() {
-        return "no requests come here".to_owned();
-    }
-    matches.into_iter().map(of).collect::<Vec<_>>().join("; ")
 }
 
 impl Entrances {
@@ -144,16 +124,6 @@ fn elsewhere(routes: &[v1::RouteStatus], ports: &BTreeSet<u32>) -> Option<String
     ))
 }
 
-/// "port 80", "ports 80 and 81"
-fn listed(ports: BTreeSet<u32>) -> String {
-    let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
-    match ports.split_last() {
-        None => "no port".to_owned(),
-        Some((last, [])) => format!("port {last}"),
-        Some((last, others)) => format!("ports {} and {last}", others.join(", ")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,26 +147,6 @@ mod tests {
         let two = [route("http", 80, 8080), route("metrics", 8080, 9090)];
         assert_eq!(led(&two, &[8080]), None, "it is the other one's");
         assert_eq!(led(&two, &[80, 9090]), Some(vec![80, 9090]));
-    }
-
-    #[test]
-    fn which_requests_come_where_is_said() {
-        let to = |chosen: &str, local_port: u32| v1::RouteStatus {
-            local_port,
-            r#match: chosen.to_owned(),
-            ..route("http", 80, 0)
-        };
-        for (routes, expected) in [
-            (vec![], "no requests come here"),
-            (vec![to("x: 1", 8080)], "requests with x: 1 come to port 8080"),
-            (vec![to("x: 1", 8080), to("x: 1", 9090)], "requests with x: 1 come to ports 8080 and 9090"),
-            (
-                vec![to("x: 1", 8080), to("everything", 9999)],
-                "requests with x: 1 come to port 8080; all requests come to port 9999",
-            ),
-        ] {
-            assert_eq!(describe(&routes), expected);
-        }
     }
 
     #[test]

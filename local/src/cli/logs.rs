@@ -2,6 +2,7 @@
 
 use std::{io, time::Duration};
 
+use bridge_client::Place;
 use bridge_cluster::{Cluster, logs};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::{
@@ -10,7 +11,7 @@ use tokio::{
     time::interval,
 };
 
-use super::{args::LogsArgs, daemon::Place, error::Failed, exit::Exit, names::Target, output, request};
+use super::{args::LogsArgs, error::Failed, exit::Exit, names::Target, output, request};
 
 /// A file tells nobody that it has grown.
 const LOOK_AGAIN: Duration = Duration::from_millis(300);

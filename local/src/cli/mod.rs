@@ -1,7 +1,7 @@
 //! The `bridge` command: reads what was typed, asks the daemon or the cluster, and prints the outcome.
 
 mod args;
-mod attached;
+mod attach;
 mod clean;
 mod connect;
 mod daemon;
@@ -15,12 +15,14 @@ mod exit;
 mod files;
 mod forward;
 mod inside;
+mod interrupt;
 mod list;
 mod listening;
 mod logs;
 mod loopback;
 mod names;
 mod output;
+mod program;
 mod proxy;
 mod request;
 mod requests;
@@ -29,7 +31,7 @@ mod sessions;
 mod status;
 mod version;
 
-use std::{ffi::OsString, path::Path, process::ExitCode, time::Duration};
+use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, FromArgMatches};
 
@@ -44,7 +46,7 @@ pub(crate) use self::{
 /// Runs the command of this process's arguments.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let matches = command_called(arguments.first()).get_matches_from(arguments);
+    let matches = program::command_called(arguments.first()).get_matches_from(arguments);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match block_on(cli.command) {
         Ok(code) => ExitCode::from(code),
@@ -52,17 +54,6 @@ pub fn main() -> ExitCode {
             output::note(&failed.render());
             ExitCode::from(failed.exit as u8)
         }
-    }
-}
-
-/// kubectl runs `kubectl-bridge` for `kubectl bridge`; help then says what was typed.
-fn command_called(program: Option<&OsString>) -> clap::Command {
-    let name = program.and_then(|program| Path::new(program).file_name());
-    let command = Cli::command();
-    if name.is_some_and(|name| name == "kubectl-bridge") {
-        command.bin_name("kubectl bridge")
-    } else {
-        command
     }
 }
 

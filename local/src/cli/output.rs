@@ -9,6 +9,7 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Color, Style};
+use bridge_client::Said;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -92,6 +93,14 @@ pub(crate) fn warn(warning: &str) {
     note(&warning_line(warning));
 }
 
+/// Something that happens while nobody waits for it.
+pub(crate) fn say(said: &Said) {
+    match said {
+        Said::Warning(text) => warn(text),
+        Said::Step(text) | Said::Note(text) => note(&line(&format!("  {text}"))),
+    }
+}
+
 fn warning_line(warning: &str) -> String {
     line(&format!("{} {warning}", styled(YELLOW, "warning:")))
 }
@@ -126,11 +135,12 @@ impl Progress {
         }
     }
 
-    pub(crate) fn warn(&self, warning: &str) {
-        let text = warning_line(warning);
-        match &self.bar {
-            Some(bar) => bar.suspend(|| note(&text)),
-            None => note(&text),
+    /// Something that happens meanwhile.
+    pub(crate) fn say(&self, said: &Said) {
+        match (said, &self.bar) {
+            (Said::Step(step), _) => self.step(step),
+            (said, Some(bar)) => bar.suspend(|| say(said)),
+            (said, None) => say(said),
         }
     }
 }

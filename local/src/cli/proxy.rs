@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bridge_client::Attached;
 use bridge_proto::tunnel::Refused;
 use bridge_proto::v1::Cause;
 use hickory_proto::op::{Message, Query};
@@ -22,9 +23,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::args::{InsideArgs, ProxyArgs};
-use super::attached::{Attached, told_to_end};
+use super::attach;
 use super::error::Failed;
 use super::inside::Network;
+use super::interrupt::told_to_end;
 use super::loopback::{Door, pair};
 use super::output;
 use bridge_inside::network::Place;
@@ -39,14 +41,14 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) async fn run(args: ProxyArgs) -> Result<(), Failed> {
-    let mut attached = Attached::without_listening(args.target.clone(), args.cluster.clone()).await?;
+    let mut attached = attach::without_listening(args.target.clone(), args.cluster.clone()).await?;
     let proxy = match bound(&mut attached, &args).await {
         Ok(proxy) => proxy,
-        Err(failed) => return attached.end().await.and(Err(failed)),
+        Err(failed) => return attach::end(attached).await.and(Err(failed)),
     };
-    let mut attached = attached.kept();
+    let mut attached = attached.kept(output::say);
     let served = serve(&mut attached, proxy, &args).await;
-    let ended = attached.end().await;
+    let ended = attach::end(attached).await;
     served.and(ended)
 }
 

@@ -1,14 +1,15 @@
 //! Builds the request to the daemon from the command line, variables and the config file.
 
-use std::{collections::HashMap, ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf};
 
+use bridge_client::{chain, environment};
 use bridge_cluster::Access;
 use bridge_proto::matching::{self, Condition, HeaderMatch, Match};
 use bridge_proto::v1;
 
 use super::{
     args::{ClusterArgs, Compat, ConnectArgs, Fallback},
-    error::{Failed, chain},
+    error::Failed,
     exit::Exit,
     names::{PortMap, UserName},
 };
@@ -43,11 +44,6 @@ pub(crate) fn cluster(args: &ClusterArgs, config: &Config) -> Result<v1::Cluster
     })
 }
 
-/// Of this process, for credential plugins and proxies.
-pub(crate) fn environment() -> HashMap<String, String> {
-    std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect()
-}
-
 /// The same, for a command that asks the cluster itself.
 pub(crate) fn access(args: &ClusterArgs, config: &Config) -> Result<Access, Failed> {
     cluster(args, config).map(access_to)
@@ -77,23 +73,18 @@ fn absolute(path: PathBuf) -> Result<String, Failed> {
     absolute.to_str().map(str::to_owned).ok_or_else(|| wrong("it is not UTF-8".to_owned()))
 }
 
-/// What is not UTF-8 cannot be sent; no credential plugin is known that needs such a variable.
-fn text(value: OsString) -> Option<String> {
-    value.into_string().ok()
-}
-
 /// What does not come from the command line: split off so that it can be tested.
 #[derive(Debug, Default)]
-pub(crate) struct Surroundings {
+struct Surroundings {
     /// `$BRIDGE_HEADER`, one header.
-    pub(crate) header: Option<String>,
+    header: Option<String>,
     /// `$BRIDGE_ME`.
-    pub(crate) me: Option<String>,
-    pub(crate) user_name: Option<String>,
+    me: Option<String>,
+    user_name: Option<String>,
 }
 
 impl Surroundings {
-    pub(crate) fn of_this_process() -> Self {
+    fn of_this_process() -> Self {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let (header, me) = (variable("BRIDGE_HEADER"), variable("BRIDGE_ME"));
         Surroundings { header, me, user_name: bridge_os::machine::user_name() }
@@ -107,8 +98,16 @@ pub(crate) fn me() -> Option<String> {
     around.me.or_else(configured).or(around.user_name)
 }
 
+/// The request, complete.
+pub(crate) fn complete(args: &ConnectArgs) -> Result<v1::ConnectRequest, Failed> {
+    let config = config()?;
+    let mut request = connect(args, &config, &Surroundings::of_this_process())?;
+    request.cluster = Some(cluster(&args.cluster, &config)?);
+    Ok(request)
+}
+
 /// The request, complete but for the cluster.
-pub(crate) fn connect(
+fn connect(
     args: &ConnectArgs,
     config: &Config,
     surroundings: &Surroundings,

@@ -1,19 +1,17 @@
 //! `bridge requests`: the requests that the agents saw, where each went, and why.
 
+use bridge_client::{Place, running};
 use bridge_proto::v1::{self, Reason};
 use serde::Serialize;
 
 use super::{
     args::{Format, RequestsArgs},
-    daemon::{self, Place},
     error::Failed,
     exit::Exit,
     output::{self, GREEN, RED, YELLOW, milliseconds, printable, styled},
     sessions::Session,
 };
 
-/// Bytes of what a hundred agents keep: 1,000 requests each, with the longest paths.
-const LARGEST: usize = 64 * 1024 * 1024;
 /// Columns grow with what they hold, up to here.
 const WIDEST: usize = 48;
 
@@ -220,20 +218,18 @@ impl Columns {
 }
 
 pub(crate) async fn run(args: RequestsArgs) -> Result<(), Failed> {
-    let Some(mut daemon) = daemon::running(&Place::find()?).await? else { return Err(not_connected(&args)) };
-    let reply = daemon.client.status(v1::StatusRequest {}).await.map_err(|status| Failed::call(&status))?;
-    let sessions: Vec<Session> = reply.into_inner().sessions.into_iter().map(Session::from).collect();
+    let Some(mut daemon) = running(&Place::find()?).await? else { return Err(not_connected(&args)) };
+    let sessions: Vec<Session> = daemon.status().await?.sessions.into_iter().map(Session::from).collect();
     let chosen: Vec<&Session> = sessions.iter().filter(|session| is_meant(session, &args)).collect();
     if chosen.is_empty() {
         return Err(not_connected(&args));
     }
     let ids = chosen.iter().map(|session| session.id.clone()).collect();
     let query = v1::RequestsQuery { sessions: ids, follow: args.follow };
-    let call = daemon.client.max_decoding_message_size(LARGEST).requests(query).await;
-    let mut seen = call.map_err(|status| Failed::call(&status))?.into_inner();
+    let mut seen = bridge_client::Seen::by(&mut daemon, query).await?;
     let mut columns = Columns::new(chosen.len() > 1);
     let mut first = true;
-    while let Some(batch) = seen.message().await.map_err(|status| Failed::call(&status))? {
+    while let Some(batch) = seen.next().await? {
         print(batch, args.output.output, args.follow, &mut columns, std::mem::take(&mut first))?;
     }
     if args.follow {

@@ -12,14 +12,15 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
+use bridge_client::{Attached, chain};
 use bridge_proto::v1;
 use bridge_supervise::{Obstacle, Remark, SuperviseError};
 use tokio::sync::mpsc;
 
 use self::way::{Way, Where};
 use super::args::{RunArgs, ShellArgs};
-use super::attached::Attached;
-use super::error::{Failed, chain};
+use super::attach;
+use super::error::Failed;
 use super::exit::Exit;
 use super::files;
 use super::inside::Network;
@@ -35,13 +36,13 @@ const OVERLAPS: usize = 3;
 
 /// Runs the command; its exit code is ours.
 pub(crate) async fn run(args: RunArgs) -> Result<u8, Failed> {
-    let mut attached = Attached::to(&args.connect).await?.kept();
+    let mut attached = attach::to(&args.connect).await?.kept(output::say);
     let files = files::fetch(&attached, args.inside.files).await;
     let outcome = in_the_place_of(&mut attached, &args, files.as_ref()).await;
     if let Some(files) = files {
         files.remove().await;
     }
-    let ended = attached.end().await;
+    let ended = attach::end(attached).await;
     let status = outcome?;
     ended?;
     Ok(exit_code(status))

@@ -2,16 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
+use bridge_client::{Place, running};
 use bridge_proto::v1;
 use serde::Serialize;
 
-use super::{
-    args::Format,
-    daemon::{self, Place},
-    error::Failed,
-    output,
-    sessions::Session,
-};
+use super::{args::Format, error::Failed, output, sessions::Session};
 
 /// What `status -o json` prints.
 #[derive(Debug, Default, Serialize)]
@@ -32,10 +27,10 @@ struct DaemonStatus {
 }
 
 pub(crate) async fn run(format: Format) -> Result<(), Failed> {
-    let status = match daemon::running(&Place::find()?).await? {
+    let status = match running(&Place::find()?).await? {
         Some(mut daemon) => {
-            let reply = daemon.client.status(v1::StatusRequest {}).await;
-            status_of(daemon.hello, reply.map_err(|status| Failed::call(&status))?.into_inner())
+            let reply = daemon.status().await?;
+            status_of(daemon.hello, reply)
         }
         None => Status::default(),
     };

@@ -1,14 +1,10 @@
 //! `bridge version`: the versions of the command, the running daemon and the built-in agent.
 
+use bridge_client::{Place, running};
 use bridge_proto::version;
 use serde::Serialize;
 
-use super::{
-    args::Format,
-    daemon::{self, Place},
-    error::Failed,
-    output,
-};
+use super::{args::Format, error::Failed, output};
 
 /// What `version -o json` prints.
 #[derive(Debug, Serialize)]
@@ -30,7 +26,7 @@ pub(crate) async fn run(short: bool, format: Format) -> Result<(), Failed> {
     }
     // What cannot be reached has no version; `doctor` says why it cannot.
     let daemon = match Place::find() {
-        Ok(place) => daemon::running(&place).await.ok().flatten(),
+        Ok(place) => running(&place).await.ok().flatten(),
         Err(_) => None,
     };
     let versions = Versions {

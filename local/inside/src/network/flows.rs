@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::Streaming;
 
-use super::{DaemonClient, SESSION_WITHIN, Via, is_gone};
+use super::SESSION_WITHIN;
+use bridge_client::{DaemonClient, Via, is_gone};
 
 /// Datagrams that may wait, each way.
 const QUEUE: usize = 64;

@@ -1,6 +1,6 @@
 //! The cluster's network, for processes of this machine, by way of a session that the daemon holds.
 //!
-//! `via` knows which session it is, also after the daemon has died. `streams` asks the daemon for connections and hands over
+//! [`Via`] knows which session it is, also after the daemon has died. `streams` asks the daemon for connections and hands over
 //! those that are to be tied to them, `flows` for UDP; `names` decides what the cluster is asked for a name, and `resolver`
 //! asks; `destinations` knows which addresses are the cluster's, and `overlap` which of them are this machine's as well.
 
@@ -10,15 +10,14 @@ mod names;
 mod overlap;
 mod resolver;
 mod streams;
-mod via;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bridge_client::{DaemonClient, Via, is_gone};
 use bridge_proto::v1;
 use bytes::Bytes;
 use tonic::Status;
-use tonic::transport::Channel;
 
 pub use destinations::{Destinations, Place, Scope};
 pub use flows::{Flow, FlowError, Flows};
@@ -26,9 +25,6 @@ pub use names::Search;
 pub use overlap::{Overlap, overlaps};
 pub use resolver::{Answered, Resolver, Source};
 pub use streams::{Dialled, Streams};
-pub use via::{Sessions, Via, is_gone};
-
-pub type DaemonClient = v1::daemon_client::DaemonClient<Channel>;
 
 /// How long connections wait for a session that is away,
 const SESSION_WITHIN: Duration = Duration::from_secs(10);

@@ -66,8 +66,8 @@ mod tests {
     use tonic::service::Routes;
     use tonic::transport::{Endpoint, Server};
 
-    use super::super::DaemonClient;
     use super::*;
+    use crate::DaemonClient;
 
     #[tokio::test]
     async fn a_daemon_that_refuses_is_told_from_one_that_is_gone() {

@@ -11,12 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::again::Again;
 use super::call::{Asked, Call};
-use crate::cli::daemon::{self, Place};
-use crate::cli::error::Failed;
-use crate::cli::listening;
-use crate::cli::output;
-use crate::cli::request;
-use bridge_inside::network::Sessions;
+use crate::environment::environment;
+use crate::error::ClientError;
+use crate::find;
+use crate::place::Place;
+use crate::routes::describe;
+use crate::said::Said;
+use crate::via::Sessions;
 
 /// It goes on until its end is asked for.
 pub(super) struct Keeper {
@@ -71,12 +72,11 @@ pub(super) trait Hands: Send + Sync + 'static {
     fn again(
         &self,
         lasting: Option<&v1::ConnectRequest>,
-    ) -> impl Future<Output = Result<(Call, v1::Using), Failed>> + Send;
+    ) -> impl Future<Output = Result<(Call, v1::Using), ClientError>> + Send;
 
-    fn warn(&self, text: &str);
-    fn note(&self, text: &str);
+    fn say(&self, said: &Said);
     /// The requests of these routes come to this command now.
-    fn note_routes(&self, routes: &[v1::RouteStatus]);
+    fn say_routes(&self, routes: &[v1::RouteStatus]);
 }
 
 /// Ends when somebody has ended the session. `call` is there as long as the daemon is.
@@ -86,16 +86,16 @@ async fn keep(hands: &impl Hands, again: &mut Again, known: &Known, call: &mut O
         while let Some(held) = call {
             match held.next().await {
                 Some(use_event::Kind::Using(now)) => is_now(hands, again, known, now),
-                Some(use_event::Kind::Warning(text)) => hands.warn(&text),
-                Some(use_event::Kind::Refused(failure)) => hands.warn(&failure.message),
-                Some(use_event::Kind::Ended(why)) => return hands.warn(&why),
+                Some(use_event::Kind::Warning(text)) => hands.say(&Said::Warning(text)),
+                Some(use_event::Kind::Refused(failure)) => hands.say(&Said::Warning(failure.message)),
+                Some(use_event::Kind::Ended(why)) => return hands.say(&Said::Warning(why)),
                 Some(_) => {}
                 None => *call = None,
             }
         }
         let (pause, said) = again.daemon_is_gone(begun.elapsed());
         let _ = known.sessions.send_replace(None);
-        hands.warn(&said);
+        hands.say(&Said::Warning(said));
         let (held, now) = make_again(hands, again, pause).await;
         *call = Some(held);
         is_now(hands, again, known, now);
@@ -119,7 +119,7 @@ fn is_now(hands: &impl Hands, again: &mut Again, known: &Known, now: v1::Using) 
         changed
     });
     if changed {
-        hands.note_routes(&routes);
+        hands.say_routes(&routes);
     }
 }
 
@@ -129,14 +129,14 @@ async fn make_again(hands: &impl Hands, again: &mut Again, mut pause: Duration) 
         tokio::time::sleep(pause.mul_f64(rand::random_range(0.75..=1.0))).await;
         match hands.again(again.lasting()).await {
             Ok(made) => {
-                hands.note(&again.is_there());
+                hands.say(&Said::Note(again.is_there()));
                 return made;
             }
-            Err(failed) => {
+            Err(error) => {
                 let said;
-                (pause, said) = again.failed(&failed.message);
+                (pause, said) = again.failed(error.message());
                 if let Some(said) = said {
-                    hands.warn(&said);
+                    hands.say(&Said::Warning(said));
                 }
             }
         }
@@ -144,35 +144,32 @@ async fn make_again(hands: &impl Hands, again: &mut Again, mut pause: Duration) 
 }
 
 /// Does it by the daemons of this machine.
-pub(super) struct ByDaemon {
+pub(super) struct ByDaemon<Say> {
     pub(super) place: Place,
     pub(super) target: String,
     pub(super) asked: Asked,
+    pub(super) say: Say,
 }
 
-impl Hands for ByDaemon {
-    async fn again(&self, lasting: Option<&v1::ConnectRequest>) -> Result<(Call, v1::Using), Failed> {
-        let mut daemon = daemon::started(&self.place).await?;
+impl<Say: Fn(&Said) + Send + Sync + 'static> Hands for ByDaemon<Say> {
+    async fn again(&self, lasting: Option<&v1::ConnectRequest>) -> Result<(Call, v1::Using), ClientError> {
+        let mut daemon = find::started(&self.place).await?;
         let mut wish = v1::Wish { lasting: lasting.cloned(), ..self.asked.wish() };
         if let Some(cluster) = wish.request.as_mut().and_then(|request| request.cluster.as_mut()) {
-            cluster.environment = request::environment();
+            cluster.environment = environment();
         }
         let (call, using) = Call::begin(&mut daemon.client, wish, |_| {}).await?;
         self.asked.goes_on(&call);
         Ok((call, using))
     }
 
-    fn warn(&self, text: &str) {
-        output::warn(text);
+    fn say(&self, said: &Said) {
+        (self.say)(said);
     }
 
-    fn note(&self, text: &str) {
-        output::note(&output::line(&format!("  {text}")));
-    }
-
-    fn note_routes(&self, routes: &[v1::RouteStatus]) {
+    fn say_routes(&self, routes: &[v1::RouteStatus]) {
         if self.asked.wish().kind() != v1::WishKind::Network {
-            self.note(&format!("{}: {}", self.target, listening::describe(routes)));
+            self.say(&Said::Note(format!("{}: {}", self.target, describe(routes))));
         }
     }
 }

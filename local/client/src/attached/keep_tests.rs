@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use bridge_proto::v1::failure::Cause;
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::*;
-use crate::cli::exit::Exit;
-use bridge_inside::network::Via;
+use crate::via::Via;
 
 /// A daemon that holds the session. Dropped, it dies.
 struct Daemon {
@@ -33,7 +33,7 @@ impl Daemon {
     }
 }
 
-type Attempt = Result<(Call, v1::Using), Failed>;
+type Attempt = Result<(Call, v1::Using), ClientError>;
 
 /// What comes of attempts to make the session again.
 #[derive(Clone, Default)]
@@ -45,8 +45,8 @@ struct World {
 
 impl World {
     fn fails(&self, why: &str) {
-        let failed = Failed::new(Exit::Unreachable, why, "");
-        self.attempts.lock().unwrap().push_back(Err(failed));
+        let error = ClientError::new(Cause::Unreachable, why, "");
+        self.attempts.lock().unwrap().push_back(Err(error));
     }
 
     fn works(&self, session: &str) -> Daemon {
@@ -80,16 +80,15 @@ impl Hands for World {
         }
     }
 
-    fn warn(&self, text: &str) {
-        self.says(format!("warning: {text}"));
+    fn say(&self, said: &Said) {
+        self.says(match said {
+            Said::Step(text) | Said::Note(text) => text.clone(),
+            Said::Warning(text) => format!("warning: {text}"),
+        });
     }
 
-    fn note(&self, text: &str) {
-        self.says(text.to_owned());
-    }
-
-    fn note_routes(&self, routes: &[v1::RouteStatus]) {
-        self.says(listening::describe(routes));
+    fn say_routes(&self, routes: &[v1::RouteStatus]) {
+        self.says(describe(routes));
     }
 }
 

@@ -2,17 +2,15 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bridge_proto::v1::{self, use_event, use_request};
+use bridge_proto::v1::{self, failure::Cause, use_event, use_request};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::cli::connect::Said;
-use crate::cli::error::Failed;
-use crate::cli::exit::Exit;
-use crate::cli::output::Progress;
-use bridge_inside::network::DaemonClient;
+use crate::DaemonClient;
+use crate::error::ClientError;
+use crate::said::Said;
 
 /// What a command may ask for before the daemon has heard it.
 const REQUESTS: usize = 8;
@@ -28,22 +26,21 @@ impl Call {
     pub(super) async fn begin(
         daemon: &mut DaemonClient,
         wish: v1::Wish,
-        show: impl Fn(&Said),
-    ) -> Result<(Self, v1::Using), Failed> {
+        say: impl Fn(&Said),
+    ) -> Result<(Self, v1::Using), ClientError> {
         let (requests_tx, requests_rx) = mpsc::channel(REQUESTS);
         let first = v1::UseRequest { kind: Some(use_request::Kind::Wish(wish)) };
         // There is room for it, and its receiver is here.
         let _ = requests_tx.try_send(first);
         let events = daemon.r#use(ReceiverStream::new(requests_rx)).await;
-        let mut events = events.map_err(|status| Failed::call(&status))?.into_inner();
+        let mut events = events?.into_inner();
         loop {
-            let event = events.message().await.map_err(|status| Failed::call(&status))?;
-            let Some(event) = event else {
-                return Err(Failed::internal("the daemon ended the call without a result"));
+            let Some(event) = events.message().await? else {
+                return Err(ClientError::internal("the daemon ended the call without a result"));
             };
             match event.kind {
-                Some(use_event::Kind::Step(step)) => show(&Said::Step(step)),
-                Some(use_event::Kind::Warning(warning)) => show(&Said::Warning(warning)),
+                Some(use_event::Kind::Step(step)) => say(&Said::Step(step)),
+                Some(use_event::Kind::Warning(warning)) => say(&Said::Warning(warning)),
                 Some(use_event::Kind::Failed(failure)) => return Err(failure.into()),
                 Some(use_event::Kind::Using(using)) => {
                     let events = events.scan((), |(), event| std::future::ready(event.ok())).boxed();
@@ -65,28 +62,27 @@ impl Call {
     }
 
     /// The answer to what was said of listeners.
-    pub(super) async fn may_listen(&mut self) -> Result<(), Failed> {
+    pub(super) async fn may_listen(&mut self) -> Result<(), ClientError> {
         loop {
             match self.next().await {
                 Some(use_event::Kind::Listening(_)) => return Ok(()),
                 Some(use_event::Kind::Refused(failure)) => return Err(failure.into()),
-                Some(use_event::Kind::Ended(why)) => return Err(Failed::new(Exit::Target, why, "")),
+                Some(use_event::Kind::Ended(why)) => return Err(ClientError::new(Cause::Ended, why, "")),
                 Some(_) => {}
-                None => return Err(Failed::internal("the daemon is gone")),
+                None => return Err(ClientError::internal("the daemon is gone")),
             }
         }
     }
 
     /// The command uses the session no more. If nobody else does, the target is given back.
-    pub(super) async fn end(self) -> Result<(), Failed> {
+    pub(super) async fn end(self, say: impl Fn(&Said)) -> Result<(), ClientError> {
         let Self { requests_tx, mut events } = self;
         drop(requests_tx);
-        let progress = Progress::new();
-        progress.step("ending");
+        say(&Said::Step("ending".to_owned()));
         let mut ended = Ok(());
         while let Some(event) = events.next().await {
             match event.kind {
-                Some(use_event::Kind::Step(step)) => progress.step(&step),
+                Some(use_event::Kind::Step(step)) => say(&Said::Step(step)),
                 Some(use_event::Kind::Failed(failure)) => {
                     // What the daemon does about it from now on is not waited for.
                     ended = Err(failure.into());
@@ -101,9 +97,10 @@ impl Call {
 
 /// What a command asks of its session: told to the daemon that holds it, and to the one after it. A clone is a handle to
 /// the same.
-#[derive(Clone)]
-pub(crate) struct Asked(Arc<Mutex<Inner>>);
+#[derive(Debug, Clone)]
+pub struct Asked(Arc<Mutex<Inner>>);
 
+#[derive(Debug)]
 struct Inner {
     wish: v1::Wish,
     listeners: Option<v1::Listeners>,
@@ -128,12 +125,13 @@ impl Asked {
     }
 
     /// Its local ports were nobody's choice.
-    pub(crate) fn is_free(&self) -> bool {
+    #[must_use]
+    pub fn is_free(&self) -> bool {
         self.lock().wish.request.as_ref().is_some_and(|request| request.ports.is_empty())
     }
 
     /// The requests that come to this command come to other local ports from now on.
-    pub(crate) fn lead(&self, ports: Vec<v1::PortMapping>) {
+    pub fn lead(&self, ports: Vec<v1::PortMapping>) {
         let mut inner = self.lock();
         if let Some(request) = &mut inner.wish.request {
             request.ports.clone_from(&ports);
@@ -142,7 +140,7 @@ impl Asked {
     }
 
     /// This command listens there for what it passes on into the cluster.
-    pub(crate) fn listen(&self, listeners: v1::Listeners) {
+    pub fn listen(&self, listeners: v1::Listeners) {
         let mut inner = self.lock();
         inner.listeners = Some(listeners.clone());
         inner.say(use_request::Kind::Listeners(listeners));

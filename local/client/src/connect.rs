@@ -1,0 +1,34 @@
+//! A target connected until somebody disconnects it.
+
+use bridge_proto::v1::{self, connect_event};
+
+use crate::error::ClientError;
+use crate::find::Daemon;
+use crate::said::Said;
+
+/// Has the daemon connect, and passes on what it says until the session is there. Dropped, the daemon undoes what it has
+/// begun.
+///
+/// # Errors
+///
+/// What the daemon says, or why it does not answer.
+pub async fn connect(
+    daemon: &mut Daemon,
+    request: v1::ConnectRequest,
+    say: impl Fn(&Said),
+) -> Result<v1::SessionStatus, ClientError> {
+    let mut events = daemon.client.connect(request).await?.into_inner();
+    loop {
+        let Some(v1::ConnectEvent { kind, .. }) = events.message().await? else {
+            return Err(ClientError::internal("the daemon ended the call without a result"));
+        };
+        match kind {
+            Some(connect_event::Kind::Step(step)) => say(&Said::Step(step)),
+            Some(connect_event::Kind::Warning(warning)) => say(&Said::Warning(warning)),
+            Some(connect_event::Kind::Connected(session)) => return Ok(session),
+            Some(connect_event::Kind::Failed(failure)) => return Err(failure.into()),
+            // Something that a newer daemon has to say.
+            None => {}
+        }
+    }
+}

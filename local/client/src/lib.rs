@@ -1,0 +1,35 @@
+//! How a program of the laptop works with the daemon: finds or starts it (`find`), connects and disconnects targets, and
+//! uses a session for as long as it runs (`attached`). The command is one such program; an editor could be another.
+//!
+//! Failures come with their cause ([`ClientError`]), what happens meanwhile comes as sentences ([`Said`]). Exit codes and
+//! output belong to the caller.
+
+mod attached;
+mod choose;
+mod connect;
+mod disconnect;
+mod environment;
+mod error;
+mod find;
+mod place;
+mod requests;
+pub mod routes;
+mod said;
+mod via;
+
+use bridge_proto::v1;
+use tonic::transport::Channel;
+
+pub use attached::{Asked, Attached, Ended};
+pub use choose::{Whose, meant, only};
+pub use connect::connect;
+pub use disconnect::disconnect;
+pub use environment::environment;
+pub use error::{ClientError, chain};
+pub use find::{Daemon, running, sessions, started};
+pub use place::Place;
+pub use requests::Seen;
+pub use said::Said;
+pub use via::{Sessions, Via, is_gone};
+
+pub type DaemonClient = v1::daemon_client::DaemonClient<Channel>;

@@ -1,0 +1,96 @@
+//! The runtime directory: where the daemon's sockets, locks and log are.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bridge_os::runtime;
+use bridge_proto::v1::failure::Cause;
+
+use crate::error::{ClientError, chain};
+
+/// An old daemon may still be ending.
+pub(crate) const START: Duration = Duration::from_secs(15);
+
+/// The files of the runtime directory.
+#[derive(Debug, Clone)]
+pub struct Place {
+    directory: PathBuf,
+}
+
+impl Place {
+    /// Finds or makes the directory.
+    ///
+    /// # Errors
+    ///
+    /// If there can be none that is safe to use.
+    pub fn find() -> Result<Self, ClientError> {
+        let directory = runtime::directory().map_err(|error| {
+            let advice = "set XDG_RUNTIME_DIR to a directory that you own, with mode 0700, or unset it";
+            ClientError::new(Cause::Internal, chain(&error), advice)
+        })?;
+        Ok(Place { directory })
+    }
+
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("daemon.sock")
+    }
+
+    /// Where connections into the cluster are asked for.
+    #[must_use]
+    pub fn streams(&self) -> PathBuf {
+        self.directory.join("streams.sock")
+    }
+
+    #[must_use]
+    pub fn log_file(&self) -> PathBuf {
+        self.directory.join("daemon.log")
+    }
+
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Waits for the lock that a daemon holds as long as it lives. Dropped with the file.
+    ///
+    /// # Errors
+    ///
+    /// If another daemon keeps it.
+    pub async fn lock_alive(&self) -> Result<File, ClientError> {
+        self.lock("daemon.lock").await
+    }
+
+    /// Waits for the lock that whoever starts a daemon holds meanwhile.
+    pub(crate) async fn lock_start(&self) -> Result<File, ClientError> {
+        self.lock("start.lock").await
+    }
+
+    async fn lock(&self, name: &str) -> Result<File, ClientError> {
+        let path = self.directory.join(name);
+        let locked = tokio::task::spawn_blocking({
+            let path = path.clone();
+            move || {
+                let file =
+                    fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+                file.lock()?;
+                Ok::<_, io::Error>(file)
+            }
+        });
+        let cannot = |error: &dyn std::fmt::Display| {
+            ClientError::internal(format!("cannot lock {}: {error}", path.display()))
+        };
+        match tokio::time::timeout(START, locked).await {
+            Ok(Ok(Ok(file))) => Ok(file),
+            Ok(Ok(Err(error))) => Err(cannot(&error)),
+            Ok(Err(error)) => Err(cannot(&error)),
+            Err(_) => Err(ClientError::internal(format!(
+                "{} is still held by another bridge process",
+                path.display()
+            ))),
+        }
+    }
+}

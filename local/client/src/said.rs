@@ -1,0 +1,12 @@
+//! What happens while a caller waits, or while a session is kept for it.
+
+/// One sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// A step that begins now.
+    Step(String),
+    /// Something the user should know, and may have to act on.
+    Warning(String),
+    /// Something that has changed.
+    Note(String),
+}

@@ -1,0 +1,114 @@
+//! A command's session: which one, by what was typed, and how it is shown. `bridge_client` does the rest.
+
+use bridge_client::{Attached, Daemon, Ended, Place, Whose, meant, only, sessions, started};
+use bridge_proto::v1::{self, WishKind};
+
+use super::args::{ClusterArgs, ConnectArgs};
+use super::clean;
+use super::error::Failed;
+use super::exit::Exit;
+use super::interrupt;
+use super::names::Target;
+use super::output::Progress;
+use super::request;
+
+/// The session with the target, as asked for: if nothing is asked of it, one of the same name that is there will do.
+pub(crate) async fn to(args: &ConnectArgs) -> Result<Attached, Failed> {
+    let place = Place::find()?;
+    let mut request = request::complete(args)?;
+    request.for_command = true;
+    if !args.is_plain() {
+        return begin(place, v1::Wish { request: Some(request), ..v1::Wish::default() }).await;
+    }
+    let there = the_one(&place, &args.target, &args.cluster, &Whose::Named(&request.user)).await?;
+    begin(place, wish(WishKind::Whatever, request, there)).await
+}
+
+/// The same for a command in whose place nothing will listen: it takes no requests, and whoever's session will do.
+pub(crate) async fn without_listening(target: Target, cluster: ClusterArgs) -> Result<Attached, Failed> {
+    if let Some(there) = existing(Some(&target), &cluster).await? {
+        return Ok(there);
+    }
+    let mut request = request::complete(&ConnectArgs::plain(target, cluster))?;
+    request.for_command = true;
+    begin(Place::find()?, wish(WishKind::Network, request, None)).await
+}
+
+/// The session with the target, or the only one there is.
+pub(crate) async fn existing(
+    target: Option<&Target>,
+    cluster: &ClusterArgs,
+) -> Result<Option<Attached>, Failed> {
+    let place = Place::find()?;
+    let session = match target {
+        Some(target) => the_one(&place, target, cluster, &Whose::Rather(request::me())).await?,
+        None => {
+            let all = sessions(&place).await?;
+            only(&all, &request::cluster(cluster, &request::config()?)?)
+        }
+    };
+    let Some(there) = session else { return Ok(None) };
+    let request = v1::ConnectRequest {
+        cluster: Some(request::cluster(cluster, &request::config()?)?),
+        user: there.user.clone(),
+        for_command: true,
+        ..v1::ConnectRequest::default()
+    };
+    begin(place, wish(WishKind::Network, request, Some(there))).await.map(Some)
+}
+
+/// The session is not used any more; shows each step. A target that no daemon holds is restored from here.
+pub(crate) async fn end(attached: Attached) -> Result<(), Failed> {
+    let progress = Progress::new();
+    let ended = attached.end(|said| progress.say(said)).await;
+    drop(progress);
+    match ended? {
+        Ended::Done => Ok(()),
+        Ended::Orphaned { target, cluster } => restore(&target, cluster).await,
+    }
+}
+
+/// The session with the target; of several, the one in the namespace that kubectl would mean.
+async fn the_one(
+    place: &Place,
+    target: &Target,
+    args: &ClusterArgs,
+    whose: &Whose<'_>,
+) -> Result<Option<v1::SessionStatus>, Failed> {
+    let all = sessions(place).await?;
+    let config = request::config()?;
+    let cluster = request::cluster(args, &config)?;
+    // Without a kubeconfig that can be read, no place is preferred.
+    let here = || request::access(args, &config).ok()?.place().ok();
+    Ok(meant(&all, target.name(), &cluster, whose, here)?)
+}
+
+/// What is asked for, of the session that is there.
+fn wish(kind: WishKind, request: v1::ConnectRequest, there: Option<v1::SessionStatus>) -> v1::Wish {
+    let session = there.map(|there| there.id).unwrap_or_default();
+    v1::Wish { request: Some(request), kind: kind.into(), session, lasting: None }
+}
+
+async fn begin(place: Place, wish: v1::Wish) -> Result<Attached, Failed> {
+    let daemon = started(&place).await?;
+    shown(daemon, place, wish).await
+}
+
+/// Asks for it, showing each step.
+async fn shown(daemon: Daemon, place: Place, wish: v1::Wish) -> Result<Attached, Failed> {
+    let target = wish.request.as_ref().map(|request| request.target.clone()).unwrap_or_default();
+    let progress = Progress::new();
+    tokio::select! {
+        begun = Attached::begin(daemon, place, wish, |said| progress.say(said)) => Ok(begun?),
+        interrupted = interrupt::interrupted(&target) => Err(interrupted),
+    }
+}
+
+/// From what is written in the cluster, as `bridge clean` does.
+async fn restore(target: &str, cluster: v1::Cluster) -> Result<(), Failed> {
+    let advice = format!("bridge clean {target} -n {} --context {}", cluster.namespace, cluster.context);
+    clean::put_back(&request::access_to(cluster), target).await.map_err(|failed| {
+        let why = failed.message;
+        Failed::new(Exit::Left, format!("cannot reconnect {target}, nor restore it: {why}"), advice)
+    })
+}
