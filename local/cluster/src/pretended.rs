@@ -29,6 +29,7 @@ struct Inner {
     changes: Vec<String>,
     others: Option<Others>,
     conflicts: usize,
+    away: bool,
 }
 
 /// Somebody who changes an object whenever another one is about to.
@@ -48,6 +49,14 @@ impl ApiServer {
             let name = object["metadata"]["name"].as_str().unwrap().to_owned();
             server.inner.lock().unwrap().put(format!("{path}/{name}"), object);
         }
+        server
+    }
+
+    /// One that is down.
+    #[must_use]
+    pub fn away() -> Self {
+        let server = Self::default();
+        server.inner.lock().unwrap().away = true;
         server
     }
 
@@ -120,6 +129,9 @@ impl Inner {
     }
 
     fn answer(&mut self, method: &Method, path: &str, labels: &str, body: &Value) -> Response<Body> {
+        if self.away {
+            return failure(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable");
+        }
         let kind_and_name = path.rsplitn(3, '/').take(2).collect::<Vec<_>>();
         let short = kind_and_name.iter().rev().copied().collect::<Vec<_>>().join("/");
         if *method == Method::PATCH {

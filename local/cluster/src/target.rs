@@ -33,6 +33,14 @@ impl fmt::Display for Target {
     }
 }
 
+impl Target {
+    /// It names the Service itself.
+    #[must_use]
+    pub fn is_service(&self) -> bool {
+        self.kind == Kind::Service
+    }
+}
+
 impl FromStr for Target {
     type Err = ClusterError;
 

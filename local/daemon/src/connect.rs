@@ -129,7 +129,7 @@ pub(crate) async fn find(cluster: Cluster, service: String) -> Result<Found, Fai
 
 /// Whose session it will be.
 pub(crate) struct Claimant {
-    id: String,
+    pub(crate) id: String,
     user: String,
     installation: String,
     since_ms: u64,

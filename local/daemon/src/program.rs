@@ -33,6 +33,11 @@ pub fn carried() -> Option<Program> {
     None
 }
 
+/// The architecture that the carried agent is built for.
+pub(crate) fn architecture() -> Option<&'static str> {
+    carried().map(|program| program.architecture)
+}
+
 /// Where the agents of a stand-in come from: this image, or this command if it is empty.
 pub(crate) fn source(image: &str) -> Result<AgentSource, Failure> {
     if !image.is_empty() {

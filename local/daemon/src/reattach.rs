@@ -65,6 +65,7 @@ impl Reattaching {
         let found = connect::find(facts.cluster.clone(), facts.service.clone()).await?;
         // It takes over the claim of the old one, which may still be ending at agents that both have.
         let claimant = Claimant::since(&facts.user, &self.sharing.installation, facts.since_ms);
+        let _coming = self.sharing.registry.coming(&claimant.id);
         // Nobody waits at a terminal; the log has what would have been shown there.
         let (events_tx, events_rx) = mpsc::channel(8);
         let (tell, telling) =

@@ -1,6 +1,6 @@
 //! The sessions of this daemon.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,7 +29,21 @@ pub(crate) struct Registry {
     sessions: Arc<Mutex<Vec<Arc<Session>>>>,
     /// Those that have ended: who uses one goes on with the next at the same Service.
     former: Arc<Mutex<VecDeque<Former>>>,
+    /// Those that are being connected: their claims are in the cluster before they are here.
+    coming: Arc<Mutex<BTreeSet<String>>>,
     count_tx: Arc<watch::Sender<usize>>,
+}
+
+/// A session is being connected, until this is dropped.
+pub(crate) struct Coming {
+    id: String,
+    all: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
 }
 
 /// A session that has ended.
@@ -43,7 +57,12 @@ struct Former {
 
 impl Registry {
     pub(crate) fn new() -> Self {
-        Self { sessions: Arc::default(), former: Arc::default(), count_tx: Arc::new(watch::Sender::new(0)) }
+        Self {
+            sessions: Arc::default(),
+            former: Arc::default(),
+            coming: Arc::default(),
+            count_tx: Arc::new(watch::Sender::new(0)),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Session>>> {
@@ -58,6 +77,20 @@ impl Registry {
 
     pub(crate) fn all(&self) -> Vec<Arc<Session>> {
         self.lock().clone()
+    }
+
+    /// Notes that a session with this id is being connected.
+    pub(crate) fn coming(&self, id: &str) -> Coming {
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+        Coming { id: id.to_owned(), all: self.coming.clone() }
+    }
+
+    /// The ids of the sessions whose claims this daemon answers for.
+    pub(crate) fn alive(&self) -> BTreeSet<String> {
+        // In this order: one that has just come is in both.
+        let mut alive = self.coming.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        alive.extend(self.lock().iter().map(|session| session.facts.id.clone()));
+        alive
     }
 
     /// The session of this name with a Service, if there is one.

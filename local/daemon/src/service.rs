@@ -3,9 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bridge_cluster::client::Cluster;
-use bridge_cluster::error::ClusterError;
-use bridge_cluster::target;
 use bridge_proto::v1::{self, connect_event, daemon_server, disconnect_event};
 use bridge_proto::version;
 use futures::StreamExt;
@@ -14,9 +11,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::cleaning;
 use super::connect::Teller;
+use super::examining;
 use super::failure::Failure;
 use super::files;
+use super::listing;
+use super::meant::{self, Question, Whose};
 use super::outbound;
 use super::registry::Registry;
 use super::requests::{self, Watched};
@@ -24,6 +25,7 @@ use super::session::Session;
 use super::sharing::{Newcomer, Sharing, access};
 use super::turns::UnderWay;
 use super::using::Using;
+use super::watching;
 
 /// Events that may wait for the command to read them.
 const EVENTS: usize = 64;
@@ -60,45 +62,41 @@ async fn meant(registry: &Registry, request: v1::DisconnectRequest) -> Result<Ve
     if request.all {
         return Ok(registry.all());
     }
-    let wanted: target::Target = request.target.parse()?;
-    // The names suffice where they are clear; so a session can be ended while its cluster is away.
-    let asked = request.cluster.clone().unwrap_or_default();
-    let is_meant = |session: &Session| {
-        let facts = &session.facts;
-        facts.service == wanted.name
-            && (asked.namespace.is_empty() || asked.namespace == facts.cluster.namespace)
-            && (asked.context.is_empty() || asked.context == facts.cluster.context)
-            && (request.user.is_empty() || request.user == facts.user)
-    };
-    let by_name: Vec<_> = registry.all().into_iter().filter(|session| is_meant(session)).collect();
-    if by_name.len() == 1 {
-        return Ok(by_name);
+    if !request.session.is_empty() {
+        let gone =
+            || Failure::NoSession { wanted: format!("the id {}", request.session), sessions: Vec::new() };
+        return Ok(vec![registry.by_id(&request.session).ok_or_else(gone)?]);
     }
-    let cluster = Cluster::of(&access(asked)).await?;
-    let service = match target::resolve(&cluster, &wanted).await {
-        Ok(service) => service,
-        // It may be gone while its session is not.
-        Err(ClusterError::NoSuchTarget { .. }) => wanted.name.clone(),
-        Err(error) => return Err(error.into()),
+    let question = Question {
+        target: Some(request.target.parse()?),
+        access: access(request.cluster.unwrap_or_default()),
+        whose: if request.user.is_empty() { Whose::Anyone } else { Whose::Named(request.user) },
+        rather_here: false,
     };
-    let of_the_service = |session: &Arc<Session>| {
-        let facts = &session.facts;
-        facts.service == service
-            && facts.cluster.namespace == cluster.namespace
-            && facts.cluster.server == cluster.server
-            && (request.user.is_empty() || request.user == facts.user)
-    };
-    let found: Vec<_> = registry.all().into_iter().filter(of_the_service).collect();
+    let found = meant::among(registry.all(), &question).await?;
     if found.is_empty() {
         let describe = |session: Arc<Session>| {
             let facts = &session.facts;
             format!("{} in namespace {} ({})", facts.service, facts.cluster.namespace, facts.cluster.context)
         };
-        let wanted = format!("{service} in namespace {} ({})", cluster.namespace, cluster.context);
         let sessions = registry.all().into_iter().map(describe).collect();
-        return Err(Failure::NoSession { wanted, sessions });
+        return Err(Failure::NoSession { wanted: request.target, sessions });
     }
     Ok(found)
+}
+
+fn question(request: v1::FindRequest) -> Result<Question, Failure> {
+    let target = Some(request.target).filter(|target| !target.is_empty());
+    Ok(Question {
+        target: target.map(|target| target.parse()).transpose()?,
+        access: access(request.cluster.unwrap_or_default()),
+        whose: match (request.user.is_empty(), request.rather) {
+            (true, _) => Whose::Anyone,
+            (false, false) => Whose::Named(request.user),
+            (false, true) => Whose::Rather(request.user),
+        },
+        rather_here: request.rather_here,
+    })
 }
 
 /// One disconnect on behalf of a command.
@@ -228,6 +226,47 @@ impl daemon_server::Daemon for Daemon {
         let sessions = self.registry.all().iter().map(|session| session.status()).collect();
         let memory_bytes = bridge_os::memory::resident_bytes().unwrap_or_default();
         Ok(Response::new(v1::StatusReply { sessions, memory_bytes }))
+    }
+
+    async fn find(&self, request: Request<v1::FindRequest>) -> Result<Response<v1::FindReply>, Status> {
+        let found = async { meant::among(self.registry.all(), &question(request.into_inner())?).await };
+        let (sessions, failed) = match found.await {
+            Ok(sessions) => (sessions.iter().map(|session| session.status()).collect(), None),
+            Err(failure) => (Vec::new(), Some(failure.to_message())),
+        };
+        Ok(Response::new(v1::FindReply { sessions, failed }))
+    }
+
+    type WatchStream = Events<v1::WatchEvent>;
+    async fn watch(&self, _: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let (events_tx, events_rx) = mpsc::channel(1);
+        tokio::spawn(watching::tell(self.registry.clone(), events_tx));
+        Ok(Response::new(ReceiverStream::new(events_rx).map(Ok as Wrap<_>)))
+    }
+
+    async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListReply>, Status> {
+        let listed = listing::list(request.into_inner()).await;
+        let failed =
+            |failure: Failure| v1::ListReply { failed: Some(failure.to_message()), ..Default::default() };
+        Ok(Response::new(listed.unwrap_or_else(failed)))
+    }
+
+    type ExamineStream = Events<v1::Check>;
+    async fn examine(
+        &self,
+        request: Request<v1::ExamineRequest>,
+    ) -> Result<Response<Self::ExamineStream>, Status> {
+        let (checks_tx, checks_rx) = mpsc::channel(EVENTS);
+        tokio::spawn(examining::examine(self.sharing.clone(), request.into_inner(), checks_tx));
+        Ok(Response::new(ReceiverStream::new(checks_rx).map(Ok as Wrap<_>)))
+    }
+
+    async fn clean(&self, request: Request<v1::CleanRequest>) -> Result<Response<v1::CleanReply>, Status> {
+        let _under_way = self.sharing.turns.begin();
+        let cleaned = cleaning::clean(&self.sharing, request.into_inner()).await;
+        let failed =
+            |failure: Failure| v1::CleanReply { failed: Some(failure.to_message()), ..Default::default() };
+        Ok(Response::new(cleaned.unwrap_or_else(failed)))
     }
 
     type RequestsStream = Events<v1::SeenByAgents>;

@@ -128,6 +128,31 @@ impl Session {
         Self { facts, inbound, live_rx, live_tx, users_tx, routes, routes_tx, stop }
     }
 
+    /// Has something happen to its agents or its Service.
+    #[cfg(test)]
+    pub(crate) fn lives(&self, change: impl FnOnce(&mut Live)) {
+        self.live_tx.send_modify(change);
+    }
+
+    /// What is known of a session of `user` with a Service.
+    #[cfg(test)]
+    pub(crate) fn facts_of(cluster: Cluster, service: &str, user: &str) -> Facts {
+        Facts {
+            id: format!("{user}-at-{service}"),
+            user: user.into(),
+            cluster,
+            service: service.into(),
+            stand_in: "7f3a".into(),
+            deployment: "uid".into(),
+            control_port: 7390,
+            key: Arc::from([].as_slice()),
+            since_ms: 1,
+            original: BTreeMap::from([("app".into(), service.into())]),
+            agent_image: String::new(),
+            ports: vec![ListenPort { service_port: 80, name: Some("http".into()), listen: 8080 }],
+        }
+    }
+
     /// A session with one agent, which takes all routes at once.
     #[cfg(test)]
     pub(crate) fn pretended(facts: Facts, users: Users, routes: Vec<PortRoute>) -> Self {

@@ -297,6 +297,7 @@ impl Sharing {
         let plan = connect::plan(&found, users, tell).await?;
         self.say(newcomer, &[], &plan.routes, tell).await?;
         let claimant = Claimant::new(&newcomer.request().user, &self.installation);
+        let _coming = self.registry.coming(&claimant.id);
         let connected = connect::connect(found, plan, claimant, there.as_deref(), self.inbound(), tell).await;
         let session = match (connected, there) {
             (Ok(session), None) => self.registry.add(session),

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bridge_cluster::pretended::ApiServer;
-use bridge_deploy::ListenPort;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -54,20 +53,7 @@ impl World {
             listeners: Listeners::default(),
             installation: "laptop-of-alice".into(),
         };
-        let facts = Facts {
-            id: "s1".into(),
-            user: "alice".into(),
-            cluster: server.cluster(),
-            service: "orders".into(),
-            stand_in: "7f3a".into(),
-            deployment: "uid".into(),
-            control_port: 7390,
-            key: Arc::from([].as_slice()),
-            since_ms: 1,
-            original: std::collections::BTreeMap::from([("app".into(), "orders".into())]),
-            agent_image: String::new(),
-            ports: vec![ListenPort { service_port: 80, name: Some("http".into()), listen: 8080 }],
-        };
+        let facts = Facts { id: "s1".into(), ..Session::facts_of(server.cluster(), "orders", "alice") };
         let connected = UserId::new();
         let ports = vec![v1::PortMapping { local: 3000, remote: "http".into() }];
         let by_header = request(v1::ConnectRequest { r#match: header("x"), ports, ..Default::default() });

@@ -33,6 +33,7 @@ pub(crate) async fn run(args: DisconnectArgs) -> Result<(), Failed> {
             cluster: Some(cluster),
             wait: args.wait,
             user: session.user.clone(),
+            session: session.id.clone(),
         };
         let progress = Progress::new();
         let done = bridge_client::disconnect(&mut daemon, request, |said| progress.say(said)).await;

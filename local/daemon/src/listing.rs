@@ -1,0 +1,46 @@
+//! The Services of a namespace as commands get them: which can be connected, and who is.
+
+use bridge_cluster::catalog::{self, Entry};
+use bridge_cluster::client::Cluster;
+use bridge_cluster::obstacles::Obstacle;
+use bridge_proto::v1;
+
+use super::failure::Failure;
+use super::program;
+use super::sharing::access;
+
+pub(super) async fn list(request: v1::ListRequest) -> Result<v1::ListReply, Failure> {
+    let cluster = Cluster::of(&access(request.cluster.unwrap_or_default())).await?;
+    let entries = catalog::catalog(&cluster, program::architecture()).await?;
+    Ok(v1::ListReply {
+        context: cluster.context,
+        namespace: cluster.namespace,
+        services: entries.into_iter().map(to_message).collect(),
+        failed: None,
+    })
+}
+
+fn to_message(entry: Entry) -> v1::ListedService {
+    let mode = if entry.obstacles.is_empty() { "stand-in" } else { "" };
+    let obstacle = |obstacle: &Obstacle| v1::Obstacle {
+        short: obstacle.short().to_owned(),
+        detail: obstacle.to_string(),
+    };
+    let claimant = |session: catalog::Session| v1::Claimant { user: session.user, matches: session.matches };
+    let stand_in = |stand_in: catalog::StandIn| v1::StandInStatus {
+        name: stand_in.name,
+        ready: u32::try_from(stand_in.ready).unwrap_or(u32::MAX),
+        in_place: stand_in.in_place,
+        led_back: stand_in.led_back,
+    };
+    v1::ListedService {
+        name: entry.service,
+        ports: entry.ports,
+        workloads: entry.workloads,
+        mode: mode.to_owned(),
+        obstacles: entry.obstacles.iter().map(obstacle).collect(),
+        claimants: entry.sessions.into_iter().map(claimant).collect(),
+        stand_in: entry.stand_in.map(stand_in),
+        unused_stand_ins: entry.unused,
+    }
+}
