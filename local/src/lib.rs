@@ -2,4 +2,3 @@
 //! needs is `bridge_inside`.
 
 pub mod cli;
-mod config;

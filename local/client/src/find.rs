@@ -16,10 +16,9 @@ use tokio::net::UnixStream;
 use tonic::transport::Endpoint;
 use tower::service_fn;
 
-use crate::DaemonClient;
+use crate::calls::{DaemonClient, is_gone};
 use crate::error::{ClientError, chain};
 use crate::place::{Place, START};
-use crate::via::is_gone;
 
 /// From the call to the first answer; the daemon answers Hello without waiting for anything.
 const ANSWER: Duration = Duration::from_secs(5);

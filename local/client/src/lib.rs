@@ -5,6 +5,7 @@
 //! output belong to the caller.
 
 mod attached;
+mod calls;
 mod choose;
 mod connect;
 mod disconnect;
@@ -17,10 +18,8 @@ pub mod routes;
 mod said;
 mod via;
 
-use bridge_proto::v1;
-use tonic::transport::Channel;
-
 pub use attached::{Asked, Attached, Ended};
+pub use calls::{DaemonClient, is_gone};
 pub use choose::{Whose, meant, only};
 pub use connect::connect;
 pub use disconnect::disconnect;
@@ -30,6 +29,4 @@ pub use find::{Daemon, running, sessions, started};
 pub use place::Place;
 pub use requests::Seen;
 pub use said::Said;
-pub use via::{Sessions, Via, is_gone};
-
-pub type DaemonClient = v1::daemon_client::DaemonClient<Channel>;
+pub use via::{Sessions, Via};

@@ -37,7 +37,7 @@ fn unreadable(cleaned: Cleaned) -> Result<(), Failed> {
     let mut failed = None;
     for error in cleaned.unreadable {
         if let Some(earlier) = failed.replace(Failed::from(error)) {
-            output::note(&earlier.render());
+            output::fail(&earlier);
         }
     }
     failed.map_or(Ok(()), Err)

@@ -4,11 +4,11 @@ use bridge_client::{Place, started};
 use bridge_proto::v1;
 
 use super::{
-    args::{ConnectArgs, Format},
+    args::ConnectArgs,
     error::Failed,
     exit::Exit,
     interrupt,
-    output::{self, Progress},
+    output::{self, Format, Progress},
     program, request,
     sessions::Session,
 };

@@ -42,7 +42,7 @@ pub(crate) async fn run(args: DisconnectArgs) -> Result<(), Failed> {
         if let Err(failure) = done
             && let Some(earlier) = failed.replace(failure)
         {
-            output::note(&earlier.render());
+            output::fail(&earlier);
         }
     }
     failed.map_or(Ok(()), Err)

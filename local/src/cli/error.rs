@@ -5,7 +5,6 @@ use bridge_cluster::ClusterError;
 use bridge_proto::v1::{self, failure::Cause};
 
 use super::exit::Exit;
-use super::output::{RED, line, styled};
 
 /// What the user is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,15 +24,6 @@ impl Failed {
     /// Something that should not happen; the daemon's log may say more.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Failed::new(Exit::Internal, message, "bridge logs --daemon may say more")
-    }
-
-    /// Two lines for stderr.
-    pub(crate) fn render(&self) -> String {
-        let mut text = line(&format!("{} {}", styled(RED, "error:"), self.message));
-        for advice in self.advice.lines() {
-            text.push_str(&line(&format!("  → {advice}")));
-        }
-        text
     }
 }
 
@@ -75,19 +65,5 @@ mod tests {
         ] {
             assert_eq!(Failed::from(sent).exit, exit);
         }
-    }
-
-    #[test]
-    fn advice_follows_the_error() {
-        let failed = Failed::new(Exit::Target, "Service shop/order does not exist", "did you mean orders?");
-        let plain = anstream::adapter::strip_str(&failed.render()).to_string();
-        assert_eq!(plain, "error: Service shop/order does not exist\n  → did you mean orders?\n");
-    }
-
-    #[test]
-    fn what_a_cluster_says_begins_no_line_and_steers_no_terminal() {
-        let failed = Failed::new(Exit::NotReady, "refused: \u{1b}[2Jx\n✓ connected\r", "ask \u{9b}1A");
-        let plain = anstream::adapter::strip_str(&failed.render()).to_string();
-        assert_eq!(plain, "error: refused: \\u{1b}[2Jx\\n✓ connected\\r\n  → ask \\u{9b}1A\n");
     }
 }

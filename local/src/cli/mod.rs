@@ -2,7 +2,9 @@
 
 mod args;
 mod attach;
+mod choices;
 mod clean;
+mod config;
 mod connect;
 mod daemon;
 mod disconnect;
@@ -36,12 +38,8 @@ use std::{ffi::OsString, process::ExitCode, time::Duration};
 use clap::{CommandFactory, FromArgMatches};
 
 use self::args::{Cli, Command};
+use self::error::Failed;
 pub use self::exit::Exit;
-pub(crate) use self::{
-    args::{Compat, Fallback},
-    error::Failed,
-    names::{PortMap, UserName},
-};
 
 /// Runs the command of this process's arguments.
 pub fn main() -> ExitCode {
@@ -51,7 +49,7 @@ pub fn main() -> ExitCode {
     match block_on(cli.command) {
         Ok(code) => ExitCode::from(code),
         Err(failed) => {
-            output::note(&failed.render());
+            output::fail(&failed);
             ExitCode::from(failed.exit as u8)
         }
     }

@@ -1,6 +1,8 @@
 //! What goes to the terminal: results to stdout (text, JSON or YAML), progress and errors to stderr. Nothing that others
 //! have written steers it (`visible`): each way out sees to that, and each line of its own that it cannot become two.
 
+mod format;
+mod style;
 mod visible;
 
 use std::{
@@ -8,29 +10,16 @@ use std::{
     time::Duration,
 };
 
-use anstyle::{AnsiColor, Color, Style};
 use bridge_client::Said;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+pub(crate) use self::format::Format;
+pub(crate) use self::style::{BOLD, GREEN, RED, YELLOW, styled};
 #[cfg(test)]
 pub(crate) use self::visible::{HOSTILE, is_harmless};
 pub(crate) use self::visible::{json, printable};
-use super::{args::Format, error::Failed};
-
-pub(crate) const RED: Style = coloured(AnsiColor::Red).bold();
-pub(crate) const YELLOW: Style = coloured(AnsiColor::Yellow).bold();
-pub(crate) const GREEN: Style = coloured(AnsiColor::Green);
-pub(crate) const BOLD: Style = Style::new().bold();
-
-const fn coloured(color: AnsiColor) -> Style {
-    Style::new().fg_color(Some(Color::Ansi(color)))
-}
-
-/// `text` in a style; the streams below take the styles out where they are not wanted (NO_COLOR, no terminal).
-pub(crate) fn styled(style: Style, text: &str) -> String {
-    format!("{}{text}{}", style.render(), style.render_reset())
-}
+use super::error::Failed;
 
 /// Prints a result for people, line by line. A reader that has seen enough (`| head`) is no error.
 pub(crate) fn print(text: &str) -> Result<(), Failed> {
@@ -91,6 +80,19 @@ pub(crate) fn note(text: &str) {
 /// Something that the user should know.
 pub(crate) fn warn(warning: &str) {
     note(&warning_line(warning));
+}
+
+/// Why the command fails: two lines, or more of advice.
+pub(crate) fn fail(failed: &Failed) {
+    note(&failure(failed));
+}
+
+fn failure(failed: &Failed) -> String {
+    let mut text = line(&format!("{} {}", styled(RED, "error:"), failed.message));
+    for advice in failed.advice.lines() {
+        text.push_str(&line(&format!("  → {advice}")));
+    }
+    text
 }
 
 /// Something that happens while nobody waits for it.
@@ -211,6 +213,7 @@ pub(crate) fn duration(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::exit::Exit;
 
     #[test]
     fn columns_are_aligned_and_lines_not_padded() {
@@ -255,5 +258,19 @@ mod tests {
         let row = vec![hostile.to_owned(), "80".to_owned()];
         assert_eq!(table(&[row]), "x\\u{1b}[2J\\u{9b}1A\\u{7f}\\u{202e}y\\nz  80\n");
         assert_eq!(warning_line("a\nerror: b").lines().count(), 1);
+    }
+
+    #[test]
+    fn advice_follows_the_error() {
+        let failed = Failed::new(Exit::Target, "Service shop/order does not exist", "did you mean orders?");
+        let plain = anstream::adapter::strip_str(&failure(&failed)).to_string();
+        assert_eq!(plain, "error: Service shop/order does not exist\n  → did you mean orders?\n");
+    }
+
+    #[test]
+    fn what_a_cluster_says_begins_no_line_and_steers_no_terminal() {
+        let failed = Failed::new(Exit::NotReady, "refused: \u{1b}[2Jx\n✓ connected\r", "ask \u{9b}1A");
+        let plain = anstream::adapter::strip_str(&failure(&failed)).to_string();
+        assert_eq!(plain, "error: refused: \\u{1b}[2Jx\\n✓ connected\\r\n  → ask \\u{9b}1A\n");
     }
 }

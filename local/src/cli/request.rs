@@ -8,12 +8,13 @@ use bridge_proto::matching::{self, Condition, HeaderMatch, Match};
 use bridge_proto::v1;
 
 use super::{
-    args::{ClusterArgs, Compat, ConnectArgs, Fallback},
+    args::{ClusterArgs, ConnectArgs},
+    choices::{Compat, Fallback},
+    config::{self, Config, ConfigError},
     error::Failed,
     exit::Exit,
     names::{PortMap, UserName},
 };
-use crate::config::{self, Config, ConfigError};
 
 /// The config file's defaults, or what is wrong with it.
 pub(crate) fn config() -> Result<Config, Failed> {

@@ -5,10 +5,10 @@ use bridge_proto::v1::{self, Reason};
 use serde::Serialize;
 
 use super::{
-    args::{Format, RequestsArgs},
+    args::RequestsArgs,
     error::Failed,
     exit::Exit,
-    output::{self, GREEN, RED, YELLOW, milliseconds, printable, styled},
+    output::{self, Format, GREEN, RED, YELLOW, milliseconds, printable, styled},
     sessions::Session,
 };
 

@@ -6,7 +6,11 @@ use bridge_client::{Place, running};
 use bridge_proto::v1;
 use serde::Serialize;
 
-use super::{args::Format, error::Failed, output, sessions::Session};
+use super::{
+    error::Failed,
+    output::{self, Format},
+    sessions::Session,
+};
 
 /// What `status -o json` prints.
 #[derive(Debug, Default, Serialize)]

@@ -4,7 +4,10 @@ use bridge_client::{Place, running};
 use bridge_proto::version;
 use serde::Serialize;
 
-use super::{args::Format, error::Failed, output};
+use super::{
+    error::Failed,
+    output::{self, Format},
+};
 
 /// What `version -o json` prints.
 #[derive(Debug, Serialize)]

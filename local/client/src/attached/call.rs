@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::DaemonClient;
+use crate::calls::DaemonClient;
 use crate::error::ClientError;
 use crate::said::Said;
 

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{ClusterArgs, ConnectArgs, OutputArgs};
+use super::connect::{ClusterArgs, ConnectArgs, OutputArgs};
 use crate::cli::environment::Variable;
-use crate::cli::forward::Wanted;
+use crate::cli::forward::wanted::Wanted;
 use crate::cli::names::Target;
 
 pub(super) const RUN_EXAMPLES: &str = "\

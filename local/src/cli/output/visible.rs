@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{BOLD, GREEN, RED, YELLOW};
+use super::style::{BOLD, GREEN, RED, YELLOW};
 
 /// A line: nothing in it begins another one.
 pub(crate) fn printable(text: &str) -> String {
@@ -92,7 +92,7 @@ pub(crate) fn is_harmless(text: &str, lines: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::styled;
+    use super::super::style::styled;
     use super::*;
 
     #[test]

@@ -25,7 +25,8 @@ use serde::{Deserialize, Deserializer, de};
 
 use bridge_proto::matching::HeaderMatch;
 
-use crate::cli::{Compat, Fallback, PortMap, UserName};
+use super::choices::{Compat, Fallback};
+use super::names::{PortMap, UserName};
 
 /// The defaults; all of them may be missing.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
