@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::program;
 use super::sharing::{Sharing, access as way};
 
-/// Older minor versions of Kubernetes are not tested.
+/// The oldest Kubernetes that bridge supports, 1.x.
 const OLDEST_MINOR: u32 = 33;
 
 /// What was found so far. Somebody who has gone needs no more of it.

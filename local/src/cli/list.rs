@@ -1,9 +1,7 @@
 //! `bridge list`: the Services of a namespace, which can be connected, and who is connected.
 
-use bridge_cluster::{
-    Cluster,
-    catalog::{Entry, StandIn, catalog},
-};
+use bridge_client::{ClientError, Place};
+use bridge_proto::v1;
 use serde::Serialize;
 
 use super::{args::ListArgs, error::Failed, output, request};
@@ -24,7 +22,7 @@ struct Service {
     ports: Vec<String>,
     workloads: Vec<String>,
     /// stand-in; None: it cannot be connected.
-    mode: Option<&'static str>,
+    mode: Option<String>,
     obstacles: Vec<Obstacle>,
     sessions: Vec<Session>,
     /// While somebody is connected.
@@ -36,7 +34,7 @@ struct Service {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Obstacle {
-    short: &'static str,
+    short: String,
     /// With what to do.
     detail: String,
 }
@@ -48,38 +46,52 @@ struct Session {
     matches: Vec<String>,
 }
 
-impl From<Entry> for Service {
-    fn from(entry: Entry) -> Self {
-        let session = |session: bridge_cluster::catalog::Session| Session {
-            user: session.user,
-            matches: session.matches,
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StandIn {
+    name: String,
+    /// How many of its agents take traffic.
+    ready: u32,
+    /// The Service leads to it.
+    in_place: bool,
+    /// The Service leads to the origin, as no agent was ready.
+    led_back: bool,
+}
+
+impl From<v1::ListedService> for Service {
+    fn from(listed: v1::ListedService) -> Self {
+        let obstacle = |obstacle: v1::Obstacle| Obstacle { short: obstacle.short, detail: obstacle.detail };
+        let session = |claimant: v1::Claimant| Session { user: claimant.user, matches: claimant.matches };
+        let stand_in = |stand_in: v1::StandInStatus| StandIn {
+            name: stand_in.name,
+            ready: stand_in.ready,
+            in_place: stand_in.in_place,
+            led_back: stand_in.led_back,
         };
         Service {
-            name: entry.service,
-            ports: entry.ports,
-            workloads: entry.workloads,
-            mode: entry.obstacles.is_empty().then_some("stand-in"),
-            obstacles: entry
-                .obstacles
-                .iter()
-                .map(|obstacle| Obstacle { short: obstacle.short(), detail: obstacle.to_string() })
-                .collect(),
-            sessions: entry.sessions.into_iter().map(session).collect(),
-            stand_in: entry.stand_in,
-            unused_stand_ins: entry.unused,
+            name: listed.name,
+            ports: listed.ports,
+            workloads: listed.workloads,
+            mode: Some(listed.mode).filter(|mode| !mode.is_empty()),
+            obstacles: listed.obstacles.into_iter().map(obstacle).collect(),
+            sessions: listed.claimants.into_iter().map(session).collect(),
+            stand_in: listed.stand_in.map(stand_in),
+            unused_stand_ins: listed.unused_stand_ins,
         }
     }
 }
 
 pub(crate) async fn run(args: ListArgs) -> Result<(), Failed> {
-    let cluster = Cluster::of(&request::access(&args.cluster, &request::config()?)?).await?;
-    let architecture = bridge_daemon::program::carried().map(|program| program.architecture);
-    let entries = catalog(&cluster, architecture).await?;
-    let listing = Listing {
-        context: cluster.context,
-        namespace: cluster.namespace,
-        services: entries.into_iter().map(Service::from).collect(),
-    };
+    let cluster = request::cluster(&args.cluster, &request::config()?)?;
+    let mut daemon = bridge_client::started(&Place::find()?).await?;
+    let listed = daemon.client.list(v1::ListRequest { cluster: Some(cluster) }).await;
+    let v1::ListReply { context, namespace, services, failed } =
+        listed.map_err(ClientError::from)?.into_inner();
+    if let Some(failure) = failed {
+        return Err(failure.into());
+    }
+    let services = services.into_iter().map(Service::from).collect();
+    let listing = Listing { context, namespace, services };
     output::print_as(args.output.output, &listing, || text(&listing))
 }
 
@@ -89,11 +101,13 @@ fn text(listing: &Listing) -> String {
     }
     let head = ["SERVICE", "PORTS", "PODS OF", "MODE", "CONNECTED"].map(str::to_owned).to_vec();
     let rows = listing.services.iter().map(|service| {
-        let obstacles: Vec<&str> = service.obstacles.iter().map(|obstacle| obstacle.short).collect();
-        let mode = match (&service.stand_in, service.mode) {
-            (Some(stand_in), _) if stand_in.keeps_down() => "stand-in: down, no agent is ready".to_owned(),
+        let obstacles: Vec<&str> = service.obstacles.iter().map(|obstacle| obstacle.short.as_str()).collect();
+        let mode = match (&service.stand_in, &service.mode) {
+            (Some(stand_in), _) if stand_in.in_place && stand_in.ready == 0 => {
+                "stand-in: down, no agent is ready".to_owned()
+            }
             (Some(stand_in), _) if stand_in.led_back => "stand-in: led back, no agent is ready".to_owned(),
-            (_, Some(mode)) => mode.to_owned(),
+            (_, Some(mode)) => mode.clone(),
             (_, None) => format!("no: {}", obstacles.join(", ")),
         };
         let user = |session: &Session| match session.matches.as_slice() {
@@ -114,8 +128,6 @@ fn text(listing: &Listing) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bridge_cluster::{catalog, obstacles};
-
     use super::*;
 
     #[test]
@@ -137,26 +149,19 @@ mod tests {
 
     #[test]
     fn who_is_where() {
-        let entry = |service: &str| Entry {
-            service: service.to_owned(),
+        let listed = |service: &str| v1::ListedService {
+            name: service.to_owned(),
             ports: vec!["80 (http)".to_owned()],
             workloads: vec![format!("Deployment {service}")],
-            obstacles: Vec::new(),
-            sessions: Vec::new(),
-            stand_in: None,
-            unused: Vec::new(),
+            mode: "stand-in".to_owned(),
+            ..v1::ListedService::default()
         };
-        let matches = vec!["x-bridge: bob".to_owned()];
-        let bob = catalog::Session {
-            id: "s2".to_owned(),
-            installation: "laptop".to_owned(),
-            user: "bob".to_owned(),
-            matches,
-        };
+        let bob = v1::Claimant { user: "bob".to_owned(), matches: vec!["x-bridge: bob".to_owned()] };
         let name = "orders-bridge-7f3a".to_owned();
-        let down = catalog::StandIn { name, ready: 0, in_place: true, led_back: false };
-        let orders = Entry { sessions: vec![bob], stand_in: Some(down), ..entry("orders") };
-        let db = Entry { obstacles: vec![obstacles::Obstacle::Headless], ..entry("db") };
+        let down = v1::StandInStatus { name, ready: 0, in_place: true, led_back: false };
+        let orders = v1::ListedService { claimants: vec![bob], stand_in: Some(down), ..listed("orders") };
+        let headless = v1::Obstacle { short: "headless".to_owned(), detail: String::new() };
+        let db = v1::ListedService { mode: String::new(), obstacles: vec![headless], ..listed("db") };
         let listing = Listing {
             context: "kind-dev".to_owned(),
             namespace: "shop".to_owned(),
