@@ -93,7 +93,7 @@ pub async fn follow(
         return Ok(Followed::Gone);
     };
     let Some(of) = Of::new(&now, stand_in) else { return Ok(Followed::Gone) };
-    let snapshot = snapshot::read(cluster, service, Some(&attachment.original)).await?;
+    let snapshot = snapshot::behind(cluster, now, attachment.original.clone()).await?;
     let Some(origin) = declared(&snapshot.workloads) else { return Ok(Followed::Same) };
     let name = bridge_deploy::names(service, stand_in).stand_in;
     let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);

@@ -2,8 +2,9 @@
 //!
 //! In the order of one connect: a client for the user's kubeconfig ([`client`]), the Service that is meant
 //! ([`target`]), what stands behind it ([`snapshot`], [`workload`]) and what speaks against a stand-in
-//! ([`obstacles`], of which [`fronts`] are a part), then attaching, following what becomes of the origin ([`follow`]) and,
-//! later, giving back, each by calls for single [`objects`]; what of all this is ours is decided by uid (`ours`, `agents`).
+//! ([`obstacles`], of which [`fronts`] are a part), then taking over and, later, giving back ([`takeover`]), and following what
+//! becomes of the origin ([`follow`]), each by calls for single [`objects`] and changes that others may make at the same
+//! time (`change`); what of all this is ours is decided by uid (`ours`, `agents`).
 //! Beside that: what the user may do
 //! ([`access`]), what there is
 //! to connect ([`catalog`]), what the agents log ([`logs`]), which cluster it is ([`survey`]), which addresses are its own
@@ -12,13 +13,10 @@
 
 pub mod access;
 mod agents;
-pub mod attach;
 pub mod catalog;
 mod change;
-pub mod clean;
 pub mod client;
 mod connection;
-pub mod detach;
 pub mod error;
 pub mod events;
 pub mod follow;
@@ -36,12 +34,12 @@ pub mod portforward;
 #[cfg(any(test, feature = "pretended"))]
 pub mod pretended;
 pub mod ranges;
-mod rescue;
 pub mod services;
 pub mod snapshot;
 pub mod standing;
 pub mod state;
 pub mod survey;
+pub mod takeover;
 pub mod target;
 mod unquoted;
 pub mod watch;
@@ -49,3 +47,4 @@ pub mod workload;
 
 pub use client::{Access, Cluster};
 pub use error::ClusterError;
+pub use takeover::clean;

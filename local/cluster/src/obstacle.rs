@@ -114,7 +114,7 @@ impl Obstacle {
     }
 }
 
-/// What is no reason against, but worth knowing beforehand.
+/// What is no reason against, but worth knowing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Warning {
@@ -140,6 +140,10 @@ pub enum Warning {
          longer do so"
     )]
     UnknownIngresses,
+    #[error("keeping agents of an old template of the origin for now: {why}")]
+    OldTemplate { why: String },
+    #[error("cannot clean up after an earlier connect (`bridge clean` tries again): {why}")]
+    NotTidied { why: String },
 }
 
 /// A service mesh that bridge knows.

@@ -1,6 +1,7 @@
 //! What connect needs to know about a Service to decide, read in few calls, and what follows from it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 use bridge_deploy::{
     AgentSource, ListenPort, ServiceFacts, StandIn, main_container, own_ports, replicas_for, resolve_ports,
@@ -19,6 +20,8 @@ use crate::{
     error::{Call, ClusterError},
     fronts::{self, Fronts},
     kind::Kind,
+    objects,
+    state::{Attachment, selector},
     workload::{Labels, Owner, Workload},
 };
 
@@ -44,23 +47,28 @@ pub struct Snapshot {
     pub limits: Option<Vec<LimitRange>>,
 }
 
-/// Reads a Service and what stands behind it. `original`: its own selector where a stand-in is in its place.
+/// Reads a Service and what stands behind it, also while a stand-in is in its place.
 ///
 /// # Errors
 ///
-/// Where the Service, its pods or their workloads cannot be read. What else cannot be read stays unknown.
-pub async fn read(
+/// Where the Service, its pods or their workloads cannot be read, or its attachment. What else cannot be read stays
+/// unknown.
+pub async fn read(cluster: &Cluster, service: &str) -> Result<Snapshot, ClusterError> {
+    let service = objects::read(cluster, service).await?;
+    let attachment = Attachment::of(&service)?
+        .filter(|there| there.is_in_place(&service) || there.original == selector(&service));
+    let original = attachment.map_or_else(|| selector(&service), |there| there.original);
+    behind(cluster, service, original).await
+}
+
+/// What stands behind a Service that was read; `original`: its own selector.
+pub(crate) async fn behind(
     cluster: &Cluster,
-    service: &str,
-    original: Option<&Labels>,
+    service: Service,
+    original: Labels,
 ) -> Result<Snapshot, ClusterError> {
     let namespace = &cluster.namespace;
-    let services: Api<Service> = Api::namespaced(cluster.client.clone(), namespace);
-    let call = Call::new("get", "services", namespace, service);
-    let service = cluster.call(call, services.get(service)).await?;
-    let own = || service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap_or_default();
-    let selector = original.cloned().unwrap_or_else(own);
-
+    let selector = original;
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
     let (behind, fronts, policies, quotas, limits, known) = tokio::join!(
         pods_and_workloads(cluster, &selector),
@@ -190,6 +198,18 @@ impl Snapshot {
     pub fn listen_ports(&self) -> Result<Vec<ListenPort>, ClusterError> {
         let template = self.origin().map(|origin| origin.template.clone()).unwrap_or_default();
         Ok(resolve_ports(&self.facts()?.ports, &template)?)
+    }
+
+    /// The address of the Service, at its first TCP port; `None` if it has no address or no such port.
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::listen_ports`].
+    pub fn address(&self) -> Result<Option<SocketAddr>, ClusterError> {
+        let spec = self.service.spec.as_ref();
+        let ip: Option<IpAddr> = spec.and_then(|spec| spec.cluster_ip.as_deref()?.parse().ok());
+        let port = self.listen_ports()?.first().map(|port| port.service_port);
+        Ok(ip.zip(port).map(SocketAddr::from))
     }
 
     /// The nodes on which the origin runs.

@@ -1,131 +1,29 @@
-//! One connect, from what was asked for to "connected", and its undoing when a step fails or the user gives up.
+//! One connect, from its plan to "connected", and its undoing when a step fails or the user gives up.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bridge_cluster::attach;
 use bridge_cluster::clean;
-use bridge_cluster::client::Cluster;
-use bridge_cluster::detach;
-use bridge_cluster::error::ClusterError;
 use bridge_cluster::events;
-use bridge_cluster::follow::{self, Followed, Follower};
-use bridge_cluster::snapshot::{self, Snapshot};
-use bridge_cluster::state::{Attachment, Claim, selector};
-use bridge_cluster::{objects, obstacles, target};
-use bridge_deploy::{AgentSource, ListenPort};
-use bridge_proto::matching::Match;
-use bridge_proto::v1;
-use tokio::sync::mpsc;
+use bridge_cluster::obstacles::Warning;
+use bridge_cluster::state::{Claim, Mode};
+use bridge_cluster::takeover::{Prepared, Step, Takeover, Waiter, Wanted, unless_given_up};
+use bridge_deploy::ListenPort;
 
 use super::failure::Failure;
 use super::inbound::Inbound;
+use super::plan::{Found, Plan};
 use super::probe;
-use super::program;
 use super::registry;
-use super::routes::{self, PortRoute, RouteProblem};
+use super::routes::{self, PortRoute};
 use super::session::{Facts, Session};
+use super::teller::Teller;
 use super::users::Users;
 
 /// From a ready agent to a tunnel with the routes in force: a few round trips.
 const TUNNELS_WITHIN: Duration = Duration::from_secs(10);
 /// Half of the agents suffice to begin with; an agent that is not ready by then may never be.
 const OTHERS_WITHIN: Duration = Duration::from_secs(5);
-
-/// Where a connect tells what it does: to a command that waits for it.
-#[derive(Clone)]
-pub(crate) enum Teller {
-    Connect(mpsc::Sender<v1::ConnectEvent>),
-    Use(mpsc::Sender<v1::UseEvent>),
-}
-
-/// What is told.
-enum Told {
-    Step(String),
-    Warning(String),
-}
-
-impl From<Told> for v1::ConnectEvent {
-    fn from(told: Told) -> Self {
-        let kind = match told {
-            Told::Step(text) => v1::connect_event::Kind::Step(text),
-            Told::Warning(text) => v1::connect_event::Kind::Warning(text),
-        };
-        Self { kind: Some(kind), ..Self::default() }
-    }
-}
-
-impl From<Told> for v1::UseEvent {
-    fn from(told: Told) -> Self {
-        let kind = match told {
-            Told::Step(text) => v1::use_event::Kind::Step(text),
-            Told::Warning(text) => v1::use_event::Kind::Warning(text),
-        };
-        Self { kind: Some(kind) }
-    }
-}
-
-impl Teller {
-    /// A step that begins now. [`Failure::GivenUp`] if nobody listens any more: the user pressed Ctrl-C.
-    pub(crate) async fn step(&self, text: impl Into<String>) -> Result<(), Failure> {
-        self.tell(Told::Step(text.into())).await
-    }
-
-    pub(crate) async fn warn(&self, text: impl Into<String>) -> Result<(), Failure> {
-        self.tell(Told::Warning(text.into())).await
-    }
-
-    async fn tell(&self, told: Told) -> Result<(), Failure> {
-        match self {
-            Self::Connect(events_tx) => events_tx.send(told.into()).await.map_err(|_| Failure::GivenUp),
-            Self::Use(events_tx) => events_tx.send(told.into()).await.map_err(|_| Failure::GivenUp),
-        }
-    }
-
-    /// Says a step if there is room; progress may be dropped.
-    fn hint(&self, text: &str) {
-        let step = Told::Step(text.to_owned());
-        // A full channel or a user who has gone: the next real step finds out.
-        let _ = match self {
-            Self::Connect(events_tx) => events_tx.try_send(step.into()).is_ok(),
-            Self::Use(events_tx) => events_tx.try_send(step.into()).is_ok(),
-        };
-    }
-
-    /// Resolves when nobody listens any more.
-    pub(crate) async fn given_up(&self) -> Failure {
-        match self {
-            Self::Connect(events_tx) => events_tx.closed().await,
-            Self::Use(events_tx) => events_tx.closed().await,
-        }
-        Failure::GivenUp
-    }
-}
-
-/// The Service that is meant, as it stands.
-pub(crate) struct Found {
-    pub(crate) cluster: Cluster,
-    pub(crate) service: String,
-    snapshot: Snapshot,
-    /// Where a stand-in is there already.
-    attachment: Option<Attachment>,
-}
-
-/// The Service that is meant.
-pub(crate) async fn meant(cluster: &Cluster, wanted: &str) -> Result<String, Failure> {
-    Ok(target::resolve(cluster, &wanted.parse()?).await?)
-}
-
-/// Reads the Service and what stands behind it. Changes nothing.
-pub(crate) async fn find(cluster: Cluster, service: String) -> Result<Found, Failure> {
-    let now = objects::read(&cluster, &service).await?;
-    let attachment = Attachment::of(&now)?
-        .filter(|attachment| attachment.is_in_place(&now) || attachment.original == selector(&now));
-    let original = attachment.as_ref().map(|attachment| &attachment.original);
-    let snapshot = snapshot::read(&cluster, &service, original).await?;
-    Ok(Found { cluster, service, snapshot, attachment })
-}
 
 /// Whose session it will be.
 pub(crate) struct Claimant {
@@ -136,6 +34,17 @@ pub(crate) struct Claimant {
 }
 
 impl Claimant {
+    fn claim(self, routes: &[PortRoute]) -> Claim {
+        Claim {
+            id: self.id,
+            user: self.user,
+            installation: self.installation,
+            since: self.since_ms,
+            routes: routes::claimed(routes),
+            ..Claim::default()
+        }
+    }
+
     /// Of a session that begins now.
     pub(crate) fn new(user: &str, installation: &str) -> Self {
         Self::since(user, installation, now_ms())
@@ -148,203 +57,103 @@ impl Claimant {
     }
 }
 
-/// What is to be made.
-pub(crate) struct Plan {
-    agent: AgentSource,
-    ports: Vec<ListenPort>,
-    users: Users,
-    pub(crate) routes: Vec<PortRoute>,
-}
-
 /// Connects; on failure nothing of it stays in the cluster. `before`, whose place the session takes, keeps
 /// its routes until the new ones can be put in force: agents accept no match twice.
 pub(crate) async fn connect(
-    found: Found,
     plan: Plan,
     claimant: Claimant,
     before: Option<&Session>,
     inbound: Inbound,
     tell: &Teller,
 ) -> Result<Session, Failure> {
-    let claim = Claim {
-        id: claimant.id,
-        user: claimant.user,
-        installation: claimant.installation,
-        since: claimant.since_ms,
-        routes: routes::claimed(&plan.routes),
-        ..Claim::default()
-    };
-    let (cluster, service, id) = (found.cluster.clone(), found.service.clone(), claim.id.clone());
-    match take_over(found, plan, claim, before, inbound, tell).await {
+    let Plan { found: Found { cluster, service, snapshot }, agent, ports, users, routes } = plan;
+    let claim = claimant.claim(&routes);
+    let replicas = users.replicas();
+    let wanted = Wanted { cluster, service, snapshot, claim, agent, replicas };
+    let takeover = Takeover::new(Mode::StandIn, wanted);
+    let connecting = Connecting { takeover: &takeover, ports, users, routes, before, inbound, tell };
+    match connecting.take_over().await {
         Ok(session) => Ok(session),
         Err(failure) => {
-            tracing::warn!(%service, session = %id, %failure, "connect failed; undoing it");
-            match detach::release(&cluster, &service, |claim| claim.id == id).await {
-                Ok(_) => Err(failure),
+            let Wanted { service, claim, .. } = takeover.wanted();
+            tracing::warn!(%service, session = %claim.id, %failure, "connect failed; undoing it");
+            match takeover.undo().await {
+                Ok(()) => Err(failure),
                 Err(error) => Err(failure.and_left_behind(&error)),
             }
         }
     }
 }
 
-/// What users' wishes come to at a Service with these ports.
-pub(crate) fn routes_of(
-    users: &Users,
-    ports: &[ListenPort],
-    service: &str,
-) -> Result<Vec<PortRoute>, Failure> {
-    users.routes(ports).map_err(|problem| {
-        let service = service.to_owned();
-        match problem {
-            RouteProblem::Ambiguous { ports } => ClusterError::AmbiguousPort { service, ports }.into(),
-            RouteProblem::NoSuch { wanted, ports } => {
-                ClusterError::NoSuchPort { service, wanted, ports }.into()
-            }
-            RouteProblem::Match(bad) => Failure::BadMatch(bad),
-        }
-    })
-}
-
-/// What is to be made for these users, and what can be said before anything is changed.
-pub(crate) async fn plan(found: &Found, users: Users, tell: &Teller) -> Result<Plan, Failure> {
-    let agent = program::source(users.agent_image())?;
-    let carried = match &agent {
-        AgentSource::Carried(program) => Some(program.architecture.as_str()),
-        AgentSource::Image(_) => None,
-    };
-    let obstacles = obstacles::obstacles(&found.snapshot, carried);
-    if !obstacles.is_empty() {
-        return Err(ClusterError::Obstacles { service: found.service.clone(), obstacles }.into());
-    }
-    for warning in obstacles::warnings(&found.snapshot) {
-        tell.warn(warning.to_string()).await?;
-    }
-    let ports = found.snapshot.listen_ports()?;
-    let routes = routes_of(&users, &ports, &found.service)?;
-    let users = users.settled(&ports);
-    Ok(Plan { agent, ports, users, routes })
-}
-
-pub(crate) async fn say_where_nothing_listens(routes: &[PortRoute], tell: &Teller) -> Result<(), Failure> {
-    for route in routes {
-        let port = route.local_port;
-        let local = u16::try_from(port).map_err(|_| Failure::BadPort(port))?;
-        if super::inbound::connect(local).await.is_err() {
-            tell.warn(format!("nothing listens on port {port} of your laptop yet: {}", until_then(route)))
-                .await?;
-        }
-    }
-    Ok(())
-}
-
-/// Who is concerned while nothing listens, and how.
-fn until_then(route: &PortRoute) -> String {
-    let whose = if route.matching == Match::Everything { "everyone's" } else { "your" };
-    match route.fallback {
-        v1::Fallback::Origin => format!("until then {whose} requests go to the pods"),
-        v1::Fallback::Answer => format!("until then {whose} requests get a 503"),
-    }
-}
-
-async fn take_over(
-    found: Found,
-    plan: Plan,
-    claim: Claim,
-    before: Option<&Session>,
+/// A connect under way.
+struct Connecting<'a> {
+    takeover: &'a Takeover,
+    ports: Vec<ListenPort>,
+    users: Users,
+    routes: Vec<PortRoute>,
+    before: Option<&'a Session>,
     inbound: Inbound,
-    tell: &Teller,
-) -> Result<Session, Failure> {
-    let Found { cluster, service, snapshot, attachment } = found;
-    let Plan { agent, ports: listen_ports, users, routes } = plan;
-    let replicas = users.replicas();
-    let id = format!("{:04x}", rand::random::<u16>());
-    let follower = Follower { user: claim.user.clone(), agent: agent.clone() };
-    let mut stand_in = snapshot.stand_in(&id, &claim.user, replicas, agent)?;
-    let ports: BTreeMap<u16, u16> =
-        listen_ports.iter().map(|port| (port.service_port, port.listen)).collect();
-
-    if let Some(there) = attachment.filter(|there| !there.listens_as(&ports)) {
-        // Its agents listen on other ports than the origin serves by now: another takes its place.
-        detach::lead_back(&cluster, &service, &there.stand_in, None).await?;
-    }
-    let fresh = |now: &_| attach::fresh(now, &stand_in, ports.clone());
-    let attachment = attach::claim(&cluster, &service, fresh, &claim).await?;
-    stand_in.id.clone_from(&attachment.stand_in);
-    let name = stand_in.names().stand_in;
-    tell.step(format!("starting agents for Service {service} (Deployment {name})")).await?;
-    let created = attach::create(&cluster, &stand_in, &attachment).await?;
-    if created.stale {
-        tokio::select! {
-            followed = bring_up_to_date(&cluster, &service, &stand_in.id, &follower, tell) => followed?,
-            given_up = tell.given_up() => return Err(given_up),
-        }
-    }
-    tokio::select! {
-        ready = attach::wait_ready(&cluster, &service, &stand_in.id, &created, |text| tell.hint(text)) => ready?,
-        given_up = tell.given_up() => return Err(given_up),
-    }
-
-    tell.step("opening the tunnel").await?;
-    let facts = Facts {
-        id: claim.id.clone(),
-        user: claim.user.clone(),
-        cluster: cluster.clone(),
-        service: service.clone(),
-        stand_in: attachment.stand_in.clone(),
-        control_port: attachment.control,
-        original: attachment.original.clone(),
-        deployment: created.deployment.clone(),
-        key: Arc::from(created.key.as_slice()),
-        since_ms: claim.since,
-        ports: listen_ports,
-        agent_image: users.agent_image().to_owned(),
-    };
-    if let Some(before) = before {
-        registry::unroute(before).await;
-    }
-    let session = Session::start(facts, users, routes, Arc::new(inbound));
-    tokio::select! {
-        attended = all_attended(&session) => attended?,
-        given_up = tell.given_up() => return Err(given_up),
-    }
-    tell.step(format!("switching Service {service} to the agents")).await?;
-    let arrivals = probe::listen(&session).await?;
-    let switched = attach::switch(&cluster, &service, &attachment.stand_in, &created).await?;
-    let seen = probe::until_seen(&session, arrivals, probe::address(&snapshot, &service)?);
-    let disowned = async { attach::disown(&cluster, switched).await.map_err(Failure::from) };
-    tokio::try_join!(seen, disowned)?;
-    let (tidied, ()) = tokio::select! {
-        done = async { tokio::join!(clean::retire_unused(&cluster, Some(&service)), others_attended(&session)) } => done,
-        given_up = tell.given_up() => return Err(given_up),
-    };
-    if let Err(error) = tidied {
-        tell.warn(format!("cannot clean up after an earlier connect (`bridge clean` tries again): {error}"))
-            .await?;
-    }
-    record(&session).await;
-    Ok(session)
+    tell: &'a Teller,
 }
 
-/// Has a stand-in that was there, made of an earlier template of the origin, follow. Nobody fails by it, and if the new
-/// agents do not become ready, the old ones go on.
-async fn bring_up_to_date(
-    cluster: &Cluster,
-    service: &str,
-    stand_in: &str,
-    follower: &Follower,
-    tell: &Teller,
-) -> Result<(), Failure> {
-    tell.step("the origin has been rolled out since: replacing the agents of its old template").await?;
-    let why = match follow::follow(cluster, service, stand_in, follower).await {
-        Ok(Followed::Rolls) => match attach::wait_rolled(cluster, service, stand_in).await? {
-            true => return Ok(()),
-            false => "the new ones are not ready yet".to_owned(),
-        },
-        Ok(Followed::Cannot(why)) => why,
-        Ok(_) => return Ok(()),
-        Err(error) => error.to_string(),
+impl Connecting<'_> {
+    async fn take_over(self) -> Result<Session, Failure> {
+        let (takeover, tell) = (self.takeover, self.tell);
+        let Wanted { service, snapshot, .. } = takeover.wanted();
+        let prepared = takeover.prepare(tell).await?;
+        let session = self.open_tunnels(&prepared).await?;
+
+        tell.step(Step::Switching { service: service.clone() }).await?;
+        let address = probe::address(snapshot, service)?;
+        let arrivals = probe::listen(&session).await?;
+        let switched = takeover.switch(&prepared).await?;
+        let seen = probe::until_seen(&session, arrivals, address);
+        let confirmed = async { Ok(takeover.confirm(switched).await?) };
+        tokio::try_join!(seen, confirmed)?;
+
+        tidy(takeover, &session, tell).await?;
+        record(&session).await;
+        Ok(session)
+    }
+
+    /// A session whose agents have its routes, all those that are ready.
+    async fn open_tunnels(self, prepared: &Prepared) -> Result<Session, Failure> {
+        self.tell.step(Step::OpeningTunnel).await?;
+        let Wanted { cluster, service, claim, .. } = self.takeover.wanted();
+        let facts = Facts {
+            id: claim.id.clone(),
+            user: claim.user.clone(),
+            cluster: cluster.clone(),
+            service: service.clone(),
+            stand_in: prepared.stand_in.clone(),
+            control_port: prepared.control_port,
+            original: prepared.original.clone(),
+            deployment: prepared.deployment.clone(),
+            key: Arc::from(prepared.key.as_slice()),
+            since_ms: claim.since,
+            ports: self.ports,
+            agent_image: self.users.agent_image().to_owned(),
+        };
+        if let Some(before) = self.before {
+            registry::unroute(before).await;
+        }
+        let session = Session::start(facts, self.users, self.routes, Arc::new(self.inbound));
+        unless_given_up(self.tell, all_attended(&session)).await?;
+        Ok(session)
+    }
+}
+
+/// Waits for the other agents, and removes what an earlier connect left meanwhile.
+async fn tidy(takeover: &Takeover, session: &Session, tell: &Teller) -> Result<(), Failure> {
+    let Wanted { cluster, service, .. } = takeover.wanted();
+    let tidying = async {
+        let unused = clean::retire_unused(cluster, Some(service));
+        Ok(tokio::join!(unused, others_attended(session)).0)
     };
-    tell.warn(format!("keeping agents of an old template of the origin for now: {why}")).await
+    match unless_given_up(tell, tidying).await? {
+        Ok(_) => Ok(()),
+        Err(error) => tell.warn(Warning::NotTidied { why: error.to_string() }.to_string()).await,
+    }
 }
 
 /// Records what a session does by now.
@@ -404,31 +213,4 @@ async fn others_attended(session: &Session) {
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_warning_says_whose_requests_find_nobody() {
-        let mine = Match::of_user("alice", false);
-        for (matching, fallback, expected) in [
-            (&mine, v1::Fallback::Answer, "until then your requests get a 503"),
-            (&mine, v1::Fallback::Origin, "until then your requests go to the pods"),
-            (&Match::Everything, v1::Fallback::Answer, "until then everyone's requests get a 503"),
-            (&Match::Everything, v1::Fallback::Origin, "until then everyone's requests go to the pods"),
-        ] {
-            let route = PortRoute {
-                service_port: 80,
-                name: "http".into(),
-                target_port: 8080,
-                local_port: 3000,
-                matching: matching.clone(),
-                fallback,
-                keep_cache_headers: false,
-            };
-            assert_eq!(until_then(&route), expected);
-        }
-    }
 }

@@ -1,11 +1,13 @@
 //! The daemon: one per user, holds the sessions and their tunnels, and serves the `bridge` command on a Unix socket.
 //!
-//! `service` takes what is asked, `meant` decides which sessions are, `watching` tells how they change. Sessions are shared by their users (`users`, pure; `sharing` carries out who comes and goes,
-//! `using` serves one of them, `turns` says whose turn it is at a target). `connect` carries one connect out (with
-//! `routes`, `probe`), `session` keeps what came of it alive, `reattach` moves it when the Service gets other ports,
+//! `service` takes what is asked, `meant` decides which sessions are, `watching` tells how they change. Sessions are shared
+//! by their users (`users`, pure; `sharing` carries out who comes and goes, `using` serves one of them, `turns` says whose
+//! turn it is at a target). `connect` carries one connect out (by its `plan`, with `routes`, `probe`; `teller` reports the
+//! steps), `session` keeps what came of it alive, `reattach` moves it when the Service gets other ports,
 //! `registry` ends it. `tunnel` and `inbound` carry the requests (never to `listeners` of bridge itself), `outbound` and
 //! `streams` what processes of this machine want of the cluster; `failure` says what went wrong.
-//! `listing`, `examining` and `cleaning` look after a whole namespace. `program` is the agent that is carried to the cluster, `installation` what this laptop calls itself in claims.
+//! `listing`, `examining` and `cleaning` look after a whole namespace. `program` is the agent that is carried to the cluster,
+//! `installation` what this laptop calls itself in claims.
 
 mod cleaning;
 mod connect;
@@ -18,6 +20,7 @@ mod listeners;
 mod listing;
 mod meant;
 mod outbound;
+mod plan;
 mod probe;
 pub mod program;
 mod reattach;
@@ -28,6 +31,7 @@ mod service;
 mod session;
 mod sharing;
 mod streams;
+mod teller;
 mod traffic;
 mod tunnel;
 mod turns;

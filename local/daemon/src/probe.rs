@@ -1,7 +1,7 @@
 //! Whether the Service leads to the agents: an agent opens connections to the Service, and we wait for one to arrive at
 //! an agent. Nothing is sent on them, so one that still reaches the origin disturbs nobody.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bridge_cluster::snapshot::Snapshot;
@@ -42,13 +42,8 @@ pub(crate) async fn listen(session: &Session) -> Result<Arrivals, Failure> {
 
 /// The address of the Service: its first TCP port.
 pub(crate) fn address(snapshot: &Snapshot, service: &str) -> Result<SocketAddr, Failure> {
-    let spec = snapshot.service.spec.as_ref();
-    let ip: Option<IpAddr> = spec.and_then(|spec| spec.cluster_ip.as_deref()?.parse().ok());
-    let port = snapshot.listen_ports()?.first().map(|port| port.service_port);
-    match (ip, port) {
-        (Some(ip), Some(port)) => Ok(SocketAddr::new(ip, port)),
-        _ => Err(Failure::NoTunnel { reason: format!("Service {service} has no address or no TCP port") }),
-    }
+    let none = || Failure::NoTunnel { reason: format!("Service {service} has no address or no TCP port") };
+    snapshot.address()?.ok_or_else(none)
 }
 
 /// Probes until a connection arrives at an agent: before the switch none does. Whose it is does not matter, and a node

@@ -6,14 +6,16 @@
 
 use std::sync::{Arc, Weak};
 
-use bridge_cluster::detach;
+use bridge_cluster::takeover::selector;
 use bridge_proto::v1;
 use tokio::sync::{mpsc, watch};
 
-use super::connect::{self, Claimant, Teller};
+use super::connect::{self, Claimant};
 use super::failure::Failure;
+use super::plan;
 use super::session::{Live, Session};
 use super::sharing::Sharing;
+use super::teller::Teller;
 
 /// What attaching again needs of the daemon.
 #[derive(Clone)]
@@ -61,8 +63,8 @@ impl Reattaching {
     /// The same routes, at a stand-in for the Service as it is now.
     async fn attach_anew(&self, session: &Session) -> Result<Session, Failure> {
         let facts = &session.facts;
-        detach::lead_back(&facts.cluster, &facts.service, &facts.stand_in, None).await?;
-        let found = connect::find(facts.cluster.clone(), facts.service.clone()).await?;
+        selector::lead_back(&facts.cluster, &facts.service, &facts.stand_in, None).await?;
+        let found = plan::find(facts.cluster.clone(), facts.service.clone()).await?;
         // It takes over the claim of the old one, which may still be ending at agents that both have.
         let claimant = Claimant::since(&facts.user, &self.sharing.installation, facts.since_ms);
         let _coming = self.sharing.registry.coming(&claimant.id);
@@ -71,8 +73,8 @@ impl Reattaching {
         let (tell, telling) =
             (Teller::Connect(events_tx), tokio::spawn(log(facts.service.clone(), events_rx)));
         let next = async {
-            let plan = connect::plan(&found, session.users(), &tell).await?;
-            connect::connect(found, plan, claimant, None, self.sharing.inbound(), &tell).await
+            let plan = plan::plan(found, session.users(), &tell).await?;
+            connect::connect(plan, claimant, None, self.sharing.inbound(), &tell).await
         };
         let next = next.await;
         telling.abort();

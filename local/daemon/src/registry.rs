@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bridge_cluster::client::Cluster;
-use bridge_cluster::detach::{self, Released};
 use bridge_cluster::events;
 use bridge_cluster::objects;
 use bridge_cluster::state::Attachment;
+use bridge_cluster::takeover::release::{Released, release};
 use bridge_proto::v1;
 use tokio::sync::watch;
 
@@ -181,7 +181,7 @@ impl Registry {
     pub(crate) async fn disconnect(&self, session: &Arc<Session>) -> Result<v1::Disconnected, Failure> {
         unroute(session).await;
         let facts = &session.facts;
-        let released = detach::release(&facts.cluster, &facts.service, |claim| claim.id == facts.id).await?;
+        let released = release(&facts.cluster, &facts.service, |claim| claim.id == facts.id).await?;
         self.remove(session);
         let told = format!("{} disconnected", facts.user);
         events::record(&facts.cluster, &facts.service, "BridgeDisconnected", &told).await;

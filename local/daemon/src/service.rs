@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::cleaning;
-use super::connect::Teller;
 use super::examining;
 use super::failure::Failure;
 use super::files;
@@ -23,6 +22,7 @@ use super::registry::Registry;
 use super::requests::{self, Watched};
 use super::session::Session;
 use super::sharing::{Newcomer, Sharing, access};
+use super::teller::Teller;
 use super::turns::UnderWay;
 use super::using::Using;
 use super::watching;
@@ -54,7 +54,8 @@ async fn connect(sharing: Sharing, request: v1::ConnectRequest, events_tx: mpsc:
         }
     };
     // A command that has gone needs no outcome.
-    let _ = events_tx.send(v1::ConnectEvent { kind: Some(outcome), found }).await;
+    let _ =
+        events_tx.send(v1::ConnectEvent { kind: Some(outcome), found, ..v1::ConnectEvent::default() }).await;
 }
 
 /// The sessions that a disconnect means.

@@ -5,19 +5,22 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bridge_cluster::attach;
 use bridge_cluster::client::{Access, Cluster};
+use bridge_cluster::takeover::claim::change_claim;
+use bridge_cluster::takeover::{Step, Waiter, unless_given_up};
 use bridge_proto::v1::{self, WishKind};
 use tokio::sync::OwnedMutexGuard;
 
-use super::connect::{self, Claimant, Found, Teller};
+use super::connect::{self, Claimant};
 use super::failure::Failure;
 use super::inbound::{Counters, Inbound};
 use super::listeners::{Listeners, Listening};
+use super::plan::{self, Found};
 use super::reattach::Reattaching;
 use super::registry::Registry;
 use super::routes::{self, PortRoute};
 use super::session::Session;
+use super::teller::Teller;
 use super::turns::Turns;
 use super::users::{self, UserId, Users};
 
@@ -100,7 +103,7 @@ impl Sharing {
             Some(there) => (there.facts.cluster.clone(), there.facts.service.clone()),
             None => {
                 let cluster = Cluster::of(&access(asked)).await?;
-                let service = connect::meant(&cluster, &request.target).await?;
+                let service = plan::meant(&cluster, &request.target).await?;
                 (cluster, service)
             }
         };
@@ -115,7 +118,7 @@ impl Sharing {
             return Ok(Entered { session: there.clone(), id, found: true });
         }
         let was_there = there.is_some();
-        let found = connect::find(cluster, service).await?;
+        let found = plan::find(cluster, service).await?;
         let session = self.connect(found, newcomer, users, there, tell).await?;
         Ok(Entered { session, id, found: was_there })
     }
@@ -129,7 +132,7 @@ impl Sharing {
     ) -> Result<(), Failure> {
         let Some((there, _turn)) = self.used_by(session, id).await else { return Ok(()) };
         let users = there.users().led(id, ports);
-        let routes = connect::routes_of(&users, &there.facts.ports, &there.facts.service)?;
+        let routes = plan::routes_of(&users, &there.facts.ports, &there.facts.service)?;
         let before = there.routes();
         let new: Vec<PortRoute> = routes.iter().filter(|route| !before.contains(route)).cloned().collect();
         self.refuse_loops(&new)?;
@@ -158,13 +161,13 @@ impl Sharing {
             return self.registry.disconnect(&there).await.map(Some);
         }
         let facts = &there.facts;
-        let routes = connect::routes_of(&users, &facts.ports, &facts.service)?;
+        let routes = plan::routes_of(&users, &facts.ports, &facts.service)?;
         let claimed = routes::claimed(&routes);
         let other_claim = routes::claimed(&there.routes()) != claimed;
         // First what agents do: it needs no API server.
         there.become_what(users, routes).await;
         if other_claim {
-            match attach::change_claim(&facts.cluster, &facts.service, &facts.id, &claimed).await {
+            match change_claim(&facts.cluster, &facts.service, &facts.id, &claimed).await {
                 Ok(_) => connect::record(&there).await,
                 Err(error) => {
                     tracing::warn!(session = %facts.id, %error, "more stays claimed than is used");
@@ -202,11 +205,8 @@ impl Sharing {
         if let Ok(turn) = turn.clone().try_lock_owned() {
             return Ok(turn);
         }
-        tell.step(format!("waiting for another command on Service {service}")).await?;
-        tokio::select! {
-            turn = turn.lock_owned() => Ok(turn),
-            given_up = tell.given_up() => Err(given_up),
-        }
+        tell.step(Step::WaitingForTurn { service: service.to_owned() }).await?;
+        unless_given_up(tell, async { Ok(turn.lock_owned().await) }).await
     }
 
     /// Has a session do what its users ask for by now. False: it cannot, and nothing was changed.
@@ -218,7 +218,7 @@ impl Sharing {
         tell: &Teller,
     ) -> Result<bool, Failure> {
         let facts = &session.facts;
-        let (before, routes) = (session.routes(), connect::routes_of(users, &facts.ports, &facts.service)?);
+        let (before, routes) = (session.routes(), plan::routes_of(users, &facts.ports, &facts.service)?);
         if before == routes && !newcomer.names_something() {
             session.note_users(users.clone());
             return Ok(true);
@@ -240,7 +240,7 @@ impl Sharing {
         let facts = &session.facts;
         let claimed = routes::claimed(&routes);
         let other_claim = routes::claimed(&session.routes()) != claimed;
-        if other_claim && !attach::change_claim(&facts.cluster, &facts.service, &facts.id, &claimed).await? {
+        if other_claim && !change_claim(&facts.cluster, &facts.service, &facts.id, &claimed).await? {
             return Ok(false);
         }
         session.become_what(users.settled(&facts.ports), routes).await;
@@ -265,7 +265,7 @@ impl Sharing {
             Newcomer::Command(_) => "until this command ends",
         };
         if let Newcomer::Lasting(_) = newcomer {
-            connect::say_where_nothing_listens(&new, tell).await?;
+            plan::say_where_nothing_listens(&new, tell).await?;
         }
         for users::Moved { requests, from, to } in users::moved(before, routes) {
             tell.warn(format!("requests with {requests} come to port {to} {until}, not to port {from}"))
@@ -294,11 +294,11 @@ impl Sharing {
         there: Option<Arc<Session>>,
         tell: &Teller,
     ) -> Result<Arc<Session>, Failure> {
-        let plan = connect::plan(&found, users, tell).await?;
+        let plan = plan::plan(found, users, tell).await?;
         self.say(newcomer, &[], &plan.routes, tell).await?;
         let claimant = Claimant::new(&newcomer.request().user, &self.installation);
         let _coming = self.registry.coming(&claimant.id);
-        let connected = connect::connect(found, plan, claimant, there.as_deref(), self.inbound(), tell).await;
+        let connected = connect::connect(plan, claimant, there.as_deref(), self.inbound(), tell).await;
         let session = match (connected, there) {
             (Ok(session), None) => self.registry.add(session),
             (Ok(session), Some(there)) => self.registry.replace(&there, session).await,

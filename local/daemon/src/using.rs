@@ -8,10 +8,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use super::connect::Teller;
 use super::listeners::Listening;
 use super::session::Session;
 use super::sharing::{Entered, Newcomer, Sharing};
+use super::teller::Teller;
 use super::users::UserId;
 
 /// Between attempts to give back what nobody uses any more; it doubles up to the longest.
@@ -76,7 +76,7 @@ impl Using {
 
     /// A command that has gone hears nothing more.
     async fn say(&self, kind: use_event::Kind) {
-        let _ = self.events_tx.send(v1::UseEvent { kind: Some(kind) }).await;
+        let _ = self.events_tx.send(v1::UseEvent { kind: Some(kind), ..v1::UseEvent::default() }).await;
     }
 
     /// Tells what becomes of the session, and heeds what else is asked.

@@ -27,7 +27,7 @@ fn daemon() -> (Daemon, Call) {
 
 impl Daemon {
     async fn tells(&self, kind: use_event::Kind) {
-        self.events_tx.send(v1::UseEvent { kind: Some(kind) }).await.unwrap();
+        self.events_tx.send(v1::UseEvent { kind: Some(kind), ..v1::UseEvent::default() }).await.unwrap();
         // Sent again once the one before is taken.
         let _ = self.events_tx.reserve().await.unwrap();
     }
@@ -153,7 +153,10 @@ async fn a_session_that_somebody_has_ended_is_not_made_again_and_that_is_said() 
     let (keeper, via) = world.keeps(call);
     first
         .events_tx
-        .send(v1::UseEvent { kind: Some(use_event::Kind::Ended("it is over".into())) })
+        .send(v1::UseEvent {
+            kind: Some(use_event::Kind::Ended("it is over".into())),
+            ..v1::UseEvent::default()
+        })
         .await
         .unwrap();
     drop(first);

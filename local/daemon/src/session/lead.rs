@@ -6,9 +6,10 @@ mod patience;
 use std::time::Duration;
 
 use bridge_cluster::error::ClusterError;
+use bridge_cluster::events;
 use bridge_cluster::follow::{self, Followed, Follower};
+use bridge_cluster::takeover::selector;
 use bridge_cluster::watch::{self as cluster_watch, Origin, Rollout};
-use bridge_cluster::{attach, detach, events};
 use futures::StreamExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -87,14 +88,14 @@ impl Lead {
 
     async fn lead_back(&self) {
         let Facts { cluster, service, stand_in, .. } = &self.facts;
-        let done = detach::lead_back(cluster, service, stand_in, Some(WHY)).await;
+        let done = selector::lead_back(cluster, service, stand_in, Some(WHY)).await;
         let text = format!("{WHY}: all requests go to the Service's pods until one is");
         self.tell(done, "BridgeLedBack", &text).await;
     }
 
     async fn switch_again(&self) {
         let Facts { cluster, service, stand_in, .. } = &self.facts;
-        let done = attach::switch_again(cluster, service, stand_in).await;
+        let done = selector::switch_again(cluster, service, stand_in).await;
         self.tell(done, "BridgeSwitchedAgain", "agents are ready again: requests go through them").await;
     }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bridge_cluster::detach;
 use bridge_cluster::standing::Standing;
+use bridge_cluster::takeover::selector;
 use bridge_cluster::watch::{self as cluster_watch, AgentPod};
 use futures::StreamExt;
 use tokio::sync::watch;
@@ -101,7 +101,7 @@ impl Upkeep {
     /// No agent listens on the Service's new ports, so its requests must not come to them.
     async fn lead_back(&self) {
         let Facts { cluster, service, stand_in, .. } = &self.facts;
-        if let Err(error) = detach::lead_back(cluster, service, stand_in, None).await {
+        if let Err(error) = selector::lead_back(cluster, service, stand_in, None).await {
             tracing::error!(%service, %error, "cannot lead the Service back to the origin");
         }
     }

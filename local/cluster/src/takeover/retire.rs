@@ -1,7 +1,5 @@
-//! Giving a Service back: the reverse of `attach`, selector first, and only what is still exactly ours.
-//!
-//! Connections that still run through the stand-in are not cut: its pods get ten minutes, during which they go on
-//! accepting for the origin, and what they need (the Service in front of the origin, the key, the program) is handed to
+//! Letting a stand-in go. Connections that still run through it are not cut: its pods get ten minutes, during which they go
+//! on accepting for the origin, and what they need (the Service in front of the origin, the key, the program) is handed to
 //! them, so that Kubernetes removes it after the last of them. Nothing here waits for that. What is handed over or deleted
 //! is known by its uid and owned by the Service: labels and names alone are anybody's.
 
@@ -12,150 +10,19 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use serde_json::{Value, json};
 
-use crate::change::{Decision, change, change_read, until_settled};
+use crate::change::until_settled;
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
-use crate::objects::{labelled, managed_fields};
+use crate::objects::labelled;
 use crate::ours::{self, Of};
-use crate::ownership::{self, MANAGER};
-use crate::state::{ATTACHMENT, Attachment, Claim, selector};
-
-/// A release takes two changes of the Service, more only if somebody switches it again in between.
-const MOST_ROUNDS: usize = 5;
-
-/// What became of a Service after claims were released.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Released {
-    /// Nobody was attached, or the Service is gone.
-    NotAttached,
-    /// Others still use the stand-in.
-    Shared(Vec<Claim>),
-    /// The last one went: the Service is as it was, and this stand-in drains.
-    Restored { stand_in: String },
-}
-
-/// Releases the claims for which `goes` says so; with the last one, gives the Service back.
-///
-/// # Errors
-///
-/// Those of the calls. What was done stays done: calling it again, or [`crate::clean::clean`], does the rest.
-pub async fn release(
-    cluster: &Cluster,
-    service: &str,
-    goes: impl Fn(&Claim) -> bool,
-) -> Result<Released, ClusterError> {
-    for _ in 0..MOST_ROUNDS {
-        let (now, step) = match change(cluster, service, |now| without(now, &goes)).await {
-            Err(error) if error.is_not_found() => return Ok(Released::NotAttached),
-            done => done?,
-        };
-        match step {
-            Step::SelectorRestored => {}
-            Step::NotAttached => return Ok(Released::NotAttached),
-            Step::Shared(others) => return Ok(Released::Shared(others)),
-            Step::Restored { stand_in } => {
-                if let Some(of) = Of::new(&now, &stand_in) {
-                    retire(cluster, &of).await?;
-                }
-                return Ok(Released::Restored { stand_in });
-            }
-        }
-    }
-    Err(ClusterError::Conflict { call: Call::new("patch", "services", &cluster.namespace, service) })
-}
-
-/// How far a release is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
-    NotAttached,
-    Shared(Vec<Claim>),
-    /// The annotation is there still: it says what is left to do if this is cut off here.
-    SelectorRestored,
-    /// All of the Service is; the stand-in is still there.
-    Restored {
-        stand_in: String,
-    },
-}
-
-/// The next step of a release.
-fn without(now: &Service, goes: impl Fn(&Claim) -> bool) -> Result<Decision<Step>, ClusterError> {
-    let Some(mut attachment) = Attachment::of(now)? else { return Ok(Decision::Leave(Step::NotAttached)) };
-    attachment.sessions.retain(|claim| !goes(claim));
-    if !attachment.sessions.is_empty() {
-        return Ok(Decision::Write(attachment.to_change(), Step::Shared(attachment.sessions)));
-    }
-    if attachment.is_in_place(now) {
-        return Ok(Decision::Write(to_original(&attachment), Step::SelectorRestored));
-    }
-    let change = json!({
-        "metadata": {
-            "annotations": {ATTACHMENT: null},
-            "managedFields": owners_given_back(now, &attachment),
-        },
-    });
-    Ok(Decision::Write(change, Step::Restored { stand_in: attachment.stand_in }))
-}
-
-/// Writes the attachment, and the original selector.
-fn to_original(attachment: &Attachment) -> Value {
-    let mut change = attachment.to_change();
-    change["spec"] = json!({"selector": attachment.original});
-    change
-}
-
-/// Gives the selector back, and who owned it, and nothing else: for a Service that has got ports which the stand-in does
-/// not know, or, until there is one, of which no agent is ready; then the attachment says `why`. Says whether it led to
-/// the stand-in.
-///
-/// # Errors
-///
-/// Those of the calls.
-pub async fn lead_back(
-    cluster: &Cluster,
-    service: &str,
-    stand_in: &str,
-    why: Option<&str>,
-) -> Result<bool, ClusterError> {
-    let (led_back, attachment) = change(cluster, service, |now| to_origin(now, stand_in, why)).await?;
-    let Some(attachment) = attachment else { return Ok(false) };
-    change_read(cluster, led_back, |now| Ok(owned_as_before(now, &attachment))).await?;
-    Ok(true)
-}
-
-/// With what the attachment is then, if the Service leads to the stand-in.
-fn to_origin(
-    now: &Service,
-    stand_in: &str,
-    why: Option<&str>,
-) -> Result<Decision<Option<Attachment>>, ClusterError> {
-    let in_place = Attachment::of(now)?.filter(|a| a.stand_in == stand_in && a.is_in_place(now));
-    let Some(mut attachment) = in_place else { return Ok(Decision::Leave(None)) };
-    attachment.led_back = why.map(str::to_owned);
-    Ok(Decision::Write(to_original(&attachment), Some(attachment)))
-}
-
-/// Puts back who owned the selector, as far as it is the original again.
-fn owned_as_before(now: &Service, attachment: &Attachment) -> Decision<()> {
-    let wanted = owners_given_back(now, attachment);
-    if managed_fields(now) == wanted {
-        return Decision::Leave(());
-    }
-    Decision::Write(json!({"metadata": {"managedFields": wanted}}), ())
-}
-
-/// The Service's `managedFields` without us, and with the owners that the selector had, if it is the original again.
-fn owners_given_back(now: &Service, attachment: &Attachment) -> Value {
-    let owners =
-        if selector(now) == attachment.original { attachment.selector_owners.as_slice() } else { &[] };
-    ownership::given_back(&managed_fields(now), owners)
-}
+use crate::ownership::MANAGER;
 
 /// Lets a stand-in drain and go: hands its objects to its pods, then deletes the Deployment. Idempotent.
 ///
 /// # Errors
 ///
 /// Those of the calls.
-pub(crate) async fn retire(cluster: &Cluster, of: &Of) -> Result<(), ClusterError> {
+pub(super) async fn retire(cluster: &Cluster, of: &Of) -> Result<(), ClusterError> {
     let names = of.names();
     let labelled = ListParams::default().labels(&labelled(&of.service, &of.id));
     // Secrets may be read by name only.
@@ -301,7 +168,3 @@ fn absent_is_fine<T>(result: Result<T, ClusterError>) -> Result<(), ClusterError
         _ => Ok(()),
     }
 }
-
-#[cfg(test)]
-#[path = "detach_tests.rs"]
-mod tests;

@@ -4,12 +4,16 @@ use std::sync::{Arc, Mutex};
 use http::{Method, Request, Response, StatusCode};
 use kube::Client;
 use kube::client::Body;
+use serde_json::Value;
 use tower::service_fn;
 
+use super::super::claim::claim;
+use super::super::selector::{disown, lead_back, switch, switch_again};
 use super::*;
-use crate::attach;
+use crate::objects::read;
+use crate::ownership::MANAGER;
 use crate::pretended::{answer, failure, merge};
-use crate::state::VERSION;
+use crate::state::{VERSION, selector};
 
 /// An API server with one Service, which goes away after some patches: to who releases, as being killed then.
 #[derive(Clone)]
@@ -134,13 +138,13 @@ async fn connect(cluster: &Cluster) -> Result<(), ClusterError> {
         attached: [("app".to_owned(), "orders-bridge-7f3a".to_owned())].into(),
         ..Attachment::default()
     };
-    let claim = serde_json::from_value(json!({
-        "id": "alice", "user": "alice", "installation": "hers", "since": 1, "routes": [],
+    let alice = serde_json::from_value(json!({
+        "id": "alice", "user": "alice", "installation": "laptop", "since": 1, "routes": [],
     }));
-    attach::claim(cluster, "orders", fresh, &claim.unwrap()).await?;
-    let created = attach::Created { key: Vec::new(), deployment: "d1".into(), stale: false };
-    let switched = attach::switch(cluster, "orders", "7f3a", &created).await?;
-    attach::disown(cluster, switched).await
+    let now = read(cluster, "orders").await?;
+    claim(cluster, now, fresh, &alice.unwrap()).await?;
+    let switched = switch(cluster, "orders", "7f3a", "d1").await?;
+    disown(cluster, switched).await
 }
 
 /// The managers that own the selector.
@@ -241,12 +245,12 @@ async fn a_service_that_is_led_back_for_a_while_keeps_its_sessions_and_says_why(
     assert_eq!(attachment_of(&service), expected);
 
     // When it is switched again, it is as before.
-    assert!(attach::switch_again(&cluster, "orders", "7f3a").await.unwrap());
+    assert!(switch_again(&cluster, "orders", "7f3a").await.unwrap());
     assert_eq!(server.service()["spec"], attached()["spec"]);
     let again = attachment_of(&server.service());
     // Whose the selector is was noted once more, with all that the API server says of it.
     assert_eq!(again, Attachment { selector_owners: again.selector_owners.clone(), ..before });
-    assert!(!attach::switch_again(&cluster, "orders", "7f3a").await.unwrap(), "it is done");
+    assert!(!switch_again(&cluster, "orders", "7f3a").await.unwrap(), "it is done");
 }
 
 #[tokio::test]
@@ -269,7 +273,7 @@ async fn only_what_was_led_back_is_switched_again_by_itself() {
         ("everybody has disconnected", original()),
     ] {
         let server = ApiServer::new(service.clone());
-        let switched = attach::switch_again(&server.cluster(usize::MAX), "orders", "7f3a").await.unwrap();
+        let switched = switch_again(&server.cluster(usize::MAX), "orders", "7f3a").await.unwrap();
         assert!(!switched, "{what}");
         assert_eq!(server.service(), service, "{what}");
     }
@@ -283,7 +287,7 @@ async fn who_disconnects_while_it_is_led_back_leaves_nothing() {
     let released = release(&cluster, "orders", |_| true).await.unwrap();
     assert_eq!(released, Released::Restored { stand_in: "7f3a".into() });
     assert_eq!(server.service(), original());
-    assert!(!attach::switch_again(&cluster, "orders", "7f3a").await.unwrap(), "nobody is connected");
+    assert!(!switch_again(&cluster, "orders", "7f3a").await.unwrap(), "nobody is connected");
 }
 
 fn service(value: Value) -> Service {
@@ -299,34 +303,22 @@ fn a_release_takes_claims_first_then_the_selector_then_the_rest() {
 
     // While others are there, only the claim goes.
     let decision = without(&attached, |claim| claim.id == "alice").unwrap();
-    let shared = Step::Shared(without_alice.sessions.clone());
+    let shared = Left::Shared(without_alice.sessions.clone());
     assert_eq!(decision, Decision::Write(without_alice.to_change(), shared));
 
     // With the last one the selector goes back, and the annotation says what is left to do.
     let mut change = nobody.to_change();
     change["spec"] = json!({"selector": {"app": "orders"}});
-    assert_eq!(without(&attached, |_| true), Ok(Decision::Write(change, Step::SelectorRestored)));
+    assert_eq!(without(&attached, |_| true), Ok(Decision::Write(change, Left::SelectorRestored)));
 
     // Then the annotation, and who owned the selector.
     let mut led_back = attached;
     led_back.spec.as_mut().unwrap().selector = Some(nobody.original.clone());
     let Ok(Decision::Write(change, step)) = without(&led_back, |_| true) else { panic!("expected a change") };
-    assert_eq!(step, Step::Restored { stand_in: "7f3a".into() });
+    assert_eq!(step, Left::Restored { stand_in: "7f3a".into() });
     assert_eq!(change["metadata"]["annotations"], json!({ATTACHMENT: null}));
     assert_eq!(change["metadata"]["managedFields"], original()["metadata"]["managedFields"]);
     assert_eq!(change.get("spec"), None);
 
-    assert_eq!(without(&service(original()), |_| true), Ok(Decision::Leave(Step::NotAttached)));
-}
-
-#[test]
-fn only_a_service_that_leads_to_this_stand_in_is_led_back() {
-    let there = service(attached());
-    let Ok(Decision::Write(change, Some(attachment))) = to_origin(&there, "7f3a", Some(WHY)) else {
-        panic!("it leads there")
-    };
-    assert_eq!(change["spec"], json!({"selector": {"app": "orders"}}));
-    assert_eq!(attachment.led_back.as_deref(), Some(WHY));
-    assert_eq!(to_origin(&there, "cafe", None), Ok(Decision::Leave(None)), "another stand-in");
-    assert_eq!(to_origin(&service(original()), "7f3a", None), Ok(Decision::Leave(None)));
+    assert_eq!(without(&service(original()), |_| true), Ok(Decision::Leave(Left::NotAttached)));
 }

@@ -11,13 +11,14 @@ use kube::api::{ListParams, ObjectList, PartialObjectMeta};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use crate::attach::disown;
+use super::release::{Released, release};
+use super::rescue;
+use super::retire::retire;
+use super::selector::disown;
 use crate::change::{Decision, change_read};
 use crate::client::Cluster;
-use crate::detach::{self, Released};
 use crate::error::{Call, ClusterError};
 use crate::ours::{self, Of};
-use crate::rescue;
 use crate::state::{Attachment, Claim, selector};
 use crate::workload::Labels;
 
@@ -99,7 +100,7 @@ pub async fn retire_unused(cluster: &Cluster, only: Option<&str>) -> Result<Vec<
     for service in all.iter().filter(wanted) {
         for of in unused(service, &found) {
             lead_back(cluster, service, &of, &all).await?;
-            detach::retire(cluster, &of).await?;
+            retire(cluster, &of).await?;
             retired.push(Retired { service: of.service, id: of.id });
         }
     }
@@ -176,7 +177,7 @@ async fn release_gone(
         attachment.sessions.into_iter().partition(|claim| whose.is_gone(claim));
     let nobody = gone.is_empty() && kept.is_empty();
     if !gone.is_empty() || nobody {
-        let released = detach::release(cluster, &name, |claim| whose.is_gone(claim)).await?;
+        let released = release(cluster, &name, |claim| whose.is_gone(claim)).await?;
         cleaned
             .done
             .extend(gone.iter().map(|claim| format!("{name}: removed the session of {}", claim.user)));

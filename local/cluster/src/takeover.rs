@@ -1,0 +1,108 @@
+//! Taking a Service over and giving it back, phase by phase. Each phase finds out what is there and does the rest, so
+//! the next one, or [`clean`], finishes what was cut off, and two at once help each other.
+//!
+//! | phase | by itself | stand-in |
+//! |---|---|---|
+//! | [`Takeover::prepare`] | claim the requests (`claim`) | create agents, or bring those that are there up to date; wait until they are ready (`stand_in`) |
+//! | (the caller opens tunnels) | | |
+//! | [`Takeover::switch`] | | set the selector (`selector`) |
+//! | (the caller sees a connection arrive) | | |
+//! | [`Takeover::confirm`] | | leave the selector to nobody |
+//! | [`release`] | remove the claim; with the last one, the rest | put the selector and its owners back, let the agents drain (`retire`) |
+//! | [`clean`] | all of that for whoever is gone (`rescue`) | |
+//!
+//! A further [`Mode`] is one more arm of each `match` here and in `release`.
+
+pub mod claim;
+pub mod clean;
+#[cfg(test)]
+mod examples;
+pub mod release;
+mod rescue;
+mod retire;
+pub mod selector;
+mod stand_in;
+mod step;
+mod wanted;
+
+use k8s_openapi::api::core::v1::Service;
+
+use crate::error::ClusterError;
+use crate::state::Mode;
+
+pub use step::{Step, Waiter, unless_given_up};
+pub use wanted::{Prepared, Wanted};
+
+/// One take-over on its way.
+#[derive(Debug, Clone)]
+pub struct Takeover {
+    mode: Mode,
+    wanted: Wanted,
+}
+
+/// A Service whose requests come to agents since now.
+#[derive(Debug)]
+pub struct Switched(Service);
+
+impl Takeover {
+    /// Nothing is changed yet. `mode`: see [`crate::choose`].
+    #[must_use]
+    pub fn new(mode: Mode, wanted: Wanted) -> Self {
+        Self { mode, wanted }
+    }
+
+    /// What is to be taken over, and for whom.
+    #[must_use]
+    pub fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    /// Claims, and has agents that are ready and get no requests yet. Whoever waits may give up while agents start, and
+    /// not while objects are created.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::Held`] if somebody has the same match, [`ClusterError::Refused`] by admission (Pod Security, quota
+    /// …), [`ClusterError::NotOurs`] where somebody else has made what agents would be made of,
+    /// [`ClusterError::NotReady`] with the reason; and those of the calls and of whoever waits.
+    pub async fn prepare<W: Waiter>(&self, waiter: &W) -> Result<Prepared, W::Error> {
+        match self.mode {
+            Mode::StandIn => stand_in::prepare(&self.wanted, waiter).await,
+        }
+    }
+
+    /// Has the requests come to the agents, in one change.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::SelectorChanged`] if somebody has set the selector meanwhile, and those of the calls.
+    pub async fn switch(&self, prepared: &Prepared) -> Result<Switched, ClusterError> {
+        let Wanted { cluster, service, .. } = &self.wanted;
+        match self.mode {
+            Mode::StandIn => selector::switch(cluster, service, &prepared.stand_in, &prepared.deployment)
+                .await
+                .map(Switched),
+        }
+    }
+
+    /// Leaves the Service as others expect to find it: whoever applies it meets no conflict.
+    ///
+    /// # Errors
+    ///
+    /// Those of the calls.
+    pub async fn confirm(&self, switched: Switched) -> Result<(), ClusterError> {
+        match self.mode {
+            Mode::StandIn => selector::disown(&self.wanted.cluster, switched.0).await,
+        }
+    }
+
+    /// Undoes what was done so far, as far as nobody else uses it.
+    ///
+    /// # Errors
+    ///
+    /// As [`release::release`].
+    pub async fn undo(&self) -> Result<(), ClusterError> {
+        let Wanted { cluster, service, claim, .. } = &self.wanted;
+        release::release(cluster, service, |other| other.id == claim.id).await.map(drop)
+    }
+}

@@ -1,0 +1,99 @@
+//! Releasing claims; with the last one, the Service is given back: the selector first, and only what is still exactly ours.
+
+use k8s_openapi::api::core::v1::Service;
+use serde_json::json;
+
+use super::retire::retire;
+use super::selector::{owners_given_back, to_original};
+use crate::change::{Decision, change};
+use crate::client::Cluster;
+use crate::error::{Call, ClusterError};
+use crate::ours::Of;
+use crate::state::{ATTACHMENT, Attachment, Claim, Mode};
+
+/// A release takes two changes of the Service, more only if somebody switches it again in between.
+const MOST_ROUNDS: usize = 5;
+
+/// What became of a Service after claims were released.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Released {
+    /// Nobody was attached, or the Service is gone.
+    NotAttached,
+    /// Others still use the stand-in.
+    Shared(Vec<Claim>),
+    /// The last one went: the Service is as it was, and this stand-in drains.
+    Restored { stand_in: String },
+}
+
+/// Releases the claims for which `goes` says so; with the last one, gives the Service back.
+///
+/// # Errors
+///
+/// Those of the calls. What was done stays done: calling it again, or [`super::clean::clean`], does the rest.
+pub async fn release(
+    cluster: &Cluster,
+    service: &str,
+    goes: impl Fn(&Claim) -> bool,
+) -> Result<Released, ClusterError> {
+    for _ in 0..MOST_ROUNDS {
+        let (now, left) = match change(cluster, service, |now| without(now, &goes)).await {
+            Err(error) if error.is_not_found() => return Ok(Released::NotAttached),
+            done => done?,
+        };
+        match left {
+            Left::SelectorRestored => {}
+            Left::NotAttached => return Ok(Released::NotAttached),
+            Left::Shared(others) => return Ok(Released::Shared(others)),
+            Left::Restored { stand_in } => {
+                if let Some(of) = Of::new(&now, &stand_in) {
+                    retire(cluster, &of).await?;
+                }
+                return Ok(Released::Restored { stand_in });
+            }
+        }
+    }
+    Err(ClusterError::Conflict { call: Call::new("patch", "services", &cluster.namespace, service) })
+}
+
+/// How far a release is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Left {
+    NotAttached,
+    Shared(Vec<Claim>),
+    /// The annotation is there still: it says what is left to do if this is cut off here.
+    SelectorRestored,
+    /// All of the Service is; the stand-in is still there.
+    Restored {
+        stand_in: String,
+    },
+}
+
+/// The next step of a release.
+fn without(now: &Service, goes: impl Fn(&Claim) -> bool) -> Result<Decision<Left>, ClusterError> {
+    let Some(mut attachment) = Attachment::of(now)? else { return Ok(Decision::Leave(Left::NotAttached)) };
+    attachment.sessions.retain(|claim| !goes(claim));
+    if !attachment.sessions.is_empty() {
+        return Ok(Decision::Write(attachment.to_change(), Left::Shared(attachment.sessions)));
+    }
+    match attachment.mode {
+        Mode::StandIn => Ok(restored(now, attachment)),
+    }
+}
+
+/// The selector first, then all the rest.
+fn restored(now: &Service, attachment: Attachment) -> Decision<Left> {
+    if attachment.is_in_place(now) {
+        return Decision::Write(to_original(&attachment), Left::SelectorRestored);
+    }
+    let change = json!({
+        "metadata": {
+            "annotations": {ATTACHMENT: null},
+            "managedFields": owners_given_back(now, &attachment),
+        },
+    });
+    Decision::Write(change, Left::Restored { stand_in: attachment.stand_in })
+}
+
+#[cfg(test)]
+#[path = "release_tests.rs"]
+mod tests;

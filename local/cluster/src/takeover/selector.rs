@@ -1,0 +1,156 @@
+//! The selector of a Service that a stand-in takes the place of: switched, led back, switched again, and whose it is.
+
+use k8s_openapi::api::core::v1::Service;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+use crate::change::{Decision, change, change_read};
+use crate::client::Cluster;
+use crate::error::ClusterError;
+use crate::objects::managed_fields;
+use crate::ownership;
+use crate::state::{Attachment, selector};
+
+/// Switches the Service's selector to the stand-in, in one patch, if it is still the original, and notes whose it was. To
+/// be followed by [`disown`].
+///
+/// # Errors
+///
+/// [`ClusterError::SelectorChanged`] if it is neither, and those of the calls.
+pub(super) async fn switch(
+    cluster: &Cluster,
+    service: &str,
+    stand_in: &str,
+    deployment: &str,
+) -> Result<Service, ClusterError> {
+    change(cluster, service, |now| to_stand_in(now, stand_in, Some(deployment)))
+        .await
+        .map(|(switched, ())| switched)
+}
+
+/// `deployment`: the uid of the stand-in's, if the attachment is to name another than it does.
+fn to_stand_in(
+    now: &Service,
+    stand_in: &str,
+    deployment: Option<&str>,
+) -> Result<Decision<()>, ClusterError> {
+    let changed = || ClusterError::SelectorChanged { service: now.name_any() };
+    let mut attachment =
+        Attachment::of(now)?.filter(|there| there.stand_in == stand_in).ok_or_else(changed)?;
+    if attachment.is_in_place(now) {
+        return Ok(Decision::Leave(()));
+    }
+    if attachment.original != selector(now) {
+        return Err(changed());
+    }
+    attachment.led_back = None;
+    if let Some(deployment) = deployment {
+        attachment.deployment = Some(deployment.to_owned());
+    }
+    let owners = ownership::selector_owners(&managed_fields(now));
+    if !owners.is_empty() {
+        attachment.selector_owners = owners;
+    }
+    let mut change = attachment.to_change();
+    change["spec"] = json!({"selector": attachment.attached});
+    Ok(Decision::Write(change, ()))
+}
+
+/// Switches a Service again that was led back because no agent was ready ([`lead_back`]), and no other: a
+/// selector that somebody has reset stays. Says whether it did; not, where another daemon has.
+///
+/// # Errors
+///
+/// Those of the calls.
+pub async fn switch_again(cluster: &Cluster, service: &str, stand_in: &str) -> Result<bool, ClusterError> {
+    let (switched, again) = change(cluster, service, |now| to_stand_in_again(now, stand_in)).await?;
+    if again {
+        disown(cluster, switched).await?;
+    }
+    Ok(again)
+}
+
+fn to_stand_in_again(now: &Service, stand_in: &str) -> Result<Decision<bool>, ClusterError> {
+    let led_back = Attachment::of(now)?.filter(|a| a.stand_in == stand_in && a.is_led_back(now));
+    match led_back {
+        Some(_) => to_stand_in(now, stand_in, None).map(|decision| decision.then(true)),
+        None => Ok(Decision::Leave(false)),
+    }
+}
+
+/// Leaves the selector that we have set to nobody, so that whoever applies the Service meets no conflict. The API server
+/// makes it ours with each change, so this is a change of its own; the next connect, or `clean`, does what was cut off.
+///
+/// # Errors
+///
+/// Those of the calls.
+pub(super) async fn disown(cluster: &Cluster, switched: Service) -> Result<(), ClusterError> {
+    change_read(cluster, switched, |now| Ok(owned_by_nobody(now))).await.map(drop)
+}
+
+fn owned_by_nobody(now: &Service) -> Decision<()> {
+    let owners = managed_fields(now);
+    let wanted = ownership::disowned(&owners);
+    if wanted == owners {
+        return Decision::Leave(());
+    }
+    Decision::Write(json!({"metadata": {"managedFields": wanted}}), ())
+}
+
+/// Gives the selector back, and who owned it, and nothing else: for a Service that has got ports which the stand-in does
+/// not know, or, until there is one, of which no agent is ready; then the attachment says `why`. Says whether it led to
+/// the stand-in.
+///
+/// # Errors
+///
+/// Those of the calls.
+pub async fn lead_back(
+    cluster: &Cluster,
+    service: &str,
+    stand_in: &str,
+    why: Option<&str>,
+) -> Result<bool, ClusterError> {
+    let (led_back, attachment) = change(cluster, service, |now| to_origin(now, stand_in, why)).await?;
+    let Some(attachment) = attachment else { return Ok(false) };
+    change_read(cluster, led_back, |now| Ok(owned_as_before(now, &attachment))).await?;
+    Ok(true)
+}
+
+/// With what the attachment is then, if the Service leads to the stand-in.
+fn to_origin(
+    now: &Service,
+    stand_in: &str,
+    why: Option<&str>,
+) -> Result<Decision<Option<Attachment>>, ClusterError> {
+    let in_place = Attachment::of(now)?.filter(|a| a.stand_in == stand_in && a.is_in_place(now));
+    let Some(mut attachment) = in_place else { return Ok(Decision::Leave(None)) };
+    attachment.led_back = why.map(str::to_owned);
+    Ok(Decision::Write(to_original(&attachment), Some(attachment)))
+}
+
+/// Writes the attachment, and the original selector.
+pub(super) fn to_original(attachment: &Attachment) -> Value {
+    let mut change = attachment.to_change();
+    change["spec"] = json!({"selector": attachment.original});
+    change
+}
+
+/// Puts back who owned the selector, as far as it is the original again.
+fn owned_as_before(now: &Service, attachment: &Attachment) -> Decision<()> {
+    let wanted = owners_given_back(now, attachment);
+    if managed_fields(now) == wanted {
+        return Decision::Leave(());
+    }
+    Decision::Write(json!({"metadata": {"managedFields": wanted}}), ())
+}
+
+/// The Service's `managedFields` without us, and with the owners that the selector had, if it is the original again.
+pub(super) fn owners_given_back(now: &Service, attachment: &Attachment) -> Value {
+    let owners =
+        if selector(now) == attachment.original { attachment.selector_owners.as_slice() } else { &[] };
+    ownership::given_back(&managed_fields(now), owners)
+}
+
+#[cfg(test)]
+#[path = "selector_tests.rs"]
+mod tests;

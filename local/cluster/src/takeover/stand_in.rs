@@ -1,0 +1,106 @@
+//! The mode `stand-in`: agents in pods of their own take the place of the origin behind the Service.
+//! What is created is described by the crate `bridge-deploy`.
+
+mod create;
+mod ready;
+
+use std::collections::BTreeMap;
+
+use bridge_deploy::StandIn;
+use k8s_openapi::api::core::v1::Service;
+
+use super::claim::claim;
+use super::selector::lead_back;
+use super::step::{Step, Waiter, unless_given_up};
+use super::wanted::{Prepared, Wanted};
+use crate::error::ClusterError;
+use crate::follow::{self, Followed, Follower};
+use crate::objects::managed_fields;
+use crate::obstacle::Warning;
+use crate::ownership;
+use crate::state::{Attachment, VERSION, selector};
+
+use self::create::{Created, create};
+use self::ready::{wait_ready, wait_rolled};
+
+/// Claims, creates what is not there, brings up to date what is, and waits until agents are ready.
+pub(super) async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Prepared, W::Error> {
+    let Wanted { cluster, service, snapshot, claim, agent, replicas } = wanted;
+    let id = format!("{:04x}", rand::random::<u16>());
+    let mut stand_in = snapshot.stand_in(&id, &claim.user, *replicas, agent.clone())?;
+    let attachment = claimed(wanted, &stand_in).await?;
+    stand_in.id.clone_from(&attachment.stand_in);
+    let name = stand_in.names().stand_in;
+    waiter.step(Step::StartingAgents { service: service.clone(), deployment: name }).await?;
+    let created = create(cluster, &stand_in, &attachment).await?;
+    unless_given_up(waiter, until_ready(wanted, &stand_in, &created, waiter)).await?;
+    Ok(Prepared {
+        stand_in: attachment.stand_in,
+        deployment: created.deployment,
+        control_port: attachment.control,
+        key: created.key,
+        original: attachment.original,
+    })
+}
+
+/// Writes the claim: into the attachment that is there, as long as its agents listen where the origin does.
+async fn claimed(wanted: &Wanted, stand_in: &StandIn) -> Result<Attachment, ClusterError> {
+    let Wanted { cluster, service, snapshot, .. } = wanted;
+    let listen = snapshot.listen_ports()?;
+    let ports: BTreeMap<u16, u16> = listen.iter().map(|port| (port.service_port, port.listen)).collect();
+    let there = Attachment::of(&snapshot.service)?;
+    if let Some(there) = there.filter(|there| !there.listens_as(&ports)) {
+        // Until another stand-in takes its place, requests must not come to its agents.
+        lead_back(cluster, service, &there.stand_in, None).await?;
+    }
+    let fresh = |now: &Service| fresh(now, stand_in, ports.clone());
+    claim(cluster, snapshot.service.clone(), fresh, &wanted.claim).await
+}
+
+/// What a fresh attachment says: the Service as it is now, and the stand-in that will come.
+fn fresh(service: &Service, stand_in: &StandIn, ports: BTreeMap<u16, u16>) -> Attachment {
+    let managed = managed_fields(service);
+    let original = selector(service);
+    Attachment {
+        version: VERSION,
+        stand_in: stand_in.id.clone(),
+        attached: bridge_deploy::attached_selector(&original, &stand_in.names().stand_in),
+        original,
+        selector_owners: ownership::selector_owners(&managed),
+        control: stand_in.own_ports.control,
+        ports,
+        ..Attachment::default()
+    }
+}
+
+async fn until_ready<W: Waiter>(
+    wanted: &Wanted,
+    stand_in: &StandIn,
+    created: &Created,
+    waiter: &W,
+) -> Result<(), W::Error> {
+    let Wanted { cluster, service, .. } = wanted;
+    if created.stale {
+        bring_up_to_date(wanted, &stand_in.id, waiter).await?;
+    }
+    let progress = |reason: &str| waiter.hint(Step::WaitingForAgents(reason.to_owned()));
+    Ok(wait_ready(cluster, service, &stand_in.id, &created.deployment, progress).await?)
+}
+
+/// Has a stand-in that was there, made of an earlier template of the origin, follow. Nobody fails by it, and if the new
+/// agents do not become ready, the old ones go on.
+async fn bring_up_to_date<W: Waiter>(wanted: &Wanted, stand_in: &str, waiter: &W) -> Result<(), W::Error> {
+    let Wanted { cluster, service, claim, agent, .. } = wanted;
+    waiter.step(Step::FollowingOrigin).await?;
+    let follower = Follower { user: claim.user.clone(), agent: agent.clone() };
+    let why = match follow::follow(cluster, service, stand_in, &follower).await {
+        Ok(Followed::Rolls) => match wait_rolled(cluster, service, stand_in).await? {
+            true => return Ok(()),
+            false => "the new ones are not ready yet".to_owned(),
+        },
+        Ok(Followed::Cannot(why)) => why,
+        Ok(_) => return Ok(()),
+        Err(error) => error.to_string(),
+    };
+    waiter.warn(Warning::OldTemplate { why }).await
+}

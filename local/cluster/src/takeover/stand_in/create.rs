@@ -1,0 +1,84 @@
+//! What a stand-in is made of, created as far as it is not there yet.
+
+use bridge_deploy::StandIn;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Secret, Service};
+
+use crate::change::{Decision, change};
+use crate::client::Cluster;
+use crate::error::{Call, ClusterError};
+use crate::objects::{self, address, create_or_read};
+use crate::ours::{self, Of};
+use crate::state::Attachment;
+
+/// What a stand-in is known by.
+#[derive(Debug)]
+pub(super) struct Created {
+    pub(super) key: Vec<u8>,
+    /// The uid of its Deployment: only its pods are agents.
+    pub(super) deployment: String,
+    /// It was there before, made of another template of the origin: see [`crate::follow`].
+    pub(super) stale: bool,
+}
+
+/// Creates what of the stand-in is not there yet.
+///
+/// # Errors
+///
+/// [`ClusterError::Refused`] by admission (Pod Security, quota …), [`ClusterError::NotOurs`] where somebody else has made
+/// what it would be made of, and those of the calls.
+pub(super) async fn create(
+    cluster: &Cluster,
+    stand_in: &StandIn,
+    attachment: &Attachment,
+) -> Result<Created, ClusterError> {
+    let of = Of {
+        service: stand_in.service.name.clone(),
+        uid: stand_in.service.uid.clone(),
+        id: stand_in.id.clone(),
+    };
+    let names = stand_in.names();
+    let secret = bridge_deploy::secret(stand_in, &rand::random::<[u8; 32]>())?;
+    let programs = bridge_deploy::program(stand_in)?;
+    let origin = bridge_deploy::origin_service(stand_in)?;
+    // Another version's program has another name.
+    let programs = programs
+        .iter()
+        .map(|program| create_or_read(cluster, &of, "configmaps", program, ours::is_another_program));
+    let (secret, origin, _) = tokio::try_join!(
+        create_or_read(cluster, &of, "secrets", &secret, |_: &Secret, _| None),
+        create_or_read(cluster, &of, "services", &origin, ours::leads_elsewhere),
+        futures::future::try_join_all(programs),
+    )?;
+    let deployment = bridge_deploy::deployment(stand_in, address(&origin, &names.origin)?)?;
+    let there = create_or_read(cluster, &of, "deployments", &deployment, |_: &Deployment, _| None).await?;
+    let stale = objects::is_stale(&there.metadata, &stand_in.pod_template);
+    let deployment = there.metadata.uid.unwrap_or_default();
+    if attachment.deployment.as_ref().is_some_and(|before| *before != deployment) {
+        // Somebody deleted it: those who are connected go on with the one that takes its place.
+        change(cluster, &of.service, |now| with_deployment(now, &of.id, &deployment)).await?;
+    }
+    Ok(Created { key: key(secret, &names.secret, cluster)?, deployment, stale })
+}
+
+/// Has the attachment name the Deployment that is there.
+fn with_deployment(now: &Service, stand_in: &str, deployment: &str) -> Result<Decision<()>, ClusterError> {
+    let there = Attachment::of(now)?.filter(|there| there.stand_in == stand_in);
+    let Some(mut there) = there.filter(|there| there.deployment.as_deref() != Some(deployment)) else {
+        return Ok(Decision::Leave(()));
+    };
+    there.deployment = Some(deployment.to_owned());
+    Ok(Decision::Write(there.to_change(), ()))
+}
+
+fn key(secret: Secret, name: &str, cluster: &Cluster) -> Result<Vec<u8>, ClusterError> {
+    let key = secret.data.and_then(|mut data| data.remove("key")).map(|bytes| bytes.0);
+    key.filter(|key| !key.is_empty()).ok_or_else(|| ClusterError::Refused {
+        call: Call::new("get", "secrets", &cluster.namespace, name),
+        reason: "it contains no key".to_owned(),
+    })
+}
+
+#[cfg(test)]
+#[path = "create_tests.rs"]
+mod tests;

@@ -1,0 +1,110 @@
+//! What a connect does just now, for people and for programs, and who is told of it.
+
+use std::fmt;
+
+use crate::obstacle::Warning;
+
+/// A step of a connect that begins now. Some are the daemon's; the sentences of all stand here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Another command changes the same target.
+    WaitingForTurn {
+        service: String,
+    },
+    StartingAgents {
+        service: String,
+        deployment: String,
+    },
+    /// The stand-in was there, made of an earlier template of the origin.
+    FollowingOrigin,
+    /// Why they are not ready, in Kubernetes' words.
+    WaitingForAgents(String),
+    OpeningTunnel,
+    Switching {
+        service: String,
+    },
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WaitingForTurn { service } => write!(f, "waiting for another command on Service {service}"),
+            Self::StartingAgents { service, deployment } => {
+                write!(f, "starting agents for Service {service} (Deployment {deployment})")
+            }
+            Self::FollowingOrigin => {
+                f.write_str("the origin has been rolled out since: replacing the agents of its old template")
+            }
+            Self::WaitingForAgents(reason) => f.write_str(reason),
+            Self::OpeningTunnel => f.write_str("opening the tunnel"),
+            Self::Switching { service } => write!(f, "switching Service {service} to the agents"),
+        }
+    }
+}
+
+/// Whoever waits for a take-over: it hears of each step, and may give up.
+pub trait Waiter: Sync {
+    /// What a take-over ends with, by itself or because nobody waits any more.
+    type Error: From<crate::ClusterError>;
+
+    /// A step begins.
+    ///
+    /// # Errors
+    ///
+    /// Nobody waits any more.
+    fn step(&self, step: Step) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Progress within a step, which may be dropped.
+    fn hint(&self, step: Step);
+
+    /// Something the user should know.
+    ///
+    /// # Errors
+    ///
+    /// Nobody waits any more.
+    fn warn(&self, warning: Warning) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Resolves when nobody waits any more.
+    fn given_up(&self) -> impl Future<Output = Self::Error> + Send;
+}
+
+/// What `work` comes to, unless whoever waits gives up first: then it is cut off where it is.
+///
+/// # Errors
+///
+/// Those of the work, and [`Waiter::given_up`].
+pub async fn unless_given_up<W: Waiter, T>(
+    waiter: &W,
+    work: impl Future<Output = Result<T, W::Error>>,
+) -> Result<T, W::Error> {
+    tokio::select! {
+        done = work => done,
+        given_up = waiter.given_up() => Err(given_up),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_step_is_a_short_sentence() {
+        let service = || "orders".to_owned();
+        for (step, sentence) in [
+            (Step::WaitingForTurn { service: service() }, "waiting for another command on Service orders"),
+            (
+                Step::StartingAgents { service: service(), deployment: "orders-bridge-7f3a".into() },
+                "starting agents for Service orders (Deployment orders-bridge-7f3a)",
+            ),
+            (
+                Step::FollowingOrigin,
+                "the origin has been rolled out since: replacing the agents of its old template",
+            ),
+            (Step::WaitingForAgents("0 of 1 agents ready".into()), "0 of 1 agents ready"),
+            (Step::OpeningTunnel, "opening the tunnel"),
+            (Step::Switching { service: service() }, "switching Service orders to the agents"),
+        ] {
+            assert_eq!(step.to_string(), sentence);
+        }
+    }
+}

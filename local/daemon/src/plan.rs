@@ -1,0 +1,130 @@
+//! What a connect is going to do, found out before anything is changed: the Service that is meant, what stands behind it,
+//! and the routes that its users' wishes come to.
+
+use bridge_cluster::client::Cluster;
+use bridge_cluster::error::ClusterError;
+use bridge_cluster::snapshot::{self, Snapshot};
+use bridge_cluster::{obstacles, target};
+use bridge_deploy::{AgentSource, ListenPort};
+use bridge_proto::matching::Match;
+use bridge_proto::v1;
+
+use super::failure::Failure;
+use super::inbound;
+use super::program;
+use super::routes::{PortRoute, RouteProblem};
+use super::teller::Teller;
+use super::users::Users;
+
+/// The Service that is meant, as it stands.
+pub(crate) struct Found {
+    pub(crate) cluster: Cluster,
+    pub(crate) service: String,
+    pub(crate) snapshot: Snapshot,
+}
+
+/// What is to be made.
+pub(crate) struct Plan {
+    pub(crate) found: Found,
+    pub(crate) agent: AgentSource,
+    pub(crate) ports: Vec<ListenPort>,
+    pub(crate) users: Users,
+    pub(crate) routes: Vec<PortRoute>,
+}
+
+/// The Service that is meant.
+pub(crate) async fn meant(cluster: &Cluster, wanted: &str) -> Result<String, Failure> {
+    Ok(target::resolve(cluster, &wanted.parse()?).await?)
+}
+
+/// Reads the Service and what stands behind it. Changes nothing.
+pub(crate) async fn find(cluster: Cluster, service: String) -> Result<Found, Failure> {
+    let snapshot = snapshot::read(&cluster, &service).await?;
+    Ok(Found { cluster, service, snapshot })
+}
+
+/// What is to be made for these users, and what can be said before anything is changed.
+pub(crate) async fn plan(found: Found, users: Users, tell: &Teller) -> Result<Plan, Failure> {
+    let agent = program::source(users.agent_image())?;
+    let carried = match &agent {
+        AgentSource::Carried(program) => Some(program.architecture.as_str()),
+        AgentSource::Image(_) => None,
+    };
+    let obstacles = obstacles::obstacles(&found.snapshot, carried);
+    if !obstacles.is_empty() {
+        return Err(ClusterError::Obstacles { service: found.service.clone(), obstacles }.into());
+    }
+    for warning in obstacles::warnings(&found.snapshot) {
+        tell.warn(warning.to_string()).await?;
+    }
+    let ports = found.snapshot.listen_ports()?;
+    let routes = routes_of(&users, &ports, &found.service)?;
+    let users = users.settled(&ports);
+    Ok(Plan { found, agent, ports, users, routes })
+}
+
+/// What users' wishes come to at a Service with these ports.
+pub(crate) fn routes_of(
+    users: &Users,
+    ports: &[ListenPort],
+    service: &str,
+) -> Result<Vec<PortRoute>, Failure> {
+    users.routes(ports).map_err(|problem| {
+        let service = service.to_owned();
+        match problem {
+            RouteProblem::Ambiguous { ports } => ClusterError::AmbiguousPort { service, ports }.into(),
+            RouteProblem::NoSuch { wanted, ports } => {
+                ClusterError::NoSuchPort { service, wanted, ports }.into()
+            }
+            RouteProblem::Match(bad) => Failure::BadMatch(bad),
+        }
+    })
+}
+
+pub(crate) async fn say_where_nothing_listens(routes: &[PortRoute], tell: &Teller) -> Result<(), Failure> {
+    for route in routes {
+        let port = route.local_port;
+        let local = u16::try_from(port).map_err(|_| Failure::BadPort(port))?;
+        if inbound::connect(local).await.is_err() {
+            tell.warn(format!("nothing listens on port {port} of your laptop yet: {}", until_then(route)))
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// Who is concerned while nothing listens, and how.
+fn until_then(route: &PortRoute) -> String {
+    let whose = if route.matching == Match::Everything { "everyone's" } else { "your" };
+    match route.fallback {
+        v1::Fallback::Origin => format!("until then {whose} requests go to the pods"),
+        v1::Fallback::Answer => format!("until then {whose} requests get a 503"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_says_whose_requests_find_nobody() {
+        let mine = Match::of_user("alice", false);
+        for (matching, fallback, expected) in [
+            (&mine, v1::Fallback::Answer, "until then your requests get a 503"),
+            (&mine, v1::Fallback::Origin, "until then your requests go to the pods"),
+            (&Match::Everything, v1::Fallback::Answer, "until then everyone's requests get a 503"),
+            (&Match::Everything, v1::Fallback::Origin, "until then everyone's requests go to the pods"),
+        ] {
+            let route = PortRoute {
+                service_port: 80,
+                name: "http".into(),
+                target_port: 8080,
+                local_port: 3000,
+                matching: matching.clone(),
+                fallback,
+                keep_cache_headers: false,
+            };
+            assert_eq!(until_then(&route), expected);
+        }
+    }
+}
