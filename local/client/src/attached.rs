@@ -16,7 +16,7 @@ use crate::environment::environment;
 use crate::error::ClientError;
 use crate::find::{self, Daemon};
 use crate::place::Place;
-use crate::said::Said;
+use crate::said::{Said, Say};
 use crate::via::Via;
 
 /// A session that this program uses.
@@ -85,7 +85,7 @@ impl Attached {
 
     /// From now on until the end, the session is opened again if the daemon dies, and `say` hears of it.
     #[must_use]
-    pub fn kept(self, say: impl Fn(&Said) + Send + Sync + 'static) -> Self {
+    pub fn kept(self, say: Say) -> Self {
         let Keeping::NotYet(beginning) = self.keeping else { return self };
         let (call, again, known) = *beginning;
         let (place, target, asked) = (self.place.clone(), self.target.clone(), self.asked.clone());

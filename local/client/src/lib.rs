@@ -28,5 +28,5 @@ pub use error::{ClientError, chain};
 pub use find::{Daemon, running, sessions, started};
 pub use place::Place;
 pub use requests::Seen;
-pub use said::Said;
+pub use said::{Said, Say};
 pub use via::{Sessions, Via};

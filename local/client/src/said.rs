@@ -1,5 +1,10 @@
 //! What happens while a caller waits, or while a session is kept for it.
 
+use std::sync::Arc;
+
+/// Who hears it.
+pub type Say = Arc<dyn Fn(&Said) + Send + Sync>;
+
 /// One sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {

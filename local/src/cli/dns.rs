@@ -4,11 +4,11 @@ use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, RecordType};
 use serde::Serialize;
 
-use super::args::{DnsArgs, InsideArgs};
+use super::args::DnsArgs;
 use super::attach;
 use super::error::Failed;
 use super::exit::Exit;
-use super::inside::Network;
+use super::inside::Parts;
 use super::output::{self, line};
 use bridge_client::Attached;
 use bridge_inside::network::{Answered, Source};
@@ -54,7 +54,8 @@ pub(crate) async fn run(args: DnsArgs) -> Result<(), Failed> {
 }
 
 async fn ask(attached: &mut Attached, query: &Query) -> Result<Answered, Failed> {
-    let network = Network::of(attached, &InsideArgs::default()).await?;
+    let surroundings = attached.surroundings().await?;
+    let network = Parts::default().network(attached, &surroundings);
     let answered = network.ask(query.clone()).await;
     answered.map_err(|error| Failed::internal(format!("cannot look up that name: {error}")))
 }

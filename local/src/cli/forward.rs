@@ -1,8 +1,5 @@
-//! `bridge forward`: ports of this machine that lead to Services, for programs that run already. `pass` carries a
-//! connection, unless `hosts` finds that it is a website's.
+//! `bridge forward`: ports of this machine that lead to Services, for programs that run already.
 
-mod hosts;
-mod pass;
 pub(crate) mod wanted;
 
 use std::io;
@@ -17,17 +14,16 @@ use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use self::hosts::Names;
-use self::pass::Ended;
 use self::wanted::Wanted;
 use super::args::ForwardArgs;
 use super::attach;
 use super::error::Failed;
 use super::exit::Exit;
 use super::interrupt::told_to_end;
-use super::loopback::Door;
 use super::output::{self, BOLD, line, styled};
 use super::request;
+use bridge_inside::forward::{Ended, Names, pass};
+use bridge_inside::loopback::Door;
 use bridge_inside::network::Streams;
 
 /// Ports below are for root.
@@ -70,7 +66,7 @@ pub(crate) async fn run(args: ForwardArgs) -> Result<(), Failed> {
         Ok(listening) => listening,
         Err(failed) => return attach::end(attached).await.and(Err(failed)),
     };
-    let attached = attached.kept(output::say);
+    let attached = attached.kept(output::teller());
     let served = serve_all(&attached, listening, &args).await;
     let ended = attach::end(attached).await;
     served.and(ended)
@@ -103,7 +99,7 @@ async fn serve_all(attached: &Attached, listening: Listening, args: &ForwardArgs
     output::print_as(args.output.output, &forwarded, || table(&forwarded))?;
 
     let streams = Arc::new(Streams::new(attached.place.streams(), attached.via.clone()));
-    let door = Arc::new(Door::default());
+    let door = Arc::new(Door::new(output::teller()));
     let mut listeners = JoinSet::new();
     for (listener, forwarded) in listening {
         let names = Names::new(&forwarded.service, &attached.namespace, forwarded.address.ip());
@@ -211,7 +207,7 @@ async fn serve(listener: TcpListener, to: Arc<To>, streams: Arc<Streams>, door: 
 
 async fn pass_on(connection: TcpStream, to: Arc<To>, streams: Arc<Streams>) {
     let To { forwarded, names } = &*to;
-    let why = match pass::pass(connection, names, streams.dial(forwarded.address)).await {
+    let why = match pass(connection, names, streams.dial(forwarded.address)).await {
         Ok(()) => return,
         Err(Ended::Failed(why)) => why,
         Err(Ended::Foreign(foreign)) => foreign.describe(),

@@ -7,10 +7,11 @@ mod visible;
 
 use std::{
     io::{self, IsTerminal, Write},
+    sync::Arc,
     time::Duration,
 };
 
-use bridge_client::Said;
+use bridge_client::{Said, Say};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -95,8 +96,12 @@ fn failure(failed: &Failed) -> String {
     text
 }
 
-/// Something that happens while nobody waits for it.
-pub(crate) fn say(said: &Said) {
+/// Prints what happens while nobody waits for it.
+pub(crate) fn teller() -> Say {
+    Arc::new(say)
+}
+
+fn say(said: &Said) {
     match said {
         Said::Warning(text) => warn(text),
         Said::Step(text) | Said::Note(text) => note(&line(&format!("  {text}"))),

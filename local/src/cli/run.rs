@@ -23,11 +23,13 @@ use super::attach;
 use super::error::Failed;
 use super::exit::Exit;
 use super::files;
-use super::inside::Network;
-use super::listening::Entrances;
+use super::inside::Inside;
 use super::output;
-use super::proxy::{self, ANY_PORT, Proxy};
+use super::variables;
 use bridge_inside::files::Files;
+use bridge_inside::listening::Entrances;
+use bridge_inside::network::Network;
+use bridge_inside::proxy::{self, ANY_PORT, Proxy};
 
 /// Ports on which the command begins to listen, and that nobody has looked at.
 const LISTENS_QUEUE: usize = 64;
@@ -36,7 +38,7 @@ const OVERLAPS: usize = 3;
 
 /// Runs the command; its exit code is ours.
 pub(crate) async fn run(args: RunArgs) -> Result<u8, Failed> {
-    let mut attached = attach::to(&args.connect).await?.kept(output::say);
+    let mut attached = attach::to(&args.connect).await?.kept(output::teller());
     let files = files::fetch(&attached, args.inside.files).await;
     let outcome = in_the_place_of(&mut attached, &args, files.as_ref()).await;
     if let Some(files) = files {
@@ -61,12 +63,12 @@ async fn in_the_place_of(
     args: &RunArgs,
     files: Option<&Files>,
 ) -> Result<ExitStatus, Failed> {
-    let network = Network::of(attached, &args.inside).await?;
+    let Inside { network, environment, left_out } = Inside::of(attached, &args.inside).await?;
     let [program, arguments @ ..] = args.command.as_slice() else {
         return Err(Failed::new(Exit::Usage, "no command to run", "bridge run SERVICE COMMAND"));
     };
     let mut command = Command::new(program);
-    command.args(arguments).envs(&network.environment);
+    command.args(arguments).envs(&environment);
     command.env("BRIDGE_TARGET", &attached.target);
     let entrances = Entrances::of(attached);
     output::note(&output::line(&format!(
@@ -75,7 +77,7 @@ async fn in_the_place_of(
         attached.target,
         entrances.describe()
     )));
-    output::note(&network.left_out);
+    output::note(&variables::describe(&left_out));
     if let Some(shared) = entrances.shared_with(&attached.others().await?) {
         output::warn(&shared);
     }
@@ -132,13 +134,13 @@ async fn proxied(
     command.envs(proxy::variables(proxy.address));
     tokio::select! {
         ended = bridge_supervise::run_alone(command) => ended,
-        never = proxy.serve(Arc::new(network)) => match never {},
+        never = proxy.serve(Arc::new(network), output::teller()) => match never {},
     }
 }
 
 /// Follows where the command listens; it ends when the command has.
 async fn follow(entrances: Entrances, listens_rx: mpsc::Receiver<SocketAddr>) -> Infallible {
-    entrances.watch(listens_rx).await;
+    entrances.watch(listens_rx, output::teller()).await;
     std::future::pending().await
 }
 

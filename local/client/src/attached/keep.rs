@@ -16,7 +16,7 @@ use crate::error::ClientError;
 use crate::find;
 use crate::place::Place;
 use crate::routes::describe;
-use crate::said::Said;
+use crate::said::{Said, Say};
 use crate::via::Sessions;
 
 /// It goes on until its end is asked for.
@@ -144,14 +144,14 @@ async fn make_again(hands: &impl Hands, again: &mut Again, mut pause: Duration) 
 }
 
 /// Does it by the daemons of this machine.
-pub(super) struct ByDaemon<Say> {
+pub(super) struct ByDaemon {
     pub(super) place: Place,
     pub(super) target: String,
     pub(super) asked: Asked,
     pub(super) say: Say,
 }
 
-impl<Say: Fn(&Said) + Send + Sync + 'static> Hands for ByDaemon<Say> {
+impl Hands for ByDaemon {
     async fn again(&self, lasting: Option<&v1::ConnectRequest>) -> Result<(Call, v1::Using), ClientError> {
         let mut daemon = find::started(&self.place).await?;
         let mut wish = v1::Wish { lasting: lasting.cloned(), ..self.asked.wish() };

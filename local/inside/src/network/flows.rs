@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::Streaming;
 
-use super::SESSION_WITHIN;
+use super::waits::SESSION_WITHIN;
 use bridge_client::{DaemonClient, Via, is_gone};
 
 /// Datagrams that may wait, each way.

@@ -4,7 +4,7 @@
 use bridge_os::networks::Routed;
 use ipnet::IpNet;
 
-use super::Scope;
+use super::destinations::Scope;
 
 /// What is the cluster's for a command, and would have been this machine's.
 #[derive(Debug, Clone, PartialEq, Eq)]

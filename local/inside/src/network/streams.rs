@@ -16,7 +16,7 @@ use prost::Message as _;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-use super::SESSION_WITHIN;
+use super::waits::SESSION_WITHIN;
 use bridge_client::Via;
 
 /// The connections of one session.

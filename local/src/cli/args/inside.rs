@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use bridge_inside::environment::{Choice, Variable};
 use clap::{Args, ValueEnum};
 
 use super::connect::{ClusterArgs, ConnectArgs, OutputArgs};
-use crate::cli::environment::Variable;
 use crate::cli::forward::wanted::Wanted;
 use crate::cli::names::Target;
 
@@ -47,6 +47,12 @@ pub(crate) struct VariablesArgs {
     /// Leave out a variable of the target; a `*` at the end matches anything
     #[arg(long, value_name = "NAME")]
     pub(crate) env_exclude: Vec<String>,
+}
+
+impl VariablesArgs {
+    pub(crate) fn choice(&self) -> Choice {
+        Choice { include: self.env_include.clone(), exclude: self.env_exclude.clone() }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

@@ -7,7 +7,7 @@ use bridge_proto::v1::Cause;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Asked, Host, Wanted};
+use super::wanted::{Asked, Host, Wanted};
 
 /// Of a request, all lines together.
 const MAX_HEAD: usize = 64 * 1024;

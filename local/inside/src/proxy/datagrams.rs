@@ -13,9 +13,10 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{Network, Wanted, socks};
-use crate::cli::loopback::is_own_datagram;
-use bridge_inside::network::{Flow, Place};
+use super::socks;
+use super::wanted::Wanted;
+use crate::loopback::is_own_datagram;
+use crate::network::{Flow, Network, Place};
 
 /// Destinations of one client at a time. For one more, the one goes that was used least lately.
 const MOST: usize = 128;
@@ -262,7 +263,7 @@ mod tests {
             destinations.send(&closed(to(number), b"x")).await;
         }
         let wanted = |number: usize| Wanted {
-            host: super::super::Host::Address(to(number).ip()),
+            host: super::super::wanted::Host::Address(to(number).ip()),
             port: to(number).port(),
         };
         assert_eq!(destinations.all.len(), MOST);

@@ -14,8 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectiona
 use tokio::net::TcpStream;
 
 use super::hosts::{First, Foreign, LONGEST_HEAD, Names};
-use crate::cli::loopback::pair;
-use bridge_inside::network::Dialled;
+use crate::loopback::pair;
+use crate::network::Dialled;
 
 /// A program on the same machine that speaks first has spoken by then.
 const SPEAKS_WITHIN: Duration = Duration::from_millis(3);
@@ -25,13 +25,17 @@ const LOOK: usize = 16 * 1024;
 
 /// How it ended, if not as its two ends wanted.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub enum Ended {
     Foreign(Foreign),
     Failed(String),
 }
 
 /// Carries the connection to what the dial reaches.
-pub(super) async fn pass(
+///
+/// # Errors
+///
+/// If the dial fails, or the client is a website's: that one has had its answer.
+pub async fn pass(
     connection: TcpStream,
     names: &Names,
     dial: impl Future<Output = Result<Dialled, Refused>>,

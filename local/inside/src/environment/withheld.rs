@@ -7,7 +7,7 @@
 
 /// Why a variable stays out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Why {
+pub(super) enum Why {
     /// It says who and where the user is, which this machine knows. Every image has some of them, so nobody is told.
     Own,
     /// It makes a program here run or load something, or points programs here at something that the sender chooses.
@@ -133,7 +133,7 @@ const SERVICE_LINKS: [&str; 3] = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"];
 const FUNCTION: &[u8] = b"() {";
 
 /// Why this one stays out; `None`: it comes. `name` is one that [`is_name`] accepts.
-pub(crate) fn why(name: &str, value: &[u8]) -> Option<Why> {
+pub(super) fn why(name: &str, value: &[u8]) -> Option<Why> {
     if value.starts_with(FUNCTION) {
         return Some(Why::Acts);
     }
@@ -150,7 +150,7 @@ pub(crate) fn why(name: &str, value: &[u8]) -> Option<Why> {
 
 /// Whether a variable can have this name and value, as Kubernetes and execve(2) have it. What cannot would be something
 /// else here: a name with `=` is another variable's, one with a control character steers the terminal that shows it.
-pub(crate) fn is_possible(name: &[u8], value: &[u8]) -> bool {
+pub(super) fn is_possible(name: &[u8], value: &[u8]) -> bool {
     let printable = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'=';
     !name.is_empty() && name.iter().all(printable) && !value.contains(&0)
 }

@@ -10,37 +10,35 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bridge_client::routes::{describe, listed};
-use bridge_client::{Asked, Attached};
+use bridge_client::{Asked, Attached, Said, Say};
 use bridge_proto::v1;
 use tokio::sync::{mpsc, watch};
-
-use super::output;
 
 /// What listens elsewhere first (a debugger) may listen where it should by then.
 const SETTLED: Duration = Duration::from_secs(3);
 
 /// Where requests come in, and how that is changed.
-pub(crate) struct Entrances {
+pub struct Entrances {
     routes: watch::Receiver<Vec<v1::RouteStatus>>,
     asked: Asked,
 }
 
 impl Entrances {
-    pub(crate) fn of(attached: &Attached) -> Self {
+    pub fn of(attached: &Attached) -> Self {
         Self { routes: attached.routes.clone(), asked: attached.asked.clone() }
     }
 
-    pub(crate) fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         describe(&self.routes.borrow())
     }
 
     /// What to say if the requests of another session come to the same port.
-    pub(crate) fn shared_with(&self, others: &[v1::SessionStatus]) -> Option<String> {
+    pub fn shared_with(&self, others: &[v1::SessionStatus]) -> Option<String> {
         shared(&self.routes.borrow(), others)
     }
 
-    /// Follows what a command listens on, to its end.
-    pub(crate) async fn watch(mut self, mut listens_rx: mpsc::Receiver<SocketAddr>) {
+    /// Follows what a command listens on, to its end. Says once if no request finds it.
+    pub async fn watch(mut self, mut listens_rx: mpsc::Receiver<SocketAddr>, say: Say) {
         let mut ports = BTreeSet::new();
         let mut told = false;
         loop {
@@ -62,7 +60,7 @@ impl Entrances {
                 // What has ended does not change any more.
                 Ok(()) = self.routes.changed() => {}
                 () = settled => {
-                    output::warn(&sentence.unwrap_or_default());
+                    say(&Said::Warning(sentence.unwrap_or_default()));
                     told = true;
                 }
             }

@@ -5,30 +5,36 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bridge_client::{Said, Say};
 use bridge_os::owners::{self, Owner};
 use tokio::net::{TcpListener, TcpStream};
-
-use super::output;
 
 /// Under a flood, one line a second.
 const SAID_EVERY: Duration = Duration::from_secs(1);
 
 /// The entrance to one listener, or several.
-#[derive(Debug, Default)]
-pub(crate) struct Door {
-    said: Mutex<Said>,
+pub struct Door {
+    refusals: Mutex<Refusals>,
+    say: Say,
 }
 
+/// Which of them were spoken of.
 #[derive(Debug, Default)]
-struct Said {
+struct Refusals {
     last: Option<Instant>,
     /// Not spoken of since then.
     unsaid: u64,
 }
 
 impl Door {
+    /// `say` hears of connections that are refused.
+    #[must_use]
+    pub fn new(say: Say) -> Self {
+        Self { refusals: Mutex::default(), say }
+    }
+
     /// Whether this connection, which comes from `far`, is this user's. One that is not is reset when it is dropped.
-    pub(crate) fn lets_in(&self, connection: &TcpStream, far: SocketAddr) -> bool {
+    pub fn lets_in(&self, connection: &TcpStream, far: SocketAddr) -> bool {
         let owner = connection.local_addr().and_then(|near| owners::of_tcp(far, near));
         let why = match owner {
             Ok(owner) if owner.is_trusted() => return true,
@@ -40,25 +46,29 @@ impl Door {
         if let Some(others) = self.is_due(Instant::now()) {
             let place = connection.local_addr().map(|near| near.to_string()).unwrap_or_default();
             let others = if others > 0 { format!(" ({others} others)") } else { String::new() };
-            output::warn(&format!("refused a connection to {place}: {why}{others}"));
+            (self.say)(&Said::Warning(format!("refused a connection to {place}: {why}{others}")));
         }
         false
     }
 
     /// Whether something is said now, and how many were not spoken of before.
     fn is_due(&self, now: Instant) -> Option<u64> {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.last.is_some_and(|last| now < last + SAID_EVERY) {
-            said.unsaid += 1;
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if refusals.last.is_some_and(|last| now < last + SAID_EVERY) {
+            refusals.unsaid += 1;
             return None;
         }
-        said.last = Some(now);
-        Some(std::mem::take(&mut said.unsaid))
+        refusals.last = Some(now);
+        Some(std::mem::take(&mut refusals.unsaid))
     }
 }
 
 /// The two ends of a connection on loopback: what the daemon carries is a connection of its own.
-pub(crate) async fn pair() -> io::Result<(TcpStream, TcpStream)> {
+///
+/// # Errors
+///
+/// If this machine has no socket left.
+pub async fn pair() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let near = TcpStream::connect(listener.local_addr()?).await?;
     loop {
@@ -71,19 +81,21 @@ pub(crate) async fn pair() -> io::Result<(TcpStream, TcpStream)> {
 }
 
 /// Whether all who can have sent a datagram from this address are this user.
-pub(crate) fn is_own_datagram(from: SocketAddr) -> bool {
+pub fn is_own_datagram(from: SocketAddr) -> bool {
     owners::of_udp(from)
         .is_ok_and(|owners| !owners.is_empty() && owners.iter().all(|owner| owner.is_trusted()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[tokio::test]
     async fn the_user_s_own_connections_are_let_in_and_those_without_an_owner_are_not() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let door = Door::default();
+        let door = Door::new(Arc::new(|_| {}));
         let connect = async || {
             let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             (client, listener.accept().await.unwrap())
@@ -97,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_one_line_a_second() {
-        let (door, start) = (Door::default(), Instant::now());
+        let (door, start) = (Door::new(Arc::new(|_| {})), Instant::now());
         assert_eq!(door.is_due(start), Some(0));
         for _ in 0..1000 {
             assert_eq!(door.is_due(start), None);

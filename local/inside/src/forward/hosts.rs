@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 /// The names that a Service goes by.
 #[derive(Debug)]
-pub(super) struct Names {
+pub struct Names {
     service: String,
     namespace: String,
     address: IpAddr,
@@ -14,7 +14,7 @@ pub(super) struct Names {
 
 /// What the first bytes of a connection are.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum First {
+pub enum First {
     /// Perhaps the beginning of a request: more is needed to tell.
     Open,
     /// No HTTP/1, or a request that may pass.
@@ -24,7 +24,7 @@ pub(super) enum First {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Foreign {
+pub enum Foreign {
     Host(String),
     Origin(String),
 }
@@ -38,16 +38,16 @@ const LONGEST_LINE: usize = 16 * 1024;
 const SHOWN: usize = 100;
 
 impl Names {
-    pub(super) fn new(service: &str, namespace: &str, address: IpAddr) -> Self {
+    pub fn new(service: &str, namespace: &str, address: IpAddr) -> Self {
         Self { service: service.to_owned(), namespace: namespace.to_owned(), address }
     }
 
-    pub(super) fn service(&self) -> &str {
+    pub fn service(&self) -> &str {
         &self.service
     }
 
     /// Looks at the first bytes of a client.
-    pub(super) fn look_at(&self, bytes: &[u8]) -> First {
+    pub fn look_at(&self, bytes: &[u8]) -> First {
         match fields(bytes) {
             Head::Other => First::Pass,
             Head::Open => First::Open,
@@ -96,7 +96,7 @@ impl Names {
 
 impl Foreign {
     /// The whole answer; `place` is where the port is.
-    pub(super) fn answer(&self, service: &str, place: &str) -> Vec<u8> {
+    pub fn answer(&self, service: &str, place: &str) -> Vec<u8> {
         let (status, text) = match self {
             Foreign::Host(host) => (
                 "421 Misdirected Request",
@@ -114,7 +114,7 @@ impl Foreign {
     }
 
     /// For people.
-    pub(super) fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         match self {
             Foreign::Host(host) => format!("a request for {host:?} was refused"),
             Foreign::Origin(origin) => format!("a request of a page of {origin:?} was refused"),

@@ -8,7 +8,7 @@ use bridge_proto::v1::Cause;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Asked, Host, Wanted};
+use super::wanted::{Asked, Host, Wanted};
 
 pub(super) const VERSION: u8 = 5;
 const IPV4: u8 = 1;

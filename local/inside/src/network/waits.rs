@@ -1,0 +1,8 @@
+//! How long what is asked waits for a session that is away.
+
+use std::time::Duration;
+
+/// Connections,
+pub(super) const SESSION_WITHIN: Duration = Duration::from_secs(10);
+/// and names: resolvers' clients ask again after five seconds.
+pub(super) const SESSION_FOR_NAMES_WITHIN: Duration = Duration::from_secs(3);
