@@ -20,7 +20,7 @@ mod via;
 
 pub use attached::{Asked, Attached, Ended};
 pub use calls::{DaemonClient, is_gone};
-pub use choose::{Whose, meant, only};
+pub use choose::{meant, one_of};
 pub use connect::connect;
 pub use disconnect::disconnect;
 pub use environment::environment;

@@ -1,6 +1,6 @@
 //! A command's session: which one, by what was typed, and how it is shown. `bridge_client` does the rest.
 
-use bridge_client::{Attached, Daemon, Ended, Place, Whose, meant, only, sessions, started};
+use bridge_client::{Attached, Daemon, Ended, Place, one_of, running, started};
 use bridge_proto::v1::{self, WishKind};
 
 use super::args::{ClusterArgs, ConnectArgs};
@@ -20,7 +20,7 @@ pub(crate) async fn to(args: &ConnectArgs) -> Result<Attached, Failed> {
     if !args.is_plain() {
         return begin(place, v1::Wish { request: Some(request), ..v1::Wish::default() }).await;
     }
-    let there = the_one(&place, &args.target, &args.cluster, &Whose::Named(&request.user)).await?;
+    let there = one_of(meant(&place, Some(&args.target), &args.cluster, Whose::Named(&request.user)).await?)?;
     begin(place, wish(WishKind::Whatever, request, there)).await
 }
 
@@ -40,12 +40,12 @@ pub(crate) async fn existing(
     cluster: &ClusterArgs,
 ) -> Result<Option<Attached>, Failed> {
     let place = Place::find()?;
+    let me = request::me();
+    let mut sessions = meant(&place, target, cluster, Whose::Rather(me.as_deref())).await?;
     let session = match target {
-        Some(target) => the_one(&place, target, cluster, &Whose::Rather(request::me())).await?,
-        None => {
-            let all = sessions(&place).await?;
-            only(&all, &request::cluster(cluster, &request::config()?)?)
-        }
+        Some(_) => one_of(sessions)?,
+        // Without a target the only one is meant, if there is an only one.
+        None => sessions.pop().filter(|_| sessions.is_empty()),
     };
     let Some(there) = session else { return Ok(None) };
     let request = v1::ConnectRequest {
@@ -68,19 +68,35 @@ pub(crate) async fn end(attached: Attached) -> Result<(), Failed> {
     }
 }
 
-/// The session with the target; of several, the one in the namespace that kubectl would mean.
-async fn the_one(
+/// Whose sessions will do.
+#[derive(Clone, Copy)]
+enum Whose<'a> {
+    /// Of this name only.
+    Named(&'a str),
+    /// Of this name rather than of another.
+    Rather(Option<&'a str>),
+}
+
+/// The sessions with the target, or with any; of several, the one in the namespace that kubectl would mean.
+async fn meant(
     place: &Place,
-    target: &Target,
+    target: Option<&Target>,
     args: &ClusterArgs,
-    whose: &Whose<'_>,
-) -> Result<Option<v1::SessionStatus>, Failed> {
-    let all = sessions(place).await?;
-    let config = request::config()?;
-    let cluster = request::cluster(args, &config)?;
-    // Without a kubeconfig that can be read, no place is preferred.
-    let here = || request::access(args, &config).ok()?.place().ok();
-    Ok(meant(&all, target.name(), &cluster, whose, here)?)
+    whose: Whose<'_>,
+) -> Result<Vec<v1::SessionStatus>, Failed> {
+    let Some(mut daemon) = running(place).await? else { return Ok(Vec::new()) };
+    let (user, rather) = match whose {
+        Whose::Named(name) => (name, false),
+        Whose::Rather(name) => (name.unwrap_or_default(), true),
+    };
+    let request = v1::FindRequest {
+        target: target.map(Target::to_string).unwrap_or_default(),
+        cluster: Some(request::cluster(args, &request::config()?)?),
+        user: user.to_owned(),
+        rather,
+        rather_here: target.is_some(),
+    };
+    Ok(bridge_client::meant(&mut daemon, request).await?)
 }
 
 /// What is asked for, of the session that is there.
@@ -107,7 +123,7 @@ async fn shown(daemon: Daemon, place: Place, wish: v1::Wish) -> Result<Attached,
 /// From what is written in the cluster, as `bridge clean` does.
 async fn restore(target: &str, cluster: v1::Cluster) -> Result<(), Failed> {
     let advice = format!("bridge clean {target} -n {} --context {}", cluster.namespace, cluster.context);
-    clean::put_back(&request::access_to(cluster), target).await.map_err(|failed| {
+    clean::put_back(cluster, target).await.map_err(|failed| {
         let why = failed.message;
         Failed::new(Exit::Left, format!("cannot reconnect {target}, nor restore it: {why}"), advice)
     })

@@ -1,6 +1,6 @@
 //! `bridge disconnect`: has the daemon disconnect targets and restore their Services, and shows each step.
 
-use bridge_client::{Place, running};
+use bridge_client::{Daemon, Place, running};
 use bridge_proto::v1;
 
 use super::{
@@ -9,32 +9,26 @@ use super::{
     exit::Exit,
     names::Target,
     output::{self, GREEN, Progress, line, styled},
+    request,
     sessions::Session,
 };
 
 pub(crate) async fn run(args: DisconnectArgs) -> Result<(), Failed> {
     let Some(mut daemon) = running(&Place::find()?).await? else { return nothing(&args) };
-    let sessions: Vec<Session> = daemon.status().await?.sessions.into_iter().map(Session::from).collect();
-    let chosen = choose(&args, &sessions)?;
-    if chosen.is_empty() {
+    let sessions: Vec<Session> = meant(&mut daemon, &args).await?.into_iter().map(Session::from).collect();
+    if sessions.is_empty() {
         return nothing(&args);
+    }
+    if !args.all && sessions.len() > 1 {
+        return Err(several(&sessions));
     }
 
     let mut failed = None;
-    for session in chosen {
-        let cluster = v1::Cluster {
-            context: session.context.clone(),
-            namespace: session.namespace.clone(),
-            ..Default::default()
-        };
-        let request = v1::DisconnectRequest {
-            all: false,
-            target: session.target.clone(),
-            cluster: Some(cluster),
-            wait: args.wait,
-            user: session.user.clone(),
-            session: session.id.clone(),
-        };
+    for session in sessions {
+        let Session { id, target, namespace, context, user, .. } = session;
+        let cluster = Some(v1::Cluster { context, namespace, ..Default::default() });
+        let request =
+            v1::DisconnectRequest { all: false, target, cluster, wait: args.wait, user, session: id };
         let progress = Progress::new();
         let done = bridge_client::disconnect(&mut daemon, request, |said| progress.say(said)).await;
         drop(progress);
@@ -63,27 +57,34 @@ pub(super) fn not_connected(target: Option<&Target>) -> String {
     }
 }
 
-/// The sessions that are meant: one by its target, the only one there is, or all.
-fn choose<'a>(args: &DisconnectArgs, sessions: &'a [Session]) -> Result<Vec<&'a Session>, Failed> {
-    let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
-    let chosen: Vec<&Session> = sessions
-        .iter()
-        .filter(|session| is(&args.context, &session.context) && is(&args.namespace, &session.namespace))
-        .filter(|session| args.me.as_ref().is_none_or(|me| me.as_str() == session.user))
-        .filter(|session| args.target.as_ref().is_none_or(|target| target.name() == session.target))
-        .collect();
-    if args.all || chosen.len() < 2 {
-        return Ok(chosen);
+/// The sessions that are meant: those of a target, of a place and of a name, or all.
+async fn meant(daemon: &mut Daemon, args: &DisconnectArgs) -> Result<Vec<v1::SessionStatus>, Failed> {
+    let DisconnectArgs { target, all, wait: _, me, namespace, context } = args;
+    if *all && me.is_none() && namespace.is_none() && context.is_none() {
+        // Daemons of earlier versions understand this, too.
+        return Ok(daemon.status().await?.sessions);
     }
-    let several_names = chosen.iter().any(|session| session.user != chosen[0].user);
-    let candidate = |session: &&Session| {
+    let given = |text: &Option<String>| text.clone().unwrap_or_default();
+    let request = v1::FindRequest {
+        target: target.as_ref().map(Target::to_string).unwrap_or_default(),
+        cluster: Some(request::named(given(context), given(namespace))),
+        user: me.as_ref().map(|me| me.as_str().to_owned()).unwrap_or_default(),
+        ..v1::FindRequest::default()
+    };
+    Ok(bridge_client::meant(daemon, request).await?)
+}
+
+/// More than one session is meant: a command for each.
+fn several(sessions: &[Session]) -> Failed {
+    let several_names = sessions.iter().any(|session| session.user != sessions[0].user);
+    let candidate = |session: &Session| {
         let Session { target, namespace, context, user, .. } = session;
         let me = if several_names { format!(" --me {user}") } else { String::new() };
         format!("bridge disconnect {target} -n {namespace} --context {context}{me}")
     };
-    let candidates: Vec<String> = chosen.iter().map(candidate).collect();
-    let message = format!("{} sessions match", chosen.len());
-    Err(Failed::new(Exit::Usage, message, format!("{}\nor --all", candidates.join("\n"))))
+    let candidates: Vec<String> = sessions.iter().map(candidate).collect();
+    let message = format!("{} sessions match", sessions.len());
+    Failed::new(Exit::Usage, message, format!("{}\nor --all", candidates.join("\n")))
 }
 
 fn text(done: &v1::Disconnected) -> String {
@@ -100,51 +101,26 @@ fn text(done: &v1::Disconnected) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-    use crate::cli::{
-        args::{Cli, Command},
-        sessions::tests::orders,
-    };
-
-    fn args(line: &str) -> DisconnectArgs {
-        match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
-            Command::Disconnect(args) => args,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn sessions(names: &[(&str, &str)]) -> Vec<Session> {
-        let session = |(target, namespace): &(&str, &str)| v1::SessionStatus {
-            target: (*target).to_owned(),
-            namespace: (*namespace).to_owned(),
-            ..orders()
-        };
-        names.iter().map(session).map(Session::from).collect()
-    }
+    use crate::cli::sessions::tests::orders;
 
     #[test]
-    fn which_sessions_are_meant() {
-        let sessions = sessions(&[("orders", "shop"), ("orders", "other"), ("web", "shop")]);
-        let chosen = |line: &str| {
-            choose(&args(line), &sessions)
-                .map(|chosen| {
-                    chosen.iter().map(|s| format!("{}/{}", s.namespace, s.target)).collect::<Vec<_>>()
-                })
-                .map_err(|failed| failed.advice)
-        };
-        assert_eq!(chosen("bridge disconnect web").unwrap(), ["shop/web"]);
-        assert_eq!(chosen("bridge disconnect deploy/web").unwrap(), ["shop/web"]);
-        assert_eq!(chosen("bridge disconnect orders -n other").unwrap(), ["other/orders"]);
-        assert_eq!(chosen("bridge disconnect prices").unwrap(), Vec::<String>::new());
-        assert_eq!(chosen("bridge disconnect --all").unwrap().len(), 3);
+    fn of_several_sessions_each_has_a_command() {
+        let at = |namespace: &str| v1::SessionStatus { namespace: namespace.to_owned(), ..orders() };
+        let failed = several(&[at("shop"), at("other")].map(Session::from));
         assert_eq!(
-            chosen("bridge disconnect orders").unwrap_err(),
+            failed.advice,
             "bridge disconnect orders -n shop --context kind-dev\n\
              bridge disconnect orders -n other --context kind-dev\nor --all"
         );
-        assert!(chosen("bridge disconnect").is_err());
+        let of = |user: &str| v1::SessionStatus { user: user.to_owned(), ..orders() };
+        let failed = several(&[of("alice"), of("bob")].map(Session::from));
+        assert_eq!(
+            failed.advice,
+            "bridge disconnect orders -n shop --context kind-dev --me alice\n\
+             bridge disconnect orders -n shop --context kind-dev --me bob\nor --all"
+        );
+        assert_eq!(failed.message, "2 sessions match");
     }
 
     #[test]
@@ -158,24 +134,5 @@ mod tests {
             restored: true,
         };
         assert!(output::is_harmless(&text(&done), 1), "{:?}", text(&done));
-    }
-
-    #[test]
-    fn of_two_names_at_one_target_one_is_chosen_by_name() {
-        let of = |user: &str| Session::from(v1::SessionStatus { user: user.to_owned(), ..orders() });
-        let both = [of("alice"), of("bob")];
-        let failed = choose(&args("bridge disconnect orders"), &both).unwrap_err();
-        assert_eq!(
-            failed.advice,
-            "bridge disconnect orders -n shop --context kind-dev --me alice\n\
-             bridge disconnect orders -n shop --context kind-dev --me bob\nor --all"
-        );
-        let chosen = choose(&args("bridge disconnect orders --me bob"), &both).unwrap();
-        assert_eq!(chosen.iter().map(|session| session.user.as_str()).collect::<Vec<_>>(), ["bob"]);
-    }
-
-    #[test]
-    fn the_only_session_needs_no_name() {
-        assert_eq!(choose(&args("bridge disconnect"), &sessions(&[("orders", "shop")])).unwrap().len(), 1);
     }
 }

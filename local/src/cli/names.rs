@@ -17,13 +17,6 @@ enum Kind {
     Workload(&'static str),
 }
 
-impl Target {
-    /// The name without the kind.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-}
-
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.kind {

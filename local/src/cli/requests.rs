@@ -8,8 +8,9 @@ use super::{
     args::RequestsArgs,
     error::Failed,
     exit::Exit,
+    names::Target,
     output::{self, Format, GREEN, RED, YELLOW, milliseconds, printable, styled},
-    sessions::Session,
+    request,
 };
 
 /// Columns grow with what they hold, up to here.
@@ -219,15 +220,14 @@ impl Columns {
 
 pub(crate) async fn run(args: RequestsArgs) -> Result<(), Failed> {
     let Some(mut daemon) = running(&Place::find()?).await? else { return Err(not_connected(&args)) };
-    let sessions: Vec<Session> = daemon.status().await?.sessions.into_iter().map(Session::from).collect();
-    let chosen: Vec<&Session> = sessions.iter().filter(|session| is_meant(session, &args)).collect();
-    if chosen.is_empty() {
+    let sessions = bridge_client::meant(&mut daemon, which(&args)).await?;
+    if sessions.is_empty() {
         return Err(not_connected(&args));
     }
-    let ids = chosen.iter().map(|session| session.id.clone()).collect();
+    let mut columns = Columns::new(sessions.len() > 1);
+    let ids = sessions.into_iter().map(|session| session.id).collect();
     let query = v1::RequestsQuery { sessions: ids, follow: args.follow };
     let mut seen = bridge_client::Seen::by(&mut daemon, query).await?;
-    let mut columns = Columns::new(chosen.len() > 1);
     let mut first = true;
     while let Some(batch) = seen.next().await? {
         print(batch, args.output.output, args.follow, &mut columns, std::mem::take(&mut first))?;
@@ -238,11 +238,13 @@ pub(crate) async fn run(args: RequestsArgs) -> Result<(), Failed> {
     Ok(())
 }
 
-fn is_meant(session: &Session, args: &RequestsArgs) -> bool {
-    let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
-    args.target.as_ref().is_none_or(|target| target.name() == session.target)
-        && is(&args.namespace, &session.namespace)
-        && is(&args.context, &session.context)
+fn which(args: &RequestsArgs) -> v1::FindRequest {
+    let given = |text: &Option<String>| text.clone().unwrap_or_default();
+    v1::FindRequest {
+        target: args.target.as_ref().map(Target::to_string).unwrap_or_default(),
+        cluster: Some(request::named(given(&args.context), given(&args.namespace))),
+        ..v1::FindRequest::default()
+    }
 }
 
 fn not_connected(args: &RequestsArgs) -> Failed {
