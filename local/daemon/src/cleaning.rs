@@ -1,5 +1,7 @@
 //! Cleans up after sessions whose daemon died. What this daemon holds is alive, whatever the cluster looks like.
 
+use std::sync::Arc;
+
 use bridge_cluster::clean::{self, Cleaned, Whose};
 use bridge_cluster::client::Cluster;
 use bridge_cluster::target::{self, Target};
@@ -15,10 +17,21 @@ pub(super) async fn clean(sharing: &Sharing, request: v1::CleanRequest) -> Resul
         "" => None,
         named => Some(target::resolve(&cluster, &named.parse::<Target>()?).await?),
     };
-    let whose =
-        Whose { installation: sharing.installation.to_string(), alive: sharing.registry.alive(), others };
-    let cleaned = clean::clean(&cluster, only.as_deref(), &whose).await?;
-    Ok(to_message(cleaned, cluster.namespace))
+    of(sharing, &cluster, only.as_deref(), others).await
+}
+
+/// One Service of a namespace, or all of them.
+pub(super) async fn of(
+    sharing: &Sharing,
+    cluster: &Cluster,
+    only: Option<&str>,
+    others: bool,
+) -> Result<v1::CleanReply, Failure> {
+    let registry = sharing.registry.clone();
+    let alive = Arc::new(move |id: &str| registry.alive().contains(id));
+    let whose = Whose { installation: sharing.installation.to_string(), alive, others };
+    let cleaned = clean::clean(cluster, only, &whose).await?;
+    Ok(to_message(cleaned, cluster.namespace.clone()))
 }
 
 fn to_message(cleaned: Cleaned, namespace: String) -> v1::CleanReply {

@@ -35,13 +35,19 @@ fn claim(id: &str, user: &str, any_of: &[&str]) -> Value {
 
 impl World {
     fn new() -> Self {
+        Self::with(Vec::new())
+    }
+
+    /// With further claims at the Service.
+    fn with(further: Vec<Value>) -> Self {
+        let claims = [claim("s1", "alice", &["x: 1"]), claim("s2", "bob", &["y: 1"])];
         let attachment = json!({
             "standIn": "7f3a",
             "original": {"app": "orders"},
             "attached": {"app": "orders-bridge-7f3a"},
             "control": 7390,
             "ports": {"80": 8080},
-            "sessions": [claim("s1", "alice", &["x: 1"]), claim("s2", "bob", &["y: 1"])],
+            "sessions": claims.into_iter().chain(further).collect::<Vec<_>>(),
         });
         let service = json!({"apiVersion": "v1", "kind": "Service",
             "metadata": {"name": "orders", "namespace": "shop", "annotations": {ANNOTATION: attachment.to_string()}},
@@ -186,4 +192,25 @@ async fn who_waits_for_its_turn_waits_for_no_other_target() {
     let _turn = world.sharing.turns.at(&cluster, "orders").lock_owned().await;
     let entering = tokio::time::timeout(Duration::from_millis(50), world.enters(everything(9999)));
     assert!(entering.await.is_err(), "the same target");
+}
+
+#[tokio::test]
+async fn cleaning_leaves_what_is_being_connected_and_what_is_another_laptop_s() {
+    // Given two claims of Alice's laptop without a session: one is being connected, the other's daemon died.
+    let world = World::with(vec![claim("s3", "alice", &["z: 1"]), claim("s4", "alice", &["w: 1"])]);
+    let coming = world.sharing.registry.coming("s3");
+    let cluster = world.server.cluster();
+    let clean = || crate::cleaning::of(&world.sharing, &cluster, None, false);
+
+    // When the namespace is cleaned, then only what no daemon answers for goes.
+    let cleaned = clean().await.unwrap();
+    assert_eq!(cleaned.done, ["orders: removed the session of alice"]);
+    assert_eq!(world.claims(), [r#"["x: 1"]"#, r#"["z: 1"]"#]);
+    let kept: Vec<_> = cleaned.kept.iter().map(|kept| kept.installation.as_str()).collect();
+    assert_eq!(kept, ["laptop-of-alice", "laptop-of-bob", "laptop-of-alice"]);
+
+    // What never came goes the next time.
+    drop(coming);
+    let _ = clean().await.unwrap();
+    assert_eq!(world.claims(), [r#"["x: 1"]"#]);
 }

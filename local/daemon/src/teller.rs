@@ -74,6 +74,7 @@ impl Waiter for Teller {
     type Error = Failure;
 
     async fn step(&self, step: Step) -> Result<(), Failure> {
+        tracing::info!("{step}");
         self.tell(Told::Step(step)).await
     }
 

@@ -2,6 +2,7 @@
 //! connect or disconnect left.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bridge_deploy::{MANAGED_BY_LABEL, STAND_IN_LABEL};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -23,12 +24,13 @@ use crate::state::{Attachment, Claim, selector};
 use crate::workload::Labels;
 
 /// Which sessions are gone.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone)]
 pub struct Whose {
-    /// This laptop: its sessions count as gone unless they are in `alive`.
+    /// This laptop: its sessions count as gone unless they are `alive`.
     pub installation: String,
-    /// The sessions that this laptop's daemon holds.
-    pub alive: BTreeSet<String>,
+    /// Whether this laptop's daemon answers for the session with an id. Asked after the claim was read, because a claim is
+    /// written before its session is there.
+    pub alive: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// Those of other laptops count as gone, too.
     pub others: bool,
 }
@@ -46,7 +48,7 @@ pub struct Cleaned {
 
 impl Whose {
     fn is_gone(&self, claim: &Claim) -> bool {
-        if claim.installation == self.installation { !self.alive.contains(&claim.id) } else { self.others }
+        if claim.installation == self.installation { !(self.alive)(&claim.id) } else { self.others }
     }
 }
 

@@ -46,8 +46,13 @@ fn attachment(stand_in: &str, sessions: Value) -> Value {
     })
 }
 
+/// Somebody at a laptop without sessions.
+fn whose(others: bool) -> Whose {
+    Whose { installation: "here".to_owned(), alive: Arc::new(|_| false), others }
+}
+
 async fn clean_all(server: &ApiServer) -> Cleaned {
-    let whose = Whose { others: true, ..Whose::default() };
+    let whose = whose(true);
     clean(&server.cluster(), None, &whose).await.unwrap()
 }
 
@@ -203,7 +208,7 @@ async fn a_switch_that_was_cut_off_before_the_selector_was_left_is_finished() {
         "fieldsV1": {"f:metadata": {}, "f:spec": {"f:selector": {}}},
     }]);
     let server = ApiServer::with([(path, switched)]);
-    let cleaned = clean(&server.cluster(), None, &Whose::default()).await.unwrap();
+    let cleaned = clean(&server.cluster(), None, &whose(false)).await.unwrap();
     assert_eq!(cleaned.kept.len(), 1, "Alice's session is on another laptop");
     let fields = server.get("services/orders").unwrap()["metadata"]["managedFields"][0]["fieldsV1"].clone();
     assert_eq!(fields, json!({"f:metadata": {}}), "the selector should be nobody's");
