@@ -1,6 +1,7 @@
 //! What bridge's two sides say to each other.
 //!
-//! `v1` holds the generated messages and services, `version` and `proof` the handshake, `matching` which requests are whose and `pattern` its patterns, `latency` how
+//! `v1` holds the generated messages and services, `version` and `proof` the handshake, `matching` which requests are whose and `pattern` its patterns, `target` what users
+//! connect, `latency` how
 //! times are counted, `files` how much of volumes is told, `dns` how resolvers are asked, `tunnel` the streams that one gRPC
 //! connection between a daemon and an agent carries. Both sides use this crate; it knows nothing of Kubernetes, and of HTTP only
 //! what a match looks at.
@@ -11,6 +12,7 @@ pub mod latency;
 pub mod matching;
 pub mod pattern;
 pub mod proof;
+pub mod target;
 pub mod tunnel;
 pub mod version;
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bridge_deploy::{SERVICE_LABEL, STAND_IN_LABEL};
+use bridge_proto::target::Kind;
 use k8s_openapi::api::{
     core::v1::{Namespace, Pod, Service},
     networking::v1::NetworkPolicy,
@@ -17,7 +18,7 @@ use crate::{
     client::{Cluster, list},
     error::{Call, ClusterError},
     fronts::{self, Fronts},
-    kind::Kind,
+    kind,
     obstacles::{Obstacle, obstacles},
     snapshot::{Snapshot, is_ready, is_serving, merged, of_pods},
     state::{Attachment, Claim, ClaimedRoute, selector},
@@ -120,7 +121,7 @@ type Owners = Vec<((Kind, String), DynamicObject)>;
 
 async fn owners(cluster: &Cluster, kind: Kind) -> Result<Owners, ClusterError> {
     let api: Api<DynamicObject> =
-        Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &kind.api());
+        Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &kind::api(kind));
     let call = Call::all("list", kind.resource(), &cluster.namespace);
     let objects = cluster.call(call, api.list(&ListParams::default())).await?.items;
     Ok(objects.into_iter().map(|object| ((kind, name_of(&object)), object)).collect())

@@ -6,8 +6,9 @@ mod cause;
 use std::{fmt, path::PathBuf};
 
 use bridge_deploy::DeployError;
+use bridge_proto::target::Kind;
 
-use crate::{kind::Kind, obstacle::Obstacle, unquoted};
+use crate::{obstacle::Obstacle, unquoted};
 
 /// A call to the API server, for errors: verb and resource as RBAC knows them, "get" "pods/log".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,8 +97,6 @@ pub enum ClusterError {
     #[error("cannot {call}: {reason}")]
     Api { call: Call, code: u16, reason: String },
 
-    #[error("invalid target {text:?}: {reason}")]
-    BadTarget { text: String, reason: &'static str },
     #[error("namespace {name:?} not found")]
     NoSuchNamespace { name: String, nearest: Vec<String> },
     #[error("{kind} {name:?} not found in namespace {namespace}")]

@@ -21,7 +21,7 @@ pub mod error;
 pub mod events;
 pub mod follow;
 pub mod fronts;
-pub mod kind;
+mod kind;
 pub mod logs;
 pub mod mounts;
 mod nearest;

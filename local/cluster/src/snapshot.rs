@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use bridge_deploy::{
     AgentSource, ListenPort, ServiceFacts, StandIn, main_container, own_ports, replicas_for, resolve_ports,
 };
+use bridge_proto::target::Kind;
 use k8s_openapi::api::{
     core::v1::{LimitRange, Namespace, Pod, ResourceQuota, Service},
     networking::v1::NetworkPolicy,
@@ -19,8 +20,7 @@ use crate::{
     client::{Cluster, list, unless_forbidden},
     error::{Call, ClusterError},
     fronts::{self, Fronts},
-    kind::Kind,
-    objects,
+    kind, objects,
     state::{Attachment, selector},
     workload::{Labels, Owner, Workload},
 };
@@ -135,7 +135,7 @@ async fn workload(cluster: &Cluster, owner: Option<Owner>, pods: &[Pod]) -> Resu
 
 async fn get(cluster: &Cluster, kind: Kind, name: &str) -> Result<DynamicObject, ClusterError> {
     let api: Api<DynamicObject> =
-        Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &kind.api());
+        Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &kind::api(kind));
     cluster.call(Call::new("get", kind.resource(), &cluster.namespace, name), api.get(name)).await
 }
 

@@ -1,8 +1,9 @@
 //! Resolves what the user names to a Service.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::collections::BTreeSet;
 
 use bridge_deploy::SERVICE_LABEL;
+use bridge_proto::target::{Kind, Target};
 use k8s_openapi::{
     api::core::v1::{Namespace, Service},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -15,52 +16,10 @@ use kube::{
 use crate::{
     client::Cluster,
     error::{Call, ClusterError},
-    kind::Kind,
+    kind,
     nearest::nearest,
     workload::Labels,
 };
-
-/// A target as the user names it: `orders`, `svc/orders`, `deploy/orders`, `pod/orders-0`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    pub kind: Kind,
-    pub name: String,
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind, self.name)
-    }
-}
-
-impl Target {
-    /// It names the Service itself.
-    #[must_use]
-    pub fn is_service(&self) -> bool {
-        self.kind == Kind::Service
-    }
-}
-
-impl FromStr for Target {
-    type Err = ClusterError;
-
-    fn from_str(text: &str) -> Result<Self, ClusterError> {
-        let bad = |reason| ClusterError::BadTarget { text: text.to_owned(), reason };
-        let (kind, name) = match text.split_once('/') {
-            None => (Kind::Service, text),
-            Some((kind, name)) => (
-                Kind::named(&kind.to_ascii_lowercase())
-                    .ok_or_else(|| bad("the part before / must be svc, deploy, sts, ds, rs or pod"))?,
-                name,
-            ),
-        };
-        let is_name_char = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-        if name.is_empty() || name.len() > 253 || !name.chars().all(is_name_char) {
-            return Err(bad("names consist of lower-case letters, digits, - and ."));
-        }
-        Ok(Self { kind, name: name.to_owned() })
-    }
-}
 
 /// The name of the Service that the target means.
 ///
@@ -70,7 +29,8 @@ impl FromStr for Target {
 /// exactly one Service, those that it is behind.
 pub async fn resolve(cluster: &Cluster, target: &Target) -> Result<String, ClusterError> {
     let namespace = &cluster.namespace;
-    let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), namespace, &target.kind.api());
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(cluster.client.clone(), namespace, &kind::api(target.kind));
     let call = Call::new("get", target.kind.resource(), namespace, &target.name);
     let object = match cluster.call(call, api.get(&target.name)).await {
         Ok(object) => object,
@@ -108,11 +68,11 @@ fn one_service(
     let mut names: Vec<String> = selecting(labels, services).into_iter().collect();
     match names.len() {
         0 => Err(ClusterError::NoServiceSelects {
-            workload: target.to_string(),
+            workload: target.sentence(),
             namespace: namespace.to_owned(),
         }),
         1 => Ok(names.remove(0)),
-        _ => Err(ClusterError::SeveralServices { workload: target.to_string(), services: names }),
+        _ => Err(ClusterError::SeveralServices { workload: target.sentence(), services: names }),
     }
 }
 
@@ -138,7 +98,7 @@ fn selecting(labels: &Labels, services: &[Service]) -> BTreeSet<String> {
 /// Says what the user may have meant. Only the first call may fail: the others need rights that not everybody has.
 async fn not_there(cluster: &Cluster, target: &Target) -> ClusterError {
     let Cluster { client, namespace, .. } = cluster;
-    let resource = target.kind.api();
+    let resource = kind::api(target.kind);
     let here: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
     let everywhere: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
     let by_name = ListParams::default().fields(&format!("metadata.name={}", target.name));
@@ -200,27 +160,6 @@ mod tests {
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-    }
-
-    #[test]
-    fn targets_have_a_kind_and_a_name() {
-        for (text, kind, name) in [
-            ("orders", Kind::Service, "orders"),
-            ("svc/orders", Kind::Service, "orders"),
-            ("service/orders", Kind::Service, "orders"),
-            ("deploy/x", Kind::Deployment, "x"),
-            ("Deployment/x", Kind::Deployment, "x"),
-            ("sts/x", Kind::StatefulSet, "x"),
-            ("ds/x", Kind::DaemonSet, "x"),
-            ("rs/x", Kind::ReplicaSet, "x"),
-            ("pod/x.y-0", Kind::Pod, "x.y-0"),
-        ] {
-            assert_eq!(text.parse::<Target>().unwrap(), Target { kind, name: name.into() });
-        }
-        for text in ["", "svc/", "cm/x", "/x", "a/b/c", "Orders", "a b"] {
-            let error = text.parse::<Target>().unwrap_err();
-            assert_eq!(error.cause(), bridge_proto::v1::failure::Cause::BadTarget, "{text}");
-        }
     }
 
     #[test]

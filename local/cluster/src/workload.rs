@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, api::DynamicObject};
 use serde_json::{Value, json};
 
-use crate::kind::Kind;
+use bridge_proto::target::Kind;
 
 pub type Labels = BTreeMap<String, String>;
 

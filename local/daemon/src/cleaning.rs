@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bridge_cluster::clean::{self, Cleaned, Whose};
 use bridge_cluster::client::Cluster;
-use bridge_cluster::target::{self, Target};
 use bridge_proto::v1;
 
 use super::failure::Failure;
+use super::meant;
 use super::sharing::{Sharing, access};
 
 pub(super) async fn clean(sharing: &Sharing, request: v1::CleanRequest) -> Result<v1::CleanReply, Failure> {
@@ -15,7 +15,7 @@ pub(super) async fn clean(sharing: &Sharing, request: v1::CleanRequest) -> Resul
     let cluster = Cluster::of(&access(cluster.unwrap_or_default())).await?;
     let only = match target.as_str() {
         "" => None,
-        named => Some(target::resolve(&cluster, &named.parse::<Target>()?).await?),
+        named => Some(meant::service(&cluster, named).await?),
     };
     of(sharing, &cluster, only.as_deref(), others).await
 }

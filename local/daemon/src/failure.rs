@@ -2,6 +2,7 @@
 
 use bridge_cluster::error::ClusterError;
 use bridge_proto::matching::BadMatch;
+use bridge_proto::target::BadTarget;
 use bridge_proto::v1::{self, failure::Cause};
 
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +13,8 @@ pub(crate) enum Failure {
     NoProgram,
     #[error("invalid port {0}: ports are numbers from 1 to 65535")]
     BadPort(u32),
+    #[error("invalid target {text:?}: {why}")]
+    BadTarget { text: String, why: BadTarget },
     #[error("the requested match {0}")]
     BadMatch(BadMatch),
     #[error("the agents are ready, but bridge cannot open a tunnel to them: {reason}")]
@@ -52,6 +55,7 @@ impl Failure {
         match self {
             Self::Cluster(error) => error.cause(),
             Self::NoProgram => Cause::NoAgent,
+            Self::BadTarget { .. } => Cause::BadTarget,
             Self::BadPort(_) | Self::BadMatch(_) => Cause::BadRequest,
             Self::NoTunnel { .. } => Cause::NoTunnel,
             Self::OtherVersion { .. } => Cause::OtherVersion,
@@ -91,7 +95,7 @@ impl Failure {
             Self::NoSession { sessions, .. } if sessions.is_empty() => None,
             Self::NoSession { sessions, .. } => Some(format!("available: {}", sessions.join(", "))),
             Self::LeftBehind { .. } => Some("`bridge clean` tries again, from any laptop".to_owned()),
-            Self::BadPort(_) | Self::BadMatch(_) | Self::GivenUp => None,
+            Self::BadTarget { .. } | Self::BadPort(_) | Self::BadMatch(_) | Self::GivenUp => None,
         }
     }
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use bridge_cluster::client::{Access, Cluster};
 use bridge_cluster::error::ClusterError;
-use bridge_cluster::target::{self, Target};
+use bridge_cluster::target;
+use bridge_proto::target::Target;
 
 use super::failure::Failure;
 use super::session::{Facts, Session};
@@ -33,6 +34,20 @@ pub(crate) enum Whose {
     Named(String),
     /// This name's, else anyone's.
     Rather(String),
+}
+
+/// What a text names.
+pub(crate) fn target(text: &str) -> Result<Target, Failure> {
+    text.parse().map_err(|why| Failure::BadTarget { text: text.to_owned(), why })
+}
+
+/// The Service that is to be connected or cleaned.
+///
+/// # Errors
+///
+/// For what is not there, or not clear, what may have been meant.
+pub(crate) async fn service(cluster: &Cluster, named: &str) -> Result<String, Failure> {
+    Ok(target::resolve(cluster, &target(named)?).await?)
 }
 
 /// Those of the sessions that are meant.

@@ -3,8 +3,8 @@
 
 use bridge_cluster::client::Cluster;
 use bridge_cluster::error::ClusterError;
+use bridge_cluster::obstacles;
 use bridge_cluster::snapshot::{self, Snapshot};
-use bridge_cluster::{obstacles, target};
 use bridge_deploy::{AgentSource, ListenPort};
 use bridge_proto::matching::Match;
 use bridge_proto::v1;
@@ -30,11 +30,6 @@ pub(crate) struct Plan {
     pub(crate) ports: Vec<ListenPort>,
     pub(crate) users: Users,
     pub(crate) routes: Vec<PortRoute>,
-}
-
-/// The Service that is meant.
-pub(crate) async fn meant(cluster: &Cluster, wanted: &str) -> Result<String, Failure> {
-    Ok(target::resolve(cluster, &wanted.parse()?).await?)
 }
 
 /// Reads the Service and what stands behind it. Changes nothing.

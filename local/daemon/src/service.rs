@@ -69,7 +69,7 @@ async fn meant(registry: &Registry, request: v1::DisconnectRequest) -> Result<Ve
         return Ok(vec![registry.by_id(&request.session).ok_or_else(gone)?]);
     }
     let question = Question {
-        target: Some(request.target.parse()?),
+        target: Some(meant::target(&request.target)?),
         access: access(request.cluster.unwrap_or_default()),
         whose: if request.user.is_empty() { Whose::Anyone } else { Whose::Named(request.user) },
         rather_here: false,
@@ -87,9 +87,11 @@ async fn meant(registry: &Registry, request: v1::DisconnectRequest) -> Result<Ve
 }
 
 fn question(request: v1::FindRequest) -> Result<Question, Failure> {
-    let target = Some(request.target).filter(|target| !target.is_empty());
     Ok(Question {
-        target: target.map(|target| target.parse()).transpose()?,
+        target: match request.target.as_str() {
+            "" => None,
+            named => Some(meant::target(named)?),
+        },
         access: access(request.cluster.unwrap_or_default()),
         whose: match (request.user.is_empty(), request.rather) {
             (true, _) => Whose::Anyone,

@@ -15,6 +15,7 @@ use super::connect::{self, Claimant};
 use super::failure::Failure;
 use super::inbound::{Counters, Inbound};
 use super::listeners::{Listeners, Listening};
+use super::meant;
 use super::plan::{self, Found};
 use super::reattach::Reattaching;
 use super::registry::Registry;
@@ -103,7 +104,7 @@ impl Sharing {
             Some(there) => (there.facts.cluster.clone(), there.facts.service.clone()),
             None => {
                 let cluster = Cluster::of(&access(asked)).await?;
-                let service = plan::meant(&cluster, &request.target).await?;
+                let service = meant::service(&cluster, &request.target).await?;
                 (cluster, service)
             }
         };

@@ -4,6 +4,7 @@
 mod connect;
 mod inside;
 
+use bridge_proto::target::Target;
 use clap::{Args, Parser, Subcommand};
 
 use self::connect::CONNECT_EXAMPLES;
@@ -13,7 +14,7 @@ pub(crate) use self::inside::{
     DnsArgs, Egress, EnvArgs, EnvFormat, FilesAt, ForwardArgs, InsideArgs, ProxyArgs, RunArgs, ScopeArgs,
     ShellArgs,
 };
-use super::names::{Target, UserName};
+use super::names::UserName;
 
 #[derive(Debug, Parser)]
 #[command(

@@ -1,6 +1,7 @@
 //! A command's session: which one, by what was typed, and how it is shown. `bridge_client` does the rest.
 
 use bridge_client::{Attached, Daemon, Ended, Place, one_of, running, started};
+use bridge_proto::target::Target;
 use bridge_proto::v1::{self, WishKind};
 
 use super::args::{ClusterArgs, ConnectArgs};
@@ -8,7 +9,6 @@ use super::clean;
 use super::error::Failed;
 use super::exit::Exit;
 use super::interrupt;
-use super::names::Target;
 use super::output::Progress;
 use super::request;
 

@@ -1,12 +1,12 @@
 //! `bridge clean`: cleans up after sessions whose daemon died.
 
 use bridge_client::{ClientError, Place, started};
+use bridge_proto::target::Target;
 use bridge_proto::v1;
 
 use super::{
     args::CleanArgs,
     error::Failed,
-    names::Target,
     output::{self, GREEN, Progress, line, styled},
     request,
 };

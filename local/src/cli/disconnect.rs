@@ -1,13 +1,13 @@
 //! `bridge disconnect`: has the daemon disconnect targets and restore their Services, and shows each step.
 
 use bridge_client::{Daemon, Place, running};
+use bridge_proto::target::Target;
 use bridge_proto::v1;
 
 use super::{
     args::DisconnectArgs,
     error::Failed,
     exit::Exit,
-    names::Target,
     output::{self, GREEN, Progress, line, styled},
     request,
     sessions::Session,

@@ -1,5 +1,6 @@
 //! `bridge logs`: the logs of the daemon, or of a target's agents.
 
+use bridge_proto::target::Target;
 use std::{io, time::Duration};
 
 use bridge_client::Place;
@@ -11,7 +12,7 @@ use tokio::{
     time::interval,
 };
 
-use super::{args::LogsArgs, error::Failed, exit::Exit, names::Target, output, request};
+use super::{args::LogsArgs, error::Failed, exit::Exit, output, request};
 
 /// A file tells nobody that it has grown.
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
@@ -56,8 +57,7 @@ async fn of_daemon(args: &LogsArgs) -> Result<(), Failed> {
 
 async fn of_agents(target: &Target, args: &LogsArgs) -> Result<(), Failed> {
     let cluster = Cluster::of(&request::access(&args.cluster, &request::config()?)?).await?;
-    let meant = target.to_string().parse().map_err(Failed::from)?;
-    let service = bridge_cluster::target::resolve(&cluster, &meant).await?;
+    let service = bridge_cluster::target::resolve(&cluster, target).await?;
     let pods = logs::agents(&cluster, &service).await?;
     if pods.is_empty() {
         let message = format!("Service {service} in namespace {} has no agents", cluster.namespace);

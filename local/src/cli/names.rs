@@ -1,61 +1,8 @@
-//! The grammar of targets, ports and names on the command line, and what is wrong with an invalid one.
+//! The grammar of ports and names on the command line, and what is wrong with an invalid one.
 
 use std::str::FromStr;
 
 use bridge_proto::v1;
-
-/// A target, as `KIND/NAME` or the name of a Service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
-    kind: Kind,
-    name: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Service,
-    Workload(&'static str),
-}
-
-impl std::fmt::Display for Target {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.kind {
-            Kind::Service => f.write_str(&self.name),
-            Kind::Workload(kind) => write!(f, "{kind}/{}", self.name),
-        }
-    }
-}
-
-impl FromStr for Target {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (kind, name) = match text.split_once('/') {
-            None => (Kind::Service, text),
-            Some((kind, name)) => {
-                let kind = match kind.to_ascii_lowercase().as_str() {
-                    "svc" | "service" | "services" => Kind::Service,
-                    "deploy" | "deployment" | "deployments" => Kind::Workload("deploy"),
-                    "sts" | "statefulset" | "statefulsets" => Kind::Workload("sts"),
-                    "rs" | "replicaset" | "replicasets" => Kind::Workload("rs"),
-                    "po" | "pod" | "pods" => Kind::Workload("pod"),
-                    _ => return Err(format!("unknown kind {kind}/: use svc/, deploy/, sts/, rs/ or pod/")),
-                };
-                (kind, name)
-            }
-        };
-        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
-        let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-        if name.len() > 253
-            || !name.chars().all(allowed)
-            || !ends(name.chars().next())
-            || !ends(name.chars().last())
-        {
-            return Err("names in Kubernetes consist of lower-case letters, digits, - and .".to_owned());
-        }
-        Ok(Target { kind, name: name.to_owned() })
-    }
-}
 
 /// A local port, and the Service's port that leads to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,22 +106,6 @@ impl FromStr for UserName {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn targets() {
-        for (text, expected) in [
-            ("orders", "orders"),
-            ("svc/orders", "orders"),
-            ("deployment/orders", "deploy/orders"),
-            ("StatefulSet/db", "sts/db"),
-            ("pod/orders-5d4f.x", "pod/orders-5d4f.x"),
-        ] {
-            assert_eq!(Target::from_str(text).map(|target| target.to_string()), Ok(expected.to_owned()));
-        }
-        for text in ["", "Orders", "job/x", "orders/", "-x", "a b", "x.", "a/b/c"] {
-            assert!(Target::from_str(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn ports() {

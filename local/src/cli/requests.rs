@@ -1,6 +1,7 @@
 //! `bridge requests`: the requests that the agents saw, where each went, and why.
 
 use bridge_client::{Place, running};
+use bridge_proto::target::Target;
 use bridge_proto::v1::{self, Reason};
 use serde::Serialize;
 
@@ -8,7 +9,6 @@ use super::{
     args::RequestsArgs,
     error::Failed,
     exit::Exit,
-    names::Target,
     output::{self, Format, GREEN, RED, YELLOW, milliseconds, printable, styled},
     request,
 };

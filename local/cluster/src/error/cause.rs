@@ -19,7 +19,6 @@ impl ClusterError {
             Self::Conflict { .. } | Self::Exists { .. } | Self::SelectorChanged { .. } => Cause::Conflict,
             Self::Refused { .. } => Cause::Refused,
             Self::Api { .. } => Cause::Api,
-            Self::BadTarget { .. } => Cause::BadTarget,
             Self::NoSuchNamespace { .. } => Cause::NoSuchNamespace,
             Self::NoSuchTarget { .. } | Self::NoServiceSelects { .. } => Cause::NoSuchTarget,
             Self::SeveralServices { .. } => Cause::SeveralTargets,

@@ -1,12 +1,13 @@
 //! Options of commands that connect a target, and those that most commands have: which cluster, which output.
 
+use bridge_proto::target::Target;
 use std::path::PathBuf;
 
 use bridge_proto::matching::{HeaderMatch, MethodMatch, PathMatch};
 use clap::Args;
 
 use crate::cli::choices::{Compat, Fallback};
-use crate::cli::names::{PortMap, Target, UserName};
+use crate::cli::names::{PortMap, UserName};
 use crate::cli::output::Format;
 
 pub(super) const CONNECT_EXAMPLES: &str = "\

@@ -1,5 +1,6 @@
 //! Options of the commands that bring the cluster to processes on the laptop: `run` and its kin.
 
+use bridge_proto::target::Target;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -8,7 +9,6 @@ use clap::{Args, ValueEnum};
 
 use super::connect::{ClusterArgs, ConnectArgs, OutputArgs};
 use crate::cli::forward::wanted::Wanted;
-use crate::cli::names::Target;
 
 pub(super) const RUN_EXAMPLES: &str = "\
 Examples:
