@@ -17,6 +17,7 @@ use crate::error::ClientError;
 use crate::find::{self, Daemon};
 use crate::place::Place;
 use crate::said::{Said, Say};
+use crate::services::{self, Reachable};
 use crate::via::Via;
 
 /// A session that this program uses.
@@ -127,6 +128,17 @@ impl Attached {
         let own = self.via.now();
         all.retain(|session| own.as_deref() != Some(session.id.as_str()));
         Ok(all)
+    }
+
+    /// The Services of the target's namespace that have an address of their own.
+    ///
+    /// # Errors
+    ///
+    /// If the daemon does not answer, or they cannot be listed.
+    pub async fn services(&mut self) -> Result<Vec<Reachable>, ClientError> {
+        let query = v1::ServicesQuery { session: self.session.clone() };
+        let v1::ServicesReply { services, failed } = self.daemon.client.services(query).await?.into_inner();
+        failed.map_or_else(|| Ok(services::of_messages(services)), |failure| Err(failure.into()))
     }
 
     /// What the target's container sees.

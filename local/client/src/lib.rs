@@ -16,6 +16,7 @@ mod place;
 mod requests;
 pub mod routes;
 mod said;
+mod services;
 mod via;
 
 pub use attached::{Asked, Attached, Ended};
@@ -29,4 +30,5 @@ pub use find::{Daemon, running, sessions, started};
 pub use place::Place;
 pub use requests::Seen;
 pub use said::{Said, Say};
+pub use services::{Port, Reachable};
 pub use via::{Sessions, Via};

@@ -40,6 +40,8 @@ pub(crate) enum Failure {
     GivenUp,
     #[error("no session with {wanted}")]
     NoSession { wanted: String, sessions: Vec<String> },
+    #[error("Service {service} in namespace {namespace} has no agents")]
+    NoAgents { service: String, namespace: String },
     #[error("{first}; undoing it failed, too: {undo}")]
     LeftBehind { first: Box<Failure>, undo: ClusterError },
 }
@@ -63,7 +65,7 @@ impl Failure {
             Self::ListenerThere { .. } => Cause::ListenerThere,
             Self::RequestsCome { .. } => Cause::RequestsCome,
             Self::GivenUp => Cause::GivenUp,
-            Self::NoSession { .. } => Cause::NoSession,
+            Self::NoSession { .. } | Self::NoAgents { .. } => Cause::NoSession,
             Self::LeftBehind { .. } => Cause::LeftBehind,
         }
     }
@@ -92,6 +94,7 @@ impl Failure {
             Self::RequestsCome { service, .. } => {
                 Some(format!("listen on another port, or run `bridge disconnect {service}`"))
             }
+            Self::NoAgents { service, .. } => Some(format!("nobody is connected: bridge connect {service}")),
             Self::NoSession { sessions, .. } if sessions.is_empty() => None,
             Self::NoSession { sessions, .. } => Some(format!("available: {}", sessions.join(", "))),
             Self::LeftBehind { .. } => Some("`bridge clean` tries again, from any laptop".to_owned()),

@@ -6,7 +6,7 @@
 //! steps), `session` keeps what came of it alive, `reattach` moves it when the Service gets other ports,
 //! `registry` ends it. `tunnel` and `inbound` carry the requests (never to `listeners` of bridge itself), `outbound` and
 //! `streams` what processes of this machine want of the cluster; `failure` says what went wrong.
-//! `listing`, `examining` and `cleaning` look after a whole namespace. `program` is the agent that is carried to the cluster,
+//! `listing`, `examining`, `cleaning` and `logs` need no session. `program` is the agent that is carried to the cluster,
 //! `installation` what this laptop calls itself in claims.
 
 mod cleaning;
@@ -18,6 +18,7 @@ mod inbound;
 pub mod installation;
 mod listeners;
 mod listing;
+mod logs;
 mod meant;
 mod outbound;
 mod plan;

@@ -3,6 +3,7 @@
 use bridge_cluster::catalog::{self, Entry};
 use bridge_cluster::client::Cluster;
 use bridge_cluster::obstacles::Obstacle;
+use bridge_cluster::services;
 use bridge_proto::v1;
 
 use super::failure::Failure;
@@ -18,6 +19,20 @@ pub(super) async fn list(request: v1::ListRequest) -> Result<v1::ListReply, Fail
         services: entries.into_iter().map(to_message).collect(),
         failed: None,
     })
+}
+
+/// The Services of a namespace that have an address.
+pub(super) async fn reachable(cluster: &Cluster) -> Result<v1::ServicesReply, Failure> {
+    let found = services::reachable(cluster).await?.into_iter().map(|service| v1::ReachableService {
+        name: service.name,
+        address: service.address.to_string(),
+        ports: service
+            .ports
+            .into_iter()
+            .map(|port| v1::NamedPort { number: port.number.into(), name: port.name })
+            .collect(),
+    });
+    Ok(v1::ServicesReply { services: found.collect(), failed: None })
 }
 
 fn to_message(entry: Entry) -> v1::ListedService {

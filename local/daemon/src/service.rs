@@ -16,6 +16,7 @@ use super::examining;
 use super::failure::Failure;
 use super::files;
 use super::listing;
+use super::logs;
 use super::meant::{self, Question, Whose};
 use super::outbound;
 use super::registry::Registry;
@@ -272,6 +273,13 @@ impl daemon_server::Daemon for Daemon {
         Ok(Response::new(cleaned.unwrap_or_else(failed)))
     }
 
+    type LogsStream = Events<v1::LogsEvent>;
+    async fn logs(&self, request: Request<v1::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
+        let (events_tx, events_rx) = mpsc::channel(EVENTS);
+        tokio::spawn(logs::tell(request.into_inner(), events_tx));
+        Ok(Response::new(ReceiverStream::new(events_rx).map(Ok as Wrap<_>)))
+    }
+
     type RequestsStream = Events<v1::SeenByAgents>;
     async fn requests(
         &self,
@@ -304,6 +312,17 @@ impl daemon_server::Daemon for Daemon {
         let first = datagrams.message().await?.unwrap_or_default();
         let session = self.session(&first.session)?;
         outbound::flow(&session, first.address, datagrams).await.map(Response::new)
+    }
+
+    async fn services(
+        &self,
+        request: Request<v1::ServicesQuery>,
+    ) -> Result<Response<v1::ServicesReply>, Status> {
+        let session = self.session(&request.into_inner().session)?;
+        let found = listing::reachable(&session.facts.cluster).await;
+        let failed =
+            |failure: Failure| v1::ServicesReply { failed: Some(failure.to_message()), ..Default::default() };
+        Ok(Response::new(found.unwrap_or_else(failed)))
     }
 
     async fn surroundings(

@@ -1,7 +1,6 @@
 //! How a command fails: an exit code, what happened, and what to do next.
 
-use bridge_client::{ClientError, chain};
-use bridge_cluster::ClusterError;
+use bridge_client::ClientError;
 use bridge_proto::v1::{self, failure::Cause};
 
 use super::exit::Exit;
@@ -24,12 +23,6 @@ impl Failed {
     /// Something that should not happen; the daemon's log may say more.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Failed::new(Exit::Internal, message, "bridge logs --daemon may say more")
-    }
-}
-
-impl From<ClusterError> for Failed {
-    fn from(error: ClusterError) -> Self {
-        Failed::new(Exit::of(error.cause()), chain(&error), error.advice().unwrap_or_default())
     }
 }
 

@@ -7,9 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bridge_client::Attached;
-use bridge_cluster::services::{self, Reachable};
-use bridge_cluster::{Access, Cluster};
+use bridge_client::{Attached, Reachable};
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -21,7 +19,6 @@ use super::error::Failed;
 use super::exit::Exit;
 use super::interrupt::told_to_end;
 use super::output::{self, BOLD, line, styled};
-use super::request;
 use bridge_inside::forward::{Ended, Names, pass};
 use bridge_inside::loopback::Door;
 use bridge_inside::network::Streams;
@@ -44,7 +41,6 @@ struct Forwarded {
 }
 
 pub(crate) async fn run(args: ForwardArgs) -> Result<(), Failed> {
-    let config = request::config()?;
     let Some(mut attached) = attach::existing(args.via.as_ref(), &args.cluster).await? else {
         let message = match &args.via {
             Some(target) => format!("{target} is not connected from your laptop"),
@@ -56,13 +52,7 @@ pub(crate) async fn run(args: ForwardArgs) -> Result<(), Failed> {
             "run `bridge connect SERVICE`, then `bridge forward … --via SERVICE`",
         ));
     };
-    // Where the session is, whatever the kubeconfig says by now.
-    let access = Access {
-        namespace: Some(attached.namespace.clone()),
-        context: Some(attached.context.clone()),
-        ..request::access(&args.cluster, &config)?
-    };
-    let listening = match listen_all(&mut attached, &access, &args).await {
+    let listening = match listen_all(&mut attached, &args).await {
         Ok(listening) => listening,
         Err(failed) => return attach::end(attached).await.and(Err(failed)),
     };
@@ -75,12 +65,8 @@ pub(crate) async fn run(args: ForwardArgs) -> Result<(), Failed> {
 type Listening = Vec<(TcpListener, Forwarded)>;
 
 /// Listens for all that is wanted, where no requests come in.
-async fn listen_all(
-    attached: &mut Attached,
-    access: &Access,
-    args: &ForwardArgs,
-) -> Result<Listening, Failed> {
-    let all = services::reachable(&Cluster::of(access).await?).await?;
+async fn listen_all(attached: &mut Attached, args: &ForwardArgs) -> Result<Listening, Failed> {
+    let all = attached.services().await?;
     let wanted = if args.all { everything(&all) } else { args.services.clone() };
     let taken = attached.taken().await?;
     let mut listening = Vec::new();
@@ -123,7 +109,7 @@ fn ports<'a>(wanted: &Wanted, all: &'a [Reachable]) -> Result<Vec<(&'a Reachable
         let message = format!("Service {} not found, or it has no cluster IP", wanted.service);
         return Err(Failed::new(Exit::Target, message, format!("available: {}", names.join(", "))));
     };
-    let is_meant = |port: &services::Port| {
+    let is_meant = |port: &bridge_client::Port| {
         wanted.port.as_ref().is_none_or(|text| *text == port.name || *text == port.number.to_string())
     };
     let meant: Vec<_> =
@@ -239,7 +225,7 @@ mod tests {
 
     #[test]
     fn ports_are_found_by_number_and_name() {
-        let port = |number, name: &str| services::Port { number, name: name.into() };
+        let port = |number, name: &str| bridge_client::Port { number, name: name.into() };
         let all = [Reachable {
             name: "db".into(),
             address: "10.96.0.9".parse().unwrap(),

@@ -1,11 +1,10 @@
 //! `bridge logs`: the logs of the daemon, or of a target's agents.
 
-use bridge_proto::target::Target;
 use std::{io, time::Duration};
 
-use bridge_client::Place;
-use bridge_cluster::{Cluster, logs};
-use futures::{StreamExt, TryStreamExt, stream};
+use bridge_client::{ClientError, Place};
+use bridge_proto::target::Target;
+use bridge_proto::v1::{self, logs_event};
 use tokio::{
     fs::File,
     io::{AsyncReadExt, AsyncSeekExt},
@@ -56,34 +55,27 @@ async fn of_daemon(args: &LogsArgs) -> Result<(), Failed> {
 }
 
 async fn of_agents(target: &Target, args: &LogsArgs) -> Result<(), Failed> {
-    let cluster = Cluster::of(&request::access(&args.cluster, &request::config()?)?).await?;
-    let service = bridge_cluster::target::resolve(&cluster, target).await?;
-    let pods = logs::agents(&cluster, &service).await?;
-    if pods.is_empty() {
-        let message = format!("Service {service} in namespace {} has no agents", cluster.namespace);
-        return Err(Failed::new(
-            Exit::Target,
-            message,
-            format!("nobody is connected: bridge connect {service}"),
-        ));
-    }
-    let part = logs::Part { follow: args.follow, tail: args.tail };
-    let mut all = Vec::new();
-    for pod in &pods {
-        // With one pod there is nothing to tell apart.
-        let prefix = if pods.len() > 1 { format!("{pod}  ") } else { String::new() };
-        let lines = logs::lines(&cluster, pod, part).await?;
-        all.push(lines.map(move |line| line.map(|line| output::line(&format!("{prefix}{line}")))).boxed());
-    }
-    // Those that follow come as they are said; the others pod after pod.
-    let mut lines = match args.follow {
-        true => stream::select_all(all).boxed(),
-        false => stream::iter(all).flatten().boxed(),
+    let request = v1::LogsRequest {
+        cluster: Some(request::cluster(&args.cluster, &request::config()?)?),
+        target: target.to_string(),
+        follow: args.follow,
+        tail: args.tail.map(|lines| u64::try_from(lines).unwrap_or(u64::MAX)),
     };
-    while let Some(line) = lines.try_next().await? {
-        output::print(&line)?;
+    let mut daemon = bridge_client::started(&Place::find()?).await?;
+    let mut events = daemon.client.logs(request).await.map_err(ClientError::from)?.into_inner();
+    while let Some(event) = events.message().await.map_err(ClientError::from)? {
+        match event.kind {
+            Some(logs_event::Kind::Line(line)) => output::print(&line_of(&line))?,
+            Some(logs_event::Kind::Failed(failure)) => return Err(failure.into()),
+            None => {}
+        }
     }
     Ok(())
+}
+
+fn line_of(line: &v1::LogLine) -> String {
+    let prefix = if line.pod.is_empty() { String::new() } else { format!("{}  ", line.pod) };
+    output::line(&format!("{prefix}{}", line.text))
 }
 
 fn last_lines(text: &str, lines: usize) -> &str {

@@ -3,7 +3,6 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use bridge_client::{chain, environment};
-use bridge_cluster::Access;
 use bridge_proto::matching::{self, Condition, HeaderMatch, Match};
 use bridge_proto::v1;
 
@@ -48,22 +47,6 @@ pub(crate) fn cluster(args: &ClusterArgs, config: &Config) -> Result<v1::Cluster
 /// What of it the user has named; what is empty is no matter.
 pub(crate) fn named(context: String, namespace: String) -> v1::Cluster {
     v1::Cluster { context, namespace, environment: environment(), ..v1::Cluster::default() }
-}
-
-/// The same, for a command that asks the cluster itself.
-pub(crate) fn access(args: &ClusterArgs, config: &Config) -> Result<Access, Failed> {
-    cluster(args, config).map(access_to)
-}
-
-fn access_to(cluster: v1::Cluster) -> Access {
-    let v1::Cluster { kubeconfig, context, namespace, environment } = cluster;
-    let given = |text: String| (!text.is_empty()).then_some(text);
-    Access {
-        kubeconfig: kubeconfig.into_iter().map(PathBuf::from).collect(),
-        context: given(context),
-        namespace: given(namespace),
-        environment: environment.into_iter().collect(),
-    }
 }
 
 fn split_paths(list: OsString) -> Vec<PathBuf> {

@@ -1,9 +1,9 @@
 //! Options of commands that connect a target, and those that most commands have: which cluster, which output.
 
-use bridge_proto::target::Target;
 use std::path::PathBuf;
 
 use bridge_proto::matching::{HeaderMatch, MethodMatch, PathMatch};
+use bridge_proto::target::Target;
 use clap::Args;
 
 use crate::cli::choices::{Compat, Fallback};

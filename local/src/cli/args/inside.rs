@@ -1,10 +1,10 @@
 //! Options of the commands that bring the cluster to processes on the laptop: `run` and its kin.
 
-use bridge_proto::target::Target;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use bridge_inside::environment::{Choice, Variable};
+use bridge_proto::target::Target;
 use clap::{Args, ValueEnum};
 
 use super::connect::{ClusterArgs, ConnectArgs, OutputArgs};

@@ -1,0 +1,54 @@
+//! What the agents of a target log, as commands get it.
+
+use bridge_cluster::client::Cluster;
+use bridge_cluster::logs::{self, Part};
+use bridge_proto::v1::{self, logs_event};
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::mpsc;
+
+use super::failure::Failure;
+use super::meant;
+use super::sharing::access;
+
+/// Tells it line by line, as long as somebody listens.
+pub(super) async fn tell(request: v1::LogsRequest, events_tx: mpsc::Sender<v1::LogsEvent>) {
+    let told = tokio::select! {
+        told = lines(request, &events_tx) => told,
+        () = events_tx.closed() => return,
+    };
+    if let Err(failure) = told {
+        say(&events_tx, logs_event::Kind::Failed(failure.to_message())).await;
+    }
+}
+
+async fn say(events_tx: &mpsc::Sender<v1::LogsEvent>, kind: logs_event::Kind) {
+    // Whoever has gone reads no more.
+    let _ = events_tx.send(v1::LogsEvent { kind: Some(kind) }).await;
+}
+
+async fn lines(request: v1::LogsRequest, events_tx: &mpsc::Sender<v1::LogsEvent>) -> Result<(), Failure> {
+    let v1::LogsRequest { cluster, target, follow, tail } = request;
+    let cluster = Cluster::of(&access(cluster.unwrap_or_default())).await?;
+    let service = meant::service(&cluster, &target).await?;
+    let pods = logs::agents(&cluster, &service).await?;
+    if pods.is_empty() {
+        return Err(Failure::NoAgents { service, namespace: cluster.namespace });
+    }
+    let part = Part { follow, tail: tail.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX)) };
+    let mut all = Vec::new();
+    for name in &pods {
+        // With one pod there is nothing to tell apart.
+        let pod = if pods.len() > 1 { name.clone() } else { String::new() };
+        let lines = logs::lines(&cluster, name, part).await?;
+        all.push(lines.map_ok(move |text| v1::LogLine { pod: pod.clone(), text }).boxed());
+    }
+    // Those that follow come as they are said; the others pod after pod.
+    let mut lines = match follow {
+        true => stream::select_all(all).boxed(),
+        false => stream::iter(all).flatten().boxed(),
+    };
+    while let Some(line) = lines.try_next().await? {
+        say(events_tx, logs_event::Kind::Line(line)).await;
+    }
+    Ok(())
+}
