@@ -19,11 +19,12 @@ pub async fn connect(
 ) -> Result<v1::SessionStatus, ClientError> {
     let mut events = daemon.client.connect(request).await?.into_inner();
     loop {
-        let Some(v1::ConnectEvent { kind, .. }) = events.message().await? else {
+        let Some(event) = events.message().await? else {
             return Err(ClientError::internal("the daemon ended the call without a result"));
         };
-        match kind {
-            Some(connect_event::Kind::Step(step)) => say(&Said::Step(step)),
+        let step_kind = event.step_kind();
+        match event.kind {
+            Some(connect_event::Kind::Step(text)) => say(&Said::Step { kind: step_kind, text }),
             Some(connect_event::Kind::Warning(warning)) => say(&Said::Warning(warning)),
             Some(connect_event::Kind::Connected(session)) => return Ok(session),
             Some(connect_event::Kind::Failed(failure)) => return Err(failure.into()),

@@ -21,7 +21,9 @@ pub async fn disconnect(
     let mut result = None;
     while let Some(event) = events.message().await? {
         match event.kind {
-            Some(disconnect_event::Kind::Step(step)) => say(&Said::Step(step)),
+            Some(disconnect_event::Kind::Step(text)) => {
+                say(&Said::Step { kind: v1::StepKind::Unspecified, text });
+            }
             Some(disconnect_event::Kind::Disconnected(done)) => result = Some(Ok(done)),
             Some(disconnect_event::Kind::Failed(failure)) => result = Some(Err(failure.into())),
             None => {}

@@ -19,6 +19,9 @@ mod said;
 mod services;
 mod via;
 
+#[cfg(test)]
+mod daemon_tests;
+
 pub use attached::{Asked, Attached, Ended};
 pub use calls::{DaemonClient, is_gone};
 pub use choose::{meant, one_of};

@@ -34,6 +34,11 @@ impl Place {
         Ok(Place { directory })
     }
 
+    #[cfg(test)]
+    pub(crate) fn at(directory: &Path) -> Self {
+        Place { directory: directory.to_owned() }
+    }
+
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.directory.join("daemon.sock")

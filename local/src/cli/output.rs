@@ -104,7 +104,7 @@ pub(crate) fn teller() -> Say {
 fn say(said: &Said) {
     match said {
         Said::Warning(text) => warn(text),
-        Said::Step(text) | Said::Note(text) => note(&line(&format!("  {text}"))),
+        Said::Step { text, .. } | Said::Note(text) => note(&line(&format!("  {text}"))),
     }
 }
 
@@ -145,7 +145,7 @@ impl Progress {
     /// Something that happens meanwhile.
     pub(crate) fn say(&self, said: &Said) {
         match (said, &self.bar) {
-            (Said::Step(step), _) => self.step(step),
+            (Said::Step { text, .. }, _) => self.step(text),
             (said, Some(bar)) => bar.suspend(|| say(said)),
             (said, None) => say(said),
         }

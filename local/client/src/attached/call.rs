@@ -38,8 +38,9 @@ impl Call {
             let Some(event) = events.message().await? else {
                 return Err(ClientError::internal("the daemon ended the call without a result"));
             };
+            let step_kind = event.step_kind();
             match event.kind {
-                Some(use_event::Kind::Step(step)) => say(&Said::Step(step)),
+                Some(use_event::Kind::Step(text)) => say(&Said::Step { kind: step_kind, text }),
                 Some(use_event::Kind::Warning(warning)) => say(&Said::Warning(warning)),
                 Some(use_event::Kind::Failed(failure)) => return Err(failure.into()),
                 Some(use_event::Kind::Using(using)) => {
@@ -78,11 +79,11 @@ impl Call {
     pub(super) async fn end(self, say: impl Fn(&Said)) -> Result<(), ClientError> {
         let Self { requests_tx, mut events } = self;
         drop(requests_tx);
-        say(&Said::Step("ending".to_owned()));
+        say(&step("ending".to_owned()));
         let mut ended = Ok(());
         while let Some(event) = events.next().await {
             match event.kind {
-                Some(use_event::Kind::Step(step)) => say(&Said::Step(step)),
+                Some(use_event::Kind::Step(text)) => say(&step(text)),
                 Some(use_event::Kind::Failed(failure)) => {
                     // What the daemon does about it from now on is not waited for.
                     ended = Err(failure.into());
@@ -93,6 +94,11 @@ impl Call {
         }
         ended
     }
+}
+
+/// Of the end, whose steps have no kinds.
+fn step(text: String) -> Said {
+    Said::Step { kind: v1::StepKind::Unspecified, text }
 }
 
 /// What a command asks of its session: told to the daemon that holds it, and to the one after it. A clone is a handle to

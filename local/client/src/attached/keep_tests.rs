@@ -82,7 +82,7 @@ impl Hands for World {
 
     fn say(&self, said: &Said) {
         self.says(match said {
-            Said::Step(text) | Said::Note(text) => text.clone(),
+            Said::Step { text, .. } | Said::Note(text) => text.clone(),
             Said::Warning(text) => format!("warning: {text}"),
         });
     }
