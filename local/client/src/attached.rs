@@ -55,7 +55,7 @@ pub enum Ended {
 }
 
 impl Attached {
-    /// Asks for a session, and passes on what is said until it is there. Dropped, the daemon undoes what it has begun.
+    /// Asks for a session, and reports each step until it is there. Dropped before that, the daemon undoes what it has begun.
     ///
     /// # Errors
     ///
@@ -94,7 +94,7 @@ impl Attached {
         Self { keeping: Keeping::By(Keeper::begin(hands, again, known, call)), ..self }
     }
 
-    /// Says that this program listens on these ports for what it passes on into the cluster.
+    /// Reports the ports on which this program listens for what it passes on into the cluster.
     ///
     /// # Errors
     ///

@@ -6,8 +6,8 @@ use crate::error::ClientError;
 use crate::find::Daemon;
 use crate::said::Said;
 
-/// Has the daemon connect, and passes on what it says until the session is there. Dropped, the daemon undoes what it has
-/// begun.
+/// Has the daemon connect, and reports each step until the session is there. Dropped before that, the daemon undoes what
+/// it has begun.
 ///
 /// # Errors
 ///

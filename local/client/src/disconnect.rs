@@ -6,7 +6,7 @@ use crate::error::ClientError;
 use crate::find::Daemon;
 use crate::said::Said;
 
-/// Has the daemon disconnect one session, and passes on each step.
+/// Has the daemon disconnect one session, and reports each step.
 ///
 /// # Errors
 ///

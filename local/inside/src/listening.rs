@@ -1,9 +1,9 @@
 //! On which ports a command listens, and to which its target's requests come: where no request would find it, they are led
-//! to it, or the user is told.
+//! to it, or the user gets a warning.
 //!
 //! As long as nobody has chosen them, the local ports are those of the pods, because a program listens there as it does in
 //! its container. If it listens on the port that callers of the Service use, that is as clear. Any other port may be
-//! anything (a debugger's, a build daemon's): it is said, and not guessed.
+//! anything (a debugger's, a build daemon's): bridge does not guess, it prints a warning.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

@@ -18,16 +18,16 @@ pub struct Door {
     say: Say,
 }
 
-/// Which of them were spoken of.
+/// Which of them were reported.
 #[derive(Debug, Default)]
 struct Refusals {
     last: Option<Instant>,
-    /// Not spoken of since then.
+    /// Not reported since then.
     unsaid: u64,
 }
 
 impl Door {
-    /// `say` hears of connections that are refused.
+    /// Reports refused connections to `say`.
     #[must_use]
     pub fn new(say: Say) -> Self {
         Self { refusals: Mutex::default(), say }
@@ -51,7 +51,7 @@ impl Door {
         false
     }
 
-    /// Whether something is said now, and how many were not spoken of before.
+    /// Whether to report a refusal now, and how many went unreported before it.
     fn is_due(&self, now: Instant) -> Option<u64> {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         if refusals.last.is_some_and(|last| now < last + SAID_EVERY) {

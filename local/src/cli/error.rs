@@ -5,7 +5,7 @@ use bridge_proto::v1::{self, failure::Cause};
 
 use super::exit::Exit;
 
-/// What the user is told.
+/// A failed command: how it exits, and what it prints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failed {
     pub(crate) exit: Exit,

@@ -83,7 +83,7 @@ impl Exit {
 mod tests {
     use super::*;
 
-    /// The numbers of the enum in `daemon.proto` that are given away.
+    /// All values of the enum in `daemon.proto`.
     fn all_causes() -> Vec<Cause> {
         (0..1000).filter_map(|number| Cause::try_from(number).ok()).collect()
     }

@@ -73,7 +73,7 @@ fn pretty_json<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
     Ok(json(&serde_json::to_string_pretty(value)?) + "\n")
 }
 
-/// Prints to stderr. Nobody can be told if that fails.
+/// Prints to stderr. If that fails, there is no other place to report it.
 pub(crate) fn note(text: &str) {
     let _ = anstream::stderr().write_all(visible::lines(text).as_bytes());
 }

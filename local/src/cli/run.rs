@@ -116,7 +116,7 @@ async fn supervised(
     }
 }
 
-/// The next best: the command is told of a proxy.
+/// The next best: the command gets a proxy, by its variables.
 async fn proxied(
     mut command: Command,
     attached: &Attached,

@@ -38,7 +38,7 @@ fn some_of(names: &[String]) -> String {
     }
 }
 
-/// The variables for a reader, and the names of those that it cannot be told.
+/// The variables in a format, and the names of those that it cannot express.
 pub(crate) fn render(variables: &Variables, format: EnvFormat) -> (String, Vec<String>) {
     let mut told = Vec::new();
     let mut untold = Vec::new();

@@ -9,7 +9,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A session that ends sooner has not proved that attempts are worth it at once.
 const PROVED: Duration = Duration::from_secs(10);
-/// Of why it does not work; each of them is told once.
+/// Reasons to print while it does not work, each of them once.
 const MOST_REASONS: usize = 3;
 
 /// A command's session, as it will have to be made again.

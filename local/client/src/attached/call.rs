@@ -15,14 +15,14 @@ use crate::said::Said;
 /// What a command may ask for before the daemon has heard it.
 const REQUESTS: usize = 8;
 
-/// Dropped without [`Call::end`], it ends as well; nobody hears what came of it then.
+/// Dropped without [`Call::end`], it ends as well, and its outcome is lost.
 pub(super) struct Call {
     pub(super) requests_tx: mpsc::Sender<v1::UseRequest>,
     pub(super) events: BoxStream<'static, v1::UseEvent>,
 }
 
 impl Call {
-    /// Asks for a session, and passes on what is said until it is there.
+    /// Asks for a session, and reports each step until it is there.
     pub(super) async fn begin(
         daemon: &mut DaemonClient,
         wish: v1::Wish,
@@ -152,7 +152,7 @@ impl Asked {
         inner.say(use_request::Kind::Listeners(listeners));
     }
 
-    /// Another daemon has heard the wish; it is told the rest.
+    /// Another daemon has the wish; sends it the rest.
     pub(super) fn goes_on(&self, call: &Call) {
         let mut inner = self.lock();
         inner.requests_tx = call.requests_tx.downgrade();
@@ -164,7 +164,7 @@ impl Asked {
 
 impl Inner {
     fn say(&self, kind: use_request::Kind) {
-        // A daemon that is gone is told by the next wish; one that does not read is as good as gone.
+        // If the daemon is gone, the next one gets it with the wish; one that does not read is as good as gone.
         let Some(requests_tx) = self.requests_tx.upgrade() else { return };
         let _ = requests_tx.try_send(v1::UseRequest { kind: Some(kind) });
     }

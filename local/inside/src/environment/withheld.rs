@@ -8,7 +8,7 @@
 /// Why a variable stays out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
-    /// It says who and where the user is, which this machine knows. Every image has some of them, so nobody is told.
+    /// It says who and where the user is, which this machine knows. Every image has some of them: not worth a line.
     Own,
     /// It makes a program here run or load something, or points programs here at something that the sender chooses.
     Acts,

@@ -56,7 +56,7 @@ fn split_url(url: &str) -> Option<(&str, String)> {
     let rest = &url[scheme.len()..];
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    // Who the user is, is said to nobody.
+    // The user's name and password go no further.
     let authority = authority.rsplit_once('@').map_or(authority, |(_, authority)| authority);
     let slash = if path.starts_with('/') { "" } else { "/" };
     (!authority.is_empty()).then(|| (authority, format!("{slash}{path}")))

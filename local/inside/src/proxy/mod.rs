@@ -51,7 +51,7 @@ impl Proxy {
         Ok(Self { address: listener.local_addr()?, listener })
     }
 
-    /// Serves this user for ever. All connections end with the future. `say` hears what could not be reached.
+    /// Serves this user until the future is dropped, and all connections end with it. Reports what cannot be reached.
     pub async fn serve(self, network: Arc<Network>, say: Say) -> Infallible {
         let (mut connections, door) = (JoinSet::new(), Door::new(say.clone()));
         loop {
