@@ -15,11 +15,12 @@ use kube::{
 };
 
 use crate::{
+    choose::{Asked, choose},
     client::{Cluster, list},
     error::{Call, ClusterError},
     fronts::{self, Fronts},
     kind,
-    obstacles::{Obstacle, obstacles},
+    obstacles::Obstacle,
     snapshot::{Snapshot, is_ready, is_serving, merged, of_pods},
     state::{Attachment, Claim, ClaimedRoute, selector},
     target::{is_ours, name_of},
@@ -84,7 +85,7 @@ struct World {
     owners: BTreeMap<(Kind, String), DynamicObject>,
 }
 
-/// The Services of the cluster's namespace, by name, without our own. `carried`: as for [`obstacles`].
+/// The Services of the cluster's namespace, by name, without our own. `carried`: as in [`Asked`].
 ///
 /// # Errors
 ///
@@ -144,13 +145,14 @@ impl World {
             None => port.port.to_string(),
         };
         let name = name_of(&snapshot.service);
+        let against = choose(&snapshot, Asked { mode: None, carried }).err().unwrap_or_default();
         Entry {
             stand_in: attachment.as_ref().map(|there| self.stand_in(&snapshot.service, there)),
             unused: self.unused(&name, attachment.as_ref()),
             service: name,
             ports: ports.iter().map(title).collect(),
             workloads: snapshot.workloads.iter().map(Workload::title).collect(),
-            obstacles: obstacles(&snapshot, carried),
+            obstacles: against.into_iter().flat_map(|mode| mode.reasons).collect(),
             sessions: attachment.into_iter().flat_map(|there| there.sessions).map(session).collect(),
         }
     }

@@ -8,7 +8,7 @@ use std::{fmt, path::PathBuf};
 use bridge_deploy::DeployError;
 use bridge_proto::target::Kind;
 
-use crate::{obstacle::Obstacle, unquoted};
+use crate::{obstacle::Against, unquoted};
 
 /// A call to the API server, for errors: verb and resource as RBAC knows them, "get" "pods/log".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,8 +109,8 @@ pub enum ClusterError {
     AmbiguousPort { service: String, ports: Vec<String> },
     #[error("Service {service} has no TCP port {wanted:?}; it has {}", .ports.join(", "))]
     NoSuchPort { service: String, wanted: String, ports: Vec<String> },
-    #[error("Service {service} cannot be connected: {}", sentences(.obstacles))]
-    Obstacles { service: String, obstacles: Vec<Obstacle> },
+    #[error("Service {service} cannot be connected: {}", sentences(.against))]
+    Obstacles { service: String, against: Vec<Against> },
     #[error(transparent)]
     Deploy(#[from] DeployError),
 
@@ -284,8 +284,12 @@ fn paths(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-fn sentences(obstacles: &[Obstacle]) -> String {
-    obstacles.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+/// With a mode's name where there is a choice.
+fn sentences(against: &[Against]) -> String {
+    match against {
+        [only] => only.to_string(),
+        all => all.iter().map(|one| format!("as {}: {one}", one.mode)).collect::<Vec<_>>().join("; "),
+    }
 }
 
 #[cfg(test)]

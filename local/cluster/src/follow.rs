@@ -14,6 +14,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::change::until_settled;
+use crate::choose::Asked;
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
 use crate::objects;
@@ -127,10 +128,7 @@ fn next(
     if !objects::is_stale(&deployment.metadata, &origin.template) {
         return Ok(Next::Leave(Followed::Same));
     }
-    let carried = match &follower.agent {
-        AgentSource::Carried(program) => Some(program.architecture.as_str()),
-        AgentSource::Image(_) => None,
-    };
+    let carried = Asked::with(&follower.agent).carried;
     if let Some(obstacle) = obstacles::of_template(snapshot, origin, carried).first() {
         return Ok(Next::Leave(Followed::Cannot(obstacle.to_string())));
     }

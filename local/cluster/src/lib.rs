@@ -1,8 +1,8 @@
 //! bridge's dealings with Kubernetes: the only room that knows its types.
 //!
 //! In the order of one connect: a client for the user's kubeconfig ([`client`]), the Service that is meant
-//! ([`target`]), what stands behind it ([`snapshot`], [`workload`]) and what speaks against a stand-in
-//! ([`obstacles`], of which [`fronts`] are a part), then taking over and, later, giving back ([`takeover`]), and following what
+//! ([`target`]), what stands behind it ([`snapshot`], [`workload`]), in which mode it can be connected and what speaks
+//! against the others ([`choose`], [`obstacles`], of which [`fronts`] are a part), then taking over and, later, giving back ([`takeover`]), and following what
 //! becomes of the origin ([`follow`]), each by calls for single [`objects`] and changes that others may make at the same
 //! time (`change`); what of all this is ours is decided by uid (`ours`, `agents`).
 //! Beside that: what the user may do
@@ -15,6 +15,7 @@ pub mod access;
 mod agents;
 pub mod catalog;
 mod change;
+pub mod choose;
 pub mod client;
 mod connection;
 pub mod error;
@@ -23,6 +24,7 @@ pub mod follow;
 pub mod fronts;
 mod kind;
 pub mod logs;
+pub mod mode;
 pub mod mounts;
 mod nearest;
 pub mod objects;

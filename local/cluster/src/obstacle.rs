@@ -3,7 +3,27 @@
 
 use std::fmt;
 
-use crate::workload::Labels;
+use crate::{mode::Mode, workload::Labels};
+
+/// Why a Service cannot be connected in a mode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Against {
+    pub mode: Mode,
+    pub reasons: Vec<Obstacle>,
+}
+
+impl Against {
+    /// One reason against the only mode.
+    pub(crate) fn stand_in(reason: Obstacle) -> Vec<Self> {
+        vec![Self { mode: Mode::StandIn, reasons: vec![reason] }]
+    }
+}
+
+impl fmt::Display for Against {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    }
+}
 
 /// A reason not to put a stand-in in front of a Service.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

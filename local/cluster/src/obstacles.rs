@@ -1,4 +1,4 @@
-//! Why a stand-in cannot take the place of a Service's pods, each reason with advice; and what is worth a warning.
+//! The reasons against the mode `stand-in`, each with advice; and what is worth a warning.
 //! Pure functions of a [`Snapshot`]. The reasons are those under "When not" of the design.
 
 mod affinity;
@@ -18,7 +18,7 @@ use crate::{
     workload::{Owner, Workload},
 };
 
-pub use crate::obstacle::{Mesh, Obstacle, Warning};
+pub use crate::obstacle::{Against, Mesh, Obstacle, Warning};
 
 /// All obstacles, the most fundamental first. `carried`: the architecture of the agent program that we bring, `None`
 /// when it comes as an image.
@@ -242,9 +242,10 @@ pub fn choose_port<'a>(
     };
     match (wanted, tcp.as_slice()) {
         (None, [port]) => Ok(port),
-        (None, []) => {
-            Err(ClusterError::Obstacles { service: service.to_owned(), obstacles: vec![Obstacle::NoPorts] })
-        }
+        (None, []) => Err(ClusterError::Obstacles {
+            service: service.to_owned(),
+            against: Against::stand_in(Obstacle::NoPorts),
+        }),
         (None, _) => Err(ClusterError::AmbiguousPort { service: service.to_owned(), ports: titles() }),
         (Some(wanted), _) => tcp
             .iter()

@@ -2,6 +2,7 @@ use bridge_proto::v1::failure::Cause;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::mode::Mode;
 use crate::snapshot::tests::orders_with;
 
 fn found(changes: &[(&str, Value)]) -> Vec<Obstacle> {
@@ -331,7 +332,8 @@ fn an_obstacle_is_one_sentence_that_says_what_to_do() {
              and behind a stand-in all callers would be one client: remove the affinity",
         ),
     ] {
-        let error = ClusterError::Obstacles { service: "orders".into(), obstacles: found(&changes) };
+        let against = vec![Against { mode: Mode::StandIn, reasons: found(&changes) }];
+        let error = ClusterError::Obstacles { service: "orders".into(), against };
         assert_eq!(error.to_string(), sentence);
     }
 }

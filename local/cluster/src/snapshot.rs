@@ -21,6 +21,7 @@ use crate::{
     error::{Call, ClusterError},
     fronts::{self, Fronts},
     kind, objects,
+    obstacle::{Against, Obstacle},
     state::{Attachment, selector},
     workload::{Labels, Owner, Workload},
 };
@@ -262,7 +263,7 @@ impl Snapshot {
         let listen = self.listen_ports()?;
         let origin = self.origin().ok_or_else(|| ClusterError::Obstacles {
             service: self.service.name_any(),
-            obstacles: vec![crate::obstacle::Obstacle::NoPods { selector: self.selector.clone() }],
+            against: Against::stand_in(Obstacle::NoPods { selector: self.selector.clone() }),
         })?;
         let pods = u32::try_from(self.pods.len()).unwrap_or(u32::MAX);
         Ok(StandIn {

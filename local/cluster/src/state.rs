@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::{error::ClusterError, unquoted};
+use crate::{error::ClusterError, mode::Mode, unquoted};
 
 /// The annotation of the Service.
 pub const ATTACHMENT: &str = "bridge.dev/attachment";
@@ -53,14 +53,6 @@ pub struct Attachment {
     /// What newer programs of this version write beside it.
     #[serde(flatten)]
     pub more: Map<String, Value>,
-}
-
-/// How a Service is attached.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    #[default]
-    StandIn,
 }
 
 /// One entry of the Service's `metadata.managedFields` that owned parts of the selector.

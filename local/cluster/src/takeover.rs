@@ -28,7 +28,7 @@ mod wanted;
 use k8s_openapi::api::core::v1::Service;
 
 use crate::error::ClusterError;
-use crate::state::Mode;
+use crate::mode::Mode;
 
 pub use step::{Step, Waiter, unless_given_up};
 pub use wanted::{Prepared, Wanted};

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bridge_cluster::clean;
 use bridge_cluster::events;
 use bridge_cluster::obstacles::Warning;
-use bridge_cluster::state::{Claim, Mode};
+use bridge_cluster::state::Claim;
 use bridge_cluster::takeover::{Prepared, Step, Takeover, Waiter, Wanted, unless_given_up};
 use bridge_deploy::ListenPort;
 
@@ -66,11 +66,11 @@ pub(crate) async fn connect(
     inbound: Inbound,
     tell: &Teller,
 ) -> Result<Session, Failure> {
-    let Plan { found: Found { cluster, service, snapshot }, agent, ports, users, routes } = plan;
+    let Plan { found: Found { cluster, service, snapshot }, mode, agent, ports, users, routes } = plan;
     let claim = claimant.claim(&routes);
     let replicas = users.replicas();
     let wanted = Wanted { cluster, service, snapshot, claim, agent, replicas };
-    let takeover = Takeover::new(Mode::StandIn, wanted);
+    let takeover = Takeover::new(mode, wanted);
     let connecting = Connecting { takeover: &takeover, ports, users, routes, before, inbound, tell };
     match connecting.take_over().await {
         Ok(session) => Ok(session),

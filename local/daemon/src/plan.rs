@@ -1,8 +1,10 @@
 //! What a connect is going to do, found out before anything is changed: the Service that is meant, what stands behind it,
 //! and the routes that its users' wishes come to.
 
+use bridge_cluster::choose::{Asked, choose};
 use bridge_cluster::client::Cluster;
 use bridge_cluster::error::ClusterError;
+use bridge_cluster::mode::Mode;
 use bridge_cluster::obstacles;
 use bridge_cluster::snapshot::{self, Snapshot};
 use bridge_deploy::{AgentSource, ListenPort};
@@ -26,6 +28,7 @@ pub(crate) struct Found {
 /// What is to be made.
 pub(crate) struct Plan {
     pub(crate) found: Found,
+    pub(crate) mode: Mode,
     pub(crate) agent: AgentSource,
     pub(crate) ports: Vec<ListenPort>,
     pub(crate) users: Users,
@@ -41,21 +44,15 @@ pub(crate) async fn find(cluster: Cluster, service: String) -> Result<Found, Fai
 /// What is to be made for these users, and what can be said before anything is changed.
 pub(crate) async fn plan(found: Found, users: Users, tell: &Teller) -> Result<Plan, Failure> {
     let agent = program::source(users.agent_image())?;
-    let carried = match &agent {
-        AgentSource::Carried(program) => Some(program.architecture.as_str()),
-        AgentSource::Image(_) => None,
-    };
-    let obstacles = obstacles::obstacles(&found.snapshot, carried);
-    if !obstacles.is_empty() {
-        return Err(ClusterError::Obstacles { service: found.service.clone(), obstacles }.into());
-    }
+    let refused = |against| ClusterError::Obstacles { service: found.service.clone(), against };
+    let mode = choose(&found.snapshot, Asked::with(&agent)).map_err(refused)?;
     for warning in obstacles::warnings(&found.snapshot) {
         tell.warn(warning.to_string()).await?;
     }
     let ports = found.snapshot.listen_ports()?;
     let routes = routes_of(&users, &ports, &found.service)?;
     let users = users.settled(&ports);
-    Ok(Plan { found, agent, ports, users, routes })
+    Ok(Plan { found, mode, agent, ports, users, routes })
 }
 
 /// What users' wishes come to at a Service with these ports.

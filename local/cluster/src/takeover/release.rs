@@ -8,8 +8,9 @@ use super::selector::{owners_given_back, to_original};
 use crate::change::{Decision, change};
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
+use crate::mode::Mode;
 use crate::ours::Of;
-use crate::state::{ATTACHMENT, Attachment, Claim, Mode};
+use crate::state::{ATTACHMENT, Attachment, Claim};
 
 /// A release takes two changes of the Service, more only if somebody switches it again in between.
 const MOST_ROUNDS: usize = 5;

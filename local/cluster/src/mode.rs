@@ -1,0 +1,22 @@
+//! The ways to connect a Service. One word each in code, output and docs.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How a Service is connected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Agents in pods of their own take the place of the origin behind the Service; nothing restarts.
+    #[default]
+    StandIn,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::StandIn => "stand-in",
+        })
+    }
+}
