@@ -1,23 +1,32 @@
-//! An API server for tests: a namespace with objects, which are got, listed by labels, created, patched (RFC 7396) and
-//! deleted, under the preconditions that are given. It keeps what was changed.
+//! An API server for tests: a namespace with objects, which are got, listed and watched by labels or name, created, patched
+//! (RFC 7396) and deleted, under the preconditions that are given. It keeps what was changed. With controllers
+//! ([`ApiServer::with_controllers`]) Deployments have pods.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
+
+mod controllers;
+mod watching;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::future::ready;
 use std::sync::{Arc, Mutex};
 
 use http::{Method, Request, Response, StatusCode};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tower::service_fn;
 
+use self::watching::{Change, Lines};
 use crate::client::Cluster;
 
 /// A clone is a handle to the same.
 #[derive(Clone, Default)]
 pub struct ApiServer {
     inner: Arc<Mutex<Inner>>,
+    /// For watches.
+    versions: Arc<watch::Sender<u64>>,
 }
 
 #[derive(Default)]
@@ -27,6 +36,8 @@ struct Inner {
     version: u64,
     /// "DELETE secrets/payments-key"
     changes: Vec<String>,
+    log: Vec<Change>,
+    controllers: bool,
     others: Option<Others>,
     conflicts: usize,
     away: bool,
@@ -60,12 +71,32 @@ impl ApiServer {
         server
     }
 
+    /// The same with Kubernetes' controllers.
+    #[must_use]
+    pub fn with_controllers(self) -> Self {
+        self.inner.lock().unwrap().controllers = true;
+        self
+    }
+
     #[must_use]
     pub fn cluster(&self) -> Cluster {
-        let server = self.clone();
+        self.cluster_before(|_| ready(()))
+    }
+
+    /// A cluster each of whose requests waits for `before`, by its number: 0 is the first.
+    #[must_use]
+    pub fn cluster_before<Before>(&self, before: impl Fn(usize) -> Before + Send + 'static) -> Cluster
+    where
+        Before: Future<Output = ()> + Send + 'static,
+    {
+        let (server, mut numbers) = (self.clone(), 0..);
         let answer = service_fn(move |request: Request<Body>| {
             let server = server.clone();
-            async move { Ok::<_, Infallible>(server.answer(request).await) }
+            let before = before(numbers.next().unwrap_or_default());
+            async move {
+                before.await;
+                Ok::<_, Infallible>(server.answer(request).await)
+            }
         });
         Cluster {
             client: Client::new(answer, "shop"),
@@ -73,6 +104,33 @@ impl ApiServer {
             namespace: "shop".into(),
             server: "https://dev.example".into(),
         }
+    }
+
+    /// The names of the objects of a kind ("pods").
+    #[must_use]
+    pub fn names(&self, kind: &str) -> Vec<String> {
+        let inner = self.inner.lock().unwrap();
+        let of_kind = inner.objects.keys().filter_map(|path| path.rsplit_once('/'));
+        let of_kind = of_kind.filter(|(path, _)| path.ends_with(&format!("/{kind}")));
+        of_kind.map(|(_, name)| name.to_owned()).collect()
+    }
+
+    /// All versions of an object ("services/orders") so far.
+    #[must_use]
+    pub fn versions_of(&self, what: &str) -> Vec<Value> {
+        let inner = self.inner.lock().unwrap();
+        let of_it = inner.log.iter().filter(|change| change.path.ends_with(&format!("/{what}")));
+        of_it.map(|change| change.object.clone()).collect()
+    }
+
+    /// Somebody changes an object ("services/orders").
+    pub fn change(&self, what: &str, change: impl FnOnce(&mut Value)) {
+        let mut inner = self.inner.lock().unwrap();
+        let path = inner.objects.keys().find(|path| path.ends_with(&format!("/{what}"))).cloned().unwrap();
+        let mut object = inner.objects[&path].clone();
+        change(&mut object);
+        inner.put(path, object);
+        self.versions.send_replace(inner.version);
     }
 
     /// The object of this kind and name ("services/orders"), as it is now.
@@ -108,12 +166,22 @@ impl ApiServer {
         self.inner.lock().unwrap().conflicts
     }
 
-    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+    async fn answer(&self, request: Request<Body>) -> Response<Lines> {
         let (parts, body) = request.into_parts();
         let body = body.collect_bytes().await.unwrap();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let labels = label_selector(parts.uri.query().unwrap_or_default());
-        self.inner.lock().unwrap().answer(&parts.method, parts.uri.path(), &labels, &body)
+        let (path, query) = (parts.uri.path(), Query::of(parts.uri.query().unwrap_or_default()));
+        if query.watches {
+            return Response::new(Lines::of(self.clone(), path.to_owned(), query));
+        }
+        let answer = {
+            let mut inner = self.inner.lock().unwrap();
+            let answer = inner.answer(&parts.method, path, &query, &body);
+            self.versions.send_replace(inner.version);
+            answer
+        };
+        let (parts, body) = answer.into_parts();
+        Response::from_parts(parts, Lines::whole(body.collect_bytes().await.unwrap()))
     }
 }
 
@@ -124,11 +192,41 @@ impl Inner {
         if object["metadata"]["uid"].is_null() {
             object["metadata"]["uid"] = json!(format!("uid-{}", self.version));
         }
-        self.objects.insert(path, object.clone());
+        let before = self.objects.insert(path.clone(), object.clone());
+        let kind = if before.is_some() { "MODIFIED" } else { "ADDED" };
+        self.log.push(Change { version: self.version, kind, path, object: object.clone() });
         object
     }
 
-    fn answer(&mut self, method: &Method, path: &str, labels: &str, body: &Value) -> Response<Body> {
+    fn create(&mut self, path: String, mut object: Value) -> Value {
+        if path.contains("/services/") && object["spec"]["clusterIP"].is_null() {
+            object["spec"]["clusterIP"] = json!(format!("10.0.1.{}", self.version % 256));
+        }
+        let is_deployment = path.contains("/deployments/");
+        let created = self.put(path, object);
+        if self.controllers && is_deployment {
+            self.roll_out(&created);
+        }
+        created
+    }
+
+    fn delete(&mut self, path: &str) {
+        self.remove(path);
+        if self.controllers {
+            self.collect_garbage();
+        }
+    }
+
+    fn remove(&mut self, path: &str) {
+        if let Some(mut object) = self.objects.remove(path) {
+            self.version += 1;
+            object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+            let path = path.to_owned();
+            self.log.push(Change { version: self.version, kind: "DELETED", path, object });
+        }
+    }
+
+    fn answer(&mut self, method: &Method, path: &str, query: &Query, body: &Value) -> Response<Body> {
         if self.away {
             return failure(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable");
         }
@@ -140,14 +238,14 @@ impl Inner {
         let there = self.objects.get(path).cloned();
         match (method, there) {
             (&Method::GET, Some(object)) => answer(StatusCode::OK, &object),
-            (&Method::GET, None) if self.is_list(path) => self.list(path, labels),
+            (&Method::GET, None) if self.is_list(path) => self.list(path, query),
             (&Method::POST, _) => {
                 let path = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap_or("generated"));
                 if self.objects.contains_key(&path) {
                     return failure(StatusCode::CONFLICT, "AlreadyExists");
                 }
                 self.changes.push(format!("POST {short}"));
-                answer(StatusCode::CREATED, &self.put(path, body.clone()))
+                answer(StatusCode::CREATED, &self.create(path, body.clone()))
             }
             (&Method::PATCH, Some(mut object)) => {
                 let (meta, wanted) = (&object["metadata"], &body["metadata"]);
@@ -169,7 +267,7 @@ impl Inner {
                 }
                 let guarded = if uid.is_null() { " without a uid" } else { "" };
                 self.changes.push(format!("DELETE {short}{guarded}"));
-                self.objects.remove(path);
+                self.delete(path);
                 answer(StatusCode::OK, &json!({"kind": "Status", "status": "Success", "code": 200}))
             }
             _ => failure(StatusCode::NOT_FOUND, "NotFound"),
@@ -193,29 +291,57 @@ impl Inner {
         path.rsplit('/').nth(1) == Some("shop")
     }
 
-    fn list(&self, path: &str, labels: &str) -> Response<Body> {
-        let has = |object: &Value, wanted: &str| {
-            let label = |key: &str| object["metadata"]["labels"].get(key).and_then(Value::as_str);
-            match wanted.split_once('=') {
-                Some((key, value)) => label(key) == Some(value),
-                None => label(wanted).is_some(),
-            }
-        };
-        let selected =
-            |object: &&Value| labels.split(',').filter(|one| !one.is_empty()).all(|one| has(object, one));
+    fn list(&self, path: &str, query: &Query) -> Response<Body> {
         let of_kind =
             self.objects.iter().filter(|(at, _)| at.rsplit_once('/').is_some_and(|(kind, _)| kind == path));
-        let items: Vec<_> = of_kind.map(|(_, object)| object).filter(selected).collect();
-        answer(StatusCode::OK, &json!({"kind": "List", "metadata": {}, "items": items}))
+        let items: Vec<_> =
+            of_kind.map(|(_, object)| object).filter(|object| query.selects(object)).collect();
+        let version = self.version.to_string();
+        answer(
+            StatusCode::OK,
+            &json!({"kind": "List", "metadata": {"resourceVersion": version}, "items": items}),
+        )
     }
 }
 
-/// Of a query; what occurs in label selectors is decoded.
-fn label_selector(query: &str) -> String {
-    let selector = query.split('&').find_map(|pair| pair.strip_prefix("labelSelector=")).unwrap_or_default();
-    [("%2F", "/"), ("%2C", ","), ("%3D", "=")]
-        .iter()
-        .fold(selector.to_owned(), |text, (from, to)| text.replace(from, to))
+/// What of a kind is asked for.
+#[derive(Clone, Default)]
+struct Query {
+    /// "app=orders,tier"
+    labels: String,
+    name: Option<String>,
+    watches: bool,
+    /// From which on changes are watched.
+    version: u64,
+}
+
+impl Query {
+    fn of(query: &str) -> Self {
+        let value = |key: &str| {
+            let text = query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))?;
+            // What occurs in selectors.
+            let decoded = [("%2F", "/"), ("%2C", ","), ("%3D", "=")].iter();
+            Some(decoded.fold(text.to_owned(), |text, (from, to)| text.replace(from, to)))
+        };
+        let fields = value("fieldSelector");
+        Self {
+            labels: value("labelSelector").unwrap_or_default(),
+            name: fields.and_then(|fields| fields.strip_prefix("metadata.name=").map(str::to_owned)),
+            watches: value("watch").is_some(),
+            version: value("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or_default(),
+        }
+    }
+
+    fn selects(&self, object: &Value) -> bool {
+        let metadata = &object["metadata"];
+        let label = |key: &str| metadata["labels"].get(key).and_then(Value::as_str);
+        let has = |wanted: &str| match wanted.split_once('=') {
+            Some((key, value)) => label(key) == Some(value),
+            None => label(wanted).is_some(),
+        };
+        let is_named = self.name.as_ref().is_none_or(|name| metadata["name"] == **name);
+        is_named && self.labels.split(',').filter(|one| !one.is_empty()).all(has)
+    }
 }
 
 /// RFC 7396.

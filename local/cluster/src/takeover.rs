@@ -17,6 +17,8 @@ pub mod claim;
 pub mod clean;
 #[cfg(test)]
 mod examples;
+#[cfg(test)]
+mod race_tests;
 pub mod release;
 mod rescue;
 mod retire;

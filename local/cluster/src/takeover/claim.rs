@@ -8,36 +8,45 @@ use crate::change::{Decision, change, change_read};
 use crate::client::Cluster;
 use crate::error::ClusterError;
 use crate::state::{Attachment, Claim, ClaimedRoute, Held};
+use crate::workload::Labels;
 
-/// Writes a claim at the Service, which was read just now: into the attachment that is there, else into `fresh`, which the caller makes of the
-/// Service as it is and which names a stand-in that nobody has yet.
+/// Writes a claim at a Service that was read just now: into the attachment that is there, else into `fresh`, which the
+/// caller makes of the Service as it is and which names a stand-in that nobody has yet.
 ///
 /// An attachment whose Service has meanwhile got a selector that is neither the original nor the attached one is
 /// replaced: its stand-in leads to the wrong pods, and is then nobody's ([`super::clean::retire_unused`]). So is one
 /// whose agents listen on other ports.
 ///
+/// `origin`: the selector of the pods that all others' requests will go to.
+///
 /// # Errors
 ///
-/// [`ClusterError::Held`] if somebody has the same match, and those of the calls.
+/// [`ClusterError::Held`] if somebody has the same match, [`ClusterError::SelectorChanged`] if the Service means other
+/// pods by now, and those of the calls.
 pub(super) async fn claim(
     cluster: &Cluster,
     service: Service,
+    origin: &Labels,
     fresh: impl Fn(&Service) -> Attachment,
     claim: &Claim,
 ) -> Result<Attachment, ClusterError> {
-    change_read(cluster, service, |now| with_claim(now, &fresh, claim))
+    change_read(cluster, service, |now| with_claim(now, origin, &fresh, claim))
         .await
         .map(|(_, attachment)| attachment)
 }
 
 fn with_claim(
     now: &Service,
+    origin: &Labels,
     fresh: impl Fn(&Service) -> Attachment,
     claim: &Claim,
 ) -> Result<Decision<Attachment>, ClusterError> {
     let fresh = fresh(now);
     let there = Attachment::current(now)?.filter(|there| there.listens_as(&fresh.ports));
     let mut attachment = there.unwrap_or(fresh);
+    if attachment.original != *origin {
+        return Err(ClusterError::SelectorChanged { service: now.name_any() });
+    }
     attachment.claim(claim.clone()).map_err(|held| held_by(now, &held))?;
     Ok(Decision::Write(attachment.to_change(), attachment))
 }

@@ -2,11 +2,16 @@ use std::collections::BTreeMap;
 
 use super::super::examples::{named, orders};
 use super::*;
+use crate::state::selector;
 
 fn claim_of(user: &str, header: &str) -> Claim {
     let route = ClaimedRoute { port: 80, any_of: vec![header.to_owned()], ..ClaimedRoute::default() };
     let routes = vec![route];
     Claim { id: user.into(), user: user.into(), installation: user.into(), routes, ..Claim::default() }
+}
+
+fn origin() -> Labels {
+    Labels::from([("app".to_owned(), "orders".to_owned())])
 }
 
 #[test]
@@ -19,21 +24,16 @@ fn a_claim_joins_the_attachment_that_is_there_as_long_as_it_fits() {
         ("nobody is connected", orders("orders", None, &[]), named("cafe", std::slice::from_ref(&alice))),
         ("Bob is", orders("orders-bridge-7f3a", Some(&there), &[]), named("7f3a", &[bob, alice.clone()])),
         (
-            "somebody has set another selector",
-            orders("orders-v2", Some(&there), &[]),
-            named("cafe", std::slice::from_ref(&alice)),
-        ),
-        (
             "its agents listen elsewhere",
             orders("orders", Some(&other_ports), &[]),
             named("cafe", std::slice::from_ref(&alice)),
         ),
     ] {
-        let decision = with_claim(&service, fresh, &alice).unwrap();
+        let decision = with_claim(&service, &origin(), fresh, &alice).unwrap();
         assert_eq!(decision, Decision::Write(expected.to_change(), expected), "{what}");
     }
     let taken = orders("orders", Some(&named("7f3a", &[claim_of("bob", "x: 1")])), &[]);
-    let held = with_claim(&taken, fresh, &alice).unwrap_err();
+    let held = with_claim(&taken, &origin(), fresh, &alice).unwrap_err();
     assert_eq!(held.to_string(), "bob (x: 1) already takes these requests of orders");
 }
 
@@ -50,4 +50,26 @@ fn other_routes_are_written_only_to_a_claim_that_is_there_and_has_others() {
     assert!(matches!(with("alice", &bob), Err(ClusterError::Held { .. })), "Bob has these");
     let nobody = orders("orders", None, &[]);
     assert_eq!(with_routes(&nobody, "alice", &other.routes), Ok(Decision::Leave(false)));
+}
+
+#[test]
+fn a_claim_is_for_the_pods_that_were_looked_at_and_no_others() {
+    let alice = claim_of("alice", "x: 1");
+    let there = named("7f3a", &[]);
+    let fresh = |now: &Service| Attachment { original: selector(now), ..named("cafe", &[]) };
+    let changed = Err(ClusterError::SelectorChanged { service: "orders".into() });
+    for attachment in [None, Some(&there)] {
+        let service = orders("orders-v2", attachment, &[]);
+        assert_eq!(
+            with_claim(&service, &origin(), fresh, &alice),
+            changed,
+            "somebody has set another selector"
+        );
+        // Whoever has looked at those pods claims them, and the stand-in in front of the others is nobody's.
+        let v2 = Labels::from([("app".to_owned(), "orders-v2".to_owned())]);
+        let Ok(Decision::Write(_, made)) = with_claim(&service, &v2, fresh, &alice) else {
+            panic!("expected a claim")
+        };
+        assert_eq!((made.stand_in.as_str(), made.sessions), ("cafe", vec![alice.clone()]));
+    }
 }

@@ -72,9 +72,12 @@ enum Left {
 /// The next step of a release.
 fn without(now: &Service, goes: impl Fn(&Claim) -> bool) -> Result<Decision<Left>, ClusterError> {
     let Some(mut attachment) = Attachment::of(now)? else { return Ok(Decision::Leave(Left::NotAttached)) };
+    let before = attachment.sessions.len();
     attachment.sessions.retain(|claim| !goes(claim));
-    if !attachment.sessions.is_empty() {
-        return Ok(Decision::Write(attachment.to_change(), Left::Shared(attachment.sessions)));
+    match attachment.sessions.len() {
+        0 => {}
+        now if now == before => return Ok(Decision::Leave(Left::Shared(attachment.sessions))),
+        _ => return Ok(Decision::Write(attachment.to_change(), Left::Shared(attachment.sessions))),
     }
     match attachment.mode {
         Mode::StandIn => Ok(restored(now, attachment)),

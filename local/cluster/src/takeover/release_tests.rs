@@ -142,7 +142,8 @@ async fn connect(cluster: &Cluster) -> Result<(), ClusterError> {
         "id": "alice", "user": "alice", "installation": "laptop", "since": 1, "routes": [],
     }));
     let now = read(cluster, "orders").await?;
-    claim(cluster, now, fresh, &alice.unwrap()).await?;
+    let origin = [("app".to_owned(), "orders".to_owned())].into();
+    claim(cluster, now, &origin, fresh, &alice.unwrap()).await?;
     let switched = switch(cluster, "orders", "7f3a", "d1").await?;
     disown(cluster, switched).await
 }

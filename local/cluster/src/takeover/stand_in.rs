@@ -54,7 +54,7 @@ async fn claimed(wanted: &Wanted, stand_in: &StandIn) -> Result<Attachment, Clus
         lead_back(cluster, service, &there.stand_in, None).await?;
     }
     let fresh = |now: &Service| fresh(now, stand_in, ports.clone());
-    claim(cluster, snapshot.service.clone(), fresh, &wanted.claim).await
+    claim(cluster, snapshot.service.clone(), &snapshot.selector, fresh, &wanted.claim).await
 }
 
 /// What a fresh attachment says: the Service as it is now, and the stand-in that will come.
