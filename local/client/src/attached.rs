@@ -15,7 +15,7 @@ use self::keep::{ByDaemon, Keeper, Kept, Known};
 use crate::environment::environment;
 use crate::error::ClientError;
 use crate::find::{self, Daemon};
-use crate::place::Place;
+use crate::runtime_dir::RuntimeDir;
 use crate::said::{Said, Say};
 use crate::services::{self, Reachable};
 use crate::via::Via;
@@ -23,7 +23,7 @@ use crate::via::Via;
 /// A session that this program uses.
 pub struct Attached {
     pub daemon: Daemon,
-    pub place: Place,
+    pub runtime_dir: RuntimeDir,
     /// Its id, at first,
     pub session: String,
     /// and what it is by now.
@@ -62,7 +62,7 @@ impl Attached {
     /// What the daemon says, or why it does not answer.
     pub async fn begin(
         mut daemon: Daemon,
-        place: Place,
+        runtime_dir: RuntimeDir,
         mut wish: v1::Wish,
         say: impl Fn(&Said),
     ) -> Result<Self, ClientError> {
@@ -81,7 +81,7 @@ impl Attached {
         let (routes_tx, routes) = watch::channel(routes);
         let again = Again::new(target.clone(), using.lasting);
         let keeping = Keeping::NotYet(Box::new((call, again, Known { sessions, routes_tx })));
-        Ok(Self { daemon, place, session: id, via, target, namespace, context, routes, asked, keeping })
+        Ok(Self { daemon, runtime_dir, session: id, via, target, namespace, context, routes, asked, keeping })
     }
 
     /// From now on until the end, the session is opened again if the daemon dies, and `say` hears of it.
@@ -89,8 +89,9 @@ impl Attached {
     pub fn kept(self, say: Say) -> Self {
         let Keeping::NotYet(beginning) = self.keeping else { return self };
         let (call, again, known) = *beginning;
-        let (place, target, asked) = (self.place.clone(), self.target.clone(), self.asked.clone());
-        let hands = ByDaemon { place, target, asked, say };
+        let (runtime_dir, target, asked) =
+            (self.runtime_dir.clone(), self.target.clone(), self.asked.clone());
+        let hands = ByDaemon { runtime_dir, target, asked, say };
         Self { keeping: Keeping::By(Keeper::begin(hands, again, known, call)), ..self }
     }
 
@@ -114,7 +115,7 @@ impl Attached {
     ///
     /// If the daemon does not answer.
     pub async fn taken(&self) -> Result<Vec<u32>, ClientError> {
-        let all = find::sessions(&self.place).await?;
+        let all = find::sessions(&self.runtime_dir).await?;
         Ok(all.iter().flat_map(|session| &session.routes).map(|route| route.local_port).collect())
     }
 
@@ -124,7 +125,7 @@ impl Attached {
     ///
     /// If the daemon does not answer.
     pub async fn others(&self) -> Result<Vec<v1::SessionStatus>, ClientError> {
-        let mut all = find::sessions(&self.place).await?;
+        let mut all = find::sessions(&self.runtime_dir).await?;
         let own = self.via.now();
         all.retain(|session| own.as_deref() != Some(session.id.as_str()));
         Ok(all)

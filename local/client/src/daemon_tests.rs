@@ -14,36 +14,36 @@ use crate::attached::Attached;
 use crate::connect::connect;
 use crate::disconnect::disconnect;
 use crate::find::{Daemon, running, sessions, started};
-use crate::place::Place;
+use crate::runtime_dir::RuntimeDir;
 use crate::said::Said;
 
 /// A laptop with a daemon, until that ends.
 struct Laptop {
-    place: Place,
+    runtime_dir: RuntimeDir,
     serving: JoinHandle<()>,
     _directory: TempDir,
 }
 
 async fn laptop() -> Laptop {
     let directory = tempfile::tempdir().unwrap();
-    let place = Place::at(directory.path());
+    let runtime_dir = RuntimeDir::at(directory.path());
     let (ready_tx, ready_rx) = oneshot::channel();
     let options = DaemonOptions {
-        socket: place.socket(),
-        streams: place.streams(),
-        log_file: place.log_file(),
+        socket: runtime_dir.socket(),
+        streams: runtime_dir.streams(),
+        log_file: runtime_dir.log_file(),
         installation: "laptop".to_owned(),
         idle: Duration::from_secs(600),
         ready: Box::new(move || ready_tx.send(()).unwrap()),
     };
     let serving = tokio::spawn(async move { bridge_daemon::run(options).await.unwrap() });
     ready_rx.await.unwrap();
-    Laptop { place, serving, _directory: directory }
+    Laptop { runtime_dir, serving, _directory: directory }
 }
 
 impl Laptop {
     async fn daemon(&self) -> Daemon {
-        running(&self.place).await.unwrap().unwrap()
+        running(&self.runtime_dir).await.unwrap().unwrap()
     }
 }
 
@@ -62,23 +62,23 @@ fn impossible() -> v1::ConnectRequest {
 #[tokio::test]
 async fn without_a_daemon_nothing_is_connected_and_a_dead_one_s_socket_is_no_daemon() {
     let directory = tempfile::tempdir().unwrap();
-    let place = Place::at(directory.path());
-    assert!(running(&place).await.unwrap().is_none());
+    let runtime_dir = RuntimeDir::at(directory.path());
+    assert!(running(&runtime_dir).await.unwrap().is_none());
     // A daemon that was killed leaves its socket.
-    drop(UnixListener::bind(place.socket()).unwrap());
-    assert!(place.socket().exists());
-    assert!(running(&place).await.unwrap().is_none());
-    assert_eq!(sessions(&place).await.unwrap(), []);
+    drop(UnixListener::bind(runtime_dir.socket()).unwrap());
+    assert!(runtime_dir.socket().exists());
+    assert!(running(&runtime_dir).await.unwrap().is_none());
+    assert_eq!(sessions(&runtime_dir).await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn a_daemon_that_runs_is_used_and_no_other_is_started() {
     let laptop = laptop().await;
-    for mut daemon in [laptop.daemon().await, started(&laptop.place).await.unwrap()] {
+    for mut daemon in [laptop.daemon().await, started(&laptop.runtime_dir).await.unwrap()] {
         assert_eq!(daemon.hello.pid, std::process::id());
         assert_eq!(daemon.status().await.unwrap().sessions, []);
     }
-    assert_eq!(sessions(&laptop.place).await.unwrap(), []);
+    assert_eq!(sessions(&laptop.runtime_dir).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn what_the_daemon_cannot_do_comes_with_its_cause() {
     assert!(error.advice().starts_with("pass --kubeconfig"), "{}", error.advice());
 
     let wish = v1::Wish { request: Some(impossible()), ..v1::Wish::default() };
-    let begun = Attached::begin(laptop.daemon().await, laptop.place.clone(), wish, say).await;
+    let begun = Attached::begin(laptop.daemon().await, laptop.runtime_dir.clone(), wish, say).await;
     assert_eq!(begun.err().map(|error| error.cause()), Some(Cause::NoKubeconfig));
 
     let request = v1::DisconnectRequest { session: "s1".to_owned(), ..v1::DisconnectRequest::default() };
@@ -112,5 +112,5 @@ async fn a_daemon_that_was_stopped_is_gone() {
     assert!(reply.get_ref().stopping);
     drop(daemon);
     laptop.serving.await.unwrap();
-    assert!(running(&laptop.place).await.unwrap().is_none());
+    assert!(running(&laptop.runtime_dir).await.unwrap().is_none());
 }

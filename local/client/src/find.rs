@@ -18,7 +18,7 @@ use tower::service_fn;
 
 use crate::calls::{DaemonClient, is_gone};
 use crate::error::{ClientError, chain};
-use crate::place::{Place, START};
+use crate::runtime_dir::{RuntimeDir, START};
 
 /// From the call to the first answer; the daemon answers Hello without waiting for anything.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -46,8 +46,8 @@ impl Daemon {
 /// # Errors
 ///
 /// If there is one that does not answer, or that this program does not understand.
-pub async fn running(place: &Place) -> Result<Option<Daemon>, ClientError> {
-    let Some(daemon) = greet(place).await? else { return Ok(None) };
+pub async fn running(runtime_dir: &RuntimeDir) -> Result<Option<Daemon>, ClientError> {
+    let Some(daemon) = greet(runtime_dir).await? else { return Ok(None) };
     understood(&daemon.hello)?;
     Ok(Some(daemon))
 }
@@ -57,8 +57,8 @@ pub async fn running(place: &Place) -> Result<Option<Daemon>, ClientError> {
 /// # Errors
 ///
 /// As [`running`].
-pub async fn sessions(place: &Place) -> Result<Vec<v1::SessionStatus>, ClientError> {
-    let Some(mut daemon) = running(place).await? else { return Ok(Vec::new()) };
+pub async fn sessions(runtime_dir: &RuntimeDir) -> Result<Vec<v1::SessionStatus>, ClientError> {
+    let Some(mut daemon) = running(runtime_dir).await? else { return Ok(Vec::new()) };
     Ok(daemon.status().await?.sessions)
 }
 
@@ -67,23 +67,25 @@ pub async fn sessions(place: &Place) -> Result<Vec<v1::SessionStatus>, ClientErr
 /// # Errors
 ///
 /// As [`running`], and if it cannot be started.
-pub async fn started(place: &Place) -> Result<Daemon, ClientError> {
-    if let Some(daemon) = greet(place).await?
+pub async fn started(runtime_dir: &RuntimeDir) -> Result<Daemon, ClientError> {
+    if let Some(daemon) = greet(runtime_dir).await?
         && !replaceable(&daemon.hello)
     {
         understood(&daemon.hello)?;
         return Ok(daemon);
     }
-    let _start = place.lock_start().await?;
+    let _start = runtime_dir.lock_start().await?;
     // Another program may have been faster.
-    if let Some(mut daemon) = greet(place).await?
+    if let Some(mut daemon) = greet(runtime_dir).await?
         && (!replaceable(&daemon.hello) || !stop(&mut daemon).await?)
     {
         understood(&daemon.hello)?;
         return Ok(daemon);
     }
-    start(place).await?;
-    greet(place).await?.ok_or_else(|| ClientError::internal("the daemon exited as soon as it was ready"))
+    start(runtime_dir).await?;
+    greet(runtime_dir)
+        .await?
+        .ok_or_else(|| ClientError::internal("the daemon exited as soon as it was ready"))
 }
 
 /// Another program version that holds nothing.
@@ -119,8 +121,8 @@ async fn stop(daemon: &mut Daemon) -> Result<bool, ClientError> {
 }
 
 /// None: nobody listens there.
-async fn greet(place: &Place) -> Result<Option<Daemon>, ClientError> {
-    let socket = place.socket();
+async fn greet(runtime_dir: &RuntimeDir) -> Result<Option<Daemon>, ClientError> {
+    let socket = runtime_dir.socket();
     let connect = service_fn(move |_| {
         let socket = socket.clone();
         async move {
@@ -161,14 +163,14 @@ fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
     None
 }
 
-async fn start(place: &Place) -> Result<(), ClientError> {
+async fn start(runtime_dir: &RuntimeDir) -> Result<(), ClientError> {
     let program = std::env::current_exe()
         .map_err(|error| ClientError::internal(format!("cannot find bridge's own executable: {error}")))?;
     let started = detach::start(detach::Start {
         program,
         arguments: vec!["daemon".into()],
         environment: detach::lasting_environment(std::env::vars_os()),
-        log_file: place.log_file(),
+        log_file: runtime_dir.log_file(),
         timeout: START,
     });
     started

@@ -1,6 +1,6 @@
 //! A command's session: which one, by what was typed, and how it is shown. `bridge_client` does the rest.
 
-use bridge_client::{Attached, Daemon, Ended, Place, one_of, running, started};
+use bridge_client::{Attached, Daemon, Ended, RuntimeDir, one_of, running, started};
 use bridge_proto::target::Target;
 use bridge_proto::v1::{self, WishKind};
 
@@ -14,14 +14,15 @@ use super::request;
 
 /// The session with the target, as asked for: if nothing is asked of it, one of the same name that is there will do.
 pub(crate) async fn to(args: &ConnectArgs) -> Result<Attached, Failed> {
-    let place = Place::find()?;
+    let runtime_dir = RuntimeDir::find()?;
     let mut request = request::complete(args)?;
     request.for_command = true;
     if !args.is_plain() {
-        return begin(place, v1::Wish { request: Some(request), ..v1::Wish::default() }).await;
+        return begin(runtime_dir, v1::Wish { request: Some(request), ..v1::Wish::default() }).await;
     }
-    let there = one_of(meant(&place, Some(&args.target), &args.cluster, Whose::Named(&request.user)).await?)?;
-    begin(place, wish(WishKind::Whatever, request, there)).await
+    let there =
+        one_of(meant(&runtime_dir, Some(&args.target), &args.cluster, Whose::Named(&request.user)).await?)?;
+    begin(runtime_dir, wish(WishKind::Whatever, request, there)).await
 }
 
 /// The same for a command in whose place nothing will listen: it takes no requests, and whoever's session will do.
@@ -31,7 +32,7 @@ pub(crate) async fn without_listening(target: Target, cluster: ClusterArgs) -> R
     }
     let mut request = request::complete(&ConnectArgs::plain(target, cluster))?;
     request.for_command = true;
-    begin(Place::find()?, wish(WishKind::Network, request, None)).await
+    begin(RuntimeDir::find()?, wish(WishKind::Network, request, None)).await
 }
 
 /// The session with the target, or the only one there is.
@@ -39,9 +40,9 @@ pub(crate) async fn existing(
     target: Option<&Target>,
     cluster: &ClusterArgs,
 ) -> Result<Option<Attached>, Failed> {
-    let place = Place::find()?;
+    let runtime_dir = RuntimeDir::find()?;
     let me = request::me();
-    let mut sessions = meant(&place, target, cluster, Whose::Rather(me.as_deref())).await?;
+    let mut sessions = meant(&runtime_dir, target, cluster, Whose::Rather(me.as_deref())).await?;
     let session = match target {
         Some(_) => one_of(sessions)?,
         // Without a target the only one is meant, if there is an only one.
@@ -54,7 +55,7 @@ pub(crate) async fn existing(
         for_command: true,
         ..v1::ConnectRequest::default()
     };
-    begin(place, wish(WishKind::Network, request, Some(there))).await.map(Some)
+    begin(runtime_dir, wish(WishKind::Network, request, Some(there))).await.map(Some)
 }
 
 /// The session is not used any more; shows each step. A target that no daemon holds is restored from here.
@@ -79,12 +80,12 @@ enum Whose<'a> {
 
 /// The sessions with the target, or with any; of several, the one in the namespace that kubectl would mean.
 async fn meant(
-    place: &Place,
+    runtime_dir: &RuntimeDir,
     target: Option<&Target>,
     args: &ClusterArgs,
     whose: Whose<'_>,
 ) -> Result<Vec<v1::SessionStatus>, Failed> {
-    let Some(mut daemon) = running(place).await? else { return Ok(Vec::new()) };
+    let Some(mut daemon) = running(runtime_dir).await? else { return Ok(Vec::new()) };
     let (user, rather) = match whose {
         Whose::Named(name) => (name, false),
         Whose::Rather(name) => (name.unwrap_or_default(), true),
@@ -105,17 +106,17 @@ fn wish(kind: WishKind, request: v1::ConnectRequest, there: Option<v1::SessionSt
     v1::Wish { request: Some(request), kind: kind.into(), session, lasting: None }
 }
 
-async fn begin(place: Place, wish: v1::Wish) -> Result<Attached, Failed> {
-    let daemon = started(&place).await?;
-    shown(daemon, place, wish).await
+async fn begin(runtime_dir: RuntimeDir, wish: v1::Wish) -> Result<Attached, Failed> {
+    let daemon = started(&runtime_dir).await?;
+    shown(daemon, runtime_dir, wish).await
 }
 
 /// Asks for it, showing each step.
-async fn shown(daemon: Daemon, place: Place, wish: v1::Wish) -> Result<Attached, Failed> {
+async fn shown(daemon: Daemon, runtime_dir: RuntimeDir, wish: v1::Wish) -> Result<Attached, Failed> {
     let target = wish.request.as_ref().map(|request| request.target.clone()).unwrap_or_default();
     let progress = Progress::new();
     tokio::select! {
-        begun = Attached::begin(daemon, place, wish, |said| progress.say(said)) => Ok(begun?),
+        begun = Attached::begin(daemon, runtime_dir, wish, |said| progress.say(said)) => Ok(begun?),
         interrupted = interrupt::interrupted(&target) => Err(interrupted),
     }
 }

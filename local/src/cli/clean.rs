@@ -1,6 +1,6 @@
 //! `bridge clean`: cleans up after sessions whose daemon died.
 
-use bridge_client::{ClientError, Place, started};
+use bridge_client::{ClientError, RuntimeDir, started};
 use bridge_proto::target::Target;
 use bridge_proto::v1;
 
@@ -26,7 +26,7 @@ pub(crate) async fn run(args: CleanArgs) -> Result<(), Failed> {
 }
 
 async fn clean(request: v1::CleanRequest) -> Result<v1::CleanReply, Failed> {
-    let mut daemon = started(&Place::find()?).await?;
+    let mut daemon = started(&RuntimeDir::find()?).await?;
     let cleaned = daemon.client.clean(request).await.map_err(ClientError::from)?.into_inner();
     match cleaned.failed {
         Some(failure) => Err(failure.into()),

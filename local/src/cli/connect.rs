@@ -1,6 +1,6 @@
 //! `bridge connect`: has the daemon open the session, and shows each step.
 
-use bridge_client::{Place, started};
+use bridge_client::{RuntimeDir, started};
 use bridge_proto::v1;
 
 use super::{
@@ -30,7 +30,7 @@ async fn connect(request: v1::ConnectRequest) -> Result<v1::SessionStatus, Faile
     }
     let target = request.target.clone();
     let progress = Progress::new();
-    let mut daemon = started(&Place::find()?).await?;
+    let mut daemon = started(&RuntimeDir::find()?).await?;
     tokio::select! {
         connected = bridge_client::connect(&mut daemon, request, |said| progress.say(said)) => Ok(connected?),
         interrupted = interrupt::interrupted(&target) => Err(interrupted),

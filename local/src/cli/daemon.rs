@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use bridge_client::{Place, chain};
+use bridge_client::{RuntimeDir, chain};
 use bridge_daemon::DaemonOptions;
 use bridge_os::{detach, memory};
 use tracing_subscriber::EnvFilter;
@@ -64,10 +64,10 @@ fn taken(waiting: &Mutex<Option<detach::Detached>>) -> Option<detach::Detached> 
 }
 
 async fn serve(idle: Duration, ready: Box<dyn FnOnce() + Send>) -> Result<(), Failed> {
-    let place = Place::find()?;
+    let runtime_dir = RuntimeDir::find()?;
     // Held to the end of the process. The former daemon removes its socket before its lock goes.
-    let _alive = place.lock_alive().await?;
-    let (socket, streams) = (place.socket(), place.streams());
+    let _alive = runtime_dir.lock_alive().await?;
+    let (socket, streams) = (runtime_dir.socket(), runtime_dir.streams());
     for file in [&socket, &streams] {
         match fs::remove_file(file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -81,7 +81,7 @@ async fn serve(idle: Duration, ready: Box<dyn FnOnce() + Send>) -> Result<(), Fa
     bridge_daemon::run(DaemonOptions {
         socket,
         streams,
-        log_file: place.log_file(),
+        log_file: runtime_dir.log_file(),
         installation,
         idle,
         ready,

@@ -1,6 +1,6 @@
 //! `bridge disconnect`: has the daemon disconnect targets and restore their Services, and shows each step.
 
-use bridge_client::{Daemon, Place, running};
+use bridge_client::{Daemon, RuntimeDir, running};
 use bridge_proto::target::Target;
 use bridge_proto::v1;
 
@@ -14,7 +14,7 @@ use super::{
 };
 
 pub(crate) async fn run(args: DisconnectArgs) -> Result<(), Failed> {
-    let Some(mut daemon) = running(&Place::find()?).await? else { return nothing(&args) };
+    let Some(mut daemon) = running(&RuntimeDir::find()?).await? else { return nothing(&args) };
     let sessions: Vec<Session> = meant(&mut daemon, &args).await?.into_iter().map(Session::from).collect();
     if sessions.is_empty() {
         return nothing(&args);

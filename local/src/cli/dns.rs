@@ -8,10 +8,9 @@ use super::args::DnsArgs;
 use super::attach;
 use super::error::Failed;
 use super::exit::Exit;
-use super::inside::Parts;
 use super::output::{self, line};
 use bridge_client::Attached;
-use bridge_inside::network::{Answered, Source};
+use bridge_inside::network::{Answered, Choice, Network, Source};
 
 /// As it is printed: the names of the fields are a promise.
 #[derive(Debug, Serialize)]
@@ -55,7 +54,7 @@ pub(crate) async fn run(args: DnsArgs) -> Result<(), Failed> {
 
 async fn ask(attached: &mut Attached, query: &Query) -> Result<Answered, Failed> {
     let surroundings = attached.surroundings().await?;
-    let network = Parts::default().network(attached, &surroundings);
+    let network = Network::of(attached, &surroundings, Choice::default());
     let answered = network.ask(query.clone()).await;
     answered.map_err(|error| Failed::internal(format!("cannot look up that name: {error}")))
 }

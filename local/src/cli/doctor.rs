@@ -1,6 +1,6 @@
 //! `bridge doctor`: checks what bridge needs, one check after another, each with advice.
 
-use bridge_client::{ClientError, Daemon, Place, chain};
+use bridge_client::{ClientError, Daemon, RuntimeDir, chain};
 use bridge_inside::files;
 use bridge_proto::v1;
 use serde::Serialize;
@@ -97,14 +97,14 @@ async fn this_machine(report: &mut Report) -> Option<Daemon> {
             Failed::new(Exit::Internal, "this bridge was built without the agent", "make build"),
         ),
     }
-    let place = match Place::find() {
-        Ok(place) => place,
+    let runtime_dir = match RuntimeDir::find() {
+        Ok(runtime_dir) => runtime_dir,
         Err(failed) => {
             report.fail("runtime directory", failed.into());
             return None;
         }
     };
-    report.ok("runtime directory", place.directory().display().to_string());
+    report.ok("runtime directory", runtime_dir.directory().display().to_string());
     match (bridge_supervise::probe(), bridge_supervise::low_limit()) {
         (Ok(()), None) => report.ok("bridge run", "the kernel supports supervision"),
         (Ok(()), Some(limit)) => report.warn(
@@ -125,12 +125,12 @@ async fn this_machine(report: &mut Report) -> Option<Daemon> {
             format!("bridge run puts the files of a pod's volumes in ${ROOT} only: {}", chain(&error)),
         ),
     }
-    daemon(&place, report).await.map_err(|failed| report.fail("daemon", failed)).ok()
+    daemon(&runtime_dir, report).await.map_err(|failed| report.fail("daemon", failed)).ok()
 }
 
 /// The daemon, which checks the cluster.
-async fn daemon(place: &Place, report: &mut Report) -> Result<Daemon, Failed> {
-    let daemon = bridge_client::started(place).await?;
+async fn daemon(runtime_dir: &RuntimeDir, report: &mut Report) -> Result<Daemon, Failed> {
+    let daemon = bridge_client::started(runtime_dir).await?;
     let v1::HelloReply { version, pid, sessions, .. } = &daemon.hello;
     let version = version.as_ref().map(|version| version.program.as_str()).unwrap_or_default();
     report.ok("daemon", format!("version {version}, process {pid}, {sessions} session(s)"));

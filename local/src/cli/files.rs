@@ -30,7 +30,7 @@ pub(crate) async fn fetch(attached: &Attached, wanted: FilesAt) -> Option<Files>
         let why = printable(&chain(error));
         output::warn(&format!("the target's files are no longer kept up to date: {why}"));
     };
-    match Files::fetch(teller, attached.place.directory(), outdated).await {
+    match Files::fetch(teller, attached.runtime_dir.directory(), outdated).await {
         Ok(files) => files,
         Err(error) => {
             let why = printable(&chain(&error));

@@ -84,7 +84,7 @@ async fn serve_all(attached: &Attached, listening: Listening, args: &ForwardArgs
     let forwarded: Vec<&Forwarded> = listening.iter().map(|(_, forwarded)| forwarded).collect();
     output::print_as(args.output.output, &forwarded, || table(&forwarded))?;
 
-    let streams = Arc::new(Streams::new(attached.place.streams(), attached.via.clone()));
+    let streams = Arc::new(Streams::new(attached.runtime_dir.streams(), attached.via.clone()));
     let door = Arc::new(Door::new(output::teller()));
     let mut listeners = JoinSet::new();
     for (listener, forwarded) in listening {

@@ -7,8 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use bridge_client::Attached;
 use bridge_inside::environment::{self, LeftOut, Variables, of_the_target};
-use bridge_inside::network::{Network, Part, Wanted};
-use bridge_proto::v1;
+use bridge_inside::network::{Choice, Network, Part};
 use hickory_proto::rr::Name;
 
 use super::args::{Egress, InsideArgs, ScopeArgs};
@@ -25,10 +24,10 @@ pub(crate) struct Inside {
 
 impl Inside {
     pub(crate) async fn of(attached: &mut Attached, args: &InsideArgs) -> Result<Self, Failed> {
-        let parts = Parts::of(&args.scope)?;
+        let choice = choice(&args.scope)?;
         let added = added(args)?;
         let surroundings = attached.surroundings().await?;
-        let network = parts.network(attached, &surroundings);
+        let network = Network::of(attached, &surroundings, choice);
         let inside = surroundings.inside.unwrap_or_default();
         let mut chosen = of_the_target(&inside, &args.variables.choice());
         chosen.variables.extend(added);
@@ -39,18 +38,9 @@ impl Inside {
 }
 
 /// Which networks and names are the cluster's, as typed.
-#[derive(Default)]
-pub(crate) struct Parts(Wanted);
-
-impl Parts {
-    pub(crate) fn of(args: &ScopeArgs) -> Result<Self, Failed> {
-        let (also, not) = (part(&args.also_cluster)?, part(&args.not_cluster)?);
-        Ok(Self(Wanted { also, not, everything: args.egress == Egress::Cluster }))
-    }
-
-    pub(crate) fn network(self, attached: &Attached, surroundings: &v1::SurroundingsOfTarget) -> Network {
-        Network::of(attached, surroundings, self.0)
-    }
+pub(crate) fn choice(args: &ScopeArgs) -> Result<Choice, Failed> {
+    let (also, not) = (part(&args.also_cluster)?, part(&args.not_cluster)?);
+    Ok(Choice { also, not, everything: args.egress == Egress::Cluster })
 }
 
 /// What the user adds; the later ones count.

@@ -1,6 +1,6 @@
 //! `bridge list`: the Services of a namespace, which can be connected, and who is connected.
 
-use bridge_client::{ClientError, Place};
+use bridge_client::{ClientError, RuntimeDir};
 use bridge_proto::v1;
 use serde::Serialize;
 
@@ -83,7 +83,7 @@ impl From<v1::ListedService> for Service {
 
 pub(crate) async fn run(args: ListArgs) -> Result<(), Failed> {
     let cluster = request::cluster(&args.cluster, &request::config()?)?;
-    let mut daemon = bridge_client::started(&Place::find()?).await?;
+    let mut daemon = bridge_client::started(&RuntimeDir::find()?).await?;
     let listed = daemon.client.list(v1::ListRequest { cluster: Some(cluster) }).await;
     let v1::ListReply { context, namespace, services, failed } =
         listed.map_err(ClientError::from)?.into_inner();

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use bridge_client::{ClientError, Place};
+use bridge_client::{ClientError, RuntimeDir};
 use bridge_proto::target::Target;
 use bridge_proto::v1::{self, logs_event};
 use tokio::{
@@ -24,7 +24,7 @@ pub(crate) async fn run(args: LogsArgs) -> Result<(), Failed> {
 }
 
 async fn of_daemon(args: &LogsArgs) -> Result<(), Failed> {
-    let path = Place::find()?.log_file();
+    let path = RuntimeDir::find()?.log_file();
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => {
             Failed::new(Exit::Internal, "no daemon has run since the last login", "bridge connect starts one")
@@ -61,7 +61,7 @@ async fn of_agents(target: &Target, args: &LogsArgs) -> Result<(), Failed> {
         follow: args.follow,
         tail: args.tail.map(|lines| u64::try_from(lines).unwrap_or(u64::MAX)),
     };
-    let mut daemon = bridge_client::started(&Place::find()?).await?;
+    let mut daemon = bridge_client::started(&RuntimeDir::find()?).await?;
     let mut events = daemon.client.logs(request).await.map_err(ClientError::from)?.into_inner();
     while let Some(event) = events.message().await.map_err(ClientError::from)? {
         match event.kind {

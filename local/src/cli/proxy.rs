@@ -4,12 +4,13 @@ use std::io;
 use std::sync::Arc;
 
 use bridge_client::Attached;
+use bridge_inside::network::Network;
 use bridge_inside::proxy::Proxy;
 
 use super::args::ProxyArgs;
 use super::attach;
 use super::error::Failed;
-use super::inside::Parts;
+use super::inside::choice;
 use super::interrupt::told_to_end;
 use super::output;
 
@@ -38,9 +39,9 @@ async fn bound(attached: &mut Attached, args: &ProxyArgs) -> Result<Proxy, Faile
 }
 
 async fn serve(attached: &mut Attached, proxy: Proxy, args: &ProxyArgs) -> Result<(), Failed> {
-    let parts = Parts::of(&args.scope)?;
+    let choice = choice(&args.scope)?;
     let surroundings = attached.surroundings().await?;
-    let network = Arc::new(parts.network(attached, &surroundings));
+    let network = Arc::new(Network::of(attached, &surroundings, choice));
     let address = proxy.address;
     output::print(&format!("export ALL_PROXY=socks5h://{address} HTTPS_PROXY=http://{address}\n"))?;
     output::note("  stop with Ctrl-C\n");

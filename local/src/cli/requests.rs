@@ -1,6 +1,6 @@
 //! `bridge requests`: the requests that the agents saw, where each went, and why.
 
-use bridge_client::{Place, running};
+use bridge_client::{RuntimeDir, running};
 use bridge_proto::target::Target;
 use bridge_proto::v1::{self, Reason};
 use serde::Serialize;
@@ -219,7 +219,7 @@ impl Columns {
 }
 
 pub(crate) async fn run(args: RequestsArgs) -> Result<(), Failed> {
-    let Some(mut daemon) = running(&Place::find()?).await? else { return Err(not_connected(&args)) };
+    let Some(mut daemon) = running(&RuntimeDir::find()?).await? else { return Err(not_connected(&args)) };
     let sessions = bridge_client::meant(&mut daemon, which(&args)).await?;
     if sessions.is_empty() {
         return Err(not_connected(&args));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use bridge_client::{Place, running};
+use bridge_client::{RuntimeDir, running};
 use bridge_proto::v1;
 use serde::Serialize;
 
@@ -31,7 +31,7 @@ struct DaemonStatus {
 }
 
 pub(crate) async fn run(format: Format) -> Result<(), Failed> {
-    let status = match running(&Place::find()?).await? {
+    let status = match running(&RuntimeDir::find()?).await? {
         Some(mut daemon) => {
             let reply = daemon.status().await?;
             status_of(daemon.hello, reply)

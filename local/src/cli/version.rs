@@ -1,6 +1,6 @@
 //! `bridge version`: the versions of the command, the running daemon and the built-in agent.
 
-use bridge_client::{Place, running};
+use bridge_client::{RuntimeDir, running};
 use bridge_proto::version;
 use serde::Serialize;
 
@@ -28,8 +28,8 @@ pub(crate) async fn run(short: bool, format: Format) -> Result<(), Failed> {
         return output::print(&format!("{}\n", ours.program));
     }
     // What cannot be reached has no version; `doctor` says why it cannot.
-    let daemon = match Place::find() {
-        Ok(place) => running(&place).await.ok().flatten(),
+    let daemon = match RuntimeDir::find() {
+        Ok(runtime_dir) => running(&runtime_dir).await.ok().flatten(),
         Err(_) => None,
     };
     let versions = Versions {

@@ -14,8 +14,8 @@ use super::call::{Asked, Call};
 use crate::environment::environment;
 use crate::error::ClientError;
 use crate::find;
-use crate::place::Place;
 use crate::routes::describe;
+use crate::runtime_dir::RuntimeDir;
 use crate::said::{Said, Say};
 use crate::via::Sessions;
 
@@ -145,7 +145,7 @@ async fn make_again(hands: &impl Hands, again: &mut Again, mut pause: Duration) 
 
 /// Does it by the daemons of this machine.
 pub(super) struct ByDaemon {
-    pub(super) place: Place,
+    pub(super) runtime_dir: RuntimeDir,
     pub(super) target: String,
     pub(super) asked: Asked,
     pub(super) say: Say,
@@ -153,7 +153,7 @@ pub(super) struct ByDaemon {
 
 impl Hands for ByDaemon {
     async fn again(&self, lasting: Option<&v1::ConnectRequest>) -> Result<(Call, v1::Using), ClientError> {
-        let mut daemon = find::started(&self.place).await?;
+        let mut daemon = find::started(&self.runtime_dir).await?;
         let mut wish = v1::Wish { lasting: lasting.cloned(), ..self.asked.wish() };
         if let Some(cluster) = wish.request.as_mut().and_then(|request| request.cluster.as_mut()) {
             cluster.environment = environment();

@@ -21,4 +21,4 @@ pub use names::Search;
 pub use overlap::{Overlap, overlaps};
 pub use resolver::{Answered, Resolver, Source};
 pub use streams::{Dialled, Streams};
-pub use whole::{Network, Part, Wanted};
+pub use whole::{Choice, Network, Part};

@@ -31,9 +31,9 @@ pub struct Part {
     pub names: Vec<Name>,
 }
 
-/// What the user says of the cluster's network.
+/// What the user chooses of the cluster's network.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
+pub struct Choice {
     pub also: Part,
     pub not: Part,
     /// All connections start in the cluster.
@@ -54,8 +54,8 @@ pub struct Network {
 impl Network {
     /// By way of this session, whose target sees these surroundings.
     #[must_use]
-    pub fn of(attached: &Attached, surroundings: &v1::SurroundingsOfTarget, wanted: Wanted) -> Self {
-        let Wanted { also, not, everything } = wanted;
+    pub fn of(attached: &Attached, surroundings: &v1::SurroundingsOfTarget, choice: Choice) -> Self {
+        let Choice { also, not, everything } = choice;
         let pods_conf = surroundings.inside.as_ref().map(|inside| inside.resolv_conf.as_str());
         let pods_conf = pods_conf.unwrap_or_default();
         // A machine without a resolver asks nobody.
@@ -79,7 +79,7 @@ impl Network {
         Self {
             resolver: Arc::new(Resolver::new(search, dns, destinations.clone())),
             destinations,
-            streams: Arc::new(Streams::new(attached.place.streams(), attached.via.clone())),
+            streams: Arc::new(Streams::new(attached.runtime_dir.streams(), attached.via.clone())),
             flows: Flows { daemon: attached.daemon.client.clone(), via: attached.via.clone() },
             upstream: resolvers[0],
             overlaps,

@@ -16,11 +16,11 @@ pub(crate) const START: Duration = Duration::from_secs(15);
 
 /// The files of the runtime directory.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct RuntimeDir {
     directory: PathBuf,
 }
 
-impl Place {
+impl RuntimeDir {
     /// Finds or makes the directory.
     ///
     /// # Errors
@@ -31,12 +31,12 @@ impl Place {
             let advice = "set XDG_RUNTIME_DIR to a directory that you own, with mode 0700, or unset it";
             ClientError::new(Cause::Internal, chain(&error), advice)
         })?;
-        Ok(Place { directory })
+        Ok(RuntimeDir { directory })
     }
 
     #[cfg(test)]
     pub(crate) fn at(directory: &Path) -> Self {
-        Place { directory: directory.to_owned() }
+        RuntimeDir { directory: directory.to_owned() }
     }
 
     #[must_use]
