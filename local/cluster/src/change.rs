@@ -72,7 +72,8 @@ async fn attempts<T>(
 ) -> Result<(Service, T), ClusterError> {
     let decide = &decide;
     until_settled(|| {
-        let known = known.take();
+        // What was read before may be out of date: only what is there now is a reason to refuse.
+        let known = known.take().filter(|known| decide(known).is_ok());
         async move {
             let now = match known {
                 Some(known) => known,
@@ -163,6 +164,22 @@ mod tests {
         // It is not that one any more.
         let (now, _) = change_read(&server.cluster(), read, counted).await.unwrap();
         assert_eq!((now.labels()["count"].as_str(), server.conflicts()), ("2", 1));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_refused_because_of_what_was_there_before() {
+        let server = server();
+        let before = read(&server.cluster(), "orders").await.unwrap();
+        server.change("services/orders", |orders| orders["metadata"]["labels"]["count"] = json!("1"));
+        let changed = || ClusterError::SelectorChanged { service: "orders".into() };
+        let unless_none = |now: &Service| match now.labels()["count"].as_str() {
+            "0" => Err(changed()),
+            _ => counted(now),
+        };
+        let (_, count) = change_read(&server.cluster(), before.clone(), unless_none).await.unwrap();
+        assert_eq!(count, 2);
+        let refused = change_read::<()>(&server.cluster(), before, |_| Err(changed())).await.unwrap_err();
+        assert_eq!(refused, changed());
     }
 
     #[tokio::test]

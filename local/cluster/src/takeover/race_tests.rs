@@ -339,6 +339,19 @@ async fn a_selector_that_somebody_sets_during_a_connect_stays_and_nothing_else_d
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stand_in_that_listens_elsewhere_than_the_origin_does_by_now_makes_way() {
+    let server = with_bob().await;
+    let bobs = stand_ins(&server);
+    server.change("services/orders", |orders| orders["spec"]["ports"][0]["targetPort"] = json!(9090));
+    alice_connects(server.cluster()).await.unwrap();
+    assert_connected(&server, &["alice"], "Bob's daemon connects again by itself");
+    assert_eq!(attachment(&server).unwrap().ports, [(80, 9090)].into());
+    assert!(!stand_ins(&server).contains(&bobs[0]), "Bob's stand-in is nobody's");
+    let through: Vec<Value> = selectors(&server);
+    assert_eq!(through.len(), 4, "to Bob's, back, and to the new one: {through:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn in_whatever_order_their_requests_come_nobody_is_lost_and_nothing_is_left() {
     for seed in 0..8 {
         let server = with_bob().await;
