@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
 mod controllers;
+#[cfg(feature = "pretended")]
+mod served;
 mod watching;
 
 use std::collections::BTreeMap;
@@ -18,6 +20,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::service_fn;
 
+#[cfg(feature = "pretended")]
+pub use self::served::Served;
 use self::watching::{Change, Lines};
 use crate::client::Cluster;
 
@@ -131,6 +135,34 @@ impl ApiServer {
         change(&mut object);
         inner.put(path, object);
         self.versions.send_replace(inner.version);
+    }
+
+    /// Something is sent whenever an object may have changed.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.versions.subscribe()
+    }
+
+    /// Puts an object in its place: ("/api/v1/namespaces/shop/pods/orders-1", object).
+    pub fn put(&self, path: &str, object: Value) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.put(path.to_owned(), object);
+        self.versions.send_replace(inner.version);
+    }
+
+    /// Takes an object away.
+    pub fn remove(&self, path: &str) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.remove(path);
+        self.versions.send_replace(inner.version);
+    }
+
+    /// All objects of a kind: "/api/v1/namespaces/shop/pods".
+    #[must_use]
+    pub fn all(&self, kind: &str) -> Vec<Value> {
+        let inner = self.inner.lock().unwrap();
+        let is_of_kind = |at: &str| at.rsplit_once('/').is_some_and(|(of, _)| of == kind);
+        inner.objects.iter().filter(|(at, _)| is_of_kind(at)).map(|(_, object)| object.clone()).collect()
     }
 
     /// The object of this kind and name ("services/orders"), as it is now.

@@ -1,0 +1,203 @@
+//! Sessions from their connect to their end, in one process: daemons as they are, real agents, and a pretended API server.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
+
+mod world;
+
+use bridge_proto::v1::{self, failure::Cause};
+
+use self::world::World;
+
+const ALICE: &str = "x-bridge: alice";
+const BOB: &str = "x-bridge: bob";
+const NOBODY: &str = "accept: */*";
+
+#[tokio::test]
+async fn a_connect_leads_the_developer_s_requests_to_the_laptop_and_a_disconnect_gives_back() {
+    let world = World::new().await;
+    let alice = world.laptop("alice").await;
+    assert_eq!(world.asks(ALICE).await, "a pod");
+
+    let session = alice.connects().await.unwrap();
+    assert_eq!((session.state(), session.agents.len()), (v1::State::Routing, 1));
+    assert_eq!(world.asks(ALICE).await, "alice's laptop");
+    assert_eq!(world.asks(NOBODY).await, "a pod");
+
+    let done = alice.disconnects().await.unwrap();
+    assert!(done.restored);
+    assert_eq!(world.asks(ALICE).await, "a pod");
+    world.is_given_back();
+}
+
+#[tokio::test]
+async fn developers_share_the_agents_and_each_has_their_own_requests() {
+    let world = World::new().await;
+    let (alice, bob) = (world.laptop("alice").await, world.laptop("bob").await);
+    let (of_alice, of_bob) = (alice.connects().await.unwrap(), bob.connects().await.unwrap());
+    assert_eq!(of_alice.stand_in, of_bob.stand_in);
+    assert_eq!(
+        (world.asks(ALICE).await, world.asks(BOB).await),
+        ("alice's laptop".into(), "bob's laptop".into())
+    );
+
+    // The one who began it goes; the other one's requests are routed on.
+    assert!(!alice.disconnects().await.unwrap().restored, "Bob is there");
+    assert_eq!((world.asks(ALICE).await, world.asks(BOB).await), ("a pod".into(), "bob's laptop".into()));
+    assert!(bob.disconnects().await.unwrap().restored);
+    world.is_given_back();
+}
+
+#[tokio::test]
+async fn what_somebody_else_takes_is_refused_and_changes_nothing() {
+    let world = World::new().await;
+    let (alice, bob) = (world.laptop("alice").await, world.laptop("bob").await);
+    alice.connects().await.unwrap();
+    let the_same = v1::ConnectRequest { user: "alice".into(), ..bob.request() };
+    let refused = bob.connects_with(the_same).await.unwrap_err();
+    assert_eq!(refused.cause(), Cause::Held, "{refused}");
+    assert!(refused.message().contains("alice"), "who has it: {refused}");
+    assert_eq!((world.claims(), world.asks(ALICE).await), (vec!["alice".into()], "alice's laptop".into()));
+}
+
+#[tokio::test]
+async fn two_that_connect_at_once_help_each_other() {
+    for _ in 0..5 {
+        let world = World::new().await;
+        let (alice, bob) = (world.laptop("alice").await, world.laptop("bob").await);
+        let (of_alice, of_bob) = tokio::join!(alice.connects(), bob.connects());
+        assert_eq!(of_alice.unwrap().stand_in, of_bob.unwrap().stand_in, "one stand-in for both");
+        assert_eq!(world.stand_ins().len(), 1);
+        assert_eq!(
+            (world.asks(ALICE).await, world.asks(BOB).await),
+            ("alice's laptop".into(), "bob's laptop".into())
+        );
+        let (alice, bob) = tokio::join!(alice.disconnects(), bob.disconnects());
+        // Whoever is last restores it.
+        assert!(alice.unwrap().restored | bob.unwrap().restored);
+        world.is_given_back();
+    }
+}
+
+#[tokio::test]
+async fn of_two_that_want_the_same_at_once_one_is_refused() {
+    let world = World::new().await;
+    let (alice, bob) = (world.laptop("alice").await, world.laptop("bob").await);
+    let the_same = v1::ConnectRequest { user: "alice".into(), ..bob.request() };
+    let (first, second) = tokio::join!(alice.connects(), bob.connects_with(the_same));
+    let refused = match (first, second) {
+        (Ok(_), Err(refused)) | (Err(refused), Ok(_)) => refused,
+        both => panic!("expected one to be refused: {both:?}"),
+    };
+    assert_eq!(refused.cause(), Cause::Held, "{refused}");
+    assert_eq!(world.claims(), ["alice"]);
+}
+
+#[tokio::test]
+async fn one_comes_while_the_last_one_goes() {
+    for _ in 0..5 {
+        let world = World::new().await;
+        let (alice, bob) = (world.laptop("alice").await, world.laptop("bob").await);
+        alice.connects().await.unwrap();
+        let (gone, come) = tokio::join!(alice.disconnects(), bob.connects());
+        let _ = (gone.unwrap(), come.unwrap());
+        assert_eq!((world.claims(), world.stand_ins().len()), (vec!["bob".into()], 1));
+        assert_eq!((world.asks(ALICE).await, world.asks(BOB).await), ("a pod".into(), "bob's laptop".into()));
+        bob.disconnects().await.unwrap();
+        world.is_given_back();
+    }
+}
+
+#[tokio::test]
+async fn another_agent_takes_the_place_of_one_that_is_lost() {
+    let world = World::new().await;
+    let alice = world.laptop("alice").await;
+    alice.connects().await.unwrap();
+    // While none can start, its requests go to the pods as soon as the Service leads there again.
+    world.node.hold(true);
+    world.node.kill_agents();
+    alice.comes_to_be(v1::State::LedBack, "no agent of orders is ready").await;
+    world.comes_to(ALICE, "a pod").await;
+    world.comes_to(NOBODY, "a pod").await;
+    // When there is one again, nobody has to do anything.
+    world.node.hold(false);
+    world.comes_to(ALICE, "alice's laptop").await;
+    alice.disconnects().await.unwrap();
+    world.is_given_back();
+}
+
+#[tokio::test]
+async fn a_daemon_that_dies_leaves_the_requests_to_the_pods_and_the_next_one_takes_its_claim_over() {
+    let world = World::new().await;
+    let mut alice = world.laptop("alice").await;
+    alice.connects().await.unwrap();
+    alice.kill_daemon();
+    world.comes_to(ALICE, "a pod").await;
+    assert_eq!(world.claims(), ["alice"], "what is written stays");
+
+    alice.start_daemon().await;
+    alice.connects().await.unwrap();
+    assert_eq!((world.claims(), world.stand_ins().len()), (vec!["alice".into()], 1));
+    assert_eq!(world.asks(ALICE).await, "alice's laptop");
+    alice.disconnects().await.unwrap();
+    world.is_given_back();
+}
+
+#[tokio::test]
+async fn credentials_that_expire_end_nothing_and_those_that_come_back_restore_it() {
+    let world = World::new().await;
+    let alice = world.laptop("alice").await;
+    alice.connects().await.unwrap();
+    world.served.expire("alice");
+    alice.comes_to_be(v1::State::Reconnecting, "rejected your credentials").await;
+    world.comes_to(ALICE, "a pod").await;
+    world.served.accept("alice");
+    world.comes_to(ALICE, "alice's laptop").await;
+
+    // A disconnect that cannot be carried out says why, and can be repeated.
+    world.served.expire("alice");
+    assert_eq!(alice.disconnects().await.unwrap_err().cause(), Cause::Credentials);
+    assert_eq!(world.claims(), ["alice"]);
+    world.served.accept("alice");
+    alice.disconnects().await.unwrap();
+    world.is_given_back();
+}
+
+#[tokio::test]
+async fn while_the_api_server_is_away_requests_go_to_the_pods() {
+    let world = World::new().await;
+    let alice = world.laptop("alice").await;
+    alice.connects().await.unwrap();
+    world.served.away(true);
+    alice.comes_to_be(v1::State::Reconnecting, "cannot reach an agent of orders").await;
+    world.comes_to(ALICE, "a pod").await;
+    world.served.away(false);
+    world.comes_to(ALICE, "alice's laptop").await;
+    alice.comes_to_be(v1::State::Routing, "").await;
+}
+
+#[tokio::test]
+async fn who_gives_up_leaves_nothing_behind() {
+    let world = World::new().await;
+    let alice = world.laptop("alice").await;
+    // No agent starts, so the connect waits; then whoever asked for it goes.
+    world.node.hold(true);
+    let mut daemon = alice.daemon().await;
+    let (waiting_tx, mut waiting) = tokio::sync::watch::channel(false);
+    let connecting = bridge_client::connect(&mut daemon, alice.request(), |said| {
+        if let bridge_client::Said::Step { kind: v1::StepKind::WaitingForAgents, .. } = said {
+            let _ = waiting_tx.send(true);
+        }
+    });
+    tokio::select! {
+        done = connecting => panic!("expected it to wait for agents: {done:?}"),
+        _ = waiting.wait_for(|waiting| *waiting) => {}
+    }
+    drop(daemon);
+    let mut changes = world.server.watch();
+    let gone = async {
+        while !(world.claims().is_empty() && world.stand_ins().is_empty()) {
+            changes.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), gone).await.expect("it is undone");
+    world.is_given_back();
+}

@@ -1,0 +1,269 @@
+//! The words of the stories: a `World` is a cluster in this process, with a pretended API server and real agents; a
+//! `Laptop` is a developer with a daemon, which can be killed, and a program that listens.
+
+mod node;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bridge_client::{ClientError, Daemon};
+use bridge_cluster::pretended::{ApiServer, Served};
+use bridge_daemon::DaemonOptions;
+use bridge_proto::v1::{self, daemon_client::DaemonClient};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::runtime::Runtime;
+use tonic::transport::Endpoint;
+
+use self::node::{Node, Reserved};
+
+pub(crate) const SERVICE: &str = "orders";
+const SERVICES: &str = "/api/v1/namespaces/shop/services";
+const PODS: &str = "/api/v1/namespaces/shop/pods";
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/shop/deployments";
+const REPLICA_SETS: &str = "/apis/apps/v1/namespaces/shop/replicasets";
+const ANNOTATION: &str = "bridge.dev/attachment";
+/// For what takes milliseconds, on a machine with other things to do.
+const SOON: Duration = Duration::from_secs(20);
+
+pub(crate) struct World {
+    pub(crate) server: ApiServer,
+    pub(crate) served: Served,
+    pub(crate) node: Node,
+    /// The Service's.
+    port: u16,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = answers("a pod").await;
+        let listen = Reserved::new();
+        let port = proxy.local_addr().unwrap().port();
+        let server = ApiServer::default();
+        node::deployed(&server, port, listen.port);
+        let node = Node::start(server.clone(), origin, listen, proxy);
+        let of_pods = node.clone();
+        let served = Served::start(server.clone(), move |pod, _| of_pods.control_of(pod)).await;
+        Self { server, served, node, port }
+    }
+
+    /// A developer with a daemon of that name, and a program that answers with it.
+    pub(crate) async fn laptop(&self, me: &str) -> Laptop {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("kubeconfig"), self.served.kubeconfig(me)).unwrap();
+        let program = answers(&format!("{me}'s laptop")).await.port();
+        let running = start_daemon(&home, me).await;
+        Laptop { me: me.to_owned(), home, program, running: Some(running) }
+    }
+
+    /// Who answers a request through the Service with this header.
+    pub(crate) async fn asks(&self, header: &str) -> String {
+        let asking = async {
+            let mut connection = TcpStream::connect(("127.0.0.1", self.port)).await?;
+            let request = format!("GET / HTTP/1.1\r\nHost: orders\r\nConnection: close\r\n{header}\r\n\r\n");
+            connection.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            connection.read_to_string(&mut answer).await?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        let answer =
+            tokio::time::timeout(SOON, asking).await.expect("an answer, or the end of the connection");
+        match answer {
+            Ok(answer) => answer.split_once("\r\n\r\n").map_or(answer.clone(), |(_, body)| body.to_owned()),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Asks until it is answered by this one.
+    pub(crate) async fn comes_to(&self, header: &str, expected: &str) {
+        let mut last = String::new();
+        let asking = async {
+            let mut every = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                every.tick().await;
+                last = self.asks(header).await;
+                if last == expected {
+                    return;
+                }
+            }
+        };
+        let came = tokio::time::timeout(SOON, asking).await;
+        assert!(came.is_ok(), "expected an answer of {expected:?} to {header:?}, instead: {last:?}");
+    }
+
+    fn service(&self) -> Value {
+        self.server.get(&format!("services/{SERVICE}")).unwrap()
+    }
+
+    /// Who claims what at the Service: "alice".
+    pub(crate) fn claims(&self) -> Vec<String> {
+        let service = self.service();
+        let Some(text) = service["metadata"]["annotations"][ANNOTATION].as_str() else { return Vec::new() };
+        let attachment: Value = serde_json::from_str(text).unwrap();
+        let users = attachment["sessions"].as_array().unwrap().iter();
+        let mut users: Vec<_> = users.map(|claim| claim["user"].as_str().unwrap().to_owned()).collect();
+        users.sort();
+        users
+    }
+
+    /// The names of the stand-ins that are there.
+    pub(crate) fn stand_ins(&self) -> Vec<String> {
+        let deployments = self.server.all(DEPLOYMENTS).into_iter();
+        let names = deployments.map(|one| one["metadata"]["name"].as_str().unwrap().to_owned());
+        names.filter(|name| name != SERVICE).collect()
+    }
+
+    /// The Service is as it was, and nothing of bridge is left but what drains by itself.
+    pub(crate) fn is_given_back(&self) {
+        assert_eq!(self.service()["spec"]["selector"], json!({"app": SERVICE}), "the selector");
+        assert_eq!(self.claims(), Vec::<String>::new());
+        assert_eq!(self.stand_ins(), Vec::<String>::new());
+    }
+}
+
+pub(crate) struct Laptop {
+    me: String,
+    home: TempDir,
+    program: u16,
+    running: Option<Runtime>,
+}
+
+impl Drop for Laptop {
+    fn drop(&mut self) {
+        self.kill_daemon();
+    }
+}
+
+impl Laptop {
+    /// The daemon is gone with all its tasks, and nobody has said anything.
+    pub(crate) fn kill_daemon(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.shutdown_background();
+        }
+    }
+
+    pub(crate) async fn start_daemon(&mut self) {
+        self.running = Some(start_daemon(&self.home, &self.me).await);
+    }
+
+    pub(crate) async fn daemon(&self) -> Daemon {
+        let socket = self.home.path().join("daemon.sock");
+        let connect = tower::service_fn(move |_| {
+            let socket = socket.clone();
+            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+        });
+        let channel =
+            Endpoint::from_static("http://bridge.local").connect_with_connector(connect).await.unwrap();
+        Daemon { client: DaemonClient::new(channel), hello: v1::HelloReply::default() }
+    }
+
+    fn cluster(&self) -> Option<v1::Cluster> {
+        let kubeconfig = vec![self.home.path().join("kubeconfig").display().to_string()];
+        Some(v1::Cluster { kubeconfig, ..v1::Cluster::default() })
+    }
+
+    /// What `bridge connect orders` asks for.
+    pub(crate) fn request(&self) -> v1::ConnectRequest {
+        v1::ConnectRequest {
+            cluster: self.cluster(),
+            target: SERVICE.into(),
+            user: self.me.clone(),
+            ports: vec![v1::PortMapping { local: self.program.into(), remote: String::new() }],
+            agent_image: "bridge:test".into(),
+            ..v1::ConnectRequest::default()
+        }
+    }
+
+    pub(crate) async fn connects(&self) -> Result<v1::SessionStatus, ClientError> {
+        self.connects_with(self.request()).await
+    }
+
+    pub(crate) async fn connects_with(
+        &self,
+        request: v1::ConnectRequest,
+    ) -> Result<v1::SessionStatus, ClientError> {
+        let connecting = async { bridge_client::connect(&mut self.daemon().await, request, |_| {}).await };
+        tokio::time::timeout(SOON, connecting).await.expect("an outcome")
+    }
+
+    pub(crate) async fn disconnects(&self) -> Result<v1::Disconnected, ClientError> {
+        let request = v1::DisconnectRequest {
+            target: SERVICE.into(),
+            cluster: self.cluster(),
+            ..v1::DisconnectRequest::default()
+        };
+        bridge_client::disconnect(&mut self.daemon().await, request, |_| {}).await
+    }
+
+    /// Waits until the daemon tells of its only session that it is in this state, and why.
+    pub(crate) async fn comes_to_be(&self, state: v1::State, why: &str) {
+        let mut daemon = self.daemon().await;
+        let mut last = Vec::new();
+        let watching = async {
+            let mut events = daemon.client.watch(v1::WatchRequest {}).await.unwrap().into_inner();
+            while let Some(event) = events.message().await.unwrap() {
+                last = event.sessions;
+                if let [session] = last.as_slice()
+                    && session.state() == state
+                    && session.detail.contains(why)
+                {
+                    return;
+                }
+            }
+            panic!("the daemon ended")
+        };
+        let came = tokio::time::timeout(SOON, watching).await;
+        assert!(came.is_ok(), "expected one session that is {state:?}: {why:?}, instead: {last:?}");
+    }
+}
+
+async fn start_daemon(home: &TempDir, me: &str) -> Runtime {
+    let path = |name: &str| home.path().join(name);
+    let (socket, streams): (PathBuf, PathBuf) = (path("daemon.sock"), path("streams.sock"));
+    for left in [&socket, &streams] {
+        let _ = std::fs::remove_file(left);
+    }
+    let (ready_tx, ready) = tokio::sync::oneshot::channel();
+    let options = DaemonOptions {
+        socket,
+        streams,
+        log_file: path("daemon.log"),
+        installation: format!("laptop-of-{me}"),
+        idle: Duration::from_secs(3600),
+        ready: Box::new(move || ready_tx.send(()).unwrap()),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.spawn(bridge_daemon::run(options));
+    ready.await.expect("the daemon listens");
+    runtime
+}
+
+/// A program that answers each request with its name.
+async fn answers(name: &str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer =
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{name}", name.len());
+    tokio::spawn(async move {
+        loop {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    match connection.read_u8().await {
+                        Ok(byte) => head.push(byte),
+                        Err(_) => return,
+                    }
+                }
+                let _ = connection.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    address
+}

@@ -1,0 +1,220 @@
+//! What a cluster does by itself: pods for the Deployments of agents (real agents, on loopback), and the way from a
+//! Service's port to whatever its selector means.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bridge_agent::{Agent, Config, Forward, Outward};
+use bridge_cluster::pretended::ApiServer;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use super::{DEPLOYMENTS, PODS, REPLICA_SETS, SERVICE, SERVICES};
+
+/// A clone is a handle to the same.
+#[derive(Clone)]
+pub(crate) struct Node(Arc<Inner>);
+
+struct Inner {
+    server: ApiServer,
+    origin: SocketAddr,
+    /// Where agents listen for callers: the Service's target port.
+    listen: Reserved,
+    keys: TempDir,
+    agents: Mutex<BTreeMap<String, Agent>>,
+    state: Mutex<State>,
+}
+
+/// A port that the kernel gives to nobody else, and on which agents can listen one after the other.
+pub(crate) struct Reserved {
+    _bound: TcpSocket,
+    pub(crate) port: u16,
+}
+
+impl Reserved {
+    pub(crate) fn new() -> Self {
+        let bound = TcpSocket::new_v4().unwrap();
+        // Whoever asks for the port by its number may have it, too, as long as this does not listen.
+        bound.set_reuseaddr(true).unwrap();
+        bound.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).unwrap();
+        let port = bound.local_addr().unwrap().port();
+        Self { _bound: bound, port }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    pods: usize,
+    /// No pod starts.
+    held: bool,
+}
+
+impl Node {
+    /// Runs until the test ends. `proxy`: where the Service's callers come.
+    pub(crate) fn start(server: ApiServer, origin: SocketAddr, listen: Reserved, proxy: TcpListener) -> Self {
+        let keys = tempfile::tempdir().unwrap();
+        let (agents, state) = (Mutex::default(), Mutex::default());
+        let node = Self(Arc::new(Inner { server, origin, listen, keys, agents, state }));
+        tokio::spawn(node.clone().control());
+        tokio::spawn(node.clone().proxy(proxy));
+        node
+    }
+
+    /// Where a pod's port for daemons is.
+    pub(crate) fn control_of(&self, pod: &str) -> Option<SocketAddr> {
+        let agents = self.0.agents.lock().unwrap();
+        Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), agents.get(pod)?.control))
+    }
+
+    /// No pod starts from now on, or all do.
+    pub(crate) fn hold(&self, held: bool) {
+        self.0.state.lock().unwrap().held = held;
+        self.0.server.put(&format!("{PODS}/other"), json!({"metadata": {"name": "other"}}));
+    }
+
+    /// The agents' pods are deleted, and their processes end at once.
+    pub(crate) fn kill_agents(&self) {
+        let agents = std::mem::take(&mut *self.0.agents.lock().unwrap());
+        for pod in agents.keys() {
+            self.0.server.remove(&format!("{PODS}/{pod}"));
+        }
+    }
+
+    /// Gives each Deployment of agents its pod, and takes the pods of those that are gone.
+    async fn control(self) {
+        let mut changes = self.0.server.watch();
+        loop {
+            changes.mark_unchanged();
+            let deployments = self.0.server.all(DEPLOYMENTS);
+            let of_agents: Vec<&Value> = deployments
+                .iter()
+                .filter(|one| one["metadata"]["labels"]["bridge.dev/stand-in"].is_string())
+                .collect();
+            let is_wanted = |pod: &str| {
+                of_agents.iter().any(|one| pod.starts_with(one["metadata"]["name"].as_str().unwrap()))
+            };
+            let mut gone = Vec::new();
+            self.0.agents.lock().unwrap().retain(|pod, _| {
+                let wanted = is_wanted(pod);
+                if !wanted {
+                    gone.push(pod.clone());
+                }
+                wanted
+            });
+            for pod in gone {
+                self.0.server.remove(&format!("{PODS}/{pod}"));
+            }
+            for deployment in &of_agents {
+                self.run(deployment).await;
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn run(&self, deployment: &Value) {
+        let name = deployment["metadata"]["name"].as_str().unwrap();
+        let pod = {
+            let mut state = self.0.state.lock().unwrap();
+            if state.held || self.0.agents.lock().unwrap().keys().any(|pod| pod.starts_with(name)) {
+                return;
+            }
+            state.pods += 1;
+            format!("{name}-rs-{}", state.pods)
+        };
+        let Some(key_file) = self.key(&pod, name) else { return };
+        let replica_set = json!({"metadata": {"name": format!("{name}-rs"), "uid": format!("{name}-rs-uid"),
+            "ownerReferences": [owner("Deployment", &deployment["metadata"])]}});
+        let agent = Agent::start(Config {
+            forward: vec![Forward { listen: self.0.listen.port, origin: self.0.origin }],
+            control: 0,
+            readiness: 0,
+            metrics: None,
+            key_file,
+            name: pod.clone(),
+            outward: Outward { also_allowed: vec!["127.0.0.0/8".parse().unwrap()], ..Outward::default() },
+            memory: None,
+        });
+        // There is one node with one such port: while another stand-in's agent is still there, this one waits for its end.
+        let Ok(agent) = agent.await else { return };
+        self.0.agents.lock().unwrap().insert(pod.clone(), agent);
+        let replica_sets = format!("{REPLICA_SETS}/{name}-rs");
+        self.0.server.put(&replica_sets, replica_set.clone());
+        let template = &deployment["spec"]["template"]["metadata"];
+        let object = json!({
+            "metadata": {"name": pod, "namespace": "shop", "labels": template["labels"],
+                "ownerReferences": [owner("ReplicaSet", &replica_set["metadata"])]},
+            "spec": {"containers": [{"name": "agent"}]},
+            "status": {"phase": "Running", "podIP": "127.0.0.1",
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "containerStatuses": [{"name": "agent", "ready": true, "image": "", "imageID": "", "restartCount": 0,
+                    "state": {"running": {}}}]},
+        });
+        self.0.server.put(&format!("{PODS}/{pod}"), object);
+    }
+
+    /// The file with the key of a stand-in, as the kubelet mounts it.
+    fn key(&self, pod: &str, stand_in: &str) -> Option<std::path::PathBuf> {
+        let secret = self.0.server.get(&format!("secrets/{stand_in}-key"))?;
+        let key = BASE64_STANDARD.decode(secret["data"]["key"].as_str()?).unwrap();
+        let file = self.0.keys.path().join(pod);
+        std::fs::write(&file, key).unwrap();
+        Some(file)
+    }
+
+    /// The Service's port: each connection goes where the selector leads just then.
+    async fn proxy(self, proxy: TcpListener) {
+        loop {
+            let (mut caller, _) = proxy.accept().await.unwrap();
+            let service = self.0.server.get(&format!("services/{SERVICE}")).unwrap();
+            let to_origin = service["spec"]["selector"] == json!({"app": SERVICE});
+            let agent = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.0.listen.port);
+            let to = if to_origin { self.0.origin } else { agent };
+            tokio::spawn(async move {
+                // What cannot be reached is closed, as a node refuses it.
+                let Ok(mut pod) = TcpStream::connect(to).await else { return };
+                let _ = tokio::io::copy_bidirectional(&mut caller, &mut pod).await;
+            });
+        }
+    }
+}
+
+pub(crate) fn owner(kind: &str, metadata: &Value) -> Value {
+    json!({"apiVersion": "apps/v1", "kind": kind, "name": metadata["name"], "uid": metadata["uid"],
+        "controller": true})
+}
+
+/// A Service with one pod behind it, as somebody has deployed it.
+pub(crate) fn deployed(server: &ApiServer, port: u16, target_port: u16) {
+    let named = |name: &str, uid: &str| json!({"name": name, "namespace": "shop", "uid": uid});
+    let labels = json!({"app": SERVICE});
+    let container = json!({"name": "app", "image": "orders:1",
+        "ports": [{"name": "http", "containerPort": target_port}]});
+    let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [container]}});
+    let mut pod = json!({"metadata": named("orders-rs-1", "pod-uid"), "spec": {"containers": [container]},
+        "status": {"phase": "Running", "podIP": "127.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}});
+    pod["metadata"]["labels"] = labels.clone();
+    pod["metadata"]["ownerReferences"] = json!([owner("ReplicaSet", &named("orders-rs", "rs-uid"))]);
+    let mut replica_set = json!({"metadata": named("orders-rs", "rs-uid"), "spec": {"template": template}});
+    replica_set["metadata"]["ownerReferences"] =
+        json!([owner("Deployment", &named(SERVICE, "deployment-uid"))]);
+    server.put("/api/v1/namespaces/shop", json!({"metadata": {"name": "shop"}}));
+    server.put(&format!("{PODS}/orders-rs-1"), pod);
+    server.put(&format!("{REPLICA_SETS}/orders-rs"), replica_set);
+    server.put(
+        &format!("{DEPLOYMENTS}/{SERVICE}"),
+        json!({"metadata": named(SERVICE, "deployment-uid"),
+            "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}}),
+    );
+    server.put(
+        &format!("{SERVICES}/{SERVICE}"),
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": named(SERVICE, "service-uid"),
+            "spec": {"selector": labels, "clusterIP": "127.0.0.1", "type": "ClusterIP",
+                "ports": [{"name": "http", "port": port, "targetPort": target_port, "protocol": "TCP"}]}}),
+    );
+}
