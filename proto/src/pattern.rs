@@ -159,9 +159,23 @@ mod tests {
 
     #[test]
     fn size_is_bounded() {
-        assert_eq!(Pattern::new(&"a".repeat(MAX_LENGTH + 1)), Err(PatternError::TooLong));
+        let of_length = |length: usize| Pattern::new(&format!("[{}]", "a".repeat(length - 2)));
+        assert!(of_length(1024).is_ok(), "the longest pattern");
+        assert_eq!(of_length(1025), Err(PatternError::TooLong));
+        assert!(Pattern::new("(a{20}){20}").is_ok(), "hundreds of repetitions");
         assert_eq!(Pattern::new("(a{99}){99}"), Err(PatternError::TooLarge));
-        assert!(!Pattern::new("a").expect("good").is_in(&[b'a'; MAX_VALUE + 1]), "too long a value");
+        let a = Pattern::new("a$").expect("a good pattern");
+        assert!(a.is_in(&[b'a'; 8192]), "the longest value");
+        assert!(!a.is_in(&[b'a'; 8193]), "too long a value");
+    }
+
+    #[test]
+    fn patterns_are_compared_and_shown_by_their_texts() {
+        let [a, b] = ["a+", "b"].map(|text| Pattern::new(text).expect("a good pattern"));
+        assert_eq!(a, Pattern::new("a+").expect("a good pattern"));
+        assert_ne!(a, Pattern::new("aa*").expect("a good pattern"), "the same values, another text");
+        assert!(a < b, "{a:?} comes before {b:?}");
+        assert_eq!(format!("{a:?}"), "\"a+\"");
     }
 
     #[test]

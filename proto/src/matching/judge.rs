@@ -143,3 +143,6 @@ impl<'a> Verdict<'a> {
         if holds { Verdict::Holds } else { Verdict::Differs(saw.as_bytes()) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -202,6 +202,10 @@ fn equal_matches_are_known_however_they_are_put() {
     ] {
         assert!(!ba.collides(&matching(&[other])), "{other:?}");
     }
+    let patterns = ["^a", "b$"].map(|text| header_test("x", pattern(text)));
+    let mut reversed = patterns.clone();
+    reversed.reverse();
+    assert_eq!(matching(&[&patterns]), matching(&[&reversed]));
     assert!(Match::Everything.collides(&Match::Everything) && !Match::Everything.collides(&ab));
 }
 
@@ -285,6 +289,20 @@ fn all_that_is_typed_must_hold() {
     assert_eq!(wanted.rule(0), "a: 1 and b^=2");
     assert_eq!(wanted.rule(1), "", "there is no such alternative");
     assert_eq!(Match::all_of(Vec::new()), Err(BadMatch::NoConditions));
+}
+
+#[test]
+fn a_condition_names_what_it_looks_at() {
+    for (sent, subject, of_headers) in [
+        (header("X-Bridge", "alice"), "x-bridge", true),
+        (header_test("x-tenant", prefix("a")), "x-tenant", true),
+        (baggage("bridge", "alice"), "baggage bridge", true),
+        (path(prefix("/v1/")), "path", false),
+        (method("GET"), "method", false),
+    ] {
+        let condition = Condition::read(&sent).expect("a good condition");
+        assert_eq!((condition.subject().as_str(), condition.is_of_headers()), (subject, of_headers));
+    }
 }
 
 #[test]

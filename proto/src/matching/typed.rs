@@ -147,6 +147,8 @@ mod tests {
             ("x-tenant^=a", "x-tenant", prefix("a")),
             ("x-tenant~=^a|b$", "x-tenant", pattern("^a|b$")),
             ("x-tenant~= a", "x-tenant", pattern(" a")),
+            ("x-tenant^= a b ", "x-tenant", prefix("a b ")),
+            (&format!("x={}", "a".repeat(4096)), "x", exact(&"a".repeat(4096))),
         ] {
             assert_eq!(
                 HeaderMatch::from_str(text),
@@ -163,6 +165,8 @@ mod tests {
             ("=a", "not a header name"),
             ("^=a", "not a header name"),
             ("x=a\nb", "printable"),
+            ("x=a\u{e4}", "printable"),
+            (&format!("x={}", "a".repeat(4097)), "4096 characters at most"),
             ("x~=a(b", "unclosed group"),
             (&format!("x~={}", "a".repeat(2000)), "longer than 1024"),
             ("x~=(a{99}){99}", "too large"),
