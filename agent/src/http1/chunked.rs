@@ -212,6 +212,75 @@ mod tests {
         );
     }
 
+    #[test]
+    fn sizes_are_hexadecimal_and_each_chunk_has_its_own() {
+        for (size, data) in
+            [("1", 1), ("9", 9), ("a", 10), ("F", 15), ("f", 15), ("A0", 160), ("00000000000001f", 31)]
+        {
+            let chunk = format!("{size}\r\n{}\r\n", "x".repeat(data));
+            let body = format!("{chunk}{chunk}0\r\n\r\n");
+            assert_eq!(whole(format!("{body}next").as_bytes()), Ok((body.len(), true)), "{size}");
+        }
+        for size in ["g", "G", "/", ":", "@", "`", "1g", "0000000000000001"] {
+            assert_eq!(whole(format!("{size}\r\nx\r\n").as_bytes()), Err(Flaw::Chunk), "{size}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_data_has_bounds() {
+        let extended = |len: usize| format!("1;{}\r\nx\r\n", "e".repeat(len));
+        let body = format!("{}{}0\r\n\r\n", extended(4096), extended(4096));
+        assert_eq!(
+            whole(body.as_bytes()),
+            Ok((body.len(), true)),
+            "each chunk may have the longest extension"
+        );
+        assert_eq!(whole(extended(4097).as_bytes()), Err(Flaw::Chunk));
+        // Of each line its name, the colon, the value and the CR count.
+        let trailers = |len: usize| format!("0\r\nA: b\r\nX:{}\r\n\r\n", "y".repeat(len - 8));
+        let body = trailers(16 * 1024);
+        assert_eq!(whole(body.as_bytes()), Ok((body.len(), true)));
+        assert_eq!(whole(trailers(16 * 1024 + 1).as_bytes()), Err(Flaw::Chunk));
+    }
+
+    #[test]
+    fn control_characters_are_nowhere_but_tabs_in_values() {
+        for (byte, text) in [
+            ('\t', true),
+            (' ', true),
+            ('~', true),
+            ('\u{e9}', true),
+            ('\0', false),
+            ('\u{1f}', false),
+            ('\u{7f}', false),
+        ] {
+            for place in [
+                format!("1;a={byte}\r\nx\r\n"),
+                format!("1;a=\"{byte}\"\r\nx\r\n"),
+                format!("0\r\nX:{byte}\r\n"),
+            ] {
+                assert_eq!(whole(place.as_bytes()).is_ok(), text, "{place:?}");
+            }
+        }
+        let escaped = "1;a=\"\\\u{1}\"\r\nx\r\n";
+        assert_eq!(whole(escaped.as_bytes()), Err(Flaw::Chunk), "an escape makes no exception");
+    }
+
+    #[test]
+    fn a_trailers_name_is_a_token() {
+        for (name, good) in [
+            ("X", true),
+            ("x-9", true),
+            ("!#$%&'*+-.^_`|~", true),
+            ("", false),
+            ("a b", false),
+            ("a(", false),
+        ] {
+            let trailer = format!("0\r\n{name}: y\r\n\r\n");
+            assert_eq!(whole(trailer.as_bytes()).is_ok(), good, "{name:?}");
+        }
+    }
+
     fn chunked_bytes() -> impl Strategy<Value = Vec<u8>> {
         let chunk = "(1\r\nx\r\n)|(3;e=1\r\nabc\r\n)|(A\r\n0123456789\r\n)";
         let odd = "(0\r\n)|(2\nab\n)|(X: y\r\n)|(\r\n)";

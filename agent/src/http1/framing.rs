@@ -108,3 +108,6 @@ impl Body {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 mod differential;
 #[cfg(test)]
 mod generate;
-mod pipe;
+pub(super) mod pipe;
 #[cfg(test)]
 mod tests;
 

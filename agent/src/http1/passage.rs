@@ -114,3 +114,6 @@ impl Passage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

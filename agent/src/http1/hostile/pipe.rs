@@ -10,25 +10,25 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::io::side::Side;
 
 #[derive(Debug, Default)]
-pub(super) struct Pipe {
+pub(in crate::http1) struct Pipe {
     unsaid: VecDeque<Vec<u8>>,
-    pub(super) taken: Vec<u8>,
+    pub(in crate::http1) taken: Vec<u8>,
     /// How many bytes it takes at once. It takes none every other time.
     at_once: usize,
     tired: bool,
 }
 
 impl Pipe {
-    pub(super) fn saying(pieces: &[&[u8]]) -> Self {
+    pub(in crate::http1) fn saying(pieces: &[&[u8]]) -> Self {
         let unsaid = pieces.iter().filter(|piece| !piece.is_empty()).map(|piece| piece.to_vec()).collect();
         Self { unsaid, ..Self::default() }
     }
 
-    pub(super) fn taking(at_once: usize) -> Self {
+    pub(in crate::http1) fn taking(at_once: usize) -> Self {
         Self { at_once, ..Self::default() }
     }
 
-    pub(super) fn unsaid(&self) -> Vec<u8> {
+    pub(in crate::http1) fn unsaid(&self) -> Vec<u8> {
         self.unsaid.iter().flatten().copied().collect()
     }
 }
