@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::DeployError;
+use crate::error::DeployError;
 
 /// A YAML document with holes, part of the program.
 #[derive(Debug, Clone, Copy)]

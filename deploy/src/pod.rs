@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::{DeployError, ListenPort};
+use crate::error::DeployError;
+use crate::service::ListenPort;
 
 /// Sysctls that Pod Security `restricted` allows, without the two that we set ourselves.
 const SAFE_SYSCTLS: [&str; 10] = [

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::DeployError;
+use crate::error::DeployError;
 
 /// What is known of the Service when the stand-in is made: read from its JSON with [`ServiceFacts::of`].
 #[derive(Debug, Clone, PartialEq)]

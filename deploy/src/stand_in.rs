@@ -7,12 +7,13 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    DeployError, ListenPort, Names, Program, ServiceFacts,
+    error::DeployError,
     holes::{Filling, Template},
-    names::{self, attached_selector, names},
-    origin_template, pod,
-    program::LOADER_FILE,
-    resolve_ports,
+    names::{self, Names, attached_selector, names},
+    origin_template::origin_template,
+    pod,
+    program::{LOADER_FILE, Program},
+    service::{ListenPort, ServiceFacts, resolve_ports},
 };
 
 /// The user of the agent where the origin does not say a better one: "nonroot" in distroless images.

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use rustix::io::Errno;
 
-use crate::{Destinations, Transport, Verdict};
+use crate::way::{Destinations, Transport, Verdict};
 
 /// What a socket speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,7 @@ mod tests {
     use std::io;
 
     use super::*;
-    use crate::Refusal;
+    use crate::way::Refusal;
 
     struct Cluster;
 

@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::Way;
+use crate::way::Way;
 
 /// A connection without a question ends after this long (RFC 7766, 6.2.3 leaves it to servers).
 const IDLE: Duration = Duration::from_secs(30);

@@ -29,12 +29,13 @@ use tokio::{
 };
 
 use crate::{
-    Destinations, Remark, Way,
+    remark::Remark,
     remark::Remarks,
     supervisor::{Supervisor, answer_all},
     tcp::{Parking, Relay},
     udp::{Fronts, Touched},
     unix::ShortCuts,
+    way::{Destinations, Way},
 };
 
 /// Why a command was not run, or not to its end.

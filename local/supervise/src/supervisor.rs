@@ -24,13 +24,13 @@ use rustix::{
 use tokio::{runtime::Handle, task::JoinSet};
 
 use crate::{
-    Destinations, Way,
     decide::{self, Kind, Step},
     remark::{Remark, Remarks},
     socket::Socket,
     tcp::{Failures, Parking, Peers, Relay},
     udp::{Fronts, Touched},
     unix::ShortCuts,
+    way::{Destinations, Way},
 };
 
 pub(crate) struct Supervisor<D: Destinations, W: Way> {

@@ -19,7 +19,7 @@ use rustix::{
     process::Pid,
 };
 
-use super::{Call, Obstacle, filter::program, trapped::Trapped};
+use super::{call::Call, filter::program, obstacle::Obstacle, trapped::Trapped};
 
 /// The receiving end of a filter. Its end wakes whoever sleeps in a trapped call, with ENOSYS.
 #[derive(Debug)]

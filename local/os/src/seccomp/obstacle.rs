@@ -9,10 +9,10 @@ use rustix::{
 };
 
 use super::{
-    Call, Reply,
+    call::Call,
     filter::{HIGH, program},
     listener::{Listener, seccomp},
-    trapped::{self, Trapped},
+    trapped::{self, Reply, Trapped},
 };
 
 /// What stands in the way, each in one sentence.

@@ -18,7 +18,7 @@ use rustix::process::{
 };
 use tokio::sync::oneshot;
 
-use super::{Listener, Obstacle};
+use super::{listener::Listener, obstacle::Obstacle};
 
 struct Request {
     command: Command,

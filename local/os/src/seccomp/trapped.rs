@@ -21,7 +21,7 @@ use rustix::{
 };
 
 use super::{
-    Call,
+    call::Call,
     listener::{Listener, check},
 };
 

@@ -8,10 +8,10 @@ use tokio::time::timeout;
 
 use super::relay::Upstream;
 use crate::{
-    Carry, Destinations, Way,
     decide::{self, Step},
     socket::{Identity, Socket},
     supervisor::{Supervisor, write_name},
+    way::{Carry, Destinations, Way},
 };
 
 impl<D: Destinations, W: Way> Supervisor<D, W> {

@@ -19,10 +19,8 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
-    Failures,
-    peers::{Peer, Peers},
-};
+use super::failures::Failures;
+use super::peers::{Peer, Peers};
 use crate::socket::{Identity, Socket};
 
 /// A queue takes one connection more than it is said to (listen(2), `backlog`), in every kernel.

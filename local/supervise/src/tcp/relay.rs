@@ -23,7 +23,11 @@ use tokio::{
 };
 
 use super::peers::{Peer, Peers};
-use crate::{Carry, Way, dns, socket::Socket};
+use crate::{
+    dns,
+    socket::Socket,
+    way::{Carry, Way},
+};
 
 const BACKLOG: u32 = 4096;
 /// A connection that nobody announces comes from no program of ours.

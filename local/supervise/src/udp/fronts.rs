@@ -23,8 +23,11 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::LONGEST_DATAGRAM;
-use crate::{Flow, Way, dns};
+use super::message::LONGEST_DATAGRAM;
+use crate::{
+    dns,
+    way::{Flow, Way},
+};
 
 const MAX_FRONTS: usize = 1024;
 /// Flows of one front, or questions that it asks at once. Datagrams beyond are dropped.
@@ -263,7 +266,7 @@ async fn carry<W: Way>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Carry, Refusal};
+    use crate::way::{Carry, Refusal};
 
     const DESTINATION: &str = "10.96.0.9:7";
 

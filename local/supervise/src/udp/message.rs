@@ -6,6 +6,8 @@ use std::io;
 use bridge_os::seccomp::{Place, Trapped};
 use rustix::io::Errno;
 
+/// No datagram is longer (its length has 16 bits).
+pub(super) const LONGEST_DATAGRAM: usize = u16::MAX as usize;
 /// sizeof(struct mmsghdr): a header, the length, and padding.
 pub(super) const STEP: u64 = 64;
 /// Where the length of one of several messages stands.
@@ -48,7 +50,7 @@ impl Header {
     /// The bytes that are to be sent.
     pub(super) fn gather(trapped: &Trapped, data: &[Place]) -> io::Result<Vec<u8>> {
         let length = room(data);
-        if length > super::LONGEST_DATAGRAM {
+        if length > LONGEST_DATAGRAM {
             return Err(Errno::MSGSIZE.into());
         }
         let mut bytes = vec![0; length];

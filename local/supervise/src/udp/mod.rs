@@ -13,6 +13,3 @@ mod touched;
 
 pub(crate) use fronts::Fronts;
 pub(crate) use touched::Touched;
-
-/// No datagram is longer (its length has 16 bits).
-const LONGEST_DATAGRAM: usize = u16::MAX as usize;

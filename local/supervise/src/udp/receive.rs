@@ -17,11 +17,14 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-use super::{
-    LONGEST_DATAGRAM,
-    message::{CONTROL_LENGTH, COUNT, FLAGS, Header, MAX_MESSAGES, NAME_LENGTH, STEP, room},
+use super::message::{
+    CONTROL_LENGTH, COUNT, FLAGS, Header, LONGEST_DATAGRAM, MAX_MESSAGES, NAME_LENGTH, STEP, room,
 };
-use crate::{Destinations, Way, socket::Socket, supervisor::Supervisor};
+use crate::{
+    socket::Socket,
+    supervisor::Supervisor,
+    way::{Destinations, Way},
+};
 
 /// How often it is looked whether a waiting caller was killed or has a signal.
 const LOOK: Duration = Duration::from_millis(100);

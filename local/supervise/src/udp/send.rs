@@ -14,10 +14,10 @@ use tokio::io::Interest;
 
 use super::message::{COUNT, Header, MAX_MESSAGES, STEP, segment};
 use crate::{
-    Destinations, Way,
     decide::{self, Kind, Step},
     socket::Socket,
     supervisor::Supervisor,
+    way::{Destinations, Way},
 };
 
 /// A datagram of a program, or several of one size.
