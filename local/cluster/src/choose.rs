@@ -67,7 +67,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::ClusterError;
+    use crate::error::ClusterError;
     use crate::snapshot::tests::orders_with;
 
     #[test]

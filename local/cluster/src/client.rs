@@ -14,7 +14,12 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::{ClusterError, connection, error::Call, nearest::nearest, unquoted};
+use crate::{
+    connection,
+    error::{Call, ClusterError},
+    nearest::nearest,
+    unquoted,
+};
 
 /// What kubectl uses where the context names none.
 const DEFAULT_NAMESPACE: &str = "default";

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Obstacle;
+use crate::obstacle::Obstacle;
 
 /// An operating system other than Linux, or, for a program that we bring, another architecture than its own.
 pub(super) fn other(template: &Value, carried: Option<&str>) -> Option<Obstacle> {
