@@ -20,6 +20,7 @@ use crate::{
     error::{Call, ClusterError},
     fronts::{self, Fronts},
     kind,
+    mode::Mode,
     obstacles::Obstacle,
     snapshot::{Snapshot, is_ready, is_serving, merged, of_pods},
     state::{Attachment, Claim, ClaimedRoute, selector},
@@ -35,7 +36,9 @@ pub struct Entry {
     pub ports: Vec<String>,
     /// "Deployment orders"; none where there are no pods.
     pub workloads: Vec<String>,
-    /// What speaks against connecting it; empty: it can be connected.
+    /// How it would be connected; `None`: it cannot be.
+    pub mode: Option<Mode>,
+    /// What speaks against connecting it.
     pub obstacles: Vec<Obstacle>,
     pub sessions: Vec<Session>,
     pub stand_in: Option<StandIn>,
@@ -145,13 +148,17 @@ impl World {
             None => port.port.to_string(),
         };
         let name = name_of(&snapshot.service);
-        let against = choose(&snapshot, Asked { mode: None, carried }).err().unwrap_or_default();
+        let (mode, against) = match choose(&snapshot, Asked { mode: None, carried }) {
+            Ok(mode) => (Some(mode), Vec::new()),
+            Err(against) => (None, against),
+        };
         Entry {
             stand_in: attachment.as_ref().map(|there| self.stand_in(&snapshot.service, there)),
             unused: self.unused(&name, attachment.as_ref()),
             service: name,
             ports: ports.iter().map(title).collect(),
             workloads: snapshot.workloads.iter().map(Workload::title).collect(),
+            mode,
             obstacles: against.into_iter().flat_map(|mode| mode.reasons).collect(),
             sessions: attachment.into_iter().flat_map(|there| there.sessions).map(session).collect(),
         }

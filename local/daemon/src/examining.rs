@@ -91,7 +91,7 @@ fn services(entries: &[Entry]) -> Check {
         (!users.is_empty()).then(|| format!("{} ({})", entry.service, users.join(", ")))
     };
     let connected: Vec<String> = entries.iter().filter_map(users).collect();
-    let possible = entries.iter().filter(|entry| entry.obstacles.is_empty()).count();
+    let possible = entries.iter().filter(|entry| entry.mode.is_some()).count();
     let sessions = if connected.is_empty() { "nobody".to_owned() } else { connected.join(", ") };
     ok("services", format!("{possible} of {} can be connected; connected: {sessions}", entries.len()))
 }
@@ -193,6 +193,7 @@ mod tests {
             service: service.to_owned(),
             ports: Vec::new(),
             workloads: Vec::new(),
+            mode: None,
             obstacles: Vec::new(),
             sessions: Vec::new(),
             stand_in: None,

@@ -36,7 +36,6 @@ pub(super) async fn reachable(cluster: &Cluster) -> Result<v1::ServicesReply, Fa
 }
 
 fn to_message(entry: Entry) -> v1::ListedService {
-    let mode = if entry.obstacles.is_empty() { "stand-in" } else { "" };
     let obstacle = |obstacle: &Obstacle| v1::Obstacle {
         short: obstacle.short().to_owned(),
         detail: obstacle.to_string(),
@@ -52,7 +51,7 @@ fn to_message(entry: Entry) -> v1::ListedService {
         name: entry.service,
         ports: entry.ports,
         workloads: entry.workloads,
-        mode: mode.to_owned(),
+        mode: entry.mode.map(|mode| mode.to_string()).unwrap_or_default(),
         obstacles: entry.obstacles.iter().map(obstacle).collect(),
         claimants: entry.sessions.into_iter().map(claimant).collect(),
         stand_in: entry.stand_in.map(stand_in),
