@@ -1,9 +1,8 @@
 //! What the watches have in common.
 
-use std::collections::BTreeMap;
-
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::reflector::{self, Store, reflector};
 use kube::runtime::watcher;
 
 use crate::client::Cluster;
@@ -14,49 +13,36 @@ pub(super) fn is_ready(pod: &Pod) -> bool {
     conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// All objects of a watch, at each change. Errors do not end it: the watcher goes on with the next poll.
+/// All objects of a watch, by name, at each change. Errors do not end it: the watcher goes on with the next poll.
 pub(super) fn changes<K, Events>(
     cluster: &Cluster,
     resource: &'static str,
     events: Events,
 ) -> impl Stream<Item = Result<Vec<K>, ClusterError>> + Send + use<K, Events>
 where
-    K: kube::Resource + Clone + Send,
+    K: kube::Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
     Events: Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
 {
     let (namespace, server) = (cluster.namespace.clone(), cluster.server.clone());
-    let mut all: BTreeMap<String, K> = BTreeMap::new();
-    let mut listing: BTreeMap<String, K> = BTreeMap::new();
-    events.filter_map(move |event| {
-        let key = |object: &K| object.meta().name.clone().unwrap_or_default();
-        let changed = match event {
-            Ok(watcher::Event::Init) => {
-                listing.clear();
-                false
-            }
-            Ok(watcher::Event::InitApply(object)) => {
-                listing.insert(key(&object), object);
-                false
-            }
-            Ok(watcher::Event::InitDone) => {
-                all = std::mem::take(&mut listing);
-                true
-            }
-            Ok(watcher::Event::Apply(object)) => {
-                all.insert(key(&object), object);
-                true
-            }
-            Ok(watcher::Event::Delete(object)) => {
-                all.remove(&key(&object));
-                true
-            }
+    let (all, writer) = reflector::store();
+    reflector(writer, events).filter_map(move |event| {
+        let now = match event {
+            // A list on its way; until it is there, what is known counts.
+            Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => None,
+            Ok(_) => Some(Ok(by_name(&all))),
             Err(error) => {
                 let call = Call::all("watch", resource, &namespace);
-                return futures::future::ready(Some(Err(of_watcher(&error, call, &server))));
+                Some(Err(of_watcher(&error, call, &server)))
             }
         };
-        futures::future::ready(changed.then(|| Ok(all.values().cloned().collect())))
+        futures::future::ready(now)
     })
+}
+
+fn by_name<K: kube::Resource<DynamicType = ()> + Clone + 'static>(all: &Store<K>) -> Vec<K> {
+    let mut all: Vec<K> = all.state().iter().map(|object| K::clone(object)).collect();
+    all.sort_by(|one, other| one.meta().name.cmp(&other.meta().name));
+    all
 }
 
 fn of_watcher(error: &watcher::Error, call: Call, server: &str) -> ClusterError {
@@ -68,5 +54,50 @@ fn of_watcher(error: &watcher::Error, call: Call, server: &str) -> ClusterError 
             ClusterError::Api { call, code: status.code, reason: status.message.clone() }
         }
         watcher::Error::NoResourceVersion => ClusterError::Api { call, code: 0, reason: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::{Api, ResourceExt};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::pretended::ApiServer;
+
+    const PODS: &str = "/api/v1/namespaces/shop/pods";
+
+    fn pod(name: &str, app: &str) -> (&'static str, Value) {
+        (PODS, json!({"metadata": {"name": name, "labels": {"app": app}}, "spec": {"containers": []}}))
+    }
+
+    #[tokio::test]
+    async fn all_that_are_asked_for_are_told_at_each_change_by_name() {
+        let server = ApiServer::with([pod("b", "orders"), pod("a", "orders"), pod("c", "prices")]);
+        let cluster = server.cluster();
+        let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), "shop");
+        let of_orders = watcher::Config::default().labels("app=orders");
+        let mut changes = std::pin::pin!(changes(&cluster, "pods", watcher(pods.clone(), of_orders)));
+        let mut told = async || {
+            let all = changes.next().await.expect("it goes on").expect("no error");
+            all.iter()
+                .map(|pod| format!("{}{}", pod.name_any(), if is_ready(pod) { "!" } else { "" }))
+                .collect()
+        };
+        let expected = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+
+        let now: Vec<String> = told().await;
+        assert_eq!(now, expected(&["a", "b"]), "those of the list");
+        server.change("pods/c", |pod| pod["metadata"]["labels"]["seen"] = json!("no"));
+        server.change("pods/b", |pod| {
+            pod["status"] = json!({"conditions": [{"type": "Ready", "status": "True"}]})
+        });
+        assert_eq!(
+            told().await,
+            expected(&["a", "b!"]),
+            "one is ready, and another one's change is not told"
+        );
+        let _ = pods.delete("a", &kube::api::DeleteParams::default()).await.expect("it is there");
+        assert_eq!(told().await, expected(&["b!"]), "one is gone");
     }
 }
