@@ -1,7 +1,7 @@
 //! Taking a Service over and giving it back, phase by phase. Each phase finds out what is there and does the rest, so
 //! the next one, or [`clean`], finishes what was cut off, and two at once help each other.
 //!
-//! | phase | by itself | stand-in |
+//! | phase | in every mode | stand-in |
 //! |---|---|---|
 //! | [`Takeover::prepare`] | claim the requests (`claim`) | create agents, or bring those that are there up to date; wait until they are ready (`stand_in`) |
 //! | (the caller opens tunnels) | | |
@@ -35,14 +35,14 @@ use crate::mode::Mode;
 pub use step::{Step, Waiter, unless_given_up};
 pub use wanted::{Prepared, Wanted};
 
-/// One take-over on its way.
+/// One take-over under way.
 #[derive(Debug, Clone)]
 pub struct Takeover {
     mode: Mode,
     wanted: Wanted,
 }
 
-/// A Service whose requests come to agents since now.
+/// A Service whose requests go to agents from now on.
 #[derive(Debug)]
 pub struct Switched(Service);
 

@@ -15,6 +15,7 @@ use super::step::{Step, Waiter, unless_given_up};
 use super::wanted::{Prepared, Wanted};
 use crate::error::ClusterError;
 use crate::follow::{self, Followed, Follower};
+use crate::mode::Mode;
 use crate::objects::managed_fields;
 use crate::obstacle::Warning;
 use crate::ownership;
@@ -63,6 +64,7 @@ fn fresh(service: &Service, stand_in: &StandIn, ports: BTreeMap<u16, u16>) -> At
     let original = selector(service);
     Attachment {
         version: VERSION,
+        mode: Mode::StandIn,
         stand_in: stand_in.id.clone(),
         attached: bridge_deploy::attached_selector(&original, &stand_in.names().stand_in),
         original,

@@ -1,4 +1,4 @@
-//! What a connect does just now, for people and for programs, and who is told of it.
+//! The steps of a connect, for people and for programs, and who hears of them.
 
 use std::fmt;
 

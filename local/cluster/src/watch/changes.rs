@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_that_are_asked_for_are_told_at_each_change_by_name() {
+    async fn each_change_yields_all_that_are_asked_for_by_name() {
         let server = ApiServer::with([pod("b", "orders"), pod("a", "orders"), pod("c", "prices")]);
         let cluster = server.cluster();
         let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), "shop");
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(
             told().await,
             expected(&["a", "b!"]),
-            "one is ready, and another one's change is not told"
+            "one is ready, and another one changed that nobody asked for"
         );
         let _ = pods.delete("a", &kube::api::DeleteParams::default()).await.expect("it is there");
         assert_eq!(told().await, expected(&["b!"]), "one is gone");
