@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
 mod controllers;
+mod query;
 #[cfg(feature = "pretended")]
 mod served;
 mod watching;
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::service_fn;
 
+use self::query::Query;
 #[cfg(feature = "pretended")]
 pub use self::served::Served;
 use self::watching::{Change, Lines};
@@ -204,7 +206,9 @@ impl ApiServer {
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         let (path, query) = (parts.uri.path(), Query::of(parts.uri.query().unwrap_or_default()));
         if query.watches {
-            return Response::new(Lines::of(self.clone(), path.to_owned(), query));
+            let (server, path, since) = (self.clone(), path.to_owned(), query.version);
+            let look = move |since| server.changed(since, &path, &query);
+            return Response::new(Lines::of(self.versions.subscribe(), since, look));
         }
         let answer = {
             let mut inner = self.inner.lock().unwrap();
@@ -214,6 +218,16 @@ impl ApiServer {
         };
         let (parts, body) = answer.into_parts();
         Response::from_parts(parts, Lines::whole(body.collect_bytes().await.unwrap()))
+    }
+
+    /// The lines of a watch, and up to which version.
+    fn changed(&self, since: u64, path: &str, query: &Query) -> (String, u64) {
+        let inner = self.inner.lock().unwrap();
+        let of_kind = inner.log.iter().filter(|change| {
+            change.version > since && change.path.rsplit_once('/').is_some_and(|(kind, _)| kind == path)
+        });
+        let lines = of_kind.filter(|change| query.selects(&change.object)).map(Change::line).collect();
+        (lines, inner.version)
     }
 }
 
@@ -333,46 +347,6 @@ impl Inner {
             StatusCode::OK,
             &json!({"kind": "List", "metadata": {"resourceVersion": version}, "items": items}),
         )
-    }
-}
-
-/// What of a kind is asked for.
-#[derive(Clone, Default)]
-struct Query {
-    /// "app=orders,tier"
-    labels: String,
-    name: Option<String>,
-    watches: bool,
-    /// From which on changes are watched.
-    version: u64,
-}
-
-impl Query {
-    fn of(query: &str) -> Self {
-        let value = |key: &str| {
-            let text = query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))?;
-            // What occurs in selectors.
-            let decoded = [("%2F", "/"), ("%2C", ","), ("%3D", "=")].iter();
-            Some(decoded.fold(text.to_owned(), |text, (from, to)| text.replace(from, to)))
-        };
-        let fields = value("fieldSelector");
-        Self {
-            labels: value("labelSelector").unwrap_or_default(),
-            name: fields.and_then(|fields| fields.strip_prefix("metadata.name=").map(str::to_owned)),
-            watches: value("watch").is_some(),
-            version: value("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or_default(),
-        }
-    }
-
-    fn selects(&self, object: &Value) -> bool {
-        let metadata = &object["metadata"];
-        let label = |key: &str| metadata["labels"].get(key).and_then(Value::as_str);
-        let has = |wanted: &str| match wanted.split_once('=') {
-            Some((key, value)) => label(key) == Some(value),
-            None => label(wanted).is_some(),
-        };
-        let is_named = self.name.as_ref().is_none_or(|name| metadata["name"] == **name);
-        is_named && self.labels.split(',').filter(|one| !one.is_empty()).all(has)
     }
 }
 

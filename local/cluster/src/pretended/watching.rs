@@ -2,14 +2,14 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use hyper::body::Frame;
 use serde_json::{Value, json};
-
-use super::{ApiServer, Query};
+use tokio::sync::watch;
 
 /// A change of one object.
 pub(super) struct Change {
@@ -20,6 +20,12 @@ pub(super) struct Change {
     pub(super) object: Value,
 }
 
+impl Change {
+    pub(super) fn line(&self) -> String {
+        format!("{}\n", json!({"type": self.kind, "object": self.object}))
+    }
+}
+
 /// The body of an answer; a watch's does not end by itself.
 pub(super) struct Lines(BoxStream<'static, Bytes>);
 
@@ -28,27 +34,28 @@ impl Lines {
         Self(stream::once(std::future::ready(answer)).boxed())
     }
 
-    /// Of the objects of a kind that a query asks for.
-    pub(super) fn of(server: ApiServer, path: String, query: Query) -> Self {
-        let changes = server.versions.subscribe();
-        let seen = query.version;
-        Self(
-            stream::unfold((server, changes, seen), move |(server, mut changes, seen)| {
-                let (path, query) = (path.clone(), query.clone());
-                async move {
-                    loop {
-                        // Before looking: what changes from now on is seen by the next look.
-                        let now = *changes.borrow_and_update();
-                        let lines = server.changed(seen, &path, &query);
-                        if !lines.is_empty() {
-                            return Some((Bytes::from(lines), (server, changes, now.max(seen))));
-                        }
-                        changes.changed().await.ok()?;
+    /// What `look` finds after a version, now and at each change; it says up to which version it has looked.
+    pub(super) fn of(
+        changes: watch::Receiver<u64>,
+        since: u64,
+        look: impl Fn(u64) -> (String, u64) + Send + Sync + 'static,
+    ) -> Self {
+        let look = Arc::new(look);
+        let lines = stream::unfold((changes, since), move |(mut changes, since)| {
+            let look = look.clone();
+            async move {
+                loop {
+                    // Before looking: what changes from now on is seen by the next look.
+                    changes.mark_unchanged();
+                    let (lines, seen) = look(since);
+                    if !lines.is_empty() {
+                        return Some((Bytes::from(lines), (changes, seen)));
                     }
+                    changes.changed().await.ok()?;
                 }
-            })
-            .boxed(),
-        )
+            }
+        });
+        Self(lines.boxed())
     }
 }
 
@@ -61,18 +68,5 @@ impl hyper::body::Body for Lines {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.0.poll_next_unpin(context).map(|line| line.map(|line| Ok(Frame::data(line))))
-    }
-}
-
-impl ApiServer {
-    fn changed(&self, since: u64, path: &str, query: &Query) -> String {
-        let inner = self.inner.lock().unwrap();
-        let of_kind = inner.log.iter().filter(|change| {
-            change.version > since && change.path.rsplit_once('/').is_some_and(|(kind, _)| kind == path)
-        });
-        let asked_for = of_kind.filter(|change| query.selects(&change.object));
-        asked_for
-            .map(|change| format!("{}\n", json!({"type": change.kind, "object": change.object})))
-            .collect()
     }
 }
