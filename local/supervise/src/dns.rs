@@ -1,9 +1,14 @@
-//! DNS messages on their two transports (RFC 1035, 4.2): over TCP behind their length, over UDP cut to what the asker
-//! said that it takes.
+//! DNS messages on their two transports (RFC 1035, 4.2): with a length prefix over TCP, truncated over UDP to the size
+//! that the program accepts.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use hickory_proto::{
+    ProtoError,
+    op::{Header, Message},
+    serialize::binary::{BinDecodable, BinDecoder},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -17,9 +22,8 @@ const IDLE: Duration = Duration::from_secs(30);
 
 const HEADER: usize = 12;
 const TRUNCATED: u8 = 0b0000_0010;
-/// What a message over UDP may have if its asker says nothing else.
+/// The largest message over UDP unless the query says otherwise.
 const PLAIN_SIZE: usize = 512;
-const OPT: u16 = 41;
 
 /// Answers a program's questions over TCP, one after the other, until it closes.
 pub(crate) async fn serve(mut local: TcpStream, resolver: SocketAddr, way: Arc<impl Way>) -> io::Result<()> {
@@ -28,7 +32,7 @@ pub(crate) async fn serve(mut local: TcpStream, resolver: SocketAddr, way: Arc<i
         let mut query = BytesMut::zeroed(usize::from(length?));
         timeout(IDLE, local.read_exact(&mut query)).await??;
         let answer = way.resolve(query.freeze(), resolver).await;
-        // One that is longer than a length can say is a mistake of the resolver.
+        // A resolver that answers more than 64 KiB is broken.
         let Ok(length) = u16::try_from(answer.len()) else { return Err(io::ErrorKind::InvalidData.into()) };
         let mut framed = BytesMut::with_capacity(2 + answer.len());
         framed.put_u16(length);
@@ -37,12 +41,13 @@ pub(crate) async fn serve(mut local: TcpStream, resolver: SocketAddr, way: Arc<i
     }
 }
 
-/// The answer as it goes over UDP: itself, or without its records and marked as cut, so that the asker turns to TCP.
+/// The answer as it goes over UDP: itself, or its header and question marked as truncated, so that the program asks again
+/// over TCP.
 pub(crate) fn fit(query: &[u8], answer: Bytes) -> Bytes {
-    if answer.len() <= accepted_size(query).unwrap_or(PLAIN_SIZE) {
+    if answer.len() <= PLAIN_SIZE || answer.len() <= accepted_size(query) {
         return answer;
     }
-    let Some(question) = questions_end(&answer) else { return answer.slice(..HEADER.min(answer.len())) };
+    let Ok(question) = questions_end(&answer) else { return answer.slice(..HEADER) };
     let mut cut = BytesMut::from(&answer[..question]);
     cut[2] |= TRUNCATED;
     // No answer, authority or additional records.
@@ -51,48 +56,16 @@ pub(crate) fn fit(query: &[u8], answer: Bytes) -> Bytes {
 }
 
 /// The size in the query's OPT record (RFC 6891, 6.2.3), if it has one.
-fn accepted_size(query: &[u8]) -> Option<usize> {
-    let records: usize = (3..6).map(|index| count(query, index)).sum::<Option<usize>>()?;
-    let mut at = questions_end(query)?;
-    for _ in 0..records {
-        at = name_end(query, at)?;
-        let kind = number(query, at)?;
-        if kind == OPT {
-            return Some(usize::from(number(query, at + 2)?).max(PLAIN_SIZE));
-        }
-        at += 10 + usize::from(number(query, at + 8)?);
-    }
-    None
+fn accepted_size(query: &[u8]) -> usize {
+    Message::from_vec(query).map_or(PLAIN_SIZE, |query| usize::from(query.max_payload()))
 }
 
-/// Where the question section ends.
-fn questions_end(message: &[u8]) -> Option<usize> {
-    let mut at = HEADER;
-    for _ in 0..count(message, 2)? {
-        at = name_end(message, at)? + 4;
-    }
-    (at <= message.len()).then_some(at)
-}
-
-/// The count at this word of the header: 2 questions, 3 answers, 4 authority records, 5 additional ones.
-fn count(message: &[u8], index: usize) -> Option<usize> {
-    number(message, index * 2).map(usize::from)
-}
-
-fn name_end(message: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        match *message.get(at)? {
-            0 => return Some(at + 1),
-            length @ 1..=63 => at += 1 + usize::from(length),
-            // A pointer ends a name (RFC 1035, 4.1.4).
-            0xc0.. => return Some(at + 2),
-            _ => return None,
-        }
-    }
-}
-
-fn number(message: &[u8], at: usize) -> Option<u16> {
-    message.get(at..)?.first_chunk::<2>().map(|bytes| u16::from_be_bytes(*bytes))
+/// Where the question section ends. The records that follow are left unread.
+fn questions_end(message: &[u8]) -> Result<usize, ProtoError> {
+    let mut decoder = BinDecoder::new(message);
+    let questions = Header::read(&mut decoder)?.counts.queries;
+    Message::read_queries(&mut decoder, usize::from(questions))?;
+    Ok(decoder.index())
 }
 
 #[cfg(test)]
