@@ -15,7 +15,7 @@ fn when_an_agent_goes_the_next_one_takes_over() {
     let others = world.others();
     let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
 
-    // When an agent is told to go, as at a node's drain.
+    // When an agent's pod is evicted, as by a node's drain.
     let leaving = world.agents().first().expect("an agent").clone();
     let _ = world.kubectl(&["delete", "pod", &leaving, "--wait=false"]).succeeds();
     attended_by_others(&world, &alice, &leaving);

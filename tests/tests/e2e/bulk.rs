@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bridge_tests::{World, soak};
 
-/// What no agent or daemon may ever hold.
+/// More than any agent or daemon may ever hold.
 const BOUND: u64 = 128 << 20;
 
 #[test]
@@ -26,12 +26,12 @@ fn bulk_arrives_whole_and_memory_is_bounded() {
 
     // When the same goes down and up through a routed request, it is the same.
     let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
-    let hers = ["--header", "x-bridge=alice", "--timeout", patience];
-    let down = client(&[&["http", &url, "--sha"][..], &hers].concat());
+    let as_alice = ["--header", "x-bridge=alice", "--timeout", patience];
+    let down = client(&[&["http", &url, "--sha"][..], &as_alice].concat());
     assert_eq!(down.stdout.trim(), format!("{hash} {bytes}"), "down through a routed request");
     let send = format!("{bytes},7");
     let sink = ["http", "http://orders/sink", "--method", "PUT", "--send", &send];
-    let up = client(&[&sink[..], &hers].concat());
+    let up = client(&[&sink[..], &as_alice].concat());
     assert_eq!(up.json()["sha256"], hash, "up through a routed request: {up}");
     assert_eq!(up.json()["answered_by"], orders.name.as_str(), "it was the laptop's");
     // And so it is for everybody else, past the laptop.

@@ -1,4 +1,4 @@
-//! Somebody else writes the Service, or rolls the origin out, while it is connected.
+//! Other people change the Service, or roll the origin out, while it is connected.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use bridge_tests::{Laptop, Local, World, eventually};
 
 #[test]
 #[ignore = "needs a cluster: make test"]
-fn who_resets_or_rolls_out_what_is_connected_fails_no_request() {
+fn resetting_or_rolling_out_a_connected_service_fails_no_request() {
     let world = World::new("changes");
     let alice = world.laptop("alice");
     let orders = alice.runs("orders");
@@ -18,7 +18,7 @@ fn who_resets_or_rolls_out_what_is_connected_fails_no_request() {
     others.has_lost_nothing();
     a_port_that_is_added_is_followed(&world, &alice, &orders);
     rolling_the_origin_out_keeps_it_routed(&world, &alice, &orders);
-    a_port_that_is_taken_away_is_told(&world, &alice);
+    a_port_that_is_taken_away_is_reported(&world, &alice, &orders);
 }
 
 fn applying_the_original_manifest_gives_the_traffic_to_the_origin(
@@ -32,13 +32,13 @@ fn applying_the_original_manifest_gives_the_traffic_to_the_origin(
     let _ = alice.bridge(&connect).succeeds();
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
 
-    // When somebody applies the Service's original manifest as kubectl does by default,
+    // When a colleague applies the Service's original manifest as kubectl does by default,
     // then all traffic is the origin's, and status says what happened.
     let _ = world.apply(&manifest(world));
     let detail = the_origin_has_it_all(world, alice);
     assert!(detail.contains("kubectl"), "expected who did it in: {detail}");
 
-    // When Alice connects again, it is hers once more; given back, the Service is what it was.
+    // When Alice connects again, her laptop answers again; after disconnecting, the Service is as before.
     let _ = alice.bridge(&connect).succeeds();
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "connecting again takes it over again");
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
@@ -117,7 +117,7 @@ fn a_port_that_is_added_is_followed(world: &World, alice: &Laptop, orders: &Loca
     let more = r#"[{"op": "add", "path": "/spec/ports/-", "value": {"name": "more", "port": 81, "targetPort": "http"}}]"#;
     let _ = world.kubectl(&["patch", "service", "orders", "--type=json", "-p", more]).succeeds();
 
-    // Then it is attached anew, with no further command, by a stand-in that has that port …
+    // Then it is attached again, with no further command, by a stand-in that has that port …
     eventually("the session is routing by another stand-in", Duration::from_secs(20), || {
         let session = alice.session();
         let moved = session["state"] == "routing" && session["standIn"] != stand_in;
@@ -132,8 +132,11 @@ fn a_port_that_is_added_is_followed(world: &World, alice: &Laptop, orders: &Loca
     others.has_lost_nothing();
 }
 
-fn a_port_that_is_taken_away_is_told(world: &World, alice: &Laptop) {
-    // When what was routed is there no more, status says so, and all is the origin's.
+fn a_port_that_is_taken_away_is_reported(world: &World, alice: &Laptop, orders: &Local) {
+    // Given orders connected.
+    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+
+    // When its port is removed, status says so, and all requests go to the origin.
     let other = r#"[{"op": "replace", "path": "/spec/ports/0", "value": {"name": "web", "port": 82, "targetPort": "http"}}]"#;
     let _ = world.kubectl(&["patch", "service", "orders", "--type=json", "-p", other]).succeeds();
     eventually("status says that the port is gone", Duration::from_secs(10), || {
@@ -141,9 +144,9 @@ fn a_port_that_is_taken_away_is_told(world: &World, alice: &Laptop) {
         let told = session["detail"].as_str().is_some_and(|detail| detail.contains("\"http\""));
         (session["state"] == "reset" && told).then_some(()).ok_or_else(|| session.to_string())
     });
-    let hers = ["http", "http://orders:82/whoami", "--header", "x-bridge=alice"];
+    let as_alice = ["http", "http://orders:82/whoami", "--header", "x-bridge=alice"];
     eventually("her requests are answered by the pods", Duration::from_secs(5), || {
-        let answer = world.client(&hers).stdout;
+        let answer = world.client(&as_alice).stdout;
         answer.starts_with("orders orders-").then_some(()).ok_or(answer)
     });
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
@@ -152,17 +155,18 @@ fn a_port_that_is_taken_away_is_told(world: &World, alice: &Laptop) {
 fn rolling_the_origin_out_keeps_it_routed(world: &World, alice: &Laptop, orders: &Local) {
     // Given orders connected, and callers through the agents (WebSockets end with the pod that they are at, as they would
     // without us).
+    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
     let late = world.others_by("late", &["new", "keepalive"]);
-    let hers = world.requests_of("alice", &format!("^orders {}", orders.name));
+    let alices = world.requests_of("alice", &format!("^orders {}", orders.name));
 
     // When the origin is rolled out.
     let _ = world.kubectl(&["rollout", "restart", "deploy/orders"]).succeeds();
     let _ = world.kubectl(&["rollout", "status", "deploy/orders", "--timeout=55s"]).succeeds();
     late.goes_on(20);
 
-    // Then no request has failed, and hers were all answered by the laptop.
+    // Then no request has failed, and the laptop has answered all of Alice's.
     late.has_lost_nothing();
-    hers.has_lost_nothing();
+    alices.has_lost_nothing();
     let session = alice.session();
     assert_eq!(session["state"], "routing", "{session}");
 }

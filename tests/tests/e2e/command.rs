@@ -36,7 +36,7 @@ fn the_command_says_what_is_connected_and_the_daemon_outlives_the_terminal() {
         assert!(connected.stdout.contains(said), "expected {said:?}: {connected}");
     }
 
-    // Then the session goes on, and everything that is printed knows it.
+    // Then the session goes on, and list and status show it.
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "the daemon outlives the terminal");
     let session = alice.session();
     assert_eq!((&session["user"], &session["state"]), (&"alice".into(), &"routing".into()), "{session}");
@@ -46,15 +46,15 @@ fn the_command_says_what_is_connected_and_the_daemon_outlives_the_terminal() {
     let text = alice.bridge(&["status"]).succeeds();
     assert!(text.stdout.contains("routing") && text.stdout.contains("tunnel up"), "{text}");
 
-    // When it is connected once more, nothing changes; with another header, that is the one.
+    // When it is connected once more, nothing changes; with another header, that one applies.
     let stand_in = session["standIn"].clone();
     let _ = alice.bridge(&["connect", "orders", "--port", &port]).succeeds();
     assert_eq!(alice.status()["sessions"].as_array().map(Vec::len), Some(1), "one session, not two");
     assert_eq!(alice.session()["standIn"], stand_in, "the same stand-in");
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
-    connecting_otherwise_takes_the_place_of_what_was_there(&world, &alice, &orders);
+    connecting_with_other_options_replaces_the_session(&world, &alice, &orders);
 
-    // When it is called as kubectl's plugin, it speaks of itself so.
+    // When it runs as kubectl's plugin, its hints say `kubectl bridge`.
     symlink(place::bridge(), alice.path("kubectl-bridge")).expect("a link");
     let plugin = alice.path("kubectl-bridge");
     let again = alice.start(&plugin, &["connect", "orders", "--port", &port]).ends(USUAL).succeeds();
@@ -70,28 +70,31 @@ fn the_command_says_what_is_connected_and_the_daemon_outlives_the_terminal() {
     world.is_given_back(&before);
 }
 
-fn connecting_otherwise_takes_the_place_of_what_was_there(world: &World, alice: &Laptop, orders: &Local) {
+/// Leaves orders connected with another header.
+fn connecting_with_other_options_replaces_the_session(world: &World, alice: &Laptop, orders: &Local) {
+    // Given orders connected.
     let port = orders.for_port("http");
+    let _ = alice.bridge(&["connect", "orders", "--port", &port]).succeeds();
 
-    // When Alice connects with other options, no request of hers fails; a pod may answer some meanwhile.
-    let hers = world.requests_of("alice", &format!("^orders (orders-|{})", orders.name));
+    // When Alice connects with other options, none of her requests fails; a pod may answer some meanwhile.
+    let alices = world.requests_of("alice", &format!("^orders (orders-|{})", orders.name));
     let _ = alice.bridge(&["connect", "orders", "--port", &port, "--fallback", "origin"]).succeeds();
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "as soon as it is connected");
-    hers.goes_on(20);
-    hers.has_lost_nothing();
+    alices.goes_on(20);
+    alices.has_lost_nothing();
 
-    // When she asks for what cannot be, what is there stays.
+    // When she asks for a port that does not exist, her session stays.
     let there = alice.session()["id"].clone();
     alice.bridge(&["connect", "orders", "--port", &format!("{}:nosuch", orders.port)]).fails(3, "nosuch");
     assert_eq!(alice.session()["id"], there, "the session that was there");
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "it goes on");
 
-    // When she connects with another header, that one is it, and no other, as soon as it is said.
+    // When she connects with another header, it replaces the first one as soon as connect returns.
     let _ = alice.bridge(&["connect", "orders", "--port", &port, "--header", "x-tenant=7"]).succeeds();
     assert!(world.who_answers(&["x-bridge=alice"]).starts_with("orders-"), "it replaces the default");
     assert_eq!(world.who_answers(&["x-tenant=7"]), orders.name, "the header that was given");
 
-    // When she connects under another name, that is another session, and the first is as it was.
+    // When she connects under another name, that is another session, and the first is unchanged.
     let _ = alice.bridge(&["connect", "orders", "--port", &port, "--me", "carol"]).succeeds();
     assert_eq!(world.who_answers(&["x-bridge=carol"]), orders.name);
     assert_eq!(world.who_answers(&["x-tenant=7"]), orders.name);

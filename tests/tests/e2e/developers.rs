@@ -4,45 +4,49 @@ use bridge_tests::World;
 
 #[test]
 #[ignore = "needs a cluster: make test"]
-fn developers_share_a_service_and_are_told_when_nothing_listens() {
+fn developers_share_a_service_and_see_when_nothing_listens() {
     let world = World::with("developers", &["orders", "client"]);
     let before = world.objects();
     two_share_a_service_and_none_takes_what_is_another_s(&world);
     world.is_given_back(&before);
-    where_nothing_listens_the_developer_is_told_or_the_origin_answers(&world);
+    when_nothing_listens_callers_get_a_503_or_the_origin_answers(&world);
     world.is_given_back(&before);
 }
 
 fn two_share_a_service_and_none_takes_what_is_another_s(world: &World) {
     let (alice, bob) = (world.laptop("alice"), world.laptop("bob"));
-    let (hers, his) = (alice.runs("orders"), bob.runs("orders"));
+    let (alices, bobs) = (alice.runs("orders"), bob.runs("orders"));
 
     // When both connect with their own headers, both are served, by one stand-in.
-    let _ = alice.bridge(&["connect", "orders", "--port", &hers.for_port("http")]).succeeds();
-    let _ = bob.bridge(&["connect", "orders", "--port", &his.for_port("http")]).succeeds();
-    assert_eq!(world.who_answers(&["x-bridge=alice"]), hers.name);
-    assert_eq!(world.who_answers(&["x-bridge=bob"]), his.name);
-    assert_eq!(world.who_answers(&["x-bridge=alice", "x-bridge=bob"]), hers.name, "the oldest session first");
+    let _ = alice.bridge(&["connect", "orders", "--port", &alices.for_port("http")]).succeeds();
+    let _ = bob.bridge(&["connect", "orders", "--port", &bobs.for_port("http")]).succeeds();
+    assert_eq!(world.who_answers(&["x-bridge=alice"]), alices.name);
+    assert_eq!(world.who_answers(&["x-bridge=bob"]), bobs.name);
+    assert_eq!(
+        world.who_answers(&["x-bridge=alice", "x-bridge=bob"]),
+        alices.name,
+        "the oldest session first"
+    );
     assert!(world.who_answers(&["x-bridge=carol"]).starts_with("orders-"));
     assert_eq!(alice.session()["standIn"], bob.session()["standIn"], "one stand-in");
     let listed = bob.bridge(&["list"]).succeeds();
     assert!(listed.stdout.contains("alice") && listed.stdout.contains("bob"), "{listed}");
 
-    // When Carol wants what is Alice's, she is told whose it is, and nothing changes.
+    // When Carol asks for Alice's requests, bridge names Alice, and nothing changes.
     let carol = world.laptop("carol");
     let asked =
-        carol.bridge(&["connect", "orders", "--header", "x-bridge=alice", "--port", &his.for_port("http")]);
+        carol.bridge(&["connect", "orders", "--header", "x-bridge=alice", "--port", &bobs.for_port("http")]);
     asked.fails(6, "alice");
-    assert_eq!(world.who_answers(&["x-bridge=alice"]), hers.name);
+    assert_eq!(world.who_answers(&["x-bridge=alice"]), alices.name);
 
     // When Alice goes, Bob's session goes on; when he goes too, nobody is connected.
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
     assert!(world.who_answers(&["x-bridge=alice"]).starts_with("orders-"));
-    assert_eq!(world.who_answers(&["x-bridge=bob"]), his.name, "Bob's session goes on");
+    assert_eq!(world.who_answers(&["x-bridge=bob"]), bobs.name, "Bob's session goes on");
     let _ = bob.bridge(&["disconnect", "orders"]).succeeds();
 }
 
-fn where_nothing_listens_the_developer_is_told_or_the_origin_answers(world: &World) {
+fn when_nothing_listens_callers_get_a_503_or_the_origin_answers(world: &World) {
     let alice = world.laptop("alice");
     let orders = alice.runs("orders");
     let port = orders.for_port("http");

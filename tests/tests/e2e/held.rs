@@ -1,12 +1,12 @@
-//! A developer who is held to bridge's own objects (`deploy/policy.yaml`): all of bridge works, and nothing else of what
-//! the Role would permit.
+//! A developer who is held to bridge's own objects (`deploy/policy.yaml`): all of bridge works, and nothing else that the
+//! Role would permit.
 
 use bridge_tests::World;
 use serde_json::json;
 
 #[test]
 #[ignore = "needs a cluster: make test"]
-fn who_is_held_to_bridge_s_own_objects_can_connect_and_touch_nothing_else() {
+fn a_developer_held_to_bridge_s_own_objects_can_connect_and_touch_nothing_else() {
     let world = World::with("held", &["orders", "client"]);
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "payments-key"},
         "stringData": {"key": "not bridge's"}});
@@ -31,7 +31,7 @@ fn connecting_works(world: &World) {
     let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
 
-    // When the selector is to lead elsewhere, or what is to be put back to be forgotten, that is refused.
+    // When she points the selector elsewhere, or removes the record of the original, the cluster refuses.
     let elsewhere = json!({"spec": {"selector": {"app": "client"}}}).to_string();
     let refused = world.kubectl_as_developer(&["patch", "service", "orders", "-p", &elsewhere]);
     refused.fails(1, "or back to the original in the annotation bridge.dev/attachment");
@@ -50,6 +50,7 @@ fn connecting_works(world: &World) {
 
 const OTHER_PORTS: &str = r#"{"spec": {"ports": [{"port": 80, "targetPort": 1}]}}"#;
 
+/// Needs the policy and the Secret `payments-key` of the story; connects nothing.
 fn nothing_else_may_be_touched(world: &World) {
     let foreign = "may change only objects that bridge created";
     let labelled = ["app.kubernetes.io/managed-by=bridge", "bridge.dev/stand-in=key"];

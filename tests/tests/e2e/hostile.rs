@@ -27,6 +27,7 @@ fn what_a_hostile_agent_offers_stays_away_from_the_laptop() {
     let connect = ["connect", "orders", "--agent-image", &image, "--port", &orders.for_port("http")];
     is_clean(&alice.bridge(&connect).succeeds());
 
+    // Each of these steps runs commands in that session and leaves it as it is.
     no_variable_of_it_runs_anything(&alice, &mark);
     no_file_of_it_is_where_it_wants(&alice);
     nothing_of_it_reaches_the_terminal(&alice);
@@ -39,7 +40,7 @@ fn what_a_hostile_agent_offers_stays_away_from_the_laptop() {
     assert!(!mark.exists(), "something of the agent's ran: {} is there", mark.display());
 }
 
-/// A server of the laptop that leaves a file when somebody comes.
+/// A server on the laptop that leaves a file at each visit.
 fn notes_visits(alice: &Laptop) -> bridge_tests::Local {
     let script = format!(
         "import socket; s = socket.create_server(('127.0.0.1', 0))

@@ -1,4 +1,4 @@
-//! The daemon is killed: others notice nothing, and what is half done is mended.
+//! The daemon is killed: others notice nothing, and the next command finishes or undoes the rest.
 
 use std::time::{Duration, Instant};
 
@@ -24,16 +24,16 @@ fn a_killed_daemon_leaves_all_to_the_origin(world: &World, alice: &Laptop, order
     // Given orders connected.
     let connect = ["connect", "orders", "--port", &orders.for_port("http")];
     let _ = alice.bridge(&connect).succeeds();
-    let hers = world.requests_of("alice", "");
-    let (_, routed) = hers.so_far().swap_remove(0);
+    let alices = world.requests_of("alice", "");
+    let (_, routed) = alices.so_far().swap_remove(0);
     assert!(routed.answered_by(&orders.name) > 0, "expected the laptop to answer: {routed}");
 
     // When the daemon is killed.
     assert!(alice.kill_daemon(), "expected a daemon");
-    hers.goes_on(40);
+    alices.goes_on(40);
 
     // Then Alice's requests are the origin's within a second.
-    let report = hers.ends();
+    let report = alices.ends();
     println!(
         "after SIGKILL: {} of her requests failed within {:.2} s, the slowest answer took {:.0} ms",
         report.failed(),
@@ -52,6 +52,7 @@ fn a_killed_daemon_leaves_all_to_the_origin(world: &World, alice: &Laptop, order
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
 }
 
+/// Each round connects for itself, and leaves nothing connected.
 fn what_a_kill_leaves_half_done_is_mended(world: &World, alice: &Laptop, orders: &Local) {
     // When the daemon is killed at any moment of a connect or a disconnect,
     // then clean, from the annotation alone, or the next connect puts things right.
@@ -66,14 +67,14 @@ fn what_a_kill_leaves_half_done_is_mended(world: &World, alice: &Laptop, orders:
 }
 
 fn an_interrupted_connect_is_undone(world: &World, alice: &Laptop) {
-    // Given a connect that waits for an image that does not come.
+    // Given no stand-in, and a connect that waits for an image that never comes.
     let connecting = alice.start_bridge(&["connect", "orders", "--agent-image", "registry.invalid/agent:1"]);
     eventually("the stand-in is being made", Duration::from_secs(10), || {
         let agents = world.agents();
         (!agents.is_empty()).then_some(()).ok_or("it has no pods".to_owned())
     });
 
-    // When Alice presses Ctrl-C, she is told that it is being undone, and it is.
+    // When Alice presses Ctrl-C, bridge says that it undoes the connect, and does.
     connecting.interrupt();
     connecting.ends(Duration::from_secs(10)).fails(130, "undoing");
 }

@@ -1,4 +1,4 @@
-//! What cannot be connected: one sentence that says what to do, an exit code, and a cluster that is as it was.
+//! Refused connects: one sentence that says what to do, an exit code, and an unchanged cluster.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ fn what_cannot_be_connected_is_refused_with_a_reason_and_nothing_changes() {
     let world = World::with("refusals", &["orders"]);
     let _ = world.apply(SERVICES);
     let alice = world.laptop("alice");
+    // Each step removes what it adds, so the next one finds only orders and these Services.
     what_is_no_target_is_refused(&world, &alice);
     a_policy_for_the_origin_s_labels_is_named(&world, &alice);
     what_the_quota_refuses_half_way_is_undone(&world, &alice);
@@ -19,6 +20,7 @@ fn what_cannot_be_connected_is_refused_with_a_reason_and_nothing_changes() {
     the_api_server_is_named(&world, &alice);
 }
 
+/// Needs the Services of [`SERVICES`].
 fn what_is_no_target_is_refused(world: &World, alice: &Laptop) {
     let before = world.objects();
     let refused = |args: &[&str], code: i32, reasons: &[&str]| {
@@ -111,7 +113,7 @@ fn missing_rights_are_named(world: &World) {
     assert!(format!("{doctor}").contains("create deployments"), "expected what is missing: {doctor}");
 }
 
-/// Somebody with all of the developer's rights but one.
+/// A developer who lacks one right.
 fn almost_a_developer(world: &World) -> Laptop {
     let mut role = world.kubectl(&["get", "role", "bridge-developer", "-o", "json"]).succeeds().json();
     role["metadata"] = json!({"name": "almost"});

@@ -1,4 +1,4 @@
-//! Matches beyond the exact header, and what the command says of where requests went, and why.
+//! Matches beyond the exact header, and how the command shows where requests went and why.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use serde_json::{Value, json};
 
 #[test]
 #[ignore = "needs a cluster: make test"]
-fn a_developer_sees_what_went_where_and_why() {
+fn a_developer_sees_where_requests_went_and_why() {
     // Given Alice's orders, connected for the requests of one tenant group below one path.
     let world = World::new("requests");
     let before = world.objects();
     let (alice, bob) = (world.laptop("alice"), world.laptop("bob"));
     let orders = alice.runs("orders");
     let port = orders.for_port("http");
-    let match_of_hers = ["--header", "x-tenant^=eu-", "--path", "~=^/who", "--method", "get"];
-    let connect = [&["connect", "orders", "--port", &port][..], &match_of_hers[..]].concat();
+    let alices_match = ["--header", "x-tenant^=eu-", "--path", "~=^/who", "--method", "get"];
+    let connect = [&["connect", "orders", "--port", &port][..], &alices_match[..]].concat();
     let _ = alice.bridge(&connect).succeeds();
     let none = alice.bridge(&["requests", "bogus"]);
     none.fails(3, "bogus is not connected");
 
-    // Then her match is shown as it was typed, and nobody else can have it, in whatever order it is put.
+    // Then her match is shown as it was typed, and nobody else can claim it, in whatever order it is typed.
     let shown = "x-tenant^=eu- and method GET and path ~=^/who";
     assert_eq!(alice.session()["routes"][0]["match"], shown);
     let listed = bob.bridge(&["list", "-o", "json"]).succeeds().json();
@@ -33,7 +33,7 @@ fn a_developer_sees_what_went_where_and_why() {
     let unreadable = bob.bridge(&["connect", "orders", "--header", "x-tenant~=eu-("]);
     unreadable.fails(2, "unclosed group");
 
-    // When requests come that match, that nearly do, and that do not, somebody follows them.
+    // When requests come that match, that nearly match, and that do not, `requests -f` follows them.
     let following = alice.start_bridge(&["requests", "orders", "-f", "-o", "json"]);
     assert_eq!(world.who_answers(&["x-tenant=eu-7"]), orders.name);
     assert!(world.who_answers(&["x-tenant=us-1"]).starts_with("orders-"), "another tenant's are the pods'");
@@ -58,7 +58,7 @@ fn a_developer_sees_what_went_where_and_why() {
         (both && requests["toLaptop"]["p50Ms"].is_number()).then_some(()).ok_or(requests.to_string())
     });
 
-    // When she disconnects, whoever followed is told, and has seen all of it.
+    // When she disconnects, `requests -f` says so and ends; it has printed all of them.
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
     let followed = following.ends(USUAL).succeeds();
     for reason in ["\"matched\"", "\"differs\"", "\"absent\""] {

@@ -13,16 +13,16 @@ fn the_developer_s_requests_reach_the_laptop_and_all_others_the_pods() {
     // When Alice connects orders.
     let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
 
-    // Then her requests are answered by her laptop, whichever header says that they are hers …
-    for hers in
+    // Then her laptop answers her requests, whichever header marks them …
+    for matched in
         ["x-bridge=alice", "X-Bridge=alice", "baggage=bridge=alice", "baggage=tenant=7,bridge=alice;p=1,x=y"]
     {
-        assert_eq!(world.who_answers(&[hers]), orders.name, "expected the laptop to answer {hers}");
+        assert_eq!(world.who_answers(&[matched]), orders.name, "expected the laptop to answer {matched}");
     }
     assert_eq!(
         world.who_answers(&["x-bridge=bob", "x-bridge=alice"]),
         orders.name,
-        "one value of two is hers"
+        "one value of two matches"
     );
     // … and everybody else's by the pods.
     for other in [
@@ -38,6 +38,7 @@ fn the_developer_s_requests_reach_the_laptop_and_all_others_the_pods() {
     }
     assert!(world.who_answers(&[]).starts_with("orders-"), "expected a pod to answer without a header");
 
+    // Each of these steps only sends requests: orders is connected, and stays so.
     a_laptop_s_answer_says_so(&world, &orders.name);
     web_sockets_go_where_their_upgrade_goes(&world, &orders.name);
     the_header_is_handed_on_by_web(&world, &orders.name);
@@ -45,7 +46,7 @@ fn the_developer_s_requests_reach_the_laptop_and_all_others_the_pods() {
     // gRPC and TCP are the pods' as long as nobody has connected them …
     grpc_is_answered_by(&world, "x-bridge=alice", "prices-");
     tcp_is_answered_by_the_pods(&world);
-    // … and once somebody has, calls go where their metadata says, and what is neither is passed on as it is.
+    // … and once they are connected, gRPC calls go where their metadata says, and other bytes pass unchanged.
     let prices = alice.runs("prices");
     let stock = alice.runs("stock");
     let _ = alice.bridge(&["connect", "prices", "--port", &prices.port.to_string()]).succeeds();
@@ -70,10 +71,16 @@ fn a_laptop_s_answer_says_so(world: &World, laptop: &str) {
         let args = ["http", "http://orders/whoami", "--head", "--header", header];
         world.client(&args).succeeds().stdout
     };
-    let hers = head("x-bridge=alice");
-    assert!(hers.contains(&format!("x-answered-by: {laptop}")), "expected the laptop's answer:\n{hers}");
-    assert!(hers.contains("x-bridge-served-by: "), "expected the session's name in:\n{hers}");
-    assert!(hers.contains("cache-control: private"), "expected that shared caches leave it alone:\n{hers}");
+    let matched = head("x-bridge=alice");
+    assert!(
+        matched.contains(&format!("x-answered-by: {laptop}")),
+        "expected the laptop's answer:\n{matched}"
+    );
+    assert!(matched.contains("x-bridge-served-by: "), "expected the session's name in:\n{matched}");
+    assert!(
+        matched.contains("cache-control: private"),
+        "expected that shared caches leave it alone:\n{matched}"
+    );
     let others = head("x-bridge=bob");
     assert!(
         !others.contains("bridge") && !others.contains("private"),

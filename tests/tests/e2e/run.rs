@@ -14,7 +14,7 @@ use serde_json::Value;
 fn what_runs_here_has_the_target_s_network_environment_and_files() {
     let world = World::with("run", &["orders", "prices", "stock", "web", "client"]);
     let alice = world.laptop("alice");
-    // Somebody who may edit the target's settings has put into them what shells here would run.
+    // A user who may edit the target's settings has added variables that local shells would run.
     let hook = format!("$(touch {})", alice.path("ran").display());
     let hooks =
         serde_json::json!({"data": {"BASH_ENV": hook, "NODE_OPTIONS": "--require /tmp/x"}}).to_string();
@@ -26,6 +26,7 @@ fn what_runs_here_has_the_target_s_network_environment_and_files() {
     world.is_given_back(&before);
     the_port_by_which_callers_know_a_service_is_found(&world, &alice);
     two_services_that_run_here_find_each_other(&world, &alice);
+    // One session for all steps that follow. Each leaves it connected, even the one that kills the daemon.
     let _ = alice.bridge(&["connect", "orders"]).succeeds();
     a_command_ends_as_it_would_outside(&alice);
     nothing_of_the_target_runs_here_unasked(&alice);
@@ -38,11 +39,11 @@ fn what_runs_here_has_the_target_s_network_environment_and_files() {
 }
 
 fn a_native_process_takes_the_place_of_a_service(world: &World, alice: &Laptop) {
-    // Given a static program that Alice runs in the place of orders, on a port of its own choice, which bridge tells her.
+    // Given a static program that Alice runs in the place of orders, on a port of its own choice, which bridge prints.
     let orders = alice.runs_inside("orders");
     let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
 
-    // When a request of hers comes,
+    // When a request with her header comes,
     let order = world.client(&["http", "http://orders/", "--header", "x-bridge=alice"]).succeeds().json();
 
     // then it is answered here, with the help of the cluster's Services by their short names, and with the environment
@@ -54,7 +55,7 @@ fn a_native_process_takes_the_place_of_a_service(world: &World, alice: &Laptop) 
     assert_eq!(order["greeting"], "Welcome to the shop", "of a ConfigMap: {order}");
     assert_eq!(order["secret_set"], true, "of a Secret: {order}");
 
-    // When names are asked for, it is said who knows them.
+    // `bridge dns` says who answered.
     let named = alice.bridge(&["dns", "prices", "-o", "json"]).succeeds().json();
     assert_eq!(named["source"], "cluster", "{named}");
     assert_eq!(named["records"][0]["data"], world.service("prices")["spec"]["clusterIP"], "{named}");
@@ -62,7 +63,7 @@ fn a_native_process_takes_the_place_of_a_service(world: &World, alice: &Laptop) 
     assert_eq!(environment["GREETING"], "Welcome to the shop");
     assert!(environment["PATH"].is_null() && environment["BRIDGE_POD_NAME"].is_null(), "{environment}");
 
-    // When the program ends, what was connected beside it stays, until it is disconnected.
+    // When the program ends, the session of `connect` stays until it is disconnected.
     orders.ends();
     assert_eq!(alice.session()["state"], "routing");
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
@@ -70,13 +71,13 @@ fn a_native_process_takes_the_place_of_a_service(world: &World, alice: &Laptop) 
 }
 
 fn it_outlives_the_daemon(world: &World, alice: &Laptop) {
-    // Given orders, run by Alice, and led to another port since.
+    // Given orders, run by Alice, and then connected to another port.
     let begun = Instant::now();
     let orders = alice.runs_inside("orders");
     let connecting = begun.elapsed();
     let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
 
-    // When the daemon is killed, and nobody does anything,
+    // When the daemon is killed, and nobody runs a command,
     assert!(alice.kill_daemon(), "expected a daemon");
     let killed = Instant::now();
 
@@ -87,12 +88,12 @@ fn it_outlives_the_daemon(world: &World, alice: &Laptop) {
         let done = world.client(&["http", "http://orders/", "--header", "x-bridge=alice"]);
         let order: Value = serde_json::from_str(&done.stdout).map_err(|_| done.to_string())?;
         let price = order["price"]["answered_by"].as_str().unwrap_or_default();
-        let hers = order["answered_by"] == orders.name.as_str() && price.starts_with("prices-");
-        hers.then_some(()).ok_or_else(|| done.to_string())
+        let is_alices = order["answered_by"] == orders.name.as_str() && price.starts_with("prices-");
+        is_alices.then_some(()).ok_or_else(|| done.to_string())
     });
     println!("a command whose daemon was killed was back after {:.2} s", killed.elapsed().as_secs_f64());
 
-    // When it ends, what was connected beside it stays, as if that daemon had lived,
+    // When it ends, the session of `connect` stays, as if that daemon had lived,
     orders.ends();
     assert_eq!(alice.session()["state"], "routing");
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
@@ -144,10 +145,10 @@ fn two_services_that_run_here_find_each_other(world: &World, alice: &Laptop) {
         (by(&page), by(&page["orders"]))
     };
 
-    // when a request of hers comes to web, her web asks for orders by the cluster's name, and her orders answers:
-    let hers = (web.name.clone(), orders.name.clone());
-    assert_eq!(who(&["--header", "x-bridge=alice"]), hers);
-    assert_eq!(who(&["--header", "baggage=bridge=alice"]), hers);
+    // when a request with her header comes to web, her web asks for orders by the cluster's name, and her orders answers:
+    let alices = (web.name.clone(), orders.name.clone());
+    assert_eq!(who(&["--header", "x-bridge=alice"]), alices);
+    assert_eq!(who(&["--header", "baggage=bridge=alice"]), alices);
     // everybody else sees the pods.
     let others = who(&[]);
     assert!(others.0.starts_with("web-") && others.1.starts_with("orders-"), "{others:?}");
@@ -165,7 +166,7 @@ fn two_services_that_run_here_find_each_other(world: &World, alice: &Laptop) {
 }
 
 fn a_command_ends_as_it_would_outside(alice: &Laptop) {
-    // Its output and its exit code are its own,
+    // Given orders connected, a command's output and its exit code are its own,
     let done = alice.bridge(&["run", "orders", "sh", "-c", "echo $GREETING; exit 7"]);
     assert_eq!(done.stdout.trim(), "Welcome to the shop", "{done}");
     done.fails(7, "");
@@ -181,25 +182,26 @@ fn a_command_ends_as_it_would_outside(alice: &Laptop) {
         assert!(done.stdout.starts_with("web web-"), "expected a pod of web for {name}: {done}");
     }
 
-    // A program that is not there is said to be so.
+    // bridge names a program that does not exist.
     alice.bridge(&["run", "orders", "--", "no-such-program"]).fails(127, "no-such-program");
 }
 
+/// Needs the variables for shells that the story adds to the target.
 fn nothing_of_the_target_runs_here_unasked(alice: &Laptop) {
-    // A shell is run with the target's environment, and what it holds for shells is left out, which is said.
+    // A shell runs with the target's environment; variables that shells would run are left out, and bridge names them.
     let done = alice.bridge(&["run", "orders", "bash", "-c", "echo $GREETING"]).succeeds();
     assert_eq!(done.stdout.trim(), "Welcome to the shop", "{done}");
     assert!(!alice.path("ran").exists(), "the target's BASH_ENV has run here");
     assert!(done.stderr.contains("left out") && done.stderr.contains("BASH_ENV, NODE_OPTIONS"), "{done}");
     let environment = alice.bridge(&["env", "orders", "--format", "json"]).succeeds().json();
     assert!(environment["BASH_ENV"].is_null(), "{environment}");
-    // Who asks for it by name gets it.
+    // `--env-include` takes one all the same.
     let asked = ["run", "orders", "--env-include", "BASH_ENV", "--", "bash", "-c", "true"];
     let _ = alice.bridge(&asked).succeeds();
     assert!(alice.path("ran").exists(), "a variable that was asked for did not come");
 }
 
-/// The keys of its sessions are in its memory. What belongs to a process that keeps its memory to itself is root's.
+/// Needs a daemon: the keys of its sessions are in its memory. The files of a process that cannot be dumped are root's.
 fn nobody_looks_into_the_daemon(alice: &Laptop) {
     let daemon = alice.daemon().expect("a daemon").as_raw_nonzero();
     let owner = fs::metadata(format!("/proc/{daemon}/mem")).expect("it runs").uid();
@@ -211,14 +213,14 @@ fn without_supervision_a_command_has_a_proxy(alice: &Laptop) {
     let done = alice.bridge_without_supervision(&[&["run", "orders", "--"], &curl[..]].concat()).succeeds();
     assert!(done.stdout.starts_with("web web-"), "expected a pod of web: {done}");
     let said: Vec<_> = done.stderr.lines().filter(|line| line.contains("using a proxy instead")).collect();
-    assert!(said.len() == 1 && said[0].contains("forbids seccomp filters"), "why is said once: {done}");
+    assert!(said.len() == 1 && said[0].contains("forbids seccomp filters"), "bridge says why, once: {done}");
     let done = alice.bridge_without_supervision(&["run", "orders", "sh", "-c", "echo $GREETING; exit 7"]);
     assert_eq!(done.stdout.trim(), "Welcome to the shop", "{done}");
     done.fails(7, "");
 }
 
 fn a_network_that_both_have_is_said(alice: &Laptop) {
-    // Given that all addresses count to the cluster, which those of the laptop's own network are among (if it has one),
+    // Given that all addresses count as the cluster's, including those of the laptop's own network (if it has one),
     let done = alice.bridge(&["run", "orders", "--also-cluster", "0.0.0.0/0", "true"]).succeeds();
     let warned = done.stderr.contains("0.0.0.0/0 is a network of the cluster, and ");
     let routes = alice.start(Path::new("cat"), &["/proc/net/route"]).ends(USUAL).succeeds().stdout;
@@ -232,12 +234,12 @@ fn ports_and_proxies_lead_into_the_cluster(world: &World, alice: &Laptop) {
         alice.start(Path::new("curl"), &args).ends(USUAL).succeeds().stdout
     };
 
-    // Given a port that leads to web, programs that know nothing of it reach web by it.
+    // Given a port that leads to web, any program reaches web through it.
     let forwarded = alice.opens(&["forward", "web"]);
     let answer = curl(&[&format!("http://127.0.0.1:{}/whoami", forwarded.port)]);
     assert!(answer.starts_with("web web-"), "expected a pod of web: {answer}");
 
-    // By a proxy they use its name, over SOCKS as over HTTP.
+    // Through a proxy they use its name, over SOCKS as well as HTTP.
     let proxy = alice.opens(&["proxy", "orders"]);
     for (kind, tunnel) in [("socks5h", None), ("http", Some("--proxytunnel"))] {
         let proxy = format!("{kind}://127.0.0.1:{}", proxy.port);
@@ -246,7 +248,7 @@ fn ports_and_proxies_lead_into_the_cluster(world: &World, alice: &Laptop) {
         assert!(answer.starts_with("web web-"), "expected a pod of web by {kind}: {answer}");
     }
 
-    // Datagrams go by SOCKS as well: here a question to the cluster's own DNS.
+    // Datagrams go through SOCKS as well: here a query to the cluster's own DNS.
     let name = format!("web.{}.svc.cluster.local", world.namespace);
     let script = r#"
 import socket, struct, sys
@@ -269,7 +271,7 @@ print(socket.inet_ntoa(udp.recv(2048)[-4:]))
 
     what_listens_on_loopback_is_for_nobody_else(alice, forwarded.port, proxy.port);
 
-    // When the daemon is killed, who connects waits until one of the two has connected orders again.
+    // When the daemon is killed, new connections wait until `forward` or `proxy` has connected orders again.
     assert!(alice.kill_daemon(), "expected a daemon");
     let proxy = format!("socks5h://127.0.0.1:{}", proxy.port);
     let by_port = format!("http://127.0.0.1:{}/whoami", forwarded.port);
@@ -295,7 +297,7 @@ fn what_listens_on_loopback_is_for_nobody_else(alice: &Laptop, forwarded: u16, p
     // Nor is a website whose name was pointed to loopback.
     let rebound = ["--silent", "--header", "Host: website.example", "--max-time", "10", &by_port];
     let answer = alice.start(Path::new("curl"), &rebound).ends(USUAL).succeeds();
-    assert!(answer.stdout.contains("website.example"), "expected to be told why: {answer}");
+    assert!(answer.stdout.contains("website.example"), "expected the reason: {answer}");
     assert!(!answer.stdout.contains("web web-"), "a website has reached the cluster: {answer}");
 }
 
@@ -311,7 +313,7 @@ fn the_volumes_are_files_here_as_long_as_a_command_runs(world: &World, alice: &L
         panic!("three lines: {seen}")
     };
     assert_eq!((menu, link), ("coffee, tea and cake", "..data/menu.txt"));
-    assert!(seen.stderr.contains(root), "where they are is said: {seen}");
+    assert!(seen.stderr.contains(root), "bridge says where they are: {seen}");
     assert!(!Path::new(root).exists(), "they go with the command");
 
     // So is the token of the pod's service account, which no pod template names.
@@ -319,7 +321,7 @@ fn the_volumes_are_files_here_as_long_as_a_command_runs(world: &World, alice: &L
     let seen = inside(&[], script).ends(Duration::from_secs(30)).succeeds();
     assert!(seen.stdout.trim().parse::<u32>().is_ok_and(|bytes| bytes > 100), "{seen}");
 
-    // They are where the container has them for who wants that, on systems that let a user have it.
+    // With `--files mount` they are at their own paths, on systems that allow it.
     let script =
         "cat /etc/shop/menu.txt; head -c 1 /var/run/secrets/kubernetes.io/serviceaccount/token; id -u";
     let uid = alice.start(Path::new("id"), &["-u"]).ends(USUAL).stdout;
@@ -329,12 +331,12 @@ fn the_volumes_are_files_here_as_long_as_a_command_runs(world: &World, alice: &L
     if permitted {
         let seen = seen.succeeds();
         assert_eq!(seen.stdout, all_there, "menu, token and user: {seen}");
-        assert!(seen.stderr.contains("/run"), "what is covered is said: {seen}");
+        assert!(seen.stderr.contains("/run"), "bridge says what is covered: {seen}");
     } else {
         assert!(seen.stderr.contains("does not allow users their own view"), "{seen}");
     }
 
-    // Without being asked, it chooses, and says which and why; doctor says so beforehand.
+    // By default bridge chooses, and says which and why; doctor says so beforehand.
     let seen = inside(&[], script).ends(Duration::from_secs(30));
     let doctor = alice.bridge(&["doctor"]).succeeds();
     if doctor.stdout.contains("at their own paths") {
@@ -346,7 +348,7 @@ fn the_volumes_are_files_here_as_long_as_a_command_runs(world: &World, alice: &L
     let seen = inside(&["--files", "dir"], script).ends(Duration::from_secs(30));
     assert_eq!(seen.stdout, uid, "neither menu nor token where only a directory is wanted: {seen}");
 
-    // Who does not want them does without.
+    // `--files none` leaves them out.
     let seen =
         inside(&["--files", "none"], "echo ${BRIDGE_ROOT-unset}").ends(Duration::from_secs(30)).succeeds();
     assert_eq!(seen.stdout.trim(), "unset", "{seen}");

@@ -1,4 +1,4 @@
-//! Somebody with a single small right, who means to be taken for a part of bridge.
+//! A user with a single small right who tries to pass for a part of bridge.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 #[test]
 #[ignore = "needs a cluster: make test"]
 fn labels_alone_make_nothing_a_part_of_a_stand_in() {
-    // Given somebody's Secret, and a Service that was made to have it deleted.
+    // Given another user's Secret, and a Service that was made to have it deleted.
     let world = World::with("trust", &["orders", "client"]);
     let ours = json!({
         "app.kubernetes.io/managed-by": "bridge", "bridge.dev/service": "orders", "bridge.dev/stand-in": "zzzz",
@@ -22,7 +22,7 @@ fn labels_alone_make_nothing_a_part_of_a_stand_in() {
     let _ = world.apply(&format!("{secret}\n---\n{bait}"));
     let before = world.objects();
 
-    // When Alice connects, and somebody makes a pod with an agent's labels,
+    // When Alice connects, and another user makes a pod with an agent's labels,
     let alice = world.laptop("alice");
     let orders = alice.runs("orders");
     let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
@@ -30,7 +30,7 @@ fn labels_alone_make_nothing_a_part_of_a_stand_in() {
     let _ = world.apply(&pod("fake", &stand_in));
     let _ = world.kubectl(&["wait", "--for=condition=Ready", "pod/fake", "--timeout=50s"]).succeeds();
 
-    // then it is left alone, which the log says once; her requests go the way they went.
+    // then bridge leaves it alone and logs that once; her requests reach her laptop as before.
     is_left_alone(&alice, "fake");
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
     let session = alice.session();
@@ -41,7 +41,7 @@ fn labels_alone_make_nothing_a_part_of_a_stand_in() {
         "expected only agents: {session}"
     );
 
-    // When she is done, and cleans up, what is not hers is what it was.
+    // When she is done, and cleans up, other people's objects are unchanged.
     let _ = world.kubectl(&["delete", "pod", "fake", "--grace-period=1"]).succeeds();
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
     let _ = alice.bridge(&["clean"]).succeeds();

@@ -1,4 +1,4 @@
-//! Several commands at one session, and what each of them leaves behind.
+//! Several commands that share a session, and what is left when each of them ends.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ fn a_session_is_the_sum_of_who_uses_it_and_lives_as_long_as_one_of_them() {
     let world = World::with("users", &["orders", "web", "client"]);
     let before = world.objects();
     let alice = world.laptop("alice");
+    // Each step begins and ends without a session.
     what_a_command_changed_ends_with_it(&world, &alice);
     world.is_given_back(&before);
     the_first_that_ends_takes_nothing_from_the_other(&alice);
@@ -26,7 +27,8 @@ fn sessions_end_and_refuse_each_other_in_plain_sight() {
     let world = World::with("sessions", &["orders", "web", "client"]);
     let before = world.objects();
     let alice = world.laptop("alice");
-    whoever_uses_what_is_disconnected_is_told(&alice);
+    // Each step begins and ends without a session.
+    a_command_says_when_its_session_is_disconnected(&alice);
     another_name_is_another_session(&world, &alice);
     world.is_given_back(&before);
     nothing_leads_round_in_a_circle(&world, &alice);
@@ -37,7 +39,7 @@ fn sessions_end_and_refuse_each_other_in_plain_sight() {
 #[ignore = "needs a cluster: make test"]
 fn targets_do_not_wait_for_each_other() {
     let world = World::with("waits", &["orders", "prices"]);
-    who_waits_for_one_target_holds_up_no_other(&world.laptop("alice"));
+    waiting_for_one_target_holds_up_no_other(&world.laptop("alice"));
 }
 
 /// A command of a session that goes on until [`Held::ends`].
@@ -117,14 +119,14 @@ fn what_a_command_changed_ends_with_it(world: &World, alice: &Laptop) {
     assert!(world.who_answers(&[]).starts_with("orders-"), "the pods answer");
     others.goes_on(20);
 
-    // When it ends, the session is what it was, in the cluster, too.
+    // When it ends, the session is as before, also in the cluster.
     let _ = held.ends();
     assert_eq!(routes(alice), there);
     assert_eq!(world.who_answers(&["x-tenant=7"]), orders.name);
     let claimed = alice.bridge(&["list", "-o", "json"]).succeeds().json()["services"][0]["sessions"].clone();
     assert!(!claimed.to_string().contains("everything"), "the claim follows: {claimed}");
 
-    // When one leads the same requests to another port, that is said, and lasts as long as it does.
+    // When a command takes the same requests to another port, bridge says so, and only until that command ends.
     let other = ["--header", "x-tenant=7", "--port", &format!("{nowhere}:http"), "--fallback", "origin"];
     let held = Held::begins(alice, "other-port", &other);
     assert_eq!(routes(alice), [format!("x-tenant: 7 → {nowhere}")]);
@@ -169,9 +171,9 @@ fn a_killed_command_leaves_nothing(alice: &Laptop) {
     has_no_session(alice, Duration::from_secs(5));
 }
 
-fn whoever_uses_what_is_disconnected_is_told(alice: &Laptop) {
+fn a_command_says_when_its_session_is_disconnected(alice: &Laptop) {
     let _ = alice.bridge(&["connect", "orders"]).succeeds();
-    let held = Held::begins(alice, "told", &[]);
+    let held = Held::begins(alice, "disconnected", &[]);
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
     has_no_session(alice, Duration::ZERO);
     let done = held.let_go();
@@ -192,8 +194,8 @@ fn another_name_is_another_session(world: &World, alice: &Laptop) {
     assert_eq!(users, ["alice", "bob"]);
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
     let said = bob.ends();
-    assert!(said.contains("x-bridge: bob"), "whose requests come is said: {said}");
-    assert_eq!(alice.session()["user"], "alice", "hers goes on");
+    assert!(said.contains("x-bridge: bob"), "bridge says whose requests come: {said}");
+    assert_eq!(alice.session()["user"], "alice", "Alice's session goes on");
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
 }
 
@@ -222,8 +224,8 @@ fn nothing_leads_round_in_a_circle(world: &World, alice: &Laptop) {
     let _ = alice.bridge(&["disconnect", "--all"]).succeeds();
 }
 
-fn who_waits_for_one_target_holds_up_no_other(alice: &Laptop) {
-    // Given somebody who waits for the agents of orders to go,
+fn waiting_for_one_target_holds_up_no_other(alice: &Laptop) {
+    // Given a command that waits for the agents of orders to go,
     let _ = alice.bridge(&["connect", "orders"]).succeeds();
     let waiting = alice.start_bridge(&["disconnect", "orders", "--wait"]);
     has_no_session(alice, Duration::from_secs(10));

@@ -1,4 +1,4 @@
-//! What carries the connections of a supervised process is killed, one after the other, while it makes more of them.
+//! Everything that carries the connections of a supervised process is killed, one after the other, under load.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ fn whatever_is_killed_no_connection_into_the_cluster_hangs() {
     let running = alice.start_bridge(&["run", "orders", "--", "sh", "-c", &loads(&format!("{LOAD_S}s"))]);
     goes_on(&alice);
 
-    // When the agent dies, connections are made again as soon as there is another.
+    // When the agent dies, connections work again as soon as there is another.
     let agent = world.agents().first().expect("an agent").clone();
     let _ = world.kubectl(&["delete", "pod", &agent, "--grace-period=0", "--force"]).succeeds();
     eventually("another agent is attended", Duration::from_secs(20), || {
@@ -46,7 +46,7 @@ fn whatever_is_killed_no_connection_into_the_cluster_hangs() {
     });
     goes_on(&alice);
 
-    // When the daemon dies, and the next one, they are made again as soon as there is another, which nobody has to start.
+    // When the daemon dies, and the next one, they work again as soon as there is another; it starts automatically.
     for death in ["first", "second"] {
         assert!(alice.kill_daemon(), "expected a daemon");
         let killed = Instant::now();
@@ -56,7 +56,7 @@ fn whatever_is_killed_no_connection_into_the_cluster_hangs() {
     }
     let ended = running.ends(Duration::from_secs(LOAD_S + 40)).succeeds();
 
-    // Each death was told in one line, and what `connect` has asked for was made again, too: it stays until `disconnect`.
+    // Each death took one line, and the session of `connect` was opened again, too: it stays until `disconnect`.
     let lines = |what: &str| ended.stderr.lines().filter(|line| line.contains(what)).count();
     assert_eq!([lines("the daemon is gone: "), lines("orders is connected again")], [2, 2], "{ended}");
     assert_eq!(alice.session()["state"], "routing", "expected what `connect` has asked for");
@@ -71,7 +71,7 @@ fn whatever_is_killed_no_connection_into_the_cluster_hangs() {
         assert!(slowest < BOUND_MS, "expected that nothing takes {BOUND_MS} ms: {report}");
     }
 
-    // When the supervisor dies, its command is told to end, and does.
+    // When the supervisor dies, its command gets a signal to end, and ends.
     std::fs::remove_file(alice.path("progress")).expect("the former load's");
     let running = alice.start_bridge(&["run", "orders", "--", "sh", "-c", &loads("10m")]);
     goes_on(&alice);

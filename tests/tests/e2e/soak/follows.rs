@@ -13,14 +13,14 @@ fn a_stand_in_follows_the_origin_and_never_keeps_it_down() {
     let (alice, bob) = (world.laptop("alice"), world.laptop("bob"));
     let orders = alice.runs("orders");
 
-    // What it costs without bridge, as the measure.
+    // The cost without bridge, for comparison.
     let without = deleted_at_once(&world, "without", "app=orders", || Ok(()));
 
     a_roll_out_is_followed_whatever_is_pruned(&world, &alice, &orders);
     all_agents_at_once_cost_no_more_than_all_pods(&world, &alice, &orders, without);
     agents_that_cannot_start_leave_the_service_to_the_origin(&world, &alice, &orders);
     connecting_again_brings_a_stale_stand_in_up_to_date(&world, &alice, &orders);
-    what_nobody_gives_back_is_given_back_by_whoever_cleans(&world, &alice, &bob);
+    clean_gives_back_a_service_whose_laptop_is_gone(&world, &alice, &bob);
 }
 
 /// The origin of this image, with a greeting and with ConfigMaps and a Secret of this generation; those of another are
@@ -29,7 +29,7 @@ fn rolled_out(world: &World, generation: &str, image: &str, pruned: Option<&str>
     let named = |generation: &str| {
         ["orders-config", "orders-secret", "orders-menu"].map(|name| format!("{name}-{generation}"))
     };
-    // Whoever applies the Service, too, sets its selector: that is another story.
+    // Applying the Service as well would set its selector: that is another story.
     let all = world.manifest("orders");
     let documents: Vec<&str> = all.split("---\n").filter(|one| !one.contains("kind: Service\n")).collect();
     let mut manifest = documents
@@ -149,6 +149,7 @@ fn all_agents_at_once_cost_no_more_than_all_pods(
     orders: &Local,
     without: f64,
 ) {
+    // Given orders connected, as the step before leaves it.
     let begun = Instant::now();
     let with = deleted_at_once(world, "with", "bridge.dev/stand-in", || {
         let request = ["http", "http://orders/whoami", "--header", "x-bridge=alice", "--timeout", "1s"];
@@ -165,7 +166,7 @@ fn all_agents_at_once_cost_no_more_than_all_pods(
 }
 
 fn routing_again(alice: &Laptop) {
-    eventually("the session routes again, by itself", Duration::from_secs(60), || {
+    eventually("the session routes again, with no command", Duration::from_secs(60), || {
         let session = alice.session();
         (session["state"] == "routing").then_some(()).ok_or_else(|| session.to_string())
     });
@@ -183,7 +184,7 @@ fn no_more_pods(world: &World) {
 }
 
 fn agents_that_cannot_start_leave_the_service_to_the_origin(world: &World, alice: &Laptop, orders: &Local) {
-    // Given no room for further pods.
+    // Given orders connected, as the step before leaves it, and no room for further pods.
     let others = impatient_others(world, "quota");
     no_more_pods(world);
 
@@ -220,7 +221,7 @@ fn agents_that_cannot_start_leave_the_service_to_the_origin(world: &World, alice
     println!("no agent could start: others failed for {trouble_s:.1} s ({} requests)", report.failed());
     assert!(trouble_s <= 3.0, "expected at most 3 s: {report}");
 
-    // When there is room again, her session takes its requests again, by itself.
+    // When there is room again, her session takes its requests again, with no command.
     let _ = world.kubectl(&["delete", "resourcequota", "full"]).succeeds();
     try_again(world);
     routing_again(alice);
@@ -238,7 +239,8 @@ fn try_again(world: &World) {
 }
 
 fn connecting_again_brings_a_stale_stand_in_up_to_date(world: &World, alice: &Laptop, orders: &Local) {
-    // Given a stand-in without a daemon, while the origin is rolled out and its old ConfigMaps are pruned.
+    // Given the stand-in that the steps before leave, without a daemon, while the origin is rolled out once more and its
+    // old ConfigMaps are pruned.
     let others = world.others_by("stale", &["new", "keepalive"]);
     assert!(alice.kill_daemon(), "expected a daemon");
     rolled_out(world, "h3", &shop_image(), Some("h2"));
@@ -256,14 +258,14 @@ fn connecting_again_brings_a_stale_stand_in_up_to_date(world: &World, alice: &La
     others.has_lost_nothing();
 }
 
-fn what_nobody_gives_back_is_given_back_by_whoever_cleans(world: &World, alice: &Laptop, bob: &Laptop) {
-    // Given a stand-in whose only laptop is gone, and whose agents are gone and cannot start.
+fn clean_gives_back_a_service_whose_laptop_is_gone(world: &World, alice: &Laptop, bob: &Laptop) {
+    // Given the stand-in that the steps before leave; its only laptop is gone, and its agents are gone and cannot start.
     assert!(alice.kill_daemon(), "expected a daemon");
     no_more_pods(world);
     let agents = ["delete", "pods", "-l", "bridge.dev/stand-in", "--grace-period=0", "--force"];
     let _ = world.kubectl(&agents).succeeds();
 
-    // Then what Bob asks says that the Service is down, and cleaning gives it back, whoever's the session was.
+    // Then Bob's `doctor` says that the Service is down, and `clean` gives it back, although the session was Alice's.
     let doctor = bob.bridge(&["doctor"]);
     doctor.fails(7, "checks failed");
     assert!(doctor.stdout.contains("requests fail at: orders"), "{doctor}");

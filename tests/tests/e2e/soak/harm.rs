@@ -1,5 +1,6 @@
-//! What one developer's mistakes cost everybody else: no request, no restart of an agent, and no more than half of an
-//! agent's memory. Loops, a local port on which nothing listens, bodies that nobody reads. And so do strangers at the agents.
+//! One developer's mistakes cost the others nothing: no request, no restart of an agent, and no more than half of an
+//! agent's memory. Loops, a local port on which nothing listens, bodies that nobody reads. The same holds for strangers
+//! at the agents.
 
 use std::path::Path;
 use std::time::Duration;
@@ -154,7 +155,7 @@ fn bodies_that_nobody_reads_hold_up_nobody(world: &World, alice: &Laptop, bob: &
     let _ = bob.bridge(&["disconnect", "--all"]).succeeds();
 }
 
-/// Whoever may port-forward to pods, and does not know the key.
+/// Users who may port-forward to pods but do not know the key.
 fn strangers_at_the_agents_keep_nobody_out(world: &World, alice: &Laptop, bob: &Laptop) {
     // Given Alice's session.
     let orders = alice.runs("orders");

@@ -1,5 +1,5 @@
-//! A release that Helm upgrades while its Service is connected: Helm 3 merges on the laptop of whoever upgrades, Helm 4 has
-//! the API server apply, where two owners of one field are a conflict.
+//! A release that Helm upgrades while its Service is connected: Helm 3 merges on the caller's laptop, Helm 4 has the
+//! API server apply, where two owners of one field are a conflict.
 
 use std::fs;
 

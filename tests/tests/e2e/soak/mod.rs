@@ -1,4 +1,4 @@
-//! What takes minutes, or kills what others need: only `make soak` runs these.
+//! Stories that take minutes, or kill things that others need: only `make soak` runs these.
 
 mod deaths;
 mod follows;

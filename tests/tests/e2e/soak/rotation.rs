@@ -1,4 +1,4 @@
-//! What the kubelet renews in a pod is renewed on the laptop.
+//! Files that the kubelet renews in a pod are renewed on the laptop.
 
 use std::time::Duration;
 
