@@ -28,7 +28,7 @@ use crate::requests::Requests;
 /// Arrivals that one who listens may lag behind.
 const ARRIVALS: usize = 1024;
 
-/// What an agent is started with. A port of 0 is chosen by the kernel.
+/// An agent's settings. The kernel chooses a port of 0.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub forward: Vec<Forward>,
@@ -41,7 +41,7 @@ pub struct Config {
     pub key_file: PathBuf,
     /// The pod's name.
     pub name: String,
-    /// What laptops may reach from here.
+    /// The destinations that laptops may reach from here.
     pub outward: Outward,
     /// Bytes of memory that it may have; `None`: as its control group says.
     pub memory: Option<u64>,
@@ -156,21 +156,21 @@ impl Agent {
         agent
     }
 
-    /// What all sessions hold together, and what they may, in bytes.
+    /// The bytes that all sessions hold together, and their limit.
     pub fn memory(&self) -> (u64, u64) {
         let memory = &self.registry.memory;
         (memory.held(), memory.total())
     }
 
-    /// Takes nothing new to a laptop, accepts until nobody comes any more, and returns when the last connection has
+    /// Takes nothing new to a laptop, accepts until no more connections arrive, and returns when the last connection has
     /// ended or the time is up.
     pub async fn drain(mut self, times: DrainTimes) -> Drained {
-        tracing::info!("told to stop: everything goes to the origin, until nobody comes any more");
+        tracing::info!("stopping: all requests go to the origin; accepting until no more connections arrive");
         self.registry.stop();
         self.drain.begin();
         let orderly = async {
             self.drain.nobody_comes(times).await;
-            tracing::info!("nobody comes any more: waiting for what is open");
+            tracing::info!("no more connections arrive: waiting for open ones");
             self.stop.cancel();
             while self.accepting.join_next().await.is_some() {}
         };

@@ -56,7 +56,7 @@ pub struct Args {
 pub struct PortGivenTwice(u16);
 
 impl Args {
-    /// What the agent is started with.
+    /// The agent's settings.
     pub fn into_config(self) -> Result<Config, PortGivenTwice> {
         let mut ports: Vec<u16> = self.forward.iter().map(|forward| forward.listen).collect();
         ports.extend([self.control, self.readiness]);

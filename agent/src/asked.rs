@@ -14,7 +14,7 @@ const MAX_ASKERS: usize = 64;
 const MAX_HEAD: usize = 8192;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What an asker gets.
+/// The answer to a program that asks.
 #[derive(Debug)]
 pub(crate) struct Answer {
     /// "200 OK"

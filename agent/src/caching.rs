@@ -1,11 +1,12 @@
-//! What a laptop's answer says to caches: no shared one may keep it, because the next who asks may be somebody else. Pure.
+//! Keeps a laptop's answer out of shared caches, which would serve it to other callers. Pure.
 //!
-//! `Cache-Control` becomes `private` and loses what shares (`public`, `s-maxage`); the rest stays, because browsers and
-//! hops go by `no-cache`, `no-transform` or `max-age` (RFC 9111 section 5.2.2). Fields for shared caches alone go before
-//! `Cache-Control` there, and say `no-store`: RFC 9213's `CDN-Cache-Control` and its like of each vendor,
-//! `Surrogate-Control` (<https://www.w3.org/TR/edge-arch/>), Akamai's `Edge-Control`, nginx's `X-Accel-Expires`.
+//! `Cache-Control` becomes `private` and loses the directives for sharing (`public`, `s-maxage`); the rest stays,
+//! because browsers and hops follow `no-cache`, `no-transform` or `max-age` (RFC 9111 section 5.2.2). Fields for shared
+//! caches alone override `Cache-Control` there, so they become `no-store`: RFC 9213's `CDN-Cache-Control` and the
+//! vendors' equivalents, `Surrogate-Control` (<https://www.w3.org/TR/edge-arch/>), Akamai's `Edge-Control`, nginx's
+//! `X-Accel-Expires`.
 
-/// What becomes of a field.
+/// The treatment of a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
     Stays,
@@ -77,7 +78,7 @@ impl Unshared {
         Self { closed, said: closed }
     }
 
-    /// What becomes of a field. To be asked for all of the answer, in their order.
+    /// The treatment of a field. Call it for all fields of the answer, in their order.
     pub(crate) fn fate(&mut self, name: &str, value: &[u8]) -> Fate {
         match Speaks::of(name) {
             None => Fate::Stays,

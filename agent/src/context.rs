@@ -1,4 +1,4 @@
-//! What connections are given: `Data` those of callers, `Control` those of daemons. `agent` makes both at its start.
+//! The state that connections share: `Data` for those of callers, `Control` for those of daemons. `agent` creates both.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub struct Forward {
     pub origin: SocketAddr,
 }
 
-/// What callers' connections share.
+/// The state that callers' connections share.
 #[derive(Debug)]
 pub(crate) struct Data {
     /// The pod's name.
@@ -32,14 +32,14 @@ pub(crate) struct Data {
     pub(crate) ports: Vec<Forward>,
     pub(crate) routes: Arc<ArcSwap<Table>>,
     pub(crate) requests: Arc<Requests>,
-    /// What stalled streams of HTTP/2 may hold.
+    /// The memory that stalled streams of HTTP/2 may hold.
     pub(crate) http2: Arc<Pool>,
     pub(crate) drain: Arc<Drain>,
-    /// Short-lived tasks that end by themselves.
+    /// Short-lived tasks that nobody has to end.
     pub(crate) tasks: TaskTracker,
 }
 
-/// What daemons' connections share.
+/// The state that daemons' connections share.
 #[derive(Debug)]
 pub(crate) struct Control {
     /// The pod's name.
@@ -53,7 +53,7 @@ pub(crate) struct Control {
     pub(crate) requests: Arc<Requests>,
     pub(crate) arrivals: broadcast::Sender<Arrival>,
     pub(crate) drain: Arc<Drain>,
-    /// Short-lived tasks that end by themselves.
+    /// Short-lived tasks that nobody has to end.
     pub(crate) tasks: TaskTracker,
 }
 

@@ -1,4 +1,4 @@
-//! The way out: told to stop, the agent goes on accepting until nobody comes any more, and then waits for what is open.
+//! Stopping: the agent goes on accepting until no more connections arrive, and then waits for open ones.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,7 +13,7 @@ pub struct DrainTimes {
     pub quiet: Duration,
     /// and for at least this long: other nodes and load balancers learn of the switch late.
     pub at_least: Duration,
-    /// What is open after this long is cut.
+    /// Connections that are still open after this time are closed.
     pub at_most: Duration,
 }
 

@@ -23,7 +23,7 @@ pub(crate) enum Loop {
     TooFar,
 }
 
-/// What the header says of a request that goes on to this session's laptop. `values` are those that it has now.
+/// The header of a request that goes on to this session's laptop. `values` are the present ones.
 pub(crate) fn onward<'a>(
     values: impl Iterator<Item = &'a [u8]>,
     session: &str,
@@ -93,7 +93,7 @@ mod tests {
             (&["s2:80"], "s2:80, s1:80"),
             (&["s1:81"], "s1:81, s1:80"),
             (&["s2:80,s3:80", "s4:1"], "s2:80, s3:80, s4:1, s1:80"),
-            // What is none of ours does not count.
+            // Entries that are not ours are ignored.
             (&[""], "s1:80"),
             (&["s1", ":80", "s1:", "s1:x", "s1:99999", "s1:+80", "s 1:80", "\u{fc}:80", ",,,"], "s1:80"),
             (&["yes, s2:80, 3"], "s2:80, s1:80"),

@@ -52,12 +52,12 @@ pub(crate) async fn open(
     Ok(TunnelStream::open(open, incoming, outgoing, room))
 }
 
-/// What a refusal means for a request whose head has been sent ahead.
+/// The consequence of a refusal for a request whose head has been sent ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unreached {
     /// The laptop is there, but its port does not answer.
     Port,
-    /// What listens on its port leads back here.
+    /// Its local port leads back here.
     Loop,
     /// The laptop is not there (any more) for this route; nothing was delivered.
     Laptop,

@@ -1,4 +1,4 @@
-//! What bounds the agent: file descriptors, and with them connections. For memory, see `memory`.
+//! The agent's limits of file descriptors, and so of connections. For memory, see `memory`.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -12,12 +12,12 @@ const MOST_OUTBOUND: u64 = 3_000;
 /// Laptops get at most this part of the descriptors, so that callers always have theirs.
 const OUTBOUND_PART: u64 = 6;
 
-/// What may be open at a time.
+/// The number of connections that may be open at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Callers' connections.
     pub(crate) callers: usize,
-    /// What laptops open in the cluster.
+    /// Connections that laptops open in the cluster.
     pub(crate) outbound: usize,
 }
 

@@ -65,7 +65,7 @@ impl Callers {
         self.ended.load(Ordering::Relaxed)
     }
 
-    /// Those of them that a defect ended.
+    /// Those of them that a bug ended.
     pub(crate) fn defects(&self) -> u64 {
         self.defects.load(Ordering::Relaxed)
     }
@@ -162,7 +162,7 @@ async fn accept(listener: &TcpListener, callers: &Callers) -> io::Result<Accepte
 
 fn arrived(callers: &Callers, port: usize, peer: SocketAddr, stream: TcpStream) -> Connection {
     if let Err(error) = origin::configure(&SockRef::from(&stream)) {
-        tracing::debug!(%error, "a connection that ended at once");
+        tracing::debug!(%error, "a connection ended at once");
     }
     callers.context.drain.arrived();
     callers.accepted.fetch_add(1, Ordering::Relaxed);
@@ -196,6 +196,6 @@ fn note_end(callers: &Callers, ended: &Result<(), JoinError>) {
         && error.is_panic()
     {
         let so_far = callers.defects.fetch_add(1, Ordering::Relaxed) + 1;
-        tracing::error!(%error, so_far, "a defect ended one connection");
+        tracing::error!(%error, so_far, "a bug ended one connection");
     }
 }

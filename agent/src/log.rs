@@ -27,7 +27,7 @@ pub fn init(format: LogFormat, level: &str) {
     }
 }
 
-/// What strangers can cause as often as they like, logged at most once a second.
+/// Limits a log line that strangers can cause at will to once a second.
 #[derive(Debug)]
 pub(crate) struct Seldom {
     began: Instant,

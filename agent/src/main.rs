@@ -26,7 +26,7 @@ fn main() -> anyhow::Result<()> {
 async fn run(config: bridge_agent::Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    // The loader holds SIGTERM back until somebody listens; one that came meanwhile is delivered now.
+    // The loader blocks SIGTERM until this handler exists; one that arrived in between is delivered now.
     SigSet::from(Signal::SIGTERM).thread_unblock().context("cannot unblock SIGTERM")?;
     let agent = Agent::start(config).await?;
     let drained = async {

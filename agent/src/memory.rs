@@ -17,9 +17,9 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// How the memory is parted, in bytes. What is left is for callers' connections and for the program itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Memory {
-    /// What all sessions may hold together.
+    /// The memory that all sessions may hold together.
     pub(crate) sessions: u64,
-    /// What others' streams may hold while their receivers stall.
+    /// The memory that other callers' streams may hold while their receivers stall.
     pub(crate) stalled: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What Prometheus reads, on a loopback port: its text format 0.0.4, from counters that are there anyway.
+//! Metrics for Prometheus, on a loopback port: its text format 0.0.4, from counters that exist anyway.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::tally::Tally;
 /// By the index of `Tally::by_status`.
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// What is counted, each with its label.
+/// The counters, each with its label.
 const REQUEST_REASONS: [(Reason, &str); 7] = [
     (Reason::Matched, "matched"),
     (Reason::NoRoute, "no-route"),

@@ -1,7 +1,7 @@
 //! Tells the kubelet whether this agent is ready: its listeners are up, and it has once reached the origin.
 //!
-//! Latched, so that a hiccup of the origin does not make all agents unready at once. Whoever asks a moment too early
-//! waits for the answer: the kubelet asks only once a second.
+//! Latched, so that a hiccup of the origin does not make all agents unready at once. A probe that comes a moment too
+//! early waits for the answer, because the kubelet asks only once a second.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ pub(crate) async fn find_origin(origins: Vec<SocketAddr>, ready: Ready) {
     }
 }
 
-/// Answers whoever asks.
+/// Answers the kubelet's probes.
 pub(crate) async fn run(listener: TcpListener, ready: Ready) {
     asked::run(listener, || answer(ready.clone())).await;
 }

@@ -40,7 +40,7 @@ pub(crate) enum NotAttended {
 pub(crate) struct Registry {
     ports: Vec<u16>,
     table: Arc<ArcSwap<Table>>,
-    /// What all sessions share.
+    /// The budget that all sessions share.
     pub(crate) memory: Pool,
     outbound: Pool,
     /// Streams that were opened to laptops.

@@ -1,8 +1,8 @@
-//! What went where, and why: each request that the agent sees, from its head to the end of its answer.
+//! Which requests went where, and why: each request that the agent sees, from its head to the end of its answer.
 //!
-//! A connection begins a `Record` when it has decided on a request, tells it what becomes of it, and drops it at the
-//! request's end. What is not routed request by request is recorded once, when that is clear. All are counted
-//! (`tally`); the last are kept for whoever asks (`kept`), as many a second as costs nothing.
+//! A connection opens a `Record` when it has decided on a request, adds to it as the request proceeds, and drops it at
+//! the end. A connection that is relayed unread is recorded once. All requests are counted (`tally`); the last ones are
+//! kept for `bridge requests` (`kept`), as many per second as cost nothing.
 
 mod kept;
 
@@ -70,14 +70,14 @@ pub(crate) enum Opaque {
     Tls,
     /// The server spoke before the client did.
     ServerSpokeFirst,
-    /// What the client sent is no HTTP.
+    /// The client does not speak HTTP.
     NotHttp,
     /// Two parsers could read a message differently.
     Ambiguous,
 }
 
 impl Opaque {
-    /// Why the first bytes of a client are not for us to read.
+    /// Why the agent does not interpret a client's first bytes.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         // A TLS connection begins with a record of type handshake (RFC 8446 section 5.1).
         if bytes.first() == Some(&22) { Opaque::Tls } else { Opaque::NotHttp }
@@ -121,7 +121,7 @@ pub(crate) struct Record {
     /// 0: none yet.
     status: u16,
     ended: bool,
-    /// What is kept of it, if it is.
+    /// The record to keep, if any.
     seen: Option<Box<SeenRequest>>,
 }
 
@@ -313,7 +313,7 @@ fn words(decision: &Decision<'_>) -> (String, String, String) {
     }
 }
 
-/// Headers by whose values somebody could pass for somebody else. Routes may name them; nobody is shown others' values.
+/// Headers that could carry credentials. Routes may name them; users see only their own values.
 fn may_be_secret(name: &str) -> bool {
     const PARTS: [&str; 12] = [
         "auth",

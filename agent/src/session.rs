@@ -1,4 +1,4 @@
-//! What one daemon holds here: its token, its parked calls, and its share of the agent's memory.
+//! One daemon's session: its token, its parked calls, and its share of the agent's memory.
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
@@ -19,7 +19,7 @@ use crate::tally::Tally;
 const MAX_PARKED: usize = 4096;
 /// Parked calls for which there is always room: as many as a daemon has at first, twice.
 const ALWAYS_PARKED: usize = 64;
-/// What a session may follow at a time: arrivals, requests, files.
+/// The streams that a session may follow at a time: arrivals, requests, files.
 const MAX_FOLLOWERS: usize = 16;
 
 /// What the parts of a session cost, in bytes: what they can hold that is not counted as it comes and goes.
@@ -42,7 +42,7 @@ pub(crate) mod share {
                                    connections finish, or cancel them";
 }
 
-/// What a session may open in the cluster where it shares with nobody.
+/// The connections that a lone session may open in the cluster.
 const ALONE: u64 = 16;
 
 /// One developer's attachment, as long as its control call lives.
@@ -57,11 +57,11 @@ pub(crate) struct Session {
     pub(crate) secret: [u8; LENGTH],
     /// Its end: the streams under way are reset.
     pub(crate) ended: CancellationToken,
-    /// What it may hold of the agent's memory, in bytes,
+    /// Its limit of the agent's memory, in bytes,
     pub(crate) budget: Budget,
     /// and of what it may open in the cluster.
     pub(crate) outbound: Budget,
-    /// What may still follow what the agent sees.
+    /// The streams that may still follow the agent's events.
     pub(crate) followers: Arc<Semaphore>,
     /// What its connection may hold in HTTP/2's window.
     _window: Option<Hold>,

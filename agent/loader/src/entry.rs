@@ -52,7 +52,7 @@ pub(crate) enum Text<'a> {
     Number(u32),
 }
 
-/// Writes the pieces to stderr. Nobody can be told if that fails.
+/// Writes the pieces to stderr. If that fails, there is nobody to report it to.
 pub(crate) fn say(pieces: &[Text<'_>]) {
     // SAFETY: nobody closes the three standard descriptors in this process.
     let stderr = unsafe { stdio::stderr() };

@@ -4,7 +4,7 @@
 //! TO, in a volume of the pod, executed with the ARGs and the environment. Where the pod may not write or execute
 //! there, it runs from memory (memfd); that is not the first choice, as security monitors take it for an attack.
 //! With `--listen`, the agent finds PORT listening as its standard input (see `listen`).
-//! What does not work is one line on stderr and exit code 1.
+//! A failure is one line on stderr and exit code 1.
 #![no_std]
 #![no_main]
 
@@ -31,10 +31,10 @@ use crate::{
     parts::Parts,
 };
 
-/// The window that `bridge` compresses with is 8 MiB at most; more would be somebody else's file.
+/// The window that `bridge` compresses with is 8 MiB at most; more would not be our file.
 const MAX_WINDOW: u64 = 8 << 20;
 
-/// What did not work, to which file.
+/// The failure, and its file.
 struct Failure<'a> {
     what: &'static str,
     file: &'a CStr,

@@ -1,4 +1,4 @@
-//! What the compiler and `alloc` need where there is no C library: memory, and the functions that copy it.
+//! Memory, and the functions that copy it: the compiler and `alloc` need them, and there is no C library.
 
 use core::{
     alloc::{GlobalAlloc, Layout},

@@ -50,7 +50,7 @@ pub(crate) unsafe fn fexecve(
     })
 }
 
-/// Holds SIGTERM back until the agent is there to heed it: the kernel drops what the first process of a container has no
+/// Blocks SIGTERM until the agent can handle it: the kernel drops what the first process of a container has no
 /// handler for, and Kubernetes would wait out the grace period. A blocked signal stays pending, also across execve.
 pub(crate) fn hold_sigterm() {
     const SIG_BLOCK: usize = 0;

@@ -34,7 +34,7 @@ pub(super) enum Begun {
     Abort,
 }
 
-/// What the first moments show.
+/// The outcome of a connection's first moments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shown {
     Http,
@@ -128,7 +128,7 @@ fn poll_shown(
     Poll::Pending
 }
 
-/// What the client shows.
+/// The first signs of the client.
 fn poll_client(cx: &mut Context<'_>, conn: &mut Connection, deadline: &mut Deadline) -> Poll<Shown> {
     loop {
         match sniff(conn.client.read.filled()) {

@@ -50,7 +50,7 @@ pub(crate) enum Aside {
     Nowhere(Arc<Entry>),
 }
 
-/// What follows after an exchange.
+/// The next step after an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum After {
     /// The next request.

@@ -1,4 +1,4 @@
-//! Waits for what a client says next: a request of HTTP/1, or something that is not for us to read.
+//! Waits for what a client says next: a request of HTTP/1, or something that the agent does not interpret.
 //!
 //! Meanwhile the origin is heard: if it speaks or closes although no request is with it, that is for the client, and the
 //! connection is opaque from there.
@@ -23,7 +23,7 @@ const PREFACE: Duration = Duration::from_secs(1);
 /// How long a connection without one to the origin may be idle.
 const IDLE: Duration = Duration::from_secs(600);
 
-/// What a client wants.
+/// A client's next message.
 #[derive(Debug)]
 pub(super) enum Next {
     /// A request, its way to the laptop whose route it matches, and the record of it. It is at the front of the client's
@@ -39,7 +39,7 @@ pub(super) enum Next {
     Abort,
 }
 
-/// What a deadline is for.
+/// The purpose of a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Awaited {
     /// Anything at all.
@@ -205,6 +205,6 @@ fn decide(conn: &Connection, head: &Http1Head<'_>) -> (Option<Way>, Record) {
 }
 
 fn unread(flaw: Flaw) -> Next {
-    tracing::debug!(%flaw, "a request that is not for us to read");
+    tracing::debug!(%flaw, "cannot interpret a request: relaying the connection");
     Next::Opaque(Some(Opaque::Ambiguous))
 }

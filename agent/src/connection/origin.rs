@@ -32,7 +32,7 @@ enum Link {
     Failed(io::ErrorKind),
 }
 
-/// What the origin does while no request is with it.
+/// The origin's behaviour while it has no request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unasked {
     /// It cannot be reached.
@@ -74,7 +74,7 @@ impl Origin {
         let stale = match &self.link {
             Link::Absent | Link::Dialling(_) => false,
             Link::Failed(_) => true,
-            // Asks the kernel, because the runtime may not have been told yet.
+            // Asks the kernel, because the runtime may not know yet.
             Link::Up(end) => {
                 let peeked = SockRef::from(&end.side).peek(&mut [MaybeUninit::uninit()]);
                 end.ended
@@ -164,7 +164,7 @@ fn begin_connect(address: SocketAddr) -> io::Result<TcpStream> {
     TcpStream::from_std(socket.into())
 }
 
-/// What every connection of a caller and to an origin has: no Nagle, and keep-alive probes.
+/// Options of every connection from a caller and to an origin: no Nagle, and keep-alive probes.
 pub(crate) fn configure(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL))

@@ -7,13 +7,13 @@ const METHOD: Duration = Duration::from_secs(1);
 /// How long the rest of a head is waited for before the connection goes to the origin unread.
 pub(crate) const HEAD: Duration = Duration::from_secs(30);
 
-/// What every HTTP/2 connection begins with (RFC 9113 section 3.4).
+/// The preface of every HTTP/2 connection (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Length of an HTTP/2 frame's head.
 const FRAME_HEAD: usize = 9;
 const SETTINGS: u8 = 4;
 
-/// What a client's bytes so far say.
+/// The verdict on a client's bytes so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sniff {
     /// They could still become an HTTP/1 request or the HTTP/2 preface.

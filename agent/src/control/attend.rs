@@ -107,7 +107,7 @@ fn route(context: &Control, session: &Arc<Session>, routes: &Routes) -> Routed {
     Routed { revision: routes.revision, refused }
 }
 
-/// What was counted, unless the daemon has been told already.
+/// The counts, if they have changed since they were last sent.
 fn news(context: &Control, session: &Session, told: &mut Counts) -> Option<Counts> {
     let counts = Counts {
         laptop: Some(session.tally.to_message()),

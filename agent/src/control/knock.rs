@@ -1,5 +1,5 @@
-//! What a connection is given before it has proven that it knows the key: little room, little time, few calls, and a
-//! place that it loses to the next one. Anybody who may forward a port to the pod can open such connections.
+//! The limits of a connection that has not proven the key: little memory, little time, few calls, and a place that it
+//! loses to the next one. Anyone who may forward a port to the pod can open such connections.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -117,7 +117,11 @@ impl Knock {
     pub(super) fn cut(&self, why: &'static str) {
         self.cut.cancel();
         if let Some(left_out) = self.door.cut.says() {
-            tracing::warn!(why, left_out, "cut a connection on the control port that had not proven the key");
+            tracing::warn!(
+                why,
+                left_out,
+                "closed a connection on the control port that had not proven the key"
+            );
         }
     }
 

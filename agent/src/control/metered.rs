@@ -10,10 +10,10 @@ use tokio::sync::OwnedSemaphorePermit;
 /// Length of what precedes a message: whether it is compressed, and its length
 /// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
 const PREFIX: usize = 5;
-/// What a call without a session may send, all in all.
+/// The bytes that a call without a session may send in total.
 const LOOSE: usize = 8 * 1024;
 
-/// What bounds a call.
+/// The bounds of a call.
 #[derive(Debug)]
 pub(super) enum Bound {
     /// It is a session's.

@@ -1,4 +1,4 @@
-//! What daemons call: the gRPC service `bridge.v1.Agent`, on loopback.
+//! The gRPC service `bridge.v1.Agent` that daemons call, on loopback.
 //!
 //! `serve` accepts connections, `knock` is what they may do before they have proven the key, `watched` how they are read,
 //! `metered` what their messages hold; `challenge` proves the key to a daemon and lets it prove the same, `open` takes its
@@ -75,7 +75,7 @@ impl Service {
     }
 }
 
-/// What the daemon of this connection was asked.
+/// The challenge that this connection's daemon has to answer.
 fn challenged<T>(request: &Request<T>) -> Result<Arc<Challenged>, Status> {
     let challenged = request.extensions().get::<Arc<Challenged>>();
     challenged.cloned().ok_or_else(|| Status::internal("the connection is not known"))

@@ -31,7 +31,7 @@ const PENDING_RESETS: usize = HTTP2_STREAMS as usize;
 const LONGEST_MESSAGE: usize = 256 * 1024;
 /// Calls of one connection at a time that no session makes.
 const LOOSE_CALLS: usize = 8;
-/// What one stream's answers may hold below us, in bytes: enough to keep the connection busy.
+/// The bytes that one stream's answers may hold below us: enough to keep the connection busy.
 const SEND_BUFFER: usize = 64 * 1024;
 
 /// Serves daemons for ever.
@@ -70,7 +70,7 @@ async fn serve(stream: TcpStream, calls: Calls) {
         .serve_connection(TokioIo::new(io), calls);
     tokio::select! {
         served = serving => if let Err(error) = served {
-            tracing::debug!(%error, "a daemon's connection broke");
+            tracing::debug!(%error, "a daemon's connection failed");
         },
         () = watched::silent(heard, &knock) => {}
         () = knock.over() => {}

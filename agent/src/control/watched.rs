@@ -18,7 +18,7 @@ const SIP: usize = 512;
 pub(super) struct Watched {
     io: Listened<TcpStream>,
     knock: Arc<Knock>,
-    /// What may still be read before the proof.
+    /// The bytes that may still be read before the proof.
     left: usize,
     /// A sip was read: what is in it is looked at before the next.
     sipped: bool,
@@ -59,7 +59,7 @@ impl Watched {
 pub(super) async fn silent(heard: Heard, knock: &Knock) {
     heard.silent_for(SILENT_AFTER).await;
     if knock.is_proven() {
-        tracing::info!("nothing came from a daemon for {} s: its connection is over", SILENT_AFTER.as_secs());
+        tracing::info!("no data from a daemon for {} s: closing its connection", SILENT_AFTER.as_secs());
     }
 }
 

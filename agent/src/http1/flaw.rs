@@ -1,5 +1,5 @@
-//! Why a message of HTTP/1 is not interpreted. A `Flaw` is not an error of anybody: it says that the message is not for us
-//! to read.
+//! Why the agent does not interpret a message of HTTP/1. It relays such a request unread, and answers in place of a
+//! laptop that sends such an answer.
 
 /// Headers of one message.
 pub(super) const MAX_HEADERS: usize = 256;
@@ -7,30 +7,30 @@ pub(super) const MAX_HEADERS: usize = 256;
 /// Why a message is not interpreted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Flaw {
-    #[error("a line that does not end in CRLF")]
+    #[error("a line does not end in CRLF")]
     LineEnd,
     #[error("more than {MAX_HEADERS} headers")]
     TooManyHeaders,
-    #[error("something else where \"HTTP/1.\" was due")]
+    #[error("not an HTTP/1 head")]
     NoHead,
-    #[error("a head that breaks the grammar")]
+    #[error("malformed head")]
     Grammar,
-    #[error("a request target of no known form")]
+    #[error("malformed request target")]
     Target,
-    #[error("a Content-Length that is no number, or two that differ")]
+    #[error("invalid or conflicting Content-Length")]
     Length,
-    #[error("a Transfer-Encoding other than chunked")]
+    #[error("unsupported Transfer-Encoding")]
     TransferEncoding,
     #[error("both Content-Length and Transfer-Encoding")]
     LengthAndTransferEncoding,
-    #[error("a Connection option that names the length")]
+    #[error("Connection names a framing header")]
     ConnectionOption,
-    #[error("a body where there can be none")]
+    #[error("a body where none is allowed")]
     Body,
-    #[error("more interim answers than are read")]
+    #[error("too many interim answers")]
     Interim,
-    #[error("a protocol that was not asked for")]
+    #[error("a switch to a protocol that was not requested")]
     Switch,
-    #[error("a bad chunk")]
+    #[error("malformed chunk")]
     Chunk,
 }

@@ -133,7 +133,7 @@ struct Exchange<'a> {
     interim: u32,
     /// A part of the final answer may have reached the client.
     begun: bool,
-    /// The client was told to send the body.
+    /// The client has got a 100 and sends the body.
     continued: bool,
     /// The connection ends with this answer.
     closes: bool,
@@ -333,7 +333,7 @@ impl Exchange<'_> {
     }
 
     fn broke(&self, error: &io::Error) -> Ended {
-        tracing::debug!(%error, "a stream to a laptop broke");
+        tracing::debug!(%error, "a stream to a laptop failed");
         let reset = error.get_ref().and_then(|source| source.downcast_ref::<ResetBy>());
         match reset.map(|reset| reset.cause) {
             Some(Cause::Reset | Cause::Cancelled) => self.ended(),
@@ -373,7 +373,7 @@ impl Exchange<'_> {
             Ended::Failed(failure) => {
                 laptop.side.reset(Cause::Cancelled, "the exchange failed");
                 if self.begun || matches!(self.down, Down::Interim(_)) {
-                    tracing::debug!(%failure, "a laptop's answer was cut");
+                    tracing::debug!(%failure, "a laptop's answer was cut short");
                     return After::Abort;
                 }
                 give(conn, self.request, &failure, true, self.record).await

@@ -1,4 +1,4 @@
-//! What the agent says itself in HTTP/2: its own answers, and the marks on those of a laptop.
+//! The agent's own answers in HTTP/2, and its marks on those of a laptop.
 
 use bytes::Bytes;
 use h2::Reason;

@@ -1,4 +1,5 @@
-//! One request and its answer, between the caller and whoever serves it: heads, bodies, trailers, resets.
+//! One request and its answer, between the caller and the server (the origin or a laptop): heads, bodies, trailers,
+//! resets.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -41,15 +42,15 @@ impl Accepted {
 pub(super) enum Exchanged {
     /// The caller has all of it, or went away itself.
     Over,
-    /// Whoever served it reset the stream. To be passed on after what was sent before.
+    /// The server reset the stream. The caller gets the reset after what was sent before it.
     Reset(Caller, Reason),
     /// Its session may hold no more of it.
     NoRoom(Caller),
-    /// Whoever served it is gone.
+    /// The server is gone.
     Failed(Caller, h2::Error),
 }
 
-/// What counts the bytes that wait here, request's and answer's.
+/// Counts the bytes that wait here, of request and answer.
 pub(super) struct Holds {
     pub(super) up: Waiting,
     pub(super) down: Waiting,
@@ -203,7 +204,7 @@ impl Exchange {
                 Some(stream)
             }
             Err(error) => {
-                tracing::debug!(%error, "an answer that the caller's connection does not take");
+                tracing::debug!(%error, "cannot send an answer to the caller");
                 self.server.send_reset(Reason::CANCEL);
                 None
             }
@@ -216,8 +217,8 @@ impl Exchange {
             return Ok(Poll::Ready(Exchanged::Over));
         }
         match self.server.poll_reset(cx) {
-            // What was not taken of the request is told off with NO_ERROR when the stream is dropped (RFC 9113
-            // section 8.1), after the answer.
+            // Dropping the stream cancels the rest of the request with NO_ERROR, after the answer (RFC 9113 section
+            // 8.1).
             Poll::Ready(Ok(Reason::NO_ERROR) | Err(_)) => Ok(Poll::Ready(Exchanged::Over)),
             Poll::Ready(Ok(reason)) => Ok(Poll::Ready(Exchanged::Reset(caller, reason))),
             Poll::Pending if matches!(self.up, Up::Stopped) => Ok(Poll::Ready(Exchanged::Over)),

@@ -1,4 +1,4 @@
-//! What a server says first: its SETTINGS, or something that is not HTTP/2. Pure.
+//! A server's first bytes: its SETTINGS, or something that is not HTTP/2. Pure.
 
 use super::settings::Announced;
 use crate::connection::sniff::begins_settings;
@@ -8,7 +8,7 @@ const FRAME_HEAD: usize = 9;
 /// Frames that are longer nobody may send before SETTINGS were exchanged.
 const MAX_FRAME: usize = 16 * 1024;
 
-/// What a peer said first.
+/// A peer's first frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum First {
     Settings(Announced),

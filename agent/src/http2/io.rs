@@ -93,7 +93,7 @@ impl<S: Side> Io<S> {
         (io, home_rx)
     }
 
-    /// Where the peer's first frame is told. Once it turns out to be none, reading fails.
+    /// Resolves with the peer's first frame. If the first bytes are no frame, reading fails.
     pub(super) fn first(&mut self) -> oneshot::Receiver<First> {
         let (first_tx, first_rx) = oneshot::channel();
         self.first = Some(Spy { frame: FirstFrame::default(), first_tx });

@@ -1,7 +1,7 @@
 //! A matched stream and its answer, between the caller and a laptop.
 //!
 //! All streams of a caller's connection that one route takes share a lane: one inbound stream with HTTP/2 on it. It is
-//! opened when first needed, and anew when it is gone.
+//! opened when first needed, and replaced when it is gone.
 
 use std::io;
 use std::net::SocketAddr;
@@ -52,7 +52,7 @@ type Opening = Pin<Box<dyn Future<Output = Result<SendRequest<Bytes>, NotReached
 pub(super) struct Lane {
     route: Arc<Entry>,
     opening: SharedFuture<Opening>,
-    /// What has come on it.
+    /// The event on it.
     held: Arc<Held>,
 }
 
@@ -205,7 +205,7 @@ pub(super) async fn exchange(mut accepted: Accepted, lane: Lane, hops: HeaderVal
     let sent = match send.send_request(Accepted::sendable(head), ends) {
         Ok(sent) => sent,
         Err(error) => {
-            tracing::debug!(%error, "a request that cannot be said in HTTP/2");
+            tracing::debug!(%error, "cannot express a request in HTTP/2");
             respond.send_reset(Reason::INTERNAL_ERROR);
             return Ended::Over;
         }

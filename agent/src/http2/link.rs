@@ -31,7 +31,7 @@ pub(super) struct Up {
     pub(super) send: SendRequest<Bytes>,
     connection: Connection<Io<TcpStream>, Bytes>,
     turn: Turn,
-    /// It was told that the origin takes no more streams.
+    /// The origin has sent GOAWAY: it takes no more streams.
     going: bool,
 }
 
@@ -44,7 +44,7 @@ pub(super) enum Link {
     Over,
 }
 
-/// What happened to the link.
+/// An event of the link.
 pub(super) enum Event {
     /// It is up.
     Up(Announced),
@@ -117,7 +117,7 @@ impl Link {
         Poll::Ready(event)
     }
 
-    /// Lets go of an origin that may still have to be told so.
+    /// Closes the connection to the origin, and sends what is still due.
     pub(super) async fn end(self) {
         if let Link::Up(up) = self {
             let Up { send, mut connection, turn, .. } = *up;

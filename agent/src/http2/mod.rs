@@ -42,7 +42,7 @@ use crate::requests::{Opaque, To};
 /// How long a caller whose streams a laptop may take waits for the origin.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What the origin's first moments showed.
+/// The outcome of the origin's first moments.
 enum Begun {
     Http2(Announced),
     /// It speaks something else: it is between the two of them.
@@ -93,7 +93,7 @@ pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
     match announced.towards_caller().handshake::<_, Bytes>(io).await {
         Ok(caller) => Task::new(context, port, start, (caller, written), link, lanes, turn).run().await,
         Err(error) => {
-            tracing::debug!(%error, "a caller that broke off");
+            tracing::debug!(%error, "a caller broke off");
             link.end().await;
         }
     }

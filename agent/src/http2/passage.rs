@@ -21,7 +21,7 @@ const SMALL: usize = 1024;
 pub(super) struct Passage {
     from: RecvStream,
     pieces: VecDeque<Bytes>,
-    /// What follows the pieces.
+    /// The end after the pieces.
     end: Option<End>,
     waits: Waiting,
     /// What trailers say to caches does not go on.
@@ -51,7 +51,7 @@ impl Passage {
         self.private = true;
     }
 
-    /// Moves what can be moved. Ready: the body has passed. `record` is told of the trailers of an answer.
+    /// Moves what can be moved. Ready: the body has passed. `record` notes the trailers of an answer.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! What the origin announces, and what the agent therefore announces to callers. Pure.
+//! The origin's settings, and the settings that the agent announces to callers because of them. Pure.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const MAX_STREAMS: u32 = 10_000;
 const MAX_HEADER_LIST: u32 = 4 << 20;
 /// What a stream may carry unread, in each direction: what it holds here while its receiver does not take it.
 const STREAM_WINDOW: u32 = 256 << 10;
-/// What a stream holds unsent besides.
+/// The unsent bytes that a stream holds besides.
 const SEND_BUFFER: usize = 64 << 10;
 /// The window of a stream on the way from a laptop, whose round trips are long.
 const LAPTOP_STREAM_WINDOW: u32 = 1 << 20;
@@ -49,7 +49,7 @@ impl Announced {
         announced
     }
 
-    /// What the agent is towards a caller of such a server.
+    /// The agent's settings for a caller of such a server.
     pub(super) fn towards_caller(&self) -> server::Builder {
         let streams = self.max_concurrent_streams.unwrap_or(MAX_STREAMS).min(MAX_STREAMS);
         let header_list = self.max_header_list_size.unwrap_or(MAX_HEADER_LIST).min(MAX_HEADER_LIST);
@@ -71,7 +71,7 @@ impl Announced {
     }
 }
 
-/// What the agent is towards an origin.
+/// The agent's settings for an origin.
 pub(super) fn towards_origin() -> client::Builder {
     let mut builder = client::Builder::new();
     builder
@@ -85,7 +85,7 @@ pub(super) fn towards_origin() -> client::Builder {
     builder
 }
 
-/// What the agent is towards a process on a laptop, with this window for all streams.
+/// The agent's settings for a process on a laptop, with this window for all streams.
 pub(super) fn towards_laptop(window: u32) -> client::Builder {
     let mut builder = towards_origin();
     builder.initial_window_size(LAPTOP_STREAM_WINDOW).initial_connection_window_size(window);

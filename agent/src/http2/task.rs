@@ -30,7 +30,7 @@ use crate::context::Data;
 const MAX_ROUNDS: usize = 16;
 /// So many turns a caller may send all it can for no stream (pings, settings): some MiB.
 const MAX_IDLE_TURNS: u32 = 256;
-/// How long a caller may take to go, once it was told to.
+/// How long a caller may stay after a GOAWAY.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A caller's connection that speaks HTTP/2.
@@ -54,7 +54,7 @@ pub(super) struct Task {
     resets: Vec<(Caller, Reason)>,
     /// Streams whose origin is gone. Their handles are kept, because dropping one resets its stream.
     lost: Vec<Caller>,
-    /// What has come from the caller, and from the origin.
+    /// Events from the caller, and from the origin.
     from_caller: Window,
     from_origin: Window,
     wakes: Wakes,
@@ -67,7 +67,7 @@ pub(super) struct Task {
     leaving: Option<Leaving>,
 }
 
-/// What is under way.
+/// The streams in progress.
 #[derive(Debug, Default)]
 struct Load {
     at_laptop: usize,
@@ -186,7 +186,7 @@ impl Task {
         let idle = self.turn.is_over() && !std::mem::take(&mut self.worked);
         self.idle_turns = if idle { self.idle_turns + 1 } else { 0 };
         if self.idle_turns == MAX_IDLE_TURNS {
-            tracing::debug!("a caller sends much and asks for nothing");
+            tracing::debug!("closing the connection of a caller that sends much outside of any stream");
             self.caller.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             self.wakes.set(Part::Caller);
         }
@@ -279,7 +279,7 @@ impl Task {
             match self.caller.poll_accept(&mut cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => self.route(request, respond),
                 Poll::Ready(Some(Err(error))) => {
-                    tracing::debug!(%error, "a caller's connection broke");
+                    tracing::debug!(%error, "a caller's connection failed");
                     return Poll::Ready(());
                 }
                 Poll::Ready(None) => return Poll::Ready(()),

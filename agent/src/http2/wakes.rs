@@ -89,7 +89,7 @@ impl Wakes {
         self.shared.running.store(true, Ordering::SeqCst);
     }
 
-    /// What is due now.
+    /// The parts that are due now.
     pub(super) fn take(&self) -> Due {
         Due(self.shared.due.swap(0, Ordering::SeqCst))
     }
@@ -134,7 +134,7 @@ mod tests {
         let due = wakes.take();
         assert!(due.has(Part::Origin) && !due.has(Part::Caller));
 
-        // and while it rests, whoever wakes a part wakes the task.
+        // and while it rests, waking a part wakes the task.
         assert!(wakes.rest());
         wakes.waker(Part::Caller).wake_by_ref();
         assert_eq!(task.0.load(Ordering::SeqCst), 1);

@@ -11,9 +11,9 @@ use std::task::Waker;
 use bridge_proto::tunnel::{Budget, Hold};
 use futures::task::AtomicWaker;
 
-/// What every connection has, in each direction.
+/// The window of every connection, in each direction.
 pub(super) const SMALLEST: u32 = 256 << 10;
-/// What one connection can have, in each direction.
+/// The largest window of one connection, in each direction.
 const LARGEST: u32 = 128 << 20;
 /// What one connection can have that leads to a laptop, and what it begins with if there is plenty.
 const LARGEST_LANE: u32 = 16 << 20;
@@ -21,7 +21,7 @@ const WIDE_LANE: u32 = 4 << 20;
 /// By how much a window follows what waits for laptops.
 const STEP: usize = 256 << 10;
 
-/// What all connections of an agent may hold beyond what each has.
+/// The bytes that all connections of an agent may hold beyond their own windows.
 #[derive(Debug)]
 pub(crate) struct Pool {
     left: AtomicUsize,

@@ -32,7 +32,7 @@ pub(super) struct Done {
     pub(super) head: usize,
 }
 
-/// What is left to do for a stream whose work is done.
+/// The rest of the work for a finished stream.
 pub(super) enum Ended {
     Over,
     /// The laptop was not reached and nothing was delivered: as if the route did not exist.

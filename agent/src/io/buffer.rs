@@ -19,7 +19,7 @@ const LARGE: usize = 64 * 1024;
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
     start: usize,
-    /// What to allocate next.
+    /// The size of the next allocation.
     ask: usize,
 }
 

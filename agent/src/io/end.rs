@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::buffer::Buffer;
 use super::side::Side;
 
-/// How long a side that was told the end may still send what nobody wants.
+/// How long a side may go on sending after we have closed: what it sends is discarded.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// A side and what is known of it.
@@ -75,7 +75,7 @@ impl<S: Side> End<S> {
                 }
             }
         });
-        // Whoever goes on sending after this sees a reset.
+        // A peer that sends after this gets a reset.
         let _ = tokio::time::timeout(LINGER, pin!(discard)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What resolv.conf(5) says of the pod's resolvers.
+//! Reads the pod's resolvers from resolv.conf(5).
 
 use std::fs::File;
 use std::io::{self, Read as _};

@@ -1,4 +1,4 @@
-//! What the pod's resolvers say to a laptop's questions.
+//! Asks the pod's resolvers for a laptop.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,6 +1,7 @@
-//! The last requests, for whoever asks: a bounded number, and of many in a second only so many, the others being counted.
+//! The last requests, for `bridge requests`: a bounded number. Of many in a second only some are kept, the others are
+//! counted.
 //!
-//! Requests that matched, or nearly did, have room of their own, so that the crowd of all others does not push them out.
+//! Requests that matched, or nearly did, have room of their own, so that all the others do not push them out.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -14,16 +15,16 @@ const ROOM: usize = 500;
 /// How often a follower looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// How much a request matters to who asks.
+/// How much a request matters to the reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Weight {
-    /// It matched, or somebody may wonder why it did not.
+    /// It matched, or nearly did.
     Near,
     /// One of the crowd.
     Plain,
 }
 
-/// What is kept, and who may add to it.
+/// The kept requests, and their writers.
 #[derive(Debug)]
 pub(super) struct Kept {
     since: Instant,
@@ -133,12 +134,12 @@ impl Log {
     }
 }
 
-/// What one who asks has been told so far.
+/// What one reader has got so far.
 #[derive(Debug)]
 pub(crate) struct Followed {
     kept: Arc<Kept>,
     after_us: u64,
-    /// The number of the last that was told.
+    /// The number of the last one that was sent.
     told: u64,
     left_out: u64,
     begun: bool,
@@ -146,7 +147,7 @@ pub(crate) struct Followed {
 
 impl Followed {
     pub(super) fn new(kept: Arc<Kept>, after_us: u64) -> Self {
-        // Who was told before was told of these, too.
+        // A reader who resumes has been sent this count before.
         let left_out = if after_us == 0 { 0 } else { kept.left_out() };
         Self { kept, after_us, told: 0, left_out, begun: false }
     }
@@ -174,7 +175,7 @@ impl Followed {
             (log.after(self.told), log.last)
         };
         let sampled_out = self.kept.left_out();
-        // What the rings have lost was left out, too.
+        // Requests that the rings have dropped count as left out.
         let counts = self.begun || self.after_us == 0;
         let lost = if counts { (last - self.told).saturating_sub(found.len() as u64) } else { 0 };
         let left_out = (sampled_out - self.left_out) + lost;

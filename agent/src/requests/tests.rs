@@ -20,7 +20,7 @@ fn table(header: &str, value: &str) -> Table {
     Table::new(1, crate::routes::read(&session, &[80], &[route]).expect("a good route").into_iter())
 }
 
-/// What is kept of one request, after `tell` was told of its record.
+/// What is kept of one request, after `tell` has changed its record.
 async fn seen(table: &Table, headers: &[(&str, &str)], tell: impl FnOnce(&mut Record)) -> SeenRequest {
     let headers: Vec<Header<'_>> =
         headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() }).collect();

@@ -1,4 +1,4 @@
-//! An agent that was told to stop.
+//! An agent that stops.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn everything_goes_to_the_origin_and_connections_end_after_an_answer() {
         let mut process = local.accepts().await;
         process.hears(ALICES).await;
 
-        // When it is told to stop,
+        // When it gets SIGTERM,
         let World { origin: origins, agent, key_file: _key_file } = world;
         let port = agent.ports[0];
         let _draining = tokio::spawn(agent.drain(PATIENT));

@@ -1,4 +1,4 @@
-//! The container's volumes, as a laptop is told of them.
+//! The container's volumes, as a laptop gets them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -46,7 +46,7 @@ async fn asks(laptop: &Laptop, follow: bool) -> Streaming<FilesReply> {
     laptop.client.clone().files(request).await.expect("the token is right").into_inner()
 }
 
-/// What was told of a volume: a line for each entry.
+/// A volume as it arrived: a line for each entry.
 #[derive(Debug, Default, PartialEq)]
 struct Told {
     path: PathBuf,
@@ -55,7 +55,7 @@ struct Told {
 }
 
 impl Told {
-    /// What a link or a file says.
+    /// The content of a file, or the target of a link.
     fn says(&self, path: &str) -> &str {
         self.entries.get(path).map_or("nothing", String::as_str)
     }
@@ -112,11 +112,11 @@ async fn volumes_are_told_whole_and_anew_when_they_are_exchanged() {
         assert_eq!((second.path.as_path(), second.says("")), (other.path(), content.as_str()));
         assert_eq!(next(&mut told).await, None);
 
-        // When the Secret is exchanged, it comes anew, and nothing else does.
+        // When the Secret changes, it is sent again, and nothing else is.
         rotate(secret.path(), "..2026_2", "two");
-        let anew = next(&mut told).await.expect("the Secret");
-        assert_eq!((anew.says("..data"), anew.says("..2026_2/token")), ("to ..2026_2", "two"));
-        assert_eq!(anew.says("..2026_1"), "nothing");
+        let again = next(&mut told).await.expect("the Secret");
+        assert_eq!((again.says("..data"), again.says("..2026_2/token")), ("to ..2026_2", "two"));
+        assert_eq!(again.says("..2026_1"), "nothing");
 
         // A file in whose place another one comes, too.
         let beside = tempfile::NamedTempFile::new().expect("a file");

@@ -85,7 +85,7 @@ async fn a_challenge_is_good_for_one_answer_of_its_own_connection() {
 #[tokio::test]
 async fn who_poses_as_an_agent_and_hands_the_challenge_on_to_a_real_one_hears_nothing_of_the_session() {
     story(async {
-        // Given a pod of somebody else, which hands all that it is sent on to an agent, and back.
+        // Given another user's pod, which relays all bytes to an agent and back.
         let world = World::new().await;
         let (port, heard) = hands_on_to(world.agent.control).await;
 

@@ -150,7 +150,7 @@ async fn a_request_is_not_sent_twice_when_its_way_breaks() {
         client.says(ALICES).await;
         process.hears(ALICES).await;
         drop(process);
-        // then the client is told, and nobody else gets that request.
+        // then the client gets a 502, and the request goes nowhere else.
         let (head, _) = client.hears_answer().await;
         assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
         let mut next = world.client().await;
@@ -194,7 +194,7 @@ async fn an_offer_to_go_on_in_http2_is_the_origins_alone() {
         let (_alice, local) = world.alice().await;
         let (mut client, mut origin) = world.connection().await;
         let offer = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEA\r\n";
-        // Given a client that offers it with each request, hers reaches the laptop without the offer,
+        // Given a client that offers it with each request, Alice's request reaches the laptop without the offer,
         client.says(format!("GET / HTTP/1.1\r\n{offer}X-Bridge: alice\r\n\r\n")).await;
         let mut process = local.accepts().await;
         process

@@ -51,7 +51,7 @@ async fn a_request_tells_the_laptop_where_it_has_been() {
         assert!(head.ends_with(&hops) && head.matches("x-bridge-hops").count() == 1, "{head}");
         process.says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
         client.hears_answer().await;
-        // What is the origin's reaches it as it came, whatever it says.
+        // The origin's requests reach it unchanged, whatever they contain.
         for hops in [hops.trim(), "", "a:1,b:1,c:1,d:1,e:1,f:1,g:1,h:1,i:1"] {
             let plain = with_hops(PLAIN, hops);
             client.says(&plain).await;
@@ -183,12 +183,12 @@ async fn a_stream_of_http2_tells_the_laptop_where_it_has_been() {
         let (_alice, local) = world.alice().await;
         let mut caller = Caller::connect(world.port()).await;
         let _origin = Serving::on(&world.origin).await;
-        let hers = caller.asks(with_header(alices("/"), "x-bridge-hops", "other:1")).await;
+        let matched = caller.asks(with_header(alices("/"), "x-bridge-hops", "other:1")).await;
         let stream = Serving::on(&local).await.hears().await;
         let hops: Vec<_> = stream.request.headers().get_all("x-bridge-hops").iter().collect();
         assert_eq!(hops, [&format!("other:1, session%20of%20alice:{}", world.port())]);
         stream.answers("laptop");
-        assert_eq!(answer(hers).await.2, "laptop");
+        assert_eq!(answer(matched).await.2, "laptop");
     })
     .await;
 }

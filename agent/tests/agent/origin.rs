@@ -233,7 +233,7 @@ async fn an_origin_that_loses_patience_with_a_slow_head_is_heard() {
         origin.says("HTTP/1.1 408 Request Timeout\r\n\r\n").await;
         origin.ends().await;
         client.hears("HTTP/1.1 408 Request Timeout\r\n\r\n").await;
-        // What was held goes on, as it would have without us.
+        // The bytes that were held go on, as they would have without us.
         origin.hears("GET / HTTP/1.1\r\nHost: a\r\nX-Slo").await;
     })
     .await;

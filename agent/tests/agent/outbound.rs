@@ -1,4 +1,4 @@
-//! What a laptop's process reaches through the agent: connections, flows and names.
+//! Processes on a laptop reach the cluster through the agent: connections, flows and names.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -180,7 +180,7 @@ async fn resolver() -> SocketAddr {
     loop {
         let udp = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
         let address = udp.local_addr().expect("bound");
-        // Somebody else may have that port for TCP.
+        // Another process may have that port for TCP.
         let Ok(tcp) = TcpListener::bind(address).await else { continue };
         tokio::spawn(async move {
             let mut buffer = [0; 512];

@@ -6,7 +6,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-/// What the agent adds to each request that goes to a laptop.
+/// The header that the agent adds to each request that goes to a laptop.
 const HOPS: &[u8] = b"x-bridge-hops: ";
 
 /// A client or a server's side of one connection.

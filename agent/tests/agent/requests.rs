@@ -1,4 +1,4 @@
-//! What went where, and why: what the agent tells of the requests that it saw.
+//! Which requests went where, and why: the agent's reports.
 
 use bridge_proto::v1::{Fallback, Reason, RequestsRequest, RequestsSeen, Route, SeenRequest};
 use tonic::Streaming;
@@ -79,7 +79,7 @@ async fn what_the_laptop_could_not_take_is_told_as_such() {
         let mut seen = requests(&mut alice, true).await;
         seen.message().await.expect("the session lives");
 
-        // It is told when the answer has ended, though the client is slow to close.
+        // It is reported when the answer has ended, though the client is slow to close.
         let mut slow = world.client().await;
         slow.says("GET /a HTTP/1.1\r\nx-bridge: alice\r\nConnection: close\r\n\r\n").await;
         assert!(slow.hears_answer().await.0.starts_with("HTTP/1.1 503"));
@@ -204,7 +204,7 @@ async fn a_grpc_call_is_told_with_its_own_status() {
         let mut body = response.await.expect("an answer").into_body();
         rest(&mut body).await;
 
-        // Then it is told with both statuses, and with the reason why it was the origin's.
+        // Then it is reported with both statuses, and with the reason why it went to the origin.
         let told = next(&mut seen).await;
         assert_eq!((told.protocol.as_str(), told.path.as_str()), ("HTTP/2", "/prices.Prices/Get"));
         assert_eq!((told.status, told.grpc_status), (200, Some(5)));

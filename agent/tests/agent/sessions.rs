@@ -137,16 +137,16 @@ async fn who_knows_the_key_and_the_id_but_not_the_secret_takes_no_session_over()
         let mut mallory = daemon("session of alice", "alice", 1000);
         mallory.secret = [6; LENGTH];
 
-        // when somebody else with the key opens one of the same id,
+        // when another daemon with the key opens a session with the same id,
         let refused = mallory.opens(channel(world.agent.control).await).await.expect_err("it is Alice's");
         let NotOpened::Refused(status) = &refused else { panic!("expected a refusal: {refused:?}") };
         assert_eq!(status.code(), Code::PermissionDenied, "{refused}");
 
-        // then hers goes on, with her routes.
+        // then Alice's session goes on, with its routes.
         assert_eq!(
             alice.tries_routes(vec![world.route("alice", local.port())]).await,
             "",
-            "hers should live on"
+            "Alice's session should live on"
         );
         let mut client = world.client().await;
         client.says("GET / HTTP/1.1\r\nX-Bridge: alice\r\n\r\n").await;
@@ -171,7 +171,11 @@ async fn of_two_daemons_that_open_one_id_the_first_to_attend_has_it() {
         let attend = with_token(tokio_stream::pending::<FromDaemon>(), &token);
         let refused = AgentClient::new(mallorys).attend(attend).await.expect_err("it is Alice's");
         assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
-        assert_eq!(alice.tries_routes(vec![world.route("alice", 1)]).await, "", "hers should live on");
+        assert_eq!(
+            alice.tries_routes(vec![world.route("alice", 1)]).await,
+            "",
+            "Alice's session should live on"
+        );
     })
     .await;
 }
@@ -180,7 +184,7 @@ async fn of_two_daemons_that_open_one_id_the_first_to_attend_has_it() {
 async fn a_daemon_from_which_nothing_comes_is_gone_after_five_seconds() {
     story(async {
         let world = World::new().await;
-        // Given a connection on which nothing comes from the laptop any more, without anybody being told,
+        // Given a connection that silently stops carrying the laptop's bytes,
         let network = Network::to(world.agent.control).await;
         let local = Server::local().await;
         let mut alice = Laptop::attach(network.port, "alice").await;

@@ -16,7 +16,7 @@ use crate::world::{Laptop, World, story, with_token};
 
 /// A small agent.
 const MEMORY: u64 = 64 << 20;
-const HERS: &str = "POST / HTTP/1.1\r\nX-Bridge: alice\r\nContent-Length: 67108864\r\n\r\n";
+const ALICES: &str = "POST / HTTP/1.1\r\nX-Bridge: alice\r\nContent-Length: 67108864\r\n\r\n";
 
 /// Both the agent's bound, and what is held now.
 fn assert_bounded(world: &World) {
@@ -33,7 +33,7 @@ async fn what_stalls_at_one_laptop_leaves_room_for_others() {
         let mut stalled = Vec::new();
         let refusal = loop {
             let (mut client, origin) = world.connection().await;
-            client.says(HERS).await;
+            client.says(ALICES).await;
             // More of it than the agent takes in: the rest waits at the caller.
             let _ = tokio::time::timeout(Duration::from_millis(20), client.tries_to_say(vec![b'x'; 1 << 20]))
                 .await;
@@ -146,7 +146,7 @@ async fn messages_that_never_end_count_as_what_their_session_holds() {
     story(async {
         let world = World::with_memory(MEMORY).await;
         let (mut alice, local) = world.alice().await;
-        // Given somebody who has a session's token, and begins more messages than the session may hold,
+        // Given an attacker with a session's token who begins more messages than the session may hold,
         let stream = Peer::connect(world.agent.control).await.into_stream();
         let (send, connection) = h2::client::handshake(stream).await.expect("it speaks HTTP/2");
         let connection = tokio::spawn(connection);

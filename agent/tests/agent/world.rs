@@ -88,7 +88,7 @@ impl World {
         }
     }
 
-    /// What no other took goes to this port.
+    /// Requests that no other route took go to this port.
     pub(crate) fn everything(&self, local_port: u16) -> Route {
         Route { r#match: Some(Match::default()), ..self.route("", local_port) }
     }

@@ -105,7 +105,7 @@ impl Task {
             }
             Err(error) => {
                 // Not one byte of it was sent.
-                tracing::debug!(%error, "a stream that the origin's connection does not take");
+                tracing::debug!(%error, "cannot open a stream on the origin's connection");
                 respond.send_reset(Reason::REFUSED_STREAM);
             }
         }

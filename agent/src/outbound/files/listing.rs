@@ -1,4 +1,4 @@
-//! What a volume holds at one moment: names, kinds and stamps, within bounds. Contents are read when they are sent.
+//! A volume's entries at one moment: names, kinds and stamps, within bounds. Contents are read when they are sent.
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -29,7 +29,7 @@ pub(super) struct Listing {
     /// A directory comes before what is in it.
     pub(super) entries: Vec<Listed>,
     pub(super) left_out: Vec<(PathBuf, Reason)>,
-    /// What is left out beside those.
+    /// The number left out beside those.
     pub(super) more: u64,
 }
 

@@ -1,7 +1,7 @@
-//! The volumes of the target's container, as this pod has them: told whole, and told anew when they have changed.
+//! Sends the volumes of the target's container: each as a whole, and again whenever it changes.
 //!
-//! `listing` sees what is there. A volume is told between two equal listings, so that what arrives is what it was at one
-//! moment, also while the kubelet exchanges it.
+//! `listing` reads what is there. A volume is sent between two equal listings, so the laptop gets its state at one
+//! moment, also while the kubelet replaces it.
 
 mod listing;
 
@@ -31,9 +31,9 @@ use crate::session::{Session, share};
 
 /// Between two looks at the volumes.
 const PERIOD: Duration = Duration::from_secs(1);
-/// How often in a row a volume is told that changes meanwhile,
+/// Attempts to send a volume that changes while it is read,
 const ATTEMPTS: usize = 3;
-/// and how long it is left alone then.
+/// and the pause after the last of them.
 const REST: Duration = Duration::from_secs(30);
 
 pub(crate) type ToDaemon = mpsc::Sender<Result<FilesReply, Status>>;
@@ -65,7 +65,7 @@ struct Volume {
     path: PathBuf,
     /// Other volumes within this one.
     borders: Vec<PathBuf>,
-    /// The listing that was told last.
+    /// The listing that was sent last.
     stamp: Option<u64>,
     size: Room,
     not_before: Instant,
@@ -110,7 +110,7 @@ impl<'a> Teller<'a> {
         Ok(())
     }
 
-    /// Tells a volume if it is not what was told before.
+    /// Sends a volume if it differs from what was sent before.
     async fn refresh(&mut self, index: usize) -> Result<(), Gone> {
         let mut looked = self.look(index).await;
         for _ in 0..ATTEMPTS {

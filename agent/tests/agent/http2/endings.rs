@@ -25,7 +25,7 @@ async fn the_origins_goaway_is_a_graceful_one() {
         let mut caller = Caller::connect(world.port()).await;
         let mut origin = Serving::on(&world.origin).await;
         let plain = caller.asks(get("/")).await;
-        let hers = caller.asks(alices("/")).await;
+        let matched = caller.asks(alices("/")).await;
         let mut process = Serving::on(&local).await;
         let (at_origin, at_hers) = (origin.hears().await, process.hears().await);
 
@@ -37,7 +37,7 @@ async fn the_origins_goaway_is_a_graceful_one() {
         assert_eq!(answer(plain).await.2, "origin");
         origin.ended.await.expect("no panic").expect("an orderly end");
         at_hers.answers("laptop");
-        assert_eq!(answer(hers).await.2, "laptop");
+        assert_eq!(answer(matched).await.2, "laptop");
         // and then the connection ends.
         drop(caller.send);
         caller.ended.await.expect("no panic").expect("an orderly end");
@@ -84,13 +84,13 @@ async fn an_origin_that_is_lost_leaves_the_laptops_streams() {
         let mut caller = Caller::connect(world.port()).await;
         let mut origin = Serving::on(&world.origin).await;
         let plain = caller.asks(get("/")).await;
-        let hers = caller.asks(alices("/")).await;
+        let matched = caller.asks(alices("/")).await;
         let mut process = Serving::on(&local).await;
         let (_at_origin, at_hers) = (origin.hears().await, process.hears().await);
         origin.ended.abort();
         assert_eq!(plain.await.expect_err("it is lost").reason(), Some(Reason::INTERNAL_ERROR));
         at_hers.answers("laptop");
-        assert_eq!(answer(hers).await.2, "laptop");
+        assert_eq!(answer(matched).await.2, "laptop");
         drop(caller.send);
         caller.ended.await.expect("no panic").expect("an orderly end");
     })
@@ -106,7 +106,7 @@ async fn an_origins_connection_that_grows_too_old_ends_as_without_the_agent() {
         let mut caller = Caller::connect(world.port()).await;
         let mut origin = Serving::on(&world.origin).await;
         let call = |request| with_header(request, "content-type", "application/grpc");
-        let hers = caller.asks(call(alices("/"))).await;
+        let matched = caller.asks(call(alices("/"))).await;
         let waits = caller.asks(call(get("/"))).await;
         let hears_already = caller.asks(call(get("/"))).await;
         let mut process = Serving::on(&local).await;
@@ -127,9 +127,9 @@ async fn an_origins_connection_that_grows_too_old_ends_as_without_the_agent() {
         assert!(!head.headers().contains_key("x-bridge-served-by"), "it was the origin's");
         let trailers = rest(&mut begun).await.1.expect("a status");
         assert_eq!(trailers["grpc-status"], "14");
-        // and hers goes on.
+        // and the matched stream goes on.
         at_hers.answers("laptop");
-        assert_eq!(answer(hers).await.2, "laptop");
+        assert_eq!(answer(matched).await.2, "laptop");
         drop(caller.send);
         caller.ended.await.expect("no panic").expect("an orderly end");
     })
@@ -211,7 +211,7 @@ async fn a_drained_agent_says_goaway_and_serves_what_is_there() {
         let mut caller = Caller::connect(world.port()).await;
         let mut origin = Serving::on(&world.origin).await;
         let plain = caller.asks(get("/")).await;
-        let hers = caller.asks(alices("/")).await;
+        let matched = caller.asks(alices("/")).await;
         let mut process = Serving::on(&local).await;
         let (at_origin, at_hers) = (origin.hears().await, process.hears().await);
 
@@ -221,7 +221,7 @@ async fn a_drained_agent_says_goaway_and_serves_what_is_there() {
         at_origin.answers("origin");
         at_hers.answers("laptop");
         assert_eq!(answer(plain).await.2, "origin");
-        assert_eq!(answer(hers).await.2, "laptop");
+        assert_eq!(answer(matched).await.2, "laptop");
         drop(caller.send);
         caller.ended.await.expect("no panic").expect("an orderly end");
         origin.ended.await.expect("no panic").expect("an orderly end");
@@ -235,12 +235,12 @@ async fn an_origin_that_refuses_refuses_streams_too() {
         let world = World::without_origin().await;
         let local = Server::local().await;
         let _alice = world.laptop("alice", world.route("alice", local.port())).await;
-        // What matches is still served,
+        // Matching requests are still served,
         let mut caller = Caller::connect(world.port()).await;
-        let hers = caller.asks(alices("/")).await;
+        let matched = caller.asks(alices("/")).await;
         let mut process = Serving::on(&local).await;
         process.hears().await.answers("laptop");
-        assert_eq!(answer(hers).await.2, "laptop");
+        assert_eq!(answer(matched).await.2, "laptop");
         // what does not ends as the origin ended.
         let mut other = Caller::connect(world.port()).await;
         other.asks(get("/")).await.await.expect_err("nobody is there");

@@ -15,31 +15,31 @@ async fn streams_of_one_connection_go_to_both() {
         let mut origin = Serving::on(&world.origin).await;
 
         // Given a stream for each side under way,
-        let (hers, mut ask_hers) = caller.begins(alices("/")).await;
+        let (matched, mut ask_matched) = caller.begins(alices("/")).await;
         let (plain, mut ask_plain) = caller.begins(get("/")).await;
         let mut process = Serving::on(&local).await;
         let (mut at_hers, mut reply_hers) = process.hears().await.begins();
         let (mut at_plain, mut reply_plain) = origin.hears().await.begins();
-        let hers = hers.await.expect("an answer");
+        let matched = matched.await.expect("an answer");
         let plain = plain.await.expect("an answer");
-        assert_eq!(hers.headers()["x-bridge-served-by"], "alice");
-        assert_eq!(hers.headers()["cache-control"], "private");
+        assert_eq!(matched.headers()["x-bridge-served-by"], "alice");
+        assert_eq!(matched.headers()["cache-control"], "private");
         assert!(plain.headers().is_empty(), "nothing is added to the origin's");
 
         // when they talk in turns, then each hears its own.
-        let (mut hers, mut plain) = (hers.into_body(), plain.into_body());
+        let (mut matched, mut plain) = (matched.into_body(), plain.into_body());
         for _ in 0..3 {
-            ask_hers.send_data(Bytes::from_static(b"laptop?"), false).expect("an open stream");
+            ask_matched.send_data(Bytes::from_static(b"laptop?"), false).expect("an open stream");
             ask_plain.send_data(Bytes::from_static(b"origin?"), false).expect("an open stream");
             hears(&mut at_plain, "origin?").await;
             hears(&mut at_hers, "laptop?").await;
             reply_hers.send_data(Bytes::from_static(b"laptop!"), false).expect("an open stream");
             reply_plain.send_data(Bytes::from_static(b"origin!"), false).expect("an open stream");
-            hears(&mut hers, "laptop!").await;
+            hears(&mut matched, "laptop!").await;
             hears(&mut plain, "origin!").await;
         }
         reply_hers.send_trailers(trailers(&[("grpc-status", "0")])).expect("an open stream");
-        assert_eq!(rest(&mut hers).await.1, Some(trailers(&[("grpc-status", "0")])));
+        assert_eq!(rest(&mut matched).await.1, Some(trailers(&[("grpc-status", "0")])));
 
         // A second one uses the same inbound stream.
         let response = caller.asks(alices("/again")).await;

@@ -241,9 +241,9 @@ async fn everything_is_a_laptops_stream_by_stream() {
             (body.as_str(), &headers["x-bridge-served-by"]),
             ("bob", &"bob".parse().expect("a value"))
         );
-        let hers = caller.asks(alices("/")).await;
+        let matched = caller.asks(alices("/")).await;
         Serving::on(&alices_process).await.hears().await.answers("alice");
-        assert_eq!(answer(hers).await.2, "alice");
+        assert_eq!(answer(matched).await.2, "alice");
     })
     .await;
 }

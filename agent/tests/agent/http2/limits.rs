@@ -29,7 +29,7 @@ async fn send_all(stream: &mut h2::SendStream<Bytes>, body: &Bytes) {
     }
 }
 
-/// A request of somebody else is answered.
+/// Another caller's request is answered.
 async fn another_is_served(world: &World) {
     let mut caller = Caller::connect(world.port()).await;
     let mut origin = Serving::on(&world.origin).await;
@@ -48,9 +48,9 @@ async fn large_bodies_pass_both_ways_on_both_sides() {
         let body = Bytes::from((0..5_000_000u32).map(|byte| ((byte * 31) >> 3) as u8).collect::<Vec<_>>());
         let mut process = None;
         for request in [get("/"), alices("/")] {
-            let hers = request.headers().contains_key("x-bridge");
+            let matched = request.headers().contains_key("x-bridge");
             let (response, mut ask) = caller.begins(request).await;
-            let stream = if hers {
+            let stream = if matched {
                 process.insert(Serving::on(&local).await).hears().await
             } else {
                 origin.hears().await
@@ -102,10 +102,10 @@ async fn stalled_streams_hold_up_no_others() {
         let mut stalled = Vec::new();
         let mut process = None;
         for request in std::iter::repeat_with(|| [get("/"), alices("/")]).take(64).flatten() {
-            let hers = request.headers().contains_key("x-bridge");
+            let matched = request.headers().contains_key("x-bridge");
             let (response, mut ask) = caller.begins(request).await;
             ask.send_data(body.clone(), true).expect("an open stream");
-            let stream = if !hers {
+            let stream = if !matched {
                 origin.hears().await
             } else if let Some(process) = &mut process {
                 Serving::hears(process).await
@@ -216,7 +216,7 @@ async fn rapid_resets_do_not_reach_others() {
         let hostile = Caller::connect(world.port()).await;
         let mut origin = Serving::on(&world.origin).await;
         for _ in 0..10_000 {
-            // Whether it is told to calm down by us or by the origin: it is a matter between them.
+            // Either the agent or the origin may answer ENHANCE_YOUR_CALM.
             let Ok(mut send) = hostile.send.clone().ready().await else { break };
             let Ok((response, mut ask)) = send.send_request(get("/"), false) else { break };
             ask.send_reset(h2::Reason::CANCEL);
@@ -247,7 +247,7 @@ async fn floods_do_not_reach_others() {
             hostile.says(PREFACE).await;
             let _origin = Serving::on(&world.origin).await;
             hostile.says(begin).await;
-            // Given somebody who sends without end and hears nothing, until it may send no more,
+            // Given a caller that sends without end and reads nothing, until its window is used up,
             let many = flood.repeat(10_000);
             let flooding = async { while hostile.tries_to_say(&many).await.is_ok() {} };
             let _ = tokio::time::timeout(Duration::from_millis(300), flooding).await;

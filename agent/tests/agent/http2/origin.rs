@@ -137,7 +137,7 @@ async fn our_settings_are_the_origins() {
         origin.hears(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
         // Given an origin that takes 7 streams, headers of 9,000 bytes, and extended CONNECT,
         origin.says(b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x07\0\x06\0\0\x23\x28\0\x08\0\0\0\x01").await;
-        // then the caller is told the same.
+        // then the caller gets the same.
         let head = caller.hears_some(9).await;
         assert_eq!((head[3], head[4]), (4, 0), "a SETTINGS frame comes first");
         let payload = caller.hears_some(usize::from(head[2])).await;

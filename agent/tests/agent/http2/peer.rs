@@ -104,7 +104,7 @@ pub(crate) struct Serving {
     pub(crate) ended: JoinHandle<Result<(), h2::Error>>,
 }
 
-/// What a connection is told to do.
+/// Commands to a connection.
 #[derive(Debug)]
 pub(crate) enum Say {
     GracefulGoAway,

@@ -8,7 +8,7 @@ use crate::world::{World, story};
 const HEAD: &str = "HEAD / HTTP/1.1\r\nHost: a\r\nX-Bridge: alice\r\n\r\n";
 const OLD: &str = "GET / HTTP/1.0\r\nConnection: keep-alive\r\nX-Bridge: alice\r\n\r\n";
 
-/// What a caller sees of a laptop's answer.
+/// The part of a laptop's answer that a caller sees.
 #[derive(Debug, Clone, Copy)]
 enum Seen {
     /// A 502 with a sentence that has these words; its connection ends.
@@ -24,7 +24,7 @@ enum Seen {
 struct Row {
     name: &'static str,
     request: &'static str,
-    /// What the local process says, piece by piece.
+    /// The local process's answer, piece by piece.
     answer: Vec<String>,
     ends: Ends,
     seen: Seen,
@@ -60,7 +60,7 @@ impl Row {
         let mut process = local.accepts().await;
         process.hears(self.request).await;
         for (at, piece) in self.answer.iter().enumerate() {
-            // Whoever broke the rules is not listened to any longer.
+            // Nothing more is read from the side that broke the rules.
             let _ = process.tries_to_say(piece).await;
             match self.seen {
                 Seen::Cut(begun) if at == 0 => {
@@ -131,32 +131,36 @@ async fn heads_that_break_the_rules() {
     let large = format!("HTTP/1.1 200 OK\r\nX: {}\r\n{length}", "x".repeat(70_000));
     let many = format!("HTTP/1.1 200 OK\r\n{}{length}", "X: y\r\n".repeat(300));
     torture(vec![
-        refused("garbage", "\0\u{1}\u{2}\r\n\r\n", "something else where \"HTTP/1.\" was due"),
-        refused("garbage without a line's end", "hello", "something else where \"HTTP/1.\" was due"),
-        refused("TLS", "\u{15}\u{3}\u{1}\0\u{2}", "something else where \"HTTP/1.\" was due"),
-        refused("HTTP/2", "\0\0\0\u{4}\0\0\0\0\0", "something else where \"HTTP/1.\" was due"),
-        refused("an empty line in front", "\r\nHTTP/1.1 200 OK\r\n\r\n", "something else"),
-        refused("HTTP/2 in words", "HTTP/2 200 OK\r\n\r\n", "something else"),
-        refused("HTTP/1.2", "HTTP/1.2 200 OK\r\n\r\n", "grammar"),
-        refused("a status of two digits", "HTTP/1.1 20 OK\r\n\r\n", "grammar"),
-        refused("a status below 100", "HTTP/1.1 099 OK\r\n\r\n", "grammar"),
+        refused("garbage", "\0\u{1}\u{2}\r\n\r\n", "not an HTTP/1 head"),
+        refused("garbage without a line's end", "hello", "not an HTTP/1 head"),
+        refused("TLS", "\u{15}\u{3}\u{1}\0\u{2}", "not an HTTP/1 head"),
+        refused("HTTP/2", "\0\0\0\u{4}\0\0\0\0\0", "not an HTTP/1 head"),
+        refused("an empty line in front", "\r\nHTTP/1.1 200 OK\r\n\r\n", "not an HTTP/1 head"),
+        refused("HTTP/2 in words", "HTTP/2 200 OK\r\n\r\n", "not an HTTP/1 head"),
+        refused("HTTP/1.2", "HTTP/1.2 200 OK\r\n\r\n", "malformed head"),
+        refused("a status of two digits", "HTTP/1.1 20 OK\r\n\r\n", "malformed head"),
+        refused("a status below 100", "HTTP/1.1 099 OK\r\n\r\n", "malformed head"),
         refused("a bare LF", "HTTP/1.1 200 OK\nContent-Length: 0\n\n", "CRLF"),
-        refused("a fold", "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", "grammar"),
-        refused("a NUL", "HTTP/1.1 200 OK\r\nX: a\0\r\n\r\n", "grammar"),
-        refused("a blank before a colon", "HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok", "grammar"),
-        refused("a split answer", "HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b\r\n\r\n", "grammar"),
+        refused("a fold", "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", "malformed head"),
+        refused("a NUL", "HTTP/1.1 200 OK\r\nX: a\0\r\n\r\n", "malformed head"),
+        refused(
+            "a blank before a colon",
+            "HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok",
+            "malformed head",
+        ),
+        refused("a split answer", "HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b\r\n\r\n", "malformed head"),
         refused("a large head", &large, "64 KiB"),
         refused("many headers", &many, "more than 256 headers"),
         row(
             "too many interim answers",
             [&"HTTP/1.1 102 P\r\n\r\n".repeat(40)],
             Ends::Not,
-            Seen::Whole("more interim answers than are read\n"),
+            Seen::Whole("too many interim answers\n"),
         ),
         refused(
             "a switch that nobody asked for",
             "HTTP/1.1 101 Switching Protocols\r\n\r\n",
-            "not asked for",
+            "not requested",
         ),
     ])
     .await;
@@ -171,7 +175,7 @@ async fn lengths_that_break_the_rules() {
             &with("Content-Length: 5\r\nTransfer-Encoding: chunked", "0\r\n\r\n"),
             "both",
         ),
-        refused("unequal lengths", &with("Content-Length: 2\r\nContent-Length: 3", "ok!"), "two that differ"),
+        refused("unequal lengths", &with("Content-Length: 2\r\nContent-Length: 3", "ok!"), "conflicting"),
         refused("a list of lengths", &with("Content-Length: 2, 2", "ok"), "Content-Length"),
         refused("a negative length", &with("Content-Length: -2", "ok"), "Content-Length"),
         refused(
@@ -182,7 +186,7 @@ async fn lengths_that_break_the_rules() {
         refused(
             "a length for proxies to drop",
             &with("Connection: content-length\r\nContent-Length: 2", "ok"),
-            "option",
+            "framing header",
         ),
         refused("bytes to spare", &with("Content-Length: 2", "okHTTP/1.1 200 OK\r\n\r\n"), "a body where"),
         refused(
@@ -211,9 +215,10 @@ async fn lengths_that_break_the_rules() {
         refused(
             "chunks of HTTP/1.0",
             "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            "chunked",
+            "Transfer-Encoding",
         ),
-        refused("chunks for HTTP/1.0", &with("Transfer-Encoding: chunked", "0\r\n\r\n"), "chunked").to(OLD),
+        refused("chunks for HTTP/1.0", &with("Transfer-Encoding: chunked", "0\r\n\r\n"), "Transfer-Encoding")
+            .to(OLD),
         refused("HEAD with a body", &with("Content-Length: 4", "body"), "").to(HEAD),
         refused("HEAD with a body of chunks", &with("Transfer-Encoding: chunked", "0\r\n\r\n"), "").to(HEAD),
         refused("HEAD with both lengths", &with("Content-Length: 5\r\nTransfer-Encoding: chunked", ""), "")
@@ -343,7 +348,7 @@ async fn a_request_in_place_of_a_body_that_was_not_waited_for_is_not_the_laptops
         process.says("HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno").await;
         let (head, _) = caller.hears_answer().await;
         assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
-        // and a caller that goes on with somebody else's request,
+        // and a caller that goes on with another caller's request,
         let _ = caller.tries_to_say(PLAIN).await;
         // then the laptop does not take it for the body.
         process.hears_end().await;

@@ -24,14 +24,14 @@ const HOLE: &str = "{alice}";
 const HEADER: &str = "X-Bridge: alice\r\n";
 const MARKS: &str = "x-bridge-served-by: alice\r\nCache-Control: private\r\n";
 
-/// What the message of a row is.
+/// The kind of a row's message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// To be read in one way only; the connection goes on after it.
     Plain,
     /// The same, but it is the last one of its connection.
     Last,
-    /// It is the origin's, whoever it looks for, and so is whatever follows.
+    /// It goes to the origin even if it seems to match, and so does everything after it.
     Ambiguous,
     /// That it is ambiguous shows after its head has gone on.
     Late,
@@ -160,7 +160,7 @@ impl Row {
             match step {
                 Step::Send(_) | Step::Spell(_) => step.sent_by(caller, way).await,
                 Step::Hear(_) if late && at > 0 => {
-                    // What cannot be read is not passed on, and the caller is told.
+                    // An unreadable message is not passed on, and the caller gets a 400.
                     let (head, sentence) = caller.hears_answer().await;
                     assert!(head.starts_with("HTTP/1.1 400 "), "expected a 400, got {head}{sentence}");
                     server.hears_reset().await;
@@ -190,7 +190,7 @@ impl Row {
         }
     }
 
-    /// What the connection is good for afterwards.
+    /// The state of the connection afterwards.
     async fn then(&self, way: Way, mut caller: Peer, mut origin: Peer, local: &Server) {
         match (self.kind, way) {
             (Kind::Last, _) | (_, Way::WithoutAgent) | (Kind::Late, Way::Matched) => {}
