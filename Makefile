@@ -1,4 +1,4 @@
-# `make help` says what there is. Each target installs what it needs and builds only what changed.
+# `make help` lists the targets. Each target installs what it needs and builds only what changed.
 
 PREFIX ?= /usr/local
 DESTDIR ?=

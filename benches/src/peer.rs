@@ -124,7 +124,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent with as many threads as it takes by itself, in front of ports of this machine.
+    /// An agent with its default number of threads, in front of ports of this machine.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 package main
 
-// client -: many requests of one process, for callers to whom each start is dear. What
+// client -: many requests of one process, for callers that cannot afford many starts. What
 // `shop client` takes comes as a JSON array, one a line; each is answered by a line of
 // JSON when it is done, in any order, as they run beside each other.
 

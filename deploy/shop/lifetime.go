@@ -45,7 +45,7 @@ func lifetimeFrom(signals <-chan os.Signal, drain time.Duration) lifetime {
 		first := <-signals
 		startDrain()
 		if first == syscall.SIGTERM {
-			log.Printf("told to stop: serving for another %v", drain)
+			log.Printf("stopping: serving for another %v", drain)
 			select {
 			case <-time.After(drain):
 			case <-signals:

@@ -47,7 +47,7 @@ p50_ms, p99_ms, max_ms, failed_max_ms. The exit code is 0 whether requests faile
 `
 
 const (
-	// A process started by kubectl exec outlives a broken exec: it must end by itself.
+	// A process started by kubectl exec outlives a broken exec, so it must end on its own.
 	longestLoad = time.Hour
 	// After a failure a worker waits this long: a refused connection takes no time, and
 	// a million of them say no more than a hundred.

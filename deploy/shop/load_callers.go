@@ -24,7 +24,7 @@ import (
 
 // answer is what a caller got.
 type answer struct {
-	by   string // whoever gave it, "" where it does not say
+	by   string // the server that gave it, "" if it does not say
 	body []byte // what --expect looks at
 }
 

@@ -126,7 +126,7 @@ func (s *orders) order(w http.ResponseWriter, r *http.Request) {
 	var both sync.WaitGroup
 	both.Go(func() { o.Price = askPrice(ctx, s.pricesAddr, item, r.Header) })
 	both.Go(func() { o.Stock = askStock(ctx, s.stockAddr, item) })
-	// Read anew each time: a mounted ConfigMap changes under the running pod.
+	// Read each time: a mounted ConfigMap changes under the running pod.
 	if menu, err := os.ReadFile(s.menuFile); err != nil {
 		o.MenuError = err.Error()
 	} else {

@@ -43,7 +43,7 @@ type web struct {
 
 func newWeb(name, ordersURL string) http.Handler {
 	s := &web{name, ordersURL, &http.Client{
-		// As long as somebody may stay at a breakpoint in orders.
+		// As long as a developer may stay at a breakpoint in orders.
 		Timeout: 5 * time.Minute,
 		// A kept connection would not notice that the Service leads elsewhere now.
 		Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
@@ -75,8 +75,8 @@ func (s *web) front(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, code, p)
 }
 
-// askOrders returns the JSON of orders, or an error with the words of whoever answered
-// in its place.
+// askOrders returns the JSON of orders, or an error with the text of the answer that came
+// instead.
 func (s *web) askOrders(r *http.Request) (json.RawMessage, error) {
 	to, err := url.Parse(s.ordersURL)
 	if err != nil {

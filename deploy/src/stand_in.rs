@@ -110,8 +110,9 @@ impl StandIn {
     fn common(&self) -> Filling {
         let (service, namespace) = (&self.service.name, &self.service.namespace);
         let about = format!(
-            "Created by bridge for {}. It stands between Service {service} and its pods. To remove it: `bridge clean \
-             {service} -n {namespace}`. Deleted by hand while the Service selects it, requests fail.",
+            "Created by bridge for {}. Part of a stand-in between Service {service} and its pods. To remove it, run \
+             `bridge clean {service} -n {namespace}`. If you delete it by hand while the Service selects it, requests \
+             fail.",
             self.user
         );
         Filling::default()

@@ -288,12 +288,12 @@ async fn a_daemon_that_is_told_to_end_waits_for_no_call_that_would_go_on() {
     let (_requests_tx, requests_rx) = tokio::sync::mpsc::channel::<UseRequest>(1);
     let requests = tokio_stream::wrappers::ReceiverStream::new(requests_rx);
     let mut used = DaemonClient::new(channel).r#use(requests).await.unwrap().into_inner();
-    // when: it is told to end, then: it does
+    // when: it gets SIGTERM, then: it ends
     assert!(kill("TERM", daemon.child.id().into()));
     let ended = tokio::task::spawn_blocking(move || daemon.child.wait());
     let ended = tokio::time::timeout(Duration::from_secs(10), ended).await.expect("it ends");
     assert!(ended.unwrap().unwrap().success());
-    assert!(!matches!(used.message().await, Ok(Some(_))), "nothing is told");
+    assert!(!matches!(used.message().await, Ok(Some(_))), "no event arrives");
 }
 
 #[test]
@@ -313,7 +313,7 @@ fn commands_that_need_the_daemon_at_once_start_one() {
     let pid = status["daemon"]["pid"].as_u64().unwrap();
     let log = fs::read_to_string(user.runtime().join("daemon.log")).unwrap();
     assert!(!user.runtime().join("daemon.old").exists(), "a second one began a second log: {log}");
-    // when: the terminal's user logs out, the daemon is told to end and takes its socket along
+    // when: the terminal's user logs out, the daemon gets SIGTERM and takes its socket along
     assert!(kill("TERM", pid));
     assert!(
         user.command(&["daemon", "--idle", "0"]).output().unwrap().status.success(),

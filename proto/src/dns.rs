@@ -1,5 +1,5 @@
-//! Asks a resolver on somebody's behalf, as both sides do: the agent its pod's, the command its machine's. Messages go there
-//! and back as they are (RFC 1035); nobody looks further into them than their header.
+//! Asks a resolver on behalf of a program, as both sides do: the agent asks its pod's, the command its machine's.
+//! Messages pass unchanged in both directions (RFC 1035); only their header is read.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -118,7 +118,7 @@ mod tests {
     async fn sockets() -> (UdpSocket, TcpListener) {
         loop {
             let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-            // Somebody else may have that port for TCP.
+            // Another process may have that port for TCP.
             if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
                 return (udp, tcp);
             }

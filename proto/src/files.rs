@@ -1,4 +1,4 @@
-//! How much of the volumes of a target's container is told: the agent leaves out what is over, the laptop takes no more.
+//! Limits on a target's volumes: the agent leaves out what exceeds them, the laptop takes no more.
 
 /// Bytes of all files together.
 pub const MAX_BYTES: u64 = 64 << 20;

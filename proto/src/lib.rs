@@ -1,10 +1,10 @@
-//! What bridge's two sides say to each other.
+//! The protocol between bridge's two sides.
 //!
-//! `v1` holds the generated messages and services, `version` and `proof` the handshake, `matching` which requests are whose and `pattern` its patterns, `target` what users
-//! connect, `latency` how
-//! times are counted, `files` how much of volumes is told, `dns` how resolvers are asked, `tunnel` the streams that one gRPC
-//! connection between a daemon and an agent carries. Both sides use this crate; it knows nothing of Kubernetes, and of HTTP only
-//! what a match looks at.
+//! `v1` holds the generated messages and services, `version` and `proof` the handshake, `matching` which requests
+//! belong to whom and `pattern` its patterns, `target` the names that users type, `latency` how times are counted,
+//! `files` the limits on volumes, `dns` how resolvers are asked, `tunnel` the streams that one gRPC connection between
+//! a daemon and an agent carries. Both sides use this crate; it knows nothing of Kubernetes, and of HTTP only what a
+//! match looks at.
 
 pub mod dns;
 pub mod files;

@@ -24,7 +24,7 @@ pub const LONGEST_MESSAGE: usize = 8 * 1024;
 const OF_AGENT: &str = "bridge agent";
 const OF_DAEMON: &str = "bridge daemon";
 
-/// What both proofs of one handshake are about.
+/// The input of both proofs of one handshake.
 #[derive(Debug, Clone, Copy)]
 pub struct Handshake<'a> {
     pub daemon_nonce: &'a [u8],
@@ -33,13 +33,13 @@ pub struct Handshake<'a> {
     pub pod: &'a str,
 }
 
-/// What the agent shows.
+/// The agent's proof.
 #[must_use]
 pub fn of_agent(key: &[u8], handshake: Handshake<'_>) -> [u8; LENGTH] {
     mac(key, OF_AGENT, handshake).finalize().into_bytes().into()
 }
 
-/// What the daemon shows.
+/// The daemon's proof.
 #[must_use]
 pub fn of_daemon(key: &[u8], handshake: Handshake<'_>) -> [u8; LENGTH] {
     mac(key, OF_DAEMON, handshake).finalize().into_bytes().into()
@@ -57,7 +57,7 @@ pub fn is_of_daemon(key: &[u8], handshake: Handshake<'_>, shown: &[u8]) -> bool 
     mac(key, OF_DAEMON, handshake).verify_slice(shown).is_ok()
 }
 
-/// What an agent keeps of a session's secret.
+/// The part of a session's secret that an agent keeps.
 #[must_use]
 pub fn fingerprint(secret: &[u8]) -> [u8; LENGTH] {
     Sha256::digest(secret).into()
@@ -75,7 +75,7 @@ fn mac(key: &[u8], role: &str, handshake: Handshake<'_>) -> Hmac<Sha256> {
     mac
 }
 
-/// What a daemon opens a session with.
+/// A daemon's secret for a session.
 #[derive(Clone, Copy)]
 pub struct Opening<'a> {
     pub key: &'a [u8],

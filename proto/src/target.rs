@@ -1,5 +1,5 @@
-//! What a user names: `orders`, `svc/orders`, `deploy/orders`, `pod/orders-0`. The one grammar for the command line and for
-//! what the daemon gets.
+//! A target, as users name it: `orders`, `svc/orders`, `deploy/orders`, `pod/orders-0`. The one grammar for the command
+//! line and the daemon.
 
 use std::fmt;
 use std::str::FromStr;

@@ -11,7 +11,7 @@ pub const OLDEST: u32 = 2;
 /// Of what the other side calls itself, this much is shown.
 const LONGEST_NAME: usize = 32;
 
-/// What this program says of itself.
+/// This program's version, for the handshake.
 pub fn ours() -> Version {
     Version { program: env!("CARGO_PKG_VERSION").to_owned(), revision: REVISION, oldest: OLDEST }
 }

@@ -1,4 +1,4 @@
-# Debuggers by bridge run; those that listen are spoken to from outside it.
+# Debuggers by bridge run; those that listen are reached from outside it.
 # shellcheck shell=bash
 
 debuggers() {
@@ -61,7 +61,7 @@ by_node() {
 	mkfifo "$work/debuggers/commands"
 	outside node inspect "127.0.0.1:$port" <"$work/debuggers/commands" >"$log.outside" 2>&1 &
 	{
-		# It goes on when it is told to; and a program ends only when its debugger, which has no more input, has gone.
+		# The program goes on at `cont`, and ends only when its debugger, which has no more input, is gone.
 		seen '/Break on start/p' "$log.outside" && echo cont >&3 && seen '/^web:80/p' "$log"
 	} 3>"$work/debuggers/commands"
 	wait "$program"

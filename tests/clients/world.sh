@@ -67,7 +67,7 @@ ours() {
 	done
 }
 
-# The daemon gives back what it holds when it is told to end.
+# On SIGTERM, the daemon gives back what it holds.
 end_world() {
 	local process tries
 	for process in $(ours); do kill "$process" 2>/dev/null || true; done

@@ -12,7 +12,7 @@ use serde_json::Value;
 /// Longer than the API server itself is patient with a request.
 const PATIENCE: Duration = Duration::from_secs(70);
 
-/// What the API server said.
+/// The API server's answer.
 #[derive(Debug)]
 struct Answer {
     status: u16,

@@ -59,7 +59,7 @@ impl Client {
             move || {
                 hand_out(stdout, &waiting);
                 let mut last = String::new();
-                // What came before an error is what there is.
+                // Output that came before an error still counts.
                 let _ = BufReader::new(stderr).read_to_string(&mut last);
                 *lock(&waiting) = Waiting::Ended(last);
             }
@@ -78,7 +78,7 @@ impl Client {
             Waiting::For(answers) => answers.insert(asking.lines, answer_tx),
             Waiting::Ended(last) => asked.has_lost_the_exec(last),
         };
-        // A broken pipe is found by whoever waits for the answer.
+        // A broken pipe shows when the caller waits for the answer.
         let _ = writeln!(asking.stdin, "{}", json!(args));
         asked
     }

@@ -1,4 +1,4 @@
-# flood.py PORT KIND: what somebody who does not know the key can send to an agent's control port, as HTTP/2 (RFC 9113).
+# flood.py PORT KIND: what a stranger without the key can send to an agent's control port, as HTTP/2 (RFC 9113).
 # Goes on until nothing more is taken, or 5 s are over; prints how much was sent on how many connections.
 import socket
 import struct

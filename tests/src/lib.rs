@@ -1,8 +1,8 @@
-//! The words in which the end-to-end stories of `tests/e2e` are told: a [`World`] is a namespace with the sample
-//! application in it, a [`Laptop`] a developer with a daemon of his own, a [`Load`] callers that forgive nothing.
+//! The vocabulary of the end-to-end stories in `tests/e2e`: a [`World`] is a namespace with the sample application in
+//! it, a [`Laptop`] a developer with a daemon of his own, a [`Load`] callers that forgive nothing.
 //!
 //! They run against the cluster of `tests/cluster`, or against the context that `BRIDGE_TEST_CONTEXT` names. A step
-//! that cannot be made ends the test with a panic that says why; whatever was begun is put back by `Drop`.
+//! that fails ends the test with a panic that says why; `Drop` puts back whatever was begun.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 pub mod api;

@@ -57,7 +57,7 @@ impl std::fmt::Display for Report {
 /// What the callers of each kind have counted, in the order in which they were named.
 type Counted = Arc<Mutex<Vec<(String, Report)>>>;
 
-/// How long a load that was told to end has for its reports.
+/// How long a load may take for its reports after it was stopped.
 const GRACE_S: u32 = 15;
 
 /// A load under way: a pod, and its log.

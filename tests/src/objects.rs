@@ -1,6 +1,6 @@
 //! All objects of a namespace, field by field, for "everything is as it was".
 //!
-//! Left out is what the cluster changes by itself or at every write: status, resourceVersion, generation, the times in
+//! Left out are fields that the cluster changes on its own or at every write: status, resourceVersion, generation, the times in
 //! managedFields, the order of endpoints; Events, which are there to stay; and the pods of a test's own callers.
 
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ impl Objects {
         Self(listed.filter(|(_, object)| !loads(object)).map(named).collect())
     }
 
-    /// What is different now, one line for each field.
+    /// The differences, one line for each field.
     #[must_use]
     pub fn compare(&self, now: &Self, but: But) -> Vec<String> {
         let mut differences = Vec::new();
@@ -117,7 +117,7 @@ fn listed_in(root: &str) -> Vec<Collection> {
     resources.filter(lists).filter_map(collection).collect()
 }
 
-/// Whether an object goes by itself when the last pod of a stand-in has gone.
+/// Whether the cluster deletes an object when the last pod of a stand-in is gone.
 fn drains(object: &Value) -> bool {
     let metadata = &object["metadata"];
     let labels = &metadata["labels"];

@@ -8,7 +8,7 @@ use crate::process::{Done, Running, USUAL};
 
 /// The user of this machine who is the developer, where the cluster is ours: bridge needs no privileges.
 pub const DEVELOPER_UID: u32 = 65_501;
-/// Of somebody else who works at the same laptop.
+/// Another user of the same laptop.
 const ANOTHER_UID: u32 = 65_502;
 
 /// The context of another cluster; None: that of `tests/cluster`.

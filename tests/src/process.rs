@@ -14,7 +14,7 @@ pub const USUAL: Duration = Duration::from_secs(90);
 /// A command that has ended.
 #[derive(Debug, Clone)]
 pub struct Done {
-    /// What was typed, without the way there.
+    /// The command line, without the program's path.
     pub line: String,
     /// None: ended by a signal.
     pub code: Option<i32>,
@@ -47,7 +47,7 @@ impl Done {
         assert!(self.stderr.contains(reason), "expected to say {reason:?}: {self}");
     }
 
-    /// What was printed, as JSON.
+    /// The output, as JSON.
     ///
     /// # Panics
     ///
@@ -132,7 +132,7 @@ impl Running {
         };
         let took = self.begun.elapsed();
         let (stdout, stderr) = self.output.take().expect("taken only here");
-        // What a command leaves behind must not hold its output open: that would hang whoever reads it.
+        // What a command leaves behind must not hold its output open: that would hang its reader.
         crate::eventually(
             &format!("`{}` closes its output at its end", self.line),
             Duration::from_secs(5),
@@ -154,7 +154,7 @@ impl Drop for Running {
 fn all(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
-        // What came before an error is what there is.
+        // Output that came before an error still counts.
         let _ = from.read_to_end(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     })

@@ -142,7 +142,7 @@ impl World {
         Laptop::new(me, self.kubeconfig_of("developer"))
     }
 
-    /// The laptop of somebody who has this Role of the namespace, or none at all.
+    /// The laptop of a developer who has this Role of the namespace, or none at all.
     #[must_use]
     pub fn laptop_with_role(&self, me: &str, role: Option<&str>) -> Laptop {
         let _ = self.apply(&self.account(me, role));
@@ -245,7 +245,7 @@ impl World {
         self.kubectl(&[&[format!("--as={}", self.developer()).as_str()], args].concat())
     }
 
-    /// As RBAC knows whoever has the Role of `deploy/rbac-developer.yaml`.
+    /// The RBAC user who has the Role of `deploy/rbac-developer.yaml`.
     fn developer(&self) -> String {
         format!("system:serviceaccount:{}:developer", self.namespace)
     }

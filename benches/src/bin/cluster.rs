@@ -11,7 +11,7 @@ use serde_json::json;
 
 const ROUNDS: usize = 3;
 const BULK: &str = "268435456";
-const HERS: &str = "x-bridge: bench";
+const MATCHED: &str = "x-bridge: bench";
 
 fn main() -> anyhow::Result<()> {
     let home = tempfile::tempdir()?;
@@ -35,7 +35,7 @@ fn main() -> anyhow::Result<()> {
 fn routed(service: &str) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (connections, budget) in [(1, 2_000.0), (16, 8_000.0), (64, 10_000.0)] {
-        let samples = sampled(|| ask(node(), ["rate", service, &connections.to_string(), HERS]))?;
+        let samples = sampled(|| ask(node(), ["rate", service, &connections.to_string(), MATCHED]))?;
         rows.push(Row {
             what: format!("routed requests, {connections} at a time"),
             measured: format!("{:.0} /s", median(&samples)),
@@ -49,7 +49,7 @@ fn routed(service: &str) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Everybody else's requests while somebody is connected, beside the same pods without an agent.
+/// Everybody else's requests while a developer is connected, beside the same pods without an agent.
 fn passed_by(service: &str) -> anyhow::Result<Row> {
     let selector = "-l=bridge.dev/service=orders";
     let origin = kubectl(["get", "services", selector, "-o", "jsonpath={.items[0].metadata.name}"])?;
@@ -106,7 +106,7 @@ fn bulk(laptop: &Laptop, service: &str) -> anyhow::Result<Vec<Row>> {
     for (what, ours, theirs) in [("from the laptop", "down", "up"), ("to the laptop", "up", "down")] {
         let (mut bridge, mut kubectl) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            bridge.push(ask(node(), [ours, service, BULK, HERS])?);
+            bridge.push(ask(node(), [ours, service, BULK, MATCHED])?);
             kubectl.push(ask(laptop.command("env"), [theirs, &forwarded, BULK, ""])?);
         }
         rows.push(beside_kubectl(format!("bulk through the API server, {what}"), &bridge, &kubectl));

@@ -38,19 +38,19 @@ pub struct Attached {
     keeping: Keeping,
 }
 
-/// What becomes of it if the daemon dies.
+/// Its fate if the daemon dies.
 enum Keeping {
     NotYet(Box<(Call, Again, Known)>),
     By(Keeper),
 }
 
-/// What is left to do after the end.
+/// The work that remains at the end.
 #[derive(Debug)]
 #[must_use = "an orphaned target is still connected in the cluster"]
 pub enum Ended {
     /// Nothing: the daemon has done it, or does it.
     Done,
-    /// No daemon holds the target any more, and this program was its last user: whoever knows the cluster restores it.
+    /// No daemon holds the target any more, and this program was its last user: the caller must restore the Service.
     Orphaned { target: String, cluster: v1::Cluster },
 }
 
@@ -59,7 +59,7 @@ impl Attached {
     ///
     /// # Errors
     ///
-    /// What the daemon says, or why it does not answer.
+    /// The daemon's answer, or the reason why there is none.
     pub async fn begin(
         mut daemon: Daemon,
         runtime_dir: RuntimeDir,
@@ -142,7 +142,7 @@ impl Attached {
         failed.map_or_else(|| Ok(services::of_messages(services)), |failure| Err(failure.into()))
     }
 
-    /// What the target's container sees.
+    /// The target container's environment.
     ///
     /// # Errors
     ///

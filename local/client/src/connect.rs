@@ -1,4 +1,4 @@
-//! A target connected until somebody disconnects it.
+//! Connects a target until it is disconnected.
 
 use bridge_proto::v1::{self, connect_event};
 
@@ -11,7 +11,7 @@ use crate::said::Said;
 ///
 /// # Errors
 ///
-/// What the daemon says, or why it does not answer.
+/// The daemon's answer, or the reason why there is none.
 pub async fn connect(
     daemon: &mut Daemon,
     request: v1::ConnectRequest,

@@ -10,7 +10,7 @@ use crate::said::Said;
 ///
 /// # Errors
 ///
-/// What the daemon says, or why it does not answer.
+/// The daemon's answer, or the reason why there is none.
 pub async fn disconnect(
     daemon: &mut Daemon,
     request: v1::DisconnectRequest,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bridge_proto::v1::{self, failure::Cause};
 
-/// What the daemon said, or what kept the request from it.
+/// The daemon's answer, or the reason why the request did not reach it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClientError(v1::Failure);
 
@@ -26,19 +26,19 @@ impl ClientError {
         Self::new(cause, message, "bridge logs --daemon may say more")
     }
 
-    /// What happened, to which object.
+    /// The failure, and its object.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// What to do next; may be empty.
+    /// Advice; may be empty.
     #[must_use]
     pub fn advice(&self) -> &str {
         &self.0.advice
     }
 
-    /// What kind of failure this is; `Unspecified` if the daemon is older than causes.
+    /// The cause; `Unspecified` if the daemon is older than causes.
     #[must_use]
     pub fn cause(&self) -> Cause {
         self.0.cause()

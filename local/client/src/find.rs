@@ -1,7 +1,7 @@
 //! The daemon: found, started when needed, replaced when it is of another version and idle.
 //!
-//! Two locks in the runtime directory keep it one: whoever starts it holds `start.lock`, the daemon holds `daemon.lock` as
-//! long as it lives.
+//! Two locks in the runtime directory keep it unique: a command that starts it holds `start.lock`, the daemon holds
+//! `daemon.lock` as long as it lives.
 
 use std::io;
 use std::time::Duration;

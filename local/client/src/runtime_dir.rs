@@ -69,7 +69,7 @@ impl RuntimeDir {
         self.lock("daemon.lock").await
     }
 
-    /// Waits for the lock that whoever starts a daemon holds meanwhile.
+    /// Waits for the lock that a command holds while it starts a daemon.
     pub(crate) async fn lock_start(&self) -> Result<File, ClientError> {
         self.lock("start.lock").await
     }

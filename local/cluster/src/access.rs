@@ -22,7 +22,7 @@ pub struct Right {
     pub need: Need,
 }
 
-/// What does not work without a right.
+/// The features that need a right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Need {

@@ -32,7 +32,7 @@ pub(crate) struct Agents {
 
 impl Agents {
     /// `deployment`: the uid of the stand-in's Deployment when this began; the one that the annotation names later, if
-    /// somebody made it again, counts as well.
+    /// it was recreated, counts as well.
     pub(crate) fn new(cluster: &Cluster, service: &str, stand_in: &str, deployment: &str) -> Self {
         Self {
             cluster: cluster.clone(),
@@ -65,7 +65,7 @@ impl Agents {
         let ours = match self.read_replica_set(&owner.name).await? {
             Some(found) if found.uid.as_ref() == Some(&owner.uid) => match deployment_uid(&found) {
                 Some(uid) if uid == self.deployment => true,
-                // Not noted: it may be made again, and named, at any time.
+                // Not noted: it may be recreated, and named, at any time.
                 Some(uid) if !self.is_named_now(uid).await? => return Ok(false),
                 Some(_) => true,
                 None => false,

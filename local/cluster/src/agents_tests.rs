@@ -36,7 +36,7 @@ async fn among(agents: &mut Agents, pods: &[Pod]) -> Vec<String> {
 
 #[tokio::test]
 async fn only_pods_of_the_recorded_deployment_are_agents_whatever_their_labels() {
-    // Given a stand-in that was rolled once, and somebody else's ReplicaSets.
+    // Given a stand-in that was rolled once, and other people's ReplicaSets.
     let server = ApiServer::with([
         orders("d1"),
         replica_set("orders-bridge-7f3a-a", "ra", "d1"),

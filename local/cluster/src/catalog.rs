@@ -38,7 +38,7 @@ pub struct Entry {
     pub workloads: Vec<String>,
     /// How it would be connected; `None`: it cannot be.
     pub mode: Option<Mode>,
-    /// What speaks against connecting it.
+    /// The reasons against connecting it.
     pub obstacles: Vec<Obstacle>,
     pub sessions: Vec<Session>,
     pub stand_in: Option<StandIn>,
@@ -46,7 +46,7 @@ pub struct Entry {
     pub unused: Vec<String>,
 }
 
-/// The stand-in of a Service that somebody is connected to.
+/// The stand-in of a connected Service.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StandIn {
@@ -68,7 +68,7 @@ impl StandIn {
     }
 }
 
-/// Somebody who is connected.
+/// A connected developer.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Session {
     /// Of the session and of the laptop, as in the claim.

@@ -1,5 +1,5 @@
-//! Changing a Service that others may change at the same time: read it, decide, write under the resourceVersion that was
-//! read. Whoever comes second reads and decides again. The decisions are pure, and stand where they are needed.
+//! Changes a Service that others may change at the same time: reads it, decides, and writes under the resourceVersion
+//! that it read. On a conflict it reads and decides again. The decisions are pure functions beside their callers.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(crate) const MOST_ATTEMPTS: usize = 13;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What a look at a Service comes to.
+/// The decision after reading a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Decision<T> {
     /// Nothing needs to be written.
@@ -38,7 +38,7 @@ impl<T> Decision<T> {
     }
 }
 
-/// Changes a Service as `decide` says, again whenever somebody else was quicker; the Service afterwards, and the result.
+/// Changes a Service as `decide` says, and tries again on a conflict; the Service afterwards, and the result.
 ///
 /// # Errors
 ///
@@ -130,7 +130,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_was_slower_decides_again_on_what_is_there_then() {
-        // Given somebody who is quicker three times.
+        // Given another writer who is quicker three times.
         let server = server();
         server.others_are_quicker(3, "services/orders", |orders| {
             let before: u64 = orders["metadata"]["labels"]["count"].as_str().unwrap().parse().unwrap();

@@ -64,7 +64,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// What is wrong with the kubeconfig or its credential plugin.
+    /// The error of the kubeconfig or its credential plugin.
     pub async fn of(access: &Access) -> Result<Self, ClusterError> {
         let kubeconfig = access.read()?;
         let context = chosen_context(&kubeconfig, access.context.as_deref())?;
@@ -139,7 +139,7 @@ impl Access {
     ///
     /// # Errors
     ///
-    /// What is wrong with the kubeconfig.
+    /// The kubeconfig's error.
     pub fn place(&self) -> Result<(String, String), ClusterError> {
         let kubeconfig = self.read()?;
         let name = chosen_context(&kubeconfig, self.context.as_deref())?;

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tower::{BoxError, ServiceBuilder};
 
-/// Bytes that are read at once, if they are there: rustls by itself asks for 4 KiB at a time.
+/// Bytes that are read at once, if they are there: rustls asks for 4 KiB at a time.
 const READ: usize = 64 * 1024;
 
 /// Runs the credential plugin, if there is one, and waits for it. Behind a proxy, connections are all kube's.

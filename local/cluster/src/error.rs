@@ -132,7 +132,7 @@ pub enum ClusterError {
 }
 
 impl ClusterError {
-    /// What the user can do about it, where the message does not say it.
+    /// Advice, where the message has none.
     #[must_use]
     pub fn advice(&self) -> Option<String> {
         match self {

@@ -33,7 +33,7 @@ pub async fn agents(cluster: &Cluster, service: &str) -> Result<Vec<String>, Clu
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let call = Call::all("list", "pods", &cluster.namespace);
     let ours = ListParams::default().labels(&format!("{SERVICE_LABEL}={service}"));
-    // Whoever has the labels alone may log what he likes.
+    // A pod that only has the labels may log anything.
     let is_agent = |pod: &&Pod| {
         let stand_in = labelled(&pod.metadata).filter(|(_, id)| is_stand_in_id(id));
         stand_in.is_some_and(|(_, id)| is_of_deployment(&names(service, id).stand_in, &pod.metadata))

@@ -45,7 +45,7 @@ pub(crate) async fn patch(
 }
 
 /// Creates an object. One of that name that is there already is used if it is ours, from a connect that was cut off or
-/// goes on beside this one, and if `wrong` finds nothing to say against it: somebody else may have been quicker.
+/// goes on beside this one, and if `wrong` finds nothing to say against it: another daemon may have been quicker.
 pub(crate) async fn create_or_read<K>(
     cluster: &Cluster,
     of: &Of,

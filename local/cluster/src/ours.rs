@@ -1,5 +1,5 @@
-//! What is a stand-in's own: by what it is called and by whom it is owned. Anybody who may create an object writes labels as
-//! he likes, so a label alone says nothing, and a name is derived, never cut out of another one. Pure.
+//! Which objects belong to a stand-in: by name and by owner. Anyone who may create an object can write labels, so a
+//! label alone proves nothing, and a name is derived, never cut out of another one. Pure.
 
 use bridge_deploy::{MANAGED_BY_LABEL, Names, SERVICE_LABEL, STAND_IN_LABEL, is_stand_in_id};
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServicePort};
@@ -210,7 +210,7 @@ mod tests {
         {
             let mut other = replica_set.clone();
             other[field] = value;
-            assert!(!is_ours(pod(other)), "with another {field} it is somebody else's");
+            assert!(!is_ours(pod(other)), "with another {field} it is not ours");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Who set a Service's selector (`metadata.managedFields`): noted before we set it and put back afterwards. Meanwhile it is
-//! nobody's, ours neither, so that whoever applies the Service finds no conflict where there was none: with our value in
-//! it, even the owner of before would be in the way of others. (The selector is one field, set as a whole.) Pure.
+//! Who set a Service's selector (`metadata.managedFields`): recorded before we set it, and put back afterwards. In the
+//! meantime nobody owns it, not even we, so that applying the Service causes no conflict: with our value in it, even
+//! its previous owner would conflict with others. (The selector is one field, set as a whole.) Pure.
 
 use serde_json::{Map, Value, json};
 
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(disowned(&json!([ours(json!({"f:spec": {"f:selector": {}}}))])), json!([]));
         let theirs =
             json!([{"manager": "helm", "operation": "Apply", "fieldsV1": {"f:spec": {"f:selector": {}}}}]);
-        assert_eq!(disowned(&theirs), theirs, "what somebody else has set stays theirs");
+        assert_eq!(disowned(&theirs), theirs, "what others have set stays theirs");
     }
 
     #[test]

@@ -229,7 +229,7 @@ impl Snapshot {
     }
 
     /// The CPU limit without which a quota would refuse the agents: none unless a quota counts limits and no LimitRange
-    /// sets one by itself.
+    /// sets one.
     #[must_use]
     pub fn cpu_limit(&self) -> Option<String> {
         let counted = self.quotas.iter().flatten().any(|quota| {

@@ -1,7 +1,7 @@
-//! What is written at a Service while somebody is connected to it: one annotation, changed only under the Service's
-//! resourceVersion, so that two who connect at once see each other.
+//! The annotation on a connected Service. It is changed only under the Service's resourceVersion, so that two
+//! developers who connect at once see each other.
 //!
-//! Pure: the annotation's JSON, and what a claim or a release makes of it. Fields that this program does not know are kept,
+//! Pure: the annotation's JSON, and how claims and releases change it. Fields that this version does not know are kept,
 //! and an annotation of a newer version is left alone.
 
 use std::collections::BTreeMap;
@@ -109,7 +109,7 @@ impl ClaimedRoute {
     }
 }
 
-/// Somebody else has the same match.
+/// Another session has the same match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     pub by: Box<Claim>,
@@ -195,7 +195,7 @@ impl Attachment {
     ///
     /// # Errors
     ///
-    /// [`Held`] if a session of somebody else has one of its matches.
+    /// [`Held`] if another user's session has one of its matches.
     pub fn claim(&mut self, claim: Claim) -> Result<(), Held> {
         let ours = |other: &Claim| other.user == claim.user && other.installation == claim.installation;
         for other in self.sessions.iter().filter(|other| !ours(other)) {
@@ -290,7 +290,7 @@ mod tests {
         assert_eq!(held, Held { by: Box::new(alice.clone()), what: "x-bridge: alice".into() });
         let mut other_laptop = alice;
         other_laptop.installation = "another".into();
-        assert!(shared.claim(other_laptop).is_err(), "the same name on another laptop is somebody else");
+        assert!(shared.claim(other_laptop).is_err(), "the same name on another laptop is another user");
         let mut everything = attachment(vec![claim("1", "alice", &[])]);
         assert!(everything.claim(claim("2", "bob", &[])).is_err(), "everything is exclusive");
     }

@@ -16,7 +16,7 @@ const SHORTEST_SECRET: usize = 20;
 const MOST_WORDS: usize = 300;
 const BLANK: &str = "…";
 
-/// What is wrong with a kubeconfig.
+/// Errors of a kubeconfig.
 pub(crate) fn kubeconfig(error: &KubeconfigError) -> String {
     match error {
         KubeconfigError::Parse(error) => yaml(error),
@@ -107,7 +107,7 @@ pub(crate) fn call(error: &kube::Error) -> String {
     }
 }
 
-/// Credentials are fetched anew while a call is made, too.
+/// Calls also refresh credentials.
 pub(crate) fn within(error: &kube::Error) -> Option<&AuthError> {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {

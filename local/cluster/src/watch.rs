@@ -41,7 +41,7 @@ pub struct AgentPod {
     /// Its container runs: a tunnel can be opened, before there is traffic.
     pub running: bool,
     pub ready: bool,
-    /// It was told to stop.
+    /// It is terminating.
     pub leaving: bool,
     /// What one that is not ready waits for, in Kubernetes' words.
     pub waits_for: Option<String>,

@@ -10,7 +10,7 @@ use bridge_proto::target::Kind;
 
 pub type Labels = BTreeMap<String, String>;
 
-/// What runs the pods behind a Service.
+/// The workload behind a Service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
     /// "Deployment"; of an unknown controller, what it calls itself: "Rollout".

@@ -1,5 +1,5 @@
-//! A directory and what is beneath it, reached name by name and never by way of a symbolic link: for trees that somebody
-//! else has described.
+//! A directory and everything beneath it, reached name by name and never through a symbolic link: for trees that others
+//! have described.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

@@ -23,7 +23,7 @@ const READY: &str = "ready";
 /// More than any reason that is worth reading.
 const MAX_REASON: u64 = 8 << 10;
 
-/// What to start.
+/// The command to start.
 #[derive(Debug)]
 pub struct Start {
     pub program: PathBuf,
@@ -138,7 +138,7 @@ pub fn lasting_environment(
 pub struct Detached(());
 
 impl Detached {
-    /// Leaves the session of whoever started it, so that no signal of that terminal arrives. What the process creates
+    /// Leaves the session of the process that started it, so that no signal of that terminal arrives. What the process creates
     /// from now on (its socket above all) is the user's alone.
     pub fn new() -> Self {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));

@@ -1,4 +1,4 @@
-//! What bridge asks of the laptop's operating system, and the one room of the laptop side where unsafe code may be.
+//! The laptop's operating system, as bridge uses it: the only crate of the laptop's side where unsafe code is allowed.
 //!
 //! `runtime` – the user's own directory for the sockets; `peer` – who is at the other end of a Unix socket, `owners` – of a
 //! connection on loopback; `packets` –

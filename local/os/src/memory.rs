@@ -2,7 +2,7 @@
 
 use std::{fs, io};
 
-/// From this size on the C library takes a piece of memory from the kernel and gives it back by itself; and it gives back
+/// From this size on the C library takes each piece of memory from the kernel and gives it back on its own; and it gives back
 /// what is free at the end of its heaps from this size on. Above what the tunnel takes for each connection over and over,
 /// below an object of the cluster that is read once.
 #[cfg(target_env = "gnu")]

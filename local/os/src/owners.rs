@@ -28,7 +28,7 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// This user, or root: whoever is root can do here what this user can.
+    /// This user, or root, who can do anything that this user can.
     pub fn is_trusted(self) -> bool {
         matches!(self, Owner::User(user) if user == own_uid() || user == ROOT)
     }
@@ -88,7 +88,7 @@ fn row(line: &str) -> Option<Row> {
 }
 
 fn owner(user: u32, inode: u64) -> Owner {
-    // What is left of a closed socket belongs to user 0, whoever had it.
+    // The rest of a closed socket belongs to user 0, whoever owned it.
     if inode == 0 { Owner::Nobody } else { Owner::User(user) }
 }
 
@@ -200,7 +200,7 @@ mod tests {
 
     const NOBODY: u32 = 65_534;
 
-    /// What each of the two ways says.
+    /// The results of the two ways.
     fn both(far: SocketAddr, near: SocketAddr) -> [Owner; 2] {
         let table = in_table("tcp", &|row| row.local == far && row.remote == near).unwrap();
         [of_tcp(far, near).unwrap(), table.first().copied().unwrap_or(Owner::Nobody)]
@@ -239,12 +239,12 @@ mod tests {
         drop(client);
         assert_eq!(both(far, near), [Owner::Nobody; 2]);
         assert!(!Owner::Nobody.is_trusted() && !Owner::Nobody.is_foreign());
-        // Also where somebody else listens on its port by now.
+        // Even if another process listens on its port by now.
         let _other = TcpListener::bind(far);
         assert_eq!(of_tcp(far, near).unwrap(), Owner::Nobody);
     }
 
-    /// Needs root, who alone can be somebody else for a moment.
+    /// Needs root, because only root can act as another user.
     #[test]
     fn a_connection_of_another_user_is_foreign() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

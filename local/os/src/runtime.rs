@@ -1,7 +1,7 @@
 //! The directory of the user's own in which the daemon's socket, locks and log are.
 //!
 //! `$XDG_RUNTIME_DIR/bridge`, or `/tmp/bridge-UID` where that variable is not set (as under `su` or in a container).
-//! Whoever can put a socket there can pretend to be the daemon and is sent credentials: so the directory is 0700, ours,
+//! Anyone who can put a socket there can pretend to be the daemon and receive credentials: so the directory is 0700, ours,
 //! and no symbolic link.
 
 use std::{
@@ -38,7 +38,7 @@ fn directory_from(xdg: Option<&OsStr>, temporary: &Path, user: u32) -> Result<Pa
             return Err(RuntimeError::Relative { path: parent.to_owned() });
         }
         Some(parent) => {
-            // Whoever may write to the parent could replace our directory by theirs.
+            // Anyone who may write to the parent could replace our directory with theirs.
             check(parent, user, 0o022, |path| fs::metadata(path))?;
             parent.join("bridge")
         }

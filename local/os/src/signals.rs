@@ -1,4 +1,4 @@
-//! Which signals this process was told to ignore by whoever started it.
+//! Which signals this process was started to ignore.
 
 /// Whether a signal is ignored (SIG_IGN), as nohup(1) and shells arrange for what runs in the background.
 pub fn is_ignored(signal: rustix::process::Signal) -> bool {

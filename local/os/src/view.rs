@@ -3,7 +3,7 @@
 //!
 //! By a user and a mount namespace (user_namespaces(7), mount_namespaces(7)), for which no privileges are needed where the
 //! system allows them. The process stays who it is, with its groups; it keeps no capability when its program begins.
-//! Whoever is not its user or its group looks like nobody to it.
+//! To it, every other user and group looks like nobody.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -84,7 +84,7 @@ impl View {
     ///
     /// # Errors
     ///
-    /// What the first step that fails says.
+    /// The error of the first step that fails.
     pub fn try_out(&self) -> io::Result<()> {
         let view = self.clone();
         // Instead of a program, it comes to this end.
@@ -200,7 +200,7 @@ mod tests {
 
     use super::*;
 
-    /// What a shell says within a view; `None` where the system allows none.
+    /// A shell's output within a view; `None` where the system allows none.
     fn within(steps: &[Step], script: &str) -> Option<String> {
         let view = View::new(steps).unwrap();
         if let Err(error) = view.try_out() {

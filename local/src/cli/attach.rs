@@ -25,7 +25,7 @@ pub(crate) async fn to(args: &ConnectArgs) -> Result<Attached, Failed> {
     begin(runtime_dir, wish(WishKind::Whatever, request, there)).await
 }
 
-/// The same for a command in whose place nothing will listen: it takes no requests, and whoever's session will do.
+/// The same for a command in whose place nothing will listen: it takes no requests, so any session will do.
 pub(crate) async fn without_listening(target: Target, cluster: ClusterArgs) -> Result<Attached, Failed> {
     if let Some(there) = existing(Some(&target), &cluster).await? {
         return Ok(there);
@@ -100,7 +100,7 @@ async fn meant(
     Ok(bridge_client::meant(&mut daemon, request).await?)
 }
 
-/// What is asked for, of the session that is there.
+/// The wish for an existing session.
 fn wish(kind: WishKind, request: v1::ConnectRequest, there: Option<v1::SessionStatus>) -> v1::Wish {
     let session = there.map(|there| there.id).unwrap_or_default();
     v1::Wish { request: Some(request), kind: kind.into(), session, lasting: None }

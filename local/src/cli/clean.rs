@@ -34,7 +34,7 @@ async fn clean(request: v1::CleanRequest) -> Result<v1::CleanReply, Failed> {
     }
 }
 
-/// What could not be read is named, one after the other; the last is what the command ends with.
+/// Names every annotation that could not be read; the command ends with the last one.
 fn unreadable(cleaned: v1::CleanReply) -> Result<(), Failed> {
     let mut failed = None;
     for failure in cleaned.unreadable {

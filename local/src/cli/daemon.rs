@@ -23,7 +23,7 @@ pub(crate) async fn run(idle: Duration) -> Result<(), Failed> {
     let filter = log_filter(if asked.is_empty() { "info" } else { &asked });
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
 
-    // Whoever has started this waits to hear that it is ready, or why it is not.
+    // The command that started this waits to hear that it is ready, or why it is not.
     let waiting = Arc::new(Mutex::new(Some(detached)));
     let served = serve(idle, {
         let waiting = waiting.clone();

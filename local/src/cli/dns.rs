@@ -59,7 +59,7 @@ async fn ask(attached: &mut Attached, query: &Query) -> Result<Answered, Failed>
     answered.map_err(|error| Failed::internal(format!("cannot look up that name: {error}")))
 }
 
-/// An address is asked for its name.
+/// An address is looked up by its reverse name.
 fn query(name: &str, record_type: Option<&str>) -> Result<Query, Failed> {
     let wrong = |why: String| Failed::new(Exit::Usage, why, "");
     if let (Ok(address), None) = (name.parse::<std::net::IpAddr>(), record_type) {

@@ -9,9 +9,9 @@ use super::exit::Exit;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failed {
     pub(crate) exit: Exit,
-    /// What happened, to which object.
+    /// The failure, and its object.
     pub(crate) message: String,
-    /// What to do next; may be empty.
+    /// Advice; may be empty.
     pub(crate) advice: String,
 }
 

@@ -5,7 +5,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::error::Failed;
 use super::exit::Exit;
 
-/// Resolves when the user has had enough (Ctrl-C), or whoever ends this process otherwise: what is to be given back can be.
+/// Resolves on Ctrl-C or another request to end, so that the command can give back what it holds.
 pub(crate) async fn told_to_end() {
     let terminated = async {
         match signal(SignalKind::terminate()) {

@@ -25,7 +25,7 @@ struct Service {
     mode: Option<String>,
     obstacles: Vec<Obstacle>,
     sessions: Vec<Session>,
-    /// While somebody is connected.
+    /// While a developer is connected.
     stand_in: Option<StandIn>,
     /// Names of stand-ins that nobody uses: `bridge clean`.
     unused_stand_ins: Vec<String>,

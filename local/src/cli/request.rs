@@ -44,7 +44,7 @@ pub(crate) fn cluster(args: &ClusterArgs, config: &Config) -> Result<v1::Cluster
     })
 }
 
-/// What of it the user has named; what is empty is no matter.
+/// The part that the user has named. An empty field matches anything.
 pub(crate) fn named(context: String, namespace: String) -> v1::Cluster {
     v1::Cluster { context, namespace, environment: environment(), ..v1::Cluster::default() }
 }

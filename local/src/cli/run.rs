@@ -94,7 +94,7 @@ async fn in_the_place_of(
     .map_err(|error| failed(&error))
 }
 
-/// What stands in the way of supervision.
+/// The obstacle to supervision.
 async fn obstacle() -> Option<Obstacle> {
     let probed = tokio::task::spawn_blocking(bridge_supervise::probe).await;
     probed.unwrap_or_else(|panic| Err(Obstacle::Other(io::Error::other(panic)))).err()

@@ -1,4 +1,4 @@
-//! What becomes of a destination. Pure: what is asked for, and what the socket is, were found out before.
+//! Decides about a destination. Pure: the caller has found out the destination and the kind of socket.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use crate::way::{Destinations, Transport, Verdict};
 
-/// What a socket speaks.
+/// A socket's protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Tcp,
@@ -55,8 +55,8 @@ pub(crate) fn hold(send_timeout: Option<Duration>, patience: Duration) -> (Durat
     }
 }
 
-/// What a program is told when taking its socket, or something else of ours, failed for a destination that is the
-/// cluster's. Its own mistakes are its own; ours look like a network that is away, and never let the call through.
+/// The error that a program gets when bridge fails to take over its socket for a destination in the cluster. The
+/// program's own mistakes get their own errors; ours look like an unreachable network, and never let the call through.
 pub(crate) fn failure(error: &std::io::Error) -> Errno {
     match Errno::from_io_error(error) {
         Some(own @ (Errno::BADF | Errno::NOTSOCK | Errno::AFNOSUPPORT)) => own,

@@ -9,8 +9,8 @@
 //! asking `Destinations`; `tcp` and `udp` lead it to the `Way`; `unix` and `dns` close the short cuts around DNS and frame
 //! its messages; `run` starts, waits and ends; `remark` says what is not supervised.
 //!
-//! It is a convenience and no wall: a call that is let through reads its arguments anew, so that a program that wants to
-//! get around this can.
+//! It is a convenience and no wall: a call that is let through reads its arguments again, so a program that wants to get
+//! around this can.
 //!
 //! What is not supervised, and uses the laptop's own network: processes whose memory cannot be read (set-user-id
 //! programs lose their privilege, but ssh-agent and the like make themselves unreadable), 32-bit programs, processes in a

@@ -1,4 +1,4 @@
-//! What the user should know about a program that is not supervised, or not wholly: said once of each.
+//! Remarks about programs that are not supervised, or not entirely: one for each program.
 
 use std::{
     collections::HashSet,

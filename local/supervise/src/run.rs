@@ -1,7 +1,7 @@
 //! A supervised command from its start to its end.
 //!
-//! It stays in this process's group and has its terminal: Ctrl-C and Ctrl-Z reach both by themselves, so interrupts are
-//! not ours to die of. What is sent to this process alone (SIGTERM, SIGHUP) is handed on. Orphans of the tree become
+//! It stays in this process's group and has its terminal: Ctrl-C and Ctrl-Z reach both, so this process must not die of an
+//! interrupt. What is sent to this process alone (SIGTERM, SIGHUP) is handed on. Orphans of the tree become
 //! children of this process, and are reaped.
 
 use std::{

@@ -137,7 +137,7 @@ impl Socket {
         rustix::fs::fstat(&self.descriptor).ok().map(|stat| stat.st_uid)
     }
 
-    /// Ends a connect that is in progress. Whoever waits for it is told.
+    /// Ends a connect that is in progress, and wakes the program that waits for it.
     pub(crate) fn abort(&self) {
         let _ = rustix::net::shutdown(&self.descriptor, Shutdown::Both);
     }

@@ -1,4 +1,4 @@
-//! What the rest of bridge tells this room: which destinations are the cluster's, and how they are reached.
+//! The interface to the rest of bridge: which destinations are in the cluster, and how to reach them.
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
@@ -12,7 +12,7 @@ pub enum Transport {
     Udp,
 }
 
-/// What becomes of a destination.
+/// The decision about a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Not ours: the kernel does what it would have done.

@@ -85,7 +85,7 @@ fn first_miss<'a>(all_of: &'a [Condition], head: &'a impl RequestHead) -> Option
 }
 
 impl<'a> Miss<'a> {
-    /// The request has what the route asks for, or most of it, with another value: somebody may wonder.
+    /// The request has what the route asks for, or most of it, with another value.
     #[must_use]
     pub fn is_near(&self) -> bool {
         self.saw.is_some()

@@ -1,8 +1,8 @@
-//! What streams may hold, in bytes: a bound for a whole program, shared by all that use it.
+//! Limits the bytes that streams hold: one bound for a whole program, shared by all that use it.
 //!
-//! A part of it is set aside, so that everyone has a share however much the others hold. The rest is for whoever needs it:
-//! each may have two thirds of what the others leave of it, so that something is always left for the next one. As it runs
-//! out, windows stop growing first, then nothing new begins, and last what is under way waits.
+//! A part of it is set aside, so that everyone has a share however much the others hold. The rest is for those who need
+//! it: each may have two thirds of what the others leave of it, so that something is always left for the next one. As
+//! it runs out, windows stop growing first, then nothing new begins, and last what is under way waits.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 /// The share of each is the same up to so many; more than these have to share what is set aside for these.
 const SEATS: u64 = 8;
 
-/// What something is held for.
+/// The purpose of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum For {
     /// A wider window: half of what three quarters leave, so that others can still have theirs.
@@ -34,7 +34,7 @@ pub struct Pool {
 
 #[derive(Debug, Default)]
 struct Users {
-    /// What each of them holds.
+    /// The bytes that each of them holds.
     held: Vec<Arc<AtomicU64>>,
     /// To be woken when something is given back.
     waiting: Vec<Waker>,
@@ -78,13 +78,13 @@ impl Pool {
         self.set_aside / self.seats
     }
 
-    /// What all users hold together.
+    /// The bytes that all users hold together.
     #[must_use]
     pub fn held(&self) -> u64 {
         self.lock().held.iter().map(|held| held.load(Ordering::Relaxed)).sum()
     }
 
-    /// What they may hold together.
+    /// The limit of all users together.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.total
@@ -95,7 +95,7 @@ impl Pool {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the user that holds `own` may hold now.
+    /// The limit of a user that holds `own` now.
     fn ceiling(&self, users: &Users, own: u64) -> u64 {
         let share = self.set_aside / self.seats.max(users.held.len() as u64);
         let beyond = |held: u64| held.saturating_sub(share);
@@ -112,7 +112,7 @@ impl Budget {
         Pool { total, set_aside: total, seats: 1, users: Arc::default() }.budget()
     }
 
-    /// What is still free.
+    /// The free bytes.
     #[must_use]
     pub fn left(&self) -> u64 {
         let pool = &self.0.pool;
@@ -120,7 +120,7 @@ impl Budget {
         pool.ceiling(&pool.lock(), held).saturating_sub(held)
     }
 
-    /// What is held.
+    /// The bytes that are held.
     #[must_use]
     pub fn held(&self) -> u64 {
         self.0.held.load(Ordering::Relaxed)
@@ -226,7 +226,7 @@ impl Hold {
         }
     }
 
-    /// What is held.
+    /// The bytes that are held.
     #[must_use]
     pub fn amount(&self) -> u64 {
         self.amount
@@ -312,7 +312,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever comes in whatever order, all together never hold more than there is, as long as there are seats.
+        /// In whatever order they come, all together never hold more than there is, as long as there are seats.
         #[test]
         fn the_total_holds(wishes in prop::collection::vec((0usize..8, 0u64..400), 1..200)) {
             let pool = Pool::new(1000);

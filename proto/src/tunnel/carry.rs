@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use super::{FRAME, ResetBy, TunnelStream};
 use crate::v1::Cause;
 
-/// What became of a connection that was carried.
+/// The outcome of a carried connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Carried {
     /// Bytes that went into the tunnel.

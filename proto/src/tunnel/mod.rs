@@ -30,5 +30,5 @@ pub const HTTP2_CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 pub const HTTP2_FRAME: u32 = 2 * FRAME as u32;
 /// Calls open at a time on one tunnel, at both ends (hyper's default of 200 would hang the 201st).
 pub const HTTP2_STREAMS: u32 = 20_000;
-/// What all streams of one tunnel may hold beyond their minimum, in bytes.
+/// The bytes that all streams of one tunnel may hold beyond their minimum.
 pub const TUNNEL_BUDGET: u64 = 64 * 1024 * 1024;

@@ -54,7 +54,7 @@ func Write(c plan.Cluster, proxySync time.Duration) error {
 	return nil
 }
 
-// WriteProxy writes kube-proxy's file anew.
+// WriteProxy rewrites kube-proxy's file.
 func WriteProxy(c plan.Cluster, proxySync time.Duration) error {
 	return render(c, "kube-proxy.yaml", proxySync)
 }

@@ -41,7 +41,7 @@ func Up(ctx context.Context, c plan.Cluster, o Options) (err error) {
 		if inLaptop(c) {
 			return errors.New("must be run outside of the laptop")
 		}
-		// What a crash, or an `up` that was killed, left.
+		// Leftovers of a crash, or of an `up` that was killed.
 		if err := clean(c); err != nil {
 			return err
 		}

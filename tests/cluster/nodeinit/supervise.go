@@ -15,9 +15,9 @@ import (
 // restartDelay is how long a program that ended stays down.
 const restartDelay = time.Second
 
-// children are the processes that somebody here waits for. An init must also reap
+// children are the processes that this program waits for. An init must also reap
 // processes that it never started, by waiting for any child, so nothing here waits for
-// one: reap tells the others how theirs ended. (os/exec would wait by itself.)
+// one: reap tells the others how theirs ended. (os/exec would wait on its own.)
 var children = struct {
 	sync.Mutex
 	done map[int]chan syscall.WaitStatus

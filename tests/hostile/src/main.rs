@@ -1,7 +1,7 @@
 //! An agent that speaks the protocol rightly, knows the stand-in's key, and offers the laptop all that could harm it. What
 //! it does for others' requests is what an agent does: they go to the origin.
 //!
-//! It takes an agent's arguments, and two variables: HOSTILE_MARK is a file of the laptop that must never come to be,
+//! It takes an agent's arguments, and two variables: HOSTILE_MARK is a file on the laptop that must never appear,
 //! HOSTILE_PORT a port of the laptop to which no route leads.
 
 mod offers;

@@ -1,4 +1,4 @@
-//! What is offered to the laptop. Each thing would run, open, cover or show something there, if it were taken.
+//! The offers to the laptop. Each would run, open, cover or show something there if it were accepted.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,7 +18,7 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_default()
 }
 
-/// What makes the file that must never come to be.
+/// A command that creates the file that must never appear.
 fn touch() -> String {
     format!("touch {}", variable("HOSTILE_MARK"))
 }

@@ -1,5 +1,5 @@
-//! The other callers: a steady rate of small requests, over HTTP/1 and HTTP/2, to the same agent. What fails is counted,
-//! and the caller connects anew.
+//! The other callers: a steady rate of small requests, over HTTP/1 and HTTP/2, to the same agent. Failures are counted,
+//! and the caller connects again.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,10 +16,10 @@ const HTTP1: usize = 8;
 const HTTP2: usize = 4;
 /// Of each caller.
 const EVERY: Duration = Duration::from_millis(20);
-/// What takes longer has failed.
+/// A request that takes longer has failed.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// What callers have seen for a while.
+/// The callers' results over a period.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Seen {
     pub(crate) answered: u64,
@@ -51,7 +51,7 @@ impl Callers {
         Self { taken, _tasks: tasks }
     }
 
-    /// What was seen since the last time.
+    /// The results since the last call.
     pub(crate) fn seen(&self) -> Seen {
         let mut taken = std::mem::take(&mut *self.taken.lock().unwrap_or_else(PoisonError::into_inner));
         taken.took.sort_unstable();

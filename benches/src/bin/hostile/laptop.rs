@@ -17,7 +17,7 @@ pub(crate) use bridge_benches::laptop::KEY;
 
 /// Parked calls, as a daemon has them at first.
 const PARKED: usize = 32;
-const HERS: &str = "x-bridge: bench\r\n";
+const MATCHED: &str = "x-bridge: bench\r\n";
 const STALLED: &str = "x-bridge: bench\r\nx-stall: yes\r\n";
 /// The length of a large body, in pieces.
 const LARGE: usize = 64 << 20;
@@ -33,7 +33,7 @@ pub(crate) async fn attach(front: Front, name: &'static str) -> anyhow::Result<L
     let to = local.local_addr()?;
     tokio::spawn(async move {
         while let Ok((client, _)) = local.accept().await {
-            // What goes wrong here, the caller sees.
+            // Failures here show at the caller.
             tokio::spawn(answer(client));
         }
     });
@@ -79,7 +79,7 @@ pub(crate) fn breakpoint(front: Front) -> Attack {
     (0..100)
         .map(|index| async move {
             let stalls = index < 64;
-            let mut caller = caller(front, if stalls { STALLED } else { HERS }).await?;
+            let mut caller = caller(front, if stalls { STALLED } else { MATCHED }).await?;
             loop {
                 caller.ask().await?;
                 sleep(PAUSE).await;
@@ -90,7 +90,7 @@ pub(crate) fn breakpoint(front: Front) -> Attack {
 
 /// All at once, against the few calls that are parked; each must be answered.
 pub(crate) fn burst(front: Front) -> Attack {
-    (0..500).map(|_| async move { caller(front, HERS).await?.ask().await }).collect()
+    (0..500).map(|_| async move { caller(front, MATCHED).await?.ask().await }).collect()
 }
 
 /// Callers who go before their answer comes.

@@ -19,7 +19,10 @@ fn the_secret() {
         bridge.dev/service: orders
         bridge.dev/stand-in: 7f3a
       annotations:
-        bridge.dev/about: "Created by bridge for anna. It stands between Service orders and its pods. To remove it: `bridge clean orders -n shop`. Deleted by hand while the Service selects it, requests fail."
+        bridge.dev/about: >-
+          Created by bridge for anna. Part of a stand-in between Service orders and its
+          pods. To remove it, run `bridge clean orders -n shop`. If you delete it by hand
+          while the Service selects it, requests fail.
       ownerReferences:
       - apiVersion: v1
         kind: Service
@@ -47,7 +50,10 @@ fn the_program() {
         bridge.dev/service: orders
         bridge.dev/stand-in: 7f3a
       annotations:
-        bridge.dev/about: "Created by bridge for anna. It stands between Service orders and its pods. To remove it: `bridge clean orders -n shop`. Deleted by hand while the Service selects it, requests fail."
+        bridge.dev/about: >-
+          Created by bridge for anna. Part of a stand-in between Service orders and its
+          pods. To remove it, run `bridge clean orders -n shop`. If you delete it by hand
+          while the Service selects it, requests fail.
       ownerReferences:
       - apiVersion: v1
         kind: Service
@@ -73,7 +79,10 @@ fn the_origin_service() {
         bridge.dev/service: orders
         bridge.dev/stand-in: 7f3a
       annotations:
-        bridge.dev/about: "Created by bridge for anna. It stands between Service orders and its pods. To remove it: `bridge clean orders -n shop`. Deleted by hand while the Service selects it, requests fail."
+        bridge.dev/about: >-
+          Created by bridge for anna. Part of a stand-in between Service orders and its
+          pods. To remove it, run `bridge clean orders -n shop`. If you delete it by hand
+          while the Service selects it, requests fail.
       ownerReferences:
       - apiVersion: v1
         kind: Service
@@ -115,7 +124,10 @@ fn the_deployment() {
         bridge.dev/service: orders
         bridge.dev/stand-in: 7f3a
       annotations:
-        bridge.dev/about: "Created by bridge for anna. It stands between Service orders and its pods. To remove it: `bridge clean orders -n shop`. Deleted by hand while the Service selects it, requests fail."
+        bridge.dev/about: >-
+          Created by bridge for anna. Part of a stand-in between Service orders and its
+          pods. To remove it, run `bridge clean orders -n shop`. If you delete it by hand
+          while the Service selects it, requests fail.
         bridge.dev/origin-template: v1-e2ed13989a10543b
       ownerReferences:
       - apiVersion: v1
@@ -143,7 +155,10 @@ fn the_deployment() {
             app: orders-bridge-7f3a
             tier: orders-bridge-7f3a
           annotations:
-            bridge.dev/about: "Created by bridge for anna. It stands between Service orders and its pods. To remove it: `bridge clean orders -n shop`. Deleted by hand while the Service selects it, requests fail."
+            bridge.dev/about: >-
+              Created by bridge for anna. Part of a stand-in between Service orders and its
+              pods. To remove it, run `bridge clean orders -n shop`. If you delete it by hand
+              while the Service selects it, requests fail.
         spec:
           serviceAccountName: orders
           imagePullSecrets:

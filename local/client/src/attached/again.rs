@@ -12,11 +12,11 @@ const PROVED: Duration = Duration::from_secs(10);
 /// Reasons to print while it does not work, each of them once.
 const MOST_REASONS: usize = 3;
 
-/// A command's session, as it will have to be made again.
+/// A command's session, with all that is needed to open it again.
 #[derive(Debug)]
 pub(super) struct Again {
     target: String,
-    /// What `connect` has asked for, beside this command.
+    /// The wishes of `connect`, beside this command's.
     lasting: Option<v1::ConnectRequest>,
     failures: u32,
     reasons: Vec<String>,
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn attempts_become_rare_and_each_reason_is_told_once() {
+    fn attempts_become_rare_and_each_reason_is_printed_once() {
         let mut again = connected();
         assert_eq!(again.daemon_is_gone(LONG).0, Duration::ZERO);
         let tried: Vec<_> = ["a", "b", "a", "c", "d", "a", "a", "a"].map(|why| again.failed(why)).into();
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(told[0], "cannot reconnect orders: a; retrying");
         let _ = again.is_there();
         let _ = again.daemon_is_gone(LONG);
-        assert_eq!(again.failed("a").1.as_ref(), Some(told[0]), "after another death it is told again");
+        assert_eq!(again.failed("a").1.as_ref(), Some(told[0]), "after another death it is printed again");
     }
 
     #[test]

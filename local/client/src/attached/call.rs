@@ -12,7 +12,7 @@ use crate::calls::DaemonClient;
 use crate::error::ClientError;
 use crate::said::Said;
 
-/// What a command may ask for before the daemon has heard it.
+/// Requests of a command that the daemon has not read yet.
 const REQUESTS: usize = 8;
 
 /// Dropped without [`Call::end`], it ends as well, and its outcome is lost.
@@ -121,7 +121,7 @@ impl Asked {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Whoever holds this lock changes one field at a time.
+        // Each holder of this lock changes one field.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

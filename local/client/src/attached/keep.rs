@@ -28,11 +28,11 @@ pub(super) struct Keeper {
 /// How the session stands at the end of the command.
 pub(super) enum Kept {
     There(Call),
-    /// The daemon is gone, and the session not made again; whether somebody had connected it for longer.
+    /// The daemon is gone, and no other has the session; `lasts`: `bridge connect` had asked for it, too.
     Away {
         lasts: bool,
     },
-    /// Somebody has disconnected it.
+    /// It was disconnected.
     Ended,
 }
 
@@ -59,14 +59,14 @@ impl Keeper {
         Self { stop, keeping }
     }
 
-    /// Stops; what was just being made again is undone. `None`: it has panicked.
+    /// Stops, and undoes a half-open session. `None`: the task has panicked.
     pub(super) async fn end(self) -> Option<Kept> {
         self.stop.cancel();
         self.keeping.await.ok()
     }
 }
 
-/// What keeping does to the world.
+/// The side effects of keeping a session.
 pub(super) trait Hands: Send + Sync + 'static {
     /// Makes the session again, with what lasts of it.
     fn again(
@@ -79,7 +79,7 @@ pub(super) trait Hands: Send + Sync + 'static {
     fn say_routes(&self, routes: &[v1::RouteStatus]);
 }
 
-/// Ends when somebody has ended the session. `call` is there as long as the daemon is.
+/// Ends when the session was ended. `call` is there as long as the daemon is.
 async fn keep(hands: &impl Hands, again: &mut Again, known: &Known, call: &mut Option<Call>) {
     loop {
         let begun = Instant::now();

@@ -35,7 +35,7 @@ impl Daemon {
 
 type Attempt = Result<(Call, v1::Using), ClientError>;
 
-/// What comes of attempts to make the session again.
+/// The outcome of attempts to open the session again.
 #[derive(Clone, Default)]
 struct World {
     attempts: Arc<Mutex<VecDeque<Attempt>>>,
@@ -117,8 +117,7 @@ async fn is_away(via: &Via) {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_whose_daemon_dies_is_made_again_with_what_lasted_of_it() {
-    // Given a session that somebody has connected with other ports since it was made, and a cluster that is away for a
-    // while,
+    // Given a session that was connected with other ports since it began, and a cluster that is away for a while,
     let world = World::default();
     let (first, call) = daemon();
     let (keeper, via) = world.keeps(call);
@@ -129,7 +128,7 @@ async fn a_session_whose_daemon_dies_is_made_again_with_what_lasted_of_it() {
     }
     let _second = world.works("b");
 
-    // when its daemon dies, the session is made again,
+    // when its daemon dies, the session is opened again,
     drop(first);
     comes_to(&via, "b").await;
 

@@ -5,7 +5,7 @@ use bridge_proto::v1::failure::Cause;
 use super::ClusterError;
 
 impl ClusterError {
-    /// What kind of error this is, for programs.
+    /// The cause, for programs.
     #[must_use]
     pub fn cause(&self) -> Cause {
         match self {

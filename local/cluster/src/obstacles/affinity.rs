@@ -23,7 +23,7 @@ const SIGNS: [(&str, &[&str]); 8] = [
     ("traefik.ingress.kubernetes.io/service.sticky.cookie.name", &[]),
 ];
 
-/// Annotations by which the same controllers are told to use the Service's address: there is no choice of pods then.
+/// Annotations that make the same controllers use the Service's address: they do not choose pods then.
 const BY_ADDRESS: [(&str, &str); 4] = [
     ("nginx.ingress.kubernetes.io/service-upstream", "nginx.ingress.kubernetes.io/"),
     ("ingress.kubernetes.io/service-upstream", "ingress.kubernetes.io/"),

@@ -1,6 +1,6 @@
-//! NetworkPolicies that tell the origin's pods from a stand-in's: by whom they are for, or by whom they let through.
-//! A policy that selects both or neither changes nothing. One that names a label of ours was written for stand-ins, by
-//! somebody who thought of what the others say.
+//! NetworkPolicies that tell the origin's pods from a stand-in's: by the pods they select, or by the pods they admit. A
+//! policy that selects both or neither changes nothing. One that names one of our labels was written for stand-ins, and
+//! is taken as deliberate.
 
 use std::collections::BTreeMap;
 

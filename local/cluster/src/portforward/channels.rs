@@ -1,6 +1,6 @@
 //! The messages of a port-forward of one port: each is a channel's number and bytes. Pure: messages in, data out.
 //!
-//! Nothing but `std` and `bytes`, for the fuzz target of `tests/fuzz` builds this file by itself.
+//! Uses only `std` and `bytes`, because the fuzz target of `tests/fuzz` builds this file alone.
 
 use std::io;
 

@@ -4,7 +4,7 @@
 //! errors, then that of the data; the kubelet serves them as a pair. The headers are a zlib stream (RFC 1950), which we
 //! write as stored blocks: nothing is to be gained by compressing them, and those of the answers mean nothing here.
 //!
-//! Nothing but `std` and `bytes`, for the fuzz target of `tests/fuzz` builds this file by itself.
+//! Uses only `std` and `bytes`, because the fuzz target of `tests/fuzz` builds this file alone.
 
 use std::io;
 

@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 
-/// Of what is written together, what goes as one: how many bytes, and these.
+/// The bytes to write at once: their number, and the bytes.
 pub(super) fn as_one<'a>(bufs: &'a [IoSlice<'_>], most: usize) -> (usize, impl Iterator<Item = &'a [u8]>) {
     let len = bufs.iter().map(|buf| buf.len()).sum::<usize>().min(most);
     let mut left = len;

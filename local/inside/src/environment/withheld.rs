@@ -1,9 +1,9 @@
-//! Which variables of the target do not reach this machine's programs by themselves, and why. Pure: one table.
+//! Which variables of the target bridge withholds from programs on this machine, and why. Pure: one table.
 //!
-//! The target's environment comes from the cluster, and whoever edits the workload's template, or runs in the agent's
-//! place, chooses it. A variable that makes a program of this machine run or load something would hand that person the
-//! developer's account; one that says where things are in the image would break programs here. `--env-include NAME` takes
-//! one all the same.
+//! The target's environment comes from the cluster. Anyone who edits the workload's template, or runs in place of the
+//! agent, chooses it. A variable that makes a local program run or load something would hand that person the
+//! developer's account; one that says where things are in the image would break local programs. `--env-include NAME`
+//! takes one all the same.
 
 /// Why a variable stays out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

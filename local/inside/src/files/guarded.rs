@@ -1,9 +1,9 @@
-//! Which places of this machine no volume takes, whoever wants it there: where a volume is mounted is said in the cluster, by
-//! whoever may edit the workload. Pure, but for what `here` asks of this process.
+//! Places on this machine that no volume may cover: anyone who may edit the workload chooses where a volume is mounted.
+//! Pure, except for what `here` asks of this process.
 //!
 //! A volume is shown only where this machine has nothing that its programs read: not over the system's directories, the
-//! user's home, the working directory or what the environment names, not within them, and not around them. Those that are
-//! kept from their paths are still in the directory that the command is told of.
+//! user's home, the working directory or directories that the environment names, not within them, and not around them.
+//! Volumes that are kept from their own paths are still in the directory that the command gets.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;

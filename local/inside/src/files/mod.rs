@@ -208,7 +208,7 @@ async fn follow<T: Teller>(teller: &T, mut told: T::Told, unpack: &mut Unpack) -
     }
 }
 
-/// Takes what is told, until nothing more is.
+/// Takes volumes as they arrive, until the stream ends.
 async fn listen(
     told: &mut (impl Stream<Item = Result<FilesReply, Status>> + Unpin),
     unpack: &mut Unpack,

@@ -1,4 +1,4 @@
-//! How volumes come to be seen at their own absolute paths: which steps a command's view of the file system takes.
+//! Shows volumes at their own absolute paths: the steps that build a command's view of the file system.
 //!
 //! Where this machine has a directory of that name, the volume is laid upon it. Where it has none, none is made: the
 //! nearest directory that is there is covered by one in memory, in which all that it holds is seen again, and the volume

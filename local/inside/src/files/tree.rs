@@ -53,7 +53,7 @@ impl Aside {
     }
 }
 
-/// What a command is told to look at.
+/// The directory that the command gets.
 pub(super) fn root(place: &Path) -> PathBuf {
     place.join("root")
 }

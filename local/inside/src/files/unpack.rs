@@ -17,7 +17,7 @@ use bridge_proto::v1::{FileEntry, FilesReply, LeftOut, LeftOutReason, file_entry
 
 use super::tree::{Names, Tree};
 
-/// The user's own programs must be able to work with what is theirs, whoever else may.
+/// The user's own programs must be able to read the user's files, whatever mode they had in the pod.
 const DIRECTORY_OF_OWNER: u32 = 0o700;
 const FILE_OF_OWNER: u32 = 0o400;
 const PERMISSIONS: u32 = 0o777;

@@ -24,7 +24,7 @@ pub struct Scope {
 /// Where a destination is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// This machine, or what it reaches by itself.
+    /// This machine, or what it reaches on its own.
     Laptop,
     Cluster,
     /// One of this machine's resolvers.

@@ -207,7 +207,7 @@ impl<A: Ask> Resolver<A> {
         let source = Source::Laptop(upstream);
         match tokio::time::timeout(UPSTREAM_WITHIN, dns::ask(upstream, message)).await {
             Ok(Ok(message)) => Answered { message, source },
-            // As if it had not been there: whoever asked asks the next one.
+            // As if it had not been there: the program asks the next resolver.
             _ => {
                 let asked = Message::from_vec(message).unwrap_or_else(|_| Message::query());
                 Answered { message: failed(&asked, ResponseCode::ServFail), source }

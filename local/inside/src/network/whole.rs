@@ -1,4 +1,4 @@
-//! The cluster's network as one command of this machine has it, by way of one session.
+//! The cluster's network for one command on this machine, through one session.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;

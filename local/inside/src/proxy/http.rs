@@ -63,7 +63,7 @@ fn split_url(url: &str) -> Option<(&str, String)> {
 }
 
 /// The fields without those that were for the proxy. The connection is for this one request, as the next may be for
-/// somebody else; one that becomes something else (a WebSocket) stays what it is.
+/// another server; one that becomes something else (a WebSocket) stays what it is.
 fn passed_on(fields: &str) -> String {
     let is_upgraded = names(fields).any(|name| name.eq_ignore_ascii_case("upgrade"));
     let is_for_us = |name: &str| {
@@ -92,7 +92,7 @@ pub(super) fn answer_connect(refused: Option<&Refused>) -> Vec<u8> {
     refused.map_or_else(|| b"HTTP/1.1 200 Connected\r\n\r\n".to_vec(), sentence)
 }
 
-/// Whoever is reached answers itself.
+/// A server that is reached answers for itself.
 pub(super) fn answer_request(refused: Option<&Refused>) -> Vec<u8> {
     refused.map(sentence).unwrap_or_default()
 }

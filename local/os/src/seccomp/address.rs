@@ -11,7 +11,7 @@ const UNIX: u16 = libc::AF_UNIX as u16;
 /// The path of a Unix socket follows the family.
 const PATH: usize = 2;
 
-/// What an address names.
+/// The kind of an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Name<'a> {
     Internet(SocketAddr),

@@ -1,4 +1,4 @@
-//! What a trapped call asks for: its registers, with names and types. The calls are those of `filter`.
+//! A trapped call: its registers, with names and types. The calls are those of `filter`.
 
 use libc::{c_int, c_long};
 

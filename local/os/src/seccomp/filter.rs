@@ -181,7 +181,7 @@ fn rule(number: c_long, body: Vec<sock_filter>) -> Vec<sock_filter> {
 mod tests {
     use super::*;
 
-    /// What the kernel would do: the few instructions that are used, as bpf(4) defines them.
+    /// Runs the filter as the kernel would: the few instructions that it uses, as bpf(4) defines them.
     fn verdict(table: u32, number: c_long, arguments: [u64; 6]) -> u32 {
         let word = |offset: u32| match offset {
             NUMBER => number as u32,

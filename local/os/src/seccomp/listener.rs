@@ -21,7 +21,7 @@ use rustix::{
 
 use super::{call::Call, filter::program, obstacle::Obstacle, trapped::Trapped};
 
-/// The receiving end of a filter. Its end wakes whoever sleeps in a trapped call, with ENOSYS.
+/// The receiving end of a filter. Closing it wakes threads that sleep in a trapped call, with ENOSYS.
 #[derive(Debug)]
 pub struct Listener {
     pub(super) descriptor: OwnedFd,
@@ -151,7 +151,7 @@ pub(super) unsafe fn seccomp(
     check(unsafe { libc::syscall(libc::SYS_seccomp, c_long::from(operation), flags, argument) })
 }
 
-/// Puts the filter on this thread and on all that it starts, for good.
+/// Installs the filter permanently on this thread and all that it starts.
 fn install() -> Result<OwnedFd, Obstacle> {
     let program = program().ok_or(Obstacle::Processor)?;
     rustix::thread::set_no_new_privs(true).map_err(Obstacle::Forbidden)?;

@@ -15,7 +15,7 @@ use super::{
     trapped::{self, Reply, Trapped},
 };
 
-/// What stands in the way, each in one sentence.
+/// The obstacle, in one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum Obstacle {
     #[error("supervision supports only x86-64 and arm64")]

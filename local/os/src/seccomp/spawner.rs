@@ -32,7 +32,7 @@ pub struct Spawner {
 }
 
 /// Makes this process a supervisor: the parent of all orphans below it (Yama looks at descent), with as many
-/// descriptors as it may have. Somebody must take calls from the listener before anything is started.
+/// descriptors as it may have. The caller must take calls from the listener before it starts anything.
 pub fn start() -> Result<(Arc<Listener>, Spawner), Obstacle> {
     let other = |errno: rustix::io::Errno| Obstacle::Other(errno.into());
     set_child_subreaper(Some(getpid())).map_err(other)?;

@@ -28,7 +28,7 @@ use super::{
 /// How a call goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reply {
-    /// The kernel carries it out, as if it had not been trapped. It reads its arguments anew.
+    /// The kernel carries it out, as if it had not been trapped. It reads its arguments again.
     Continue,
     /// It was carried out, and returns this.
     Value(i64),
@@ -135,7 +135,7 @@ impl Trapped {
         self.memory(thread)?.write(address, bytes)
     }
 
-    /// The caller's memory, for certain: whoever has its id by now, the call is still there after it was opened.
+    /// The caller's memory, for certain: the call is still pending after it was opened, so its id was not reused.
     fn memory(&self, thread: Pid) -> io::Result<&Memory> {
         if let Some(memory) = self.memory.get() {
             return Ok(memory);
@@ -297,10 +297,7 @@ mod tests {
         };
         assert!(signal_waits(&status("0", "2", "0", "2")));
         assert!(signal_waits(&status("2", "0", "4", "6")));
-        assert!(
-            !signal_waits(&status("0", "2", "0", "4")),
-            "not caught: the kernel wakes the caller by itself"
-        );
+        assert!(!signal_waits(&status("0", "2", "0", "4")), "not caught: the kernel wakes the caller");
         assert!(!signal_waits(&status("0", "2", "2", "2")), "blocked");
         assert!(!signal_waits(&status("0", "0", "0", "ffffffffffffffff")));
     }

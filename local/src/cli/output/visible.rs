@@ -35,7 +35,7 @@ pub(super) fn is_safe(text: &str) -> bool {
     !text.chars().any(|character| is_invisible(character) && character != '\n')
 }
 
-/// Our own styles stay what they are: whoever else writes them colours a word.
+/// Our own styles stay: in other text, the worst that they can do is colour a word.
 fn visible(text: &str, is_layout: impl Fn(char) -> bool) -> String {
     let styles = [RED, YELLOW, GREEN, BOLD].map(|style| style.render().to_string());
     let reset = BOLD.render_reset().to_string();

@@ -56,7 +56,7 @@ impl bridge_supervise::Way for Way {
     }
 
     fn listens(&self, address: SocketAddr) {
-        // What finds no room is one of many, and of none can be said that it is the one.
+        // A stream without room is one of many, so no single one can be named.
         let _ = self.listens_tx.try_send(address);
     }
 }

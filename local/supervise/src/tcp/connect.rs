@@ -140,7 +140,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
             return self.failures.take(Identity::of(trapped, socket)?);
         };
         let reason = self.failures.take(socket.identity()?)?;
-        // The kernel's own word for it has been told, too.
+        // Clears the kernel's own error, which this one replaces.
         let _ = sockopt::socket_error(&socket);
         Some(reason)
     }

@@ -128,7 +128,7 @@ impl Parked {
 impl Drop for Parked {
     fn drop(&mut self) {
         if let Some(socket) = self.socket.take() {
-            // First what is told, then the call by which the program learns that there is something to ask.
+            // First the reason, then the call that makes the program ask for it.
             self.peer = None;
             self.failures.insert(self.identity, self.reason);
             socket.abort();

@@ -1,6 +1,6 @@
 //! One relay on each loopback, to which the programs' own sockets are connected. Which destination a connection was meant
 //! for is known by its source address, which the relay sees on its side and the supervisor on the program's, and by whose it
-//! is: an address may have become somebody else's meanwhile.
+//! is: an address may belong to another process by now.
 
 use std::{
     collections::HashMap,
@@ -39,7 +39,7 @@ const SWEEP_FROM: usize = 1024;
 /// How long `accept` rests when it fails, for want of descriptors above all.
 const REST: Duration = Duration::from_millis(20);
 
-/// What a connection to the relay goes on to.
+/// The far end of a connection to the relay.
 #[derive(Debug)]
 pub(crate) enum Upstream<S> {
     Dialled(S),
@@ -60,7 +60,7 @@ enum Arrival<S> {
     Awaited(oneshot::Sender<Announced<S>>),
 }
 
-/// What a connection is for.
+/// The purpose of a connection.
 struct Announced<S> {
     upstream: Upstream<S>,
     peer: Peer,
@@ -172,7 +172,7 @@ impl<W: Way> Relay<W> {
 
     async fn carry(self: Arc<Self>, local: TcpStream, from: SocketAddr) {
         let Some(announced) = self.announced(canonical(from)).await else { return reset(&local) };
-        if is_somebody_else_s(&local, from, announced.owner) {
+        if is_another_users(&local, from, announced.owner) {
             return reset(&local);
         }
         let Announced { upstream, peer: _peer, .. } = announced;
@@ -189,7 +189,7 @@ impl<W: Way> Relay<W> {
 }
 
 /// Whether a connection is for certain not of this user. One that was closed meanwhile may have been.
-fn is_somebody_else_s(local: &TcpStream, from: SocketAddr, owner: Option<u32>) -> bool {
+fn is_another_users(local: &TcpStream, from: SocketAddr, owner: Option<u32>) -> bool {
     let found = local.local_addr().and_then(|near| owners::of_tcp(from, near));
     matches!((found, owner), (Ok(Owner::User(user)), Some(owner)) if user != owner)
 }

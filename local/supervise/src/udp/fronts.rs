@@ -36,7 +36,7 @@ const MAX_FLOWS: usize = 512;
 const IDLE: Duration = Duration::from_secs(120);
 /// Datagrams of one sender that may wait, while its flow begins above all.
 const QUEUE: usize = 64;
-/// How long an answer to a question may take: libc asks anew after 5 s.
+/// How long an answer to a question may take: libc asks again after 5 s.
 const ANSWER: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Senders {
     }
 }
 
-/// Whether somebody else has the address by now that was a program's. One that is nobody's was, a moment ago.
+/// Whether another user has the program's address by now. An address without an owner was the program's a moment ago.
 fn is_taken_over(from: SocketAddr, owner: Option<u32>) -> bool {
     let is_other = |other: &Owner| matches!(other, Owner::User(user) if Some(*user) != owner);
     owner.is_some() && owners::of_udp(from).is_ok_and(|owners| owners.iter().any(is_other))
@@ -318,7 +318,7 @@ mod tests {
         let program = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let local = program.local_addr().unwrap();
         front.admit(local, Some(bridge_os::peer::own_uid()));
-        // when somebody sends from the same port of another address,
+        // when a stranger sends from the same port of another address,
         let stranger = UdpSocket::bind(("127.0.0.2", local.port())).await.unwrap();
         stranger.send_to(b"strange", front.address).await.unwrap();
         // then the program alone is answered.

@@ -25,7 +25,7 @@ pub(super) const MAX_MESSAGES: usize = 1024;
 /// A header has room for small control data only; larger ones are cut, and say so.
 const MAX_CONTROL: usize = 4096;
 
-/// What a struct msghdr points to.
+/// The parts that a struct msghdr points to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) name: Place,

@@ -14,7 +14,7 @@ use crate::{
     trouble,
 };
 
-/// What the cluster was asked for.
+/// The requests to the cluster.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Counted {
     pub(crate) dialled: usize,
@@ -27,7 +27,9 @@ pub(crate) fn run() -> ExitCode {
         ("a blocking connect reaches the cluster", || part("blocking-tcp", counted(1, 0, 0))),
         ("so does one by IPv6, and by IPv4 spelled as IPv6", || part("tcp-over-ipv6", counted(2, 0, 0))),
         ("one direction can end before the other", || part("half-close", counted(1, 0, 0))),
-        ("a non-blocking connect is told when it is made", || part("non-blocking-tcp", counted(1, 0, 0))),
+        ("a non-blocking connect is woken when it is established", || {
+            part("non-blocking-tcp", counted(1, 0, 0))
+        }),
         ("what refuses is seen to refuse", || part("refused", counted(1, 0, 0))),
         ("a non-blocking connect is in progress while it is dialled", || {
             part("in-progress", counted(4, 0, 0))
@@ -42,7 +44,7 @@ pub(crate) fn run() -> ExitCode {
         ("a program's own time-out holds", || part("time-out", counted(1, 0, 0))),
         ("a destination that is silent times out", || part("silent", counted(1, 0, 0))),
         ("what is not the cluster's is left alone", || part("left-alone", counted(0, 0, 0))),
-        ("where a program listens is told", listening),
+        ("bridge learns where a program listens", listening),
         ("a connected UDP socket sees its peer", || part("connected-udp", counted(0, 1, 0))),
         ("an unconnected UDP socket sees who answers", || part("unconnected-udp", counted(0, 1, 0))),
         ("UDP by IPv6, and by IPv4 spelled as IPv6", || part("udp-over-ipv6", counted(0, 2, 0))),
@@ -70,7 +72,7 @@ pub(crate) fn run() -> ExitCode {
         ("curl finds the cluster by name", curl),
         ("getent asks the cluster's DNS", getent),
         ("a storm of signals does not restart a connect", python_storm),
-        ("an epoll set filled before the connect is told", python_epoll),
+        ("an epoll set filled before the connect is woken", python_epoll),
         ("programs say of what refuses what they say elsewhere", refused_programs),
         ("a network namespace of its own is left alone", trouble::own_network),
         ("a signal's handler runs while Python waits for a datagram", python_alarm),

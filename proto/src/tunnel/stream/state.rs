@@ -1,4 +1,4 @@
-//! What is known of a stream: messages in; what is to be read, said and answered out. No I/O.
+//! A stream's state: messages in; bytes to read and messages to send out. No I/O.
 
 use std::collections::VecDeque;
 use std::task::Waker;

@@ -188,6 +188,6 @@ async fn whoever_sends_beyond_its_credit_is_reset() {
     }
     assert!(
         matches!(told, Some(Kind::Reset(reset)) if reset.cause() == Cause::Protocol),
-        "the far end is told"
+        "the far end gets a reset"
     );
 }

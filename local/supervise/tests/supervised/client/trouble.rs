@@ -1,4 +1,4 @@
-//! What programs do when something goes wrong around them.
+//! Programs whose surroundings fail.
 
 use std::{
     io::{ErrorKind, Read},

@@ -1,4 +1,4 @@
-//! What programs do with datagrams.
+//! Programs that use datagrams.
 
 use std::{
     io::{ErrorKind, IoSlice, IoSliceMut},

@@ -1,4 +1,4 @@
-//! What programs do whose connects do not wait.
+//! Programs with non-blocking connects.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -49,7 +49,7 @@ pub(super) fn begin(destination: SocketAddr) -> OwnedFd {
     socket
 }
 
-/// What became of a connect, once that is known.
+/// The outcome of a connect.
 pub(super) fn outcome(socket: &OwnedFd) -> Result<(), Errno> {
     wait(socket, PollFlags::OUT);
     socket_error(socket).unwrap()
@@ -165,7 +165,7 @@ pub(super) fn multipath_tcp() {
     echo(&mut blocking(socket));
 }
 
-/// However many wait, each is told when its own destination has answered.
+/// However many wait, each is woken when its own destination has answered.
 pub(super) fn many_in_progress() {
     let begun = Instant::now();
     let silent: Vec<_> = (0..100).map(|_| begin(at(SILENT, 7))).collect();
