@@ -187,8 +187,11 @@ impl Laptop {
         &self,
         request: v1::ConnectRequest,
     ) -> Result<v1::SessionStatus, ClientError> {
-        let connecting = async { bridge_client::connect(&mut self.daemon().await, request, |_| {}).await };
-        tokio::time::timeout(SOON, connecting).await.expect("an outcome")
+        let mut daemon = self.daemon().await;
+        let said = std::sync::Mutex::new(Vec::new());
+        let say = |what: &bridge_client::Said| said.lock().unwrap().push(format!("{what:?}"));
+        let connecting = tokio::time::timeout(SOON, bridge_client::connect(&mut daemon, request, say)).await;
+        connecting.unwrap_or_else(|_| panic!("expected an outcome, instead: {:?}", said.lock().unwrap()))
     }
 
     pub(crate) async fn disconnects(&self) -> Result<v1::Disconnected, ClientError> {

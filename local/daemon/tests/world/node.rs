@@ -141,7 +141,10 @@ impl Node {
             memory: None,
         });
         // There is one node with one such port: while another stand-in's agent is still there, this one waits for its end.
-        let Ok(agent) = agent.await else { return };
+        let agent = match agent.await {
+            Ok(agent) => agent,
+            Err(error) => return eprintln!("{pod} does not start yet: {error:?}"),
+        };
         self.0.agents.lock().unwrap().insert(pod.clone(), agent);
         let replica_sets = format!("{REPLICA_SETS}/{name}-rs");
         self.0.server.put(&replica_sets, replica_set.clone());
