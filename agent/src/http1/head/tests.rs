@@ -138,6 +138,7 @@ fn what_else_a_request_says() {
             Request { upgrades: true, ..plain },
         ),
         ("GET / HTTP/1.1\r\nConnection: Upgrade\r\n", plain),
+        ("GET / HTTP/1.1\r\nConnection: Upgrade\r\nReferer: websocket\r\n", plain),
         ("GET / HTTP/1.1\r\nUpgrade: websocket\r\n", plain),
         ("GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: H2C\r\n", plain),
         ("GET / HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: a\r\n", Request { old: true, ..closes }),
