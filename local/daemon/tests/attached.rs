@@ -198,6 +198,6 @@ async fn who_gives_up_leaves_nothing_behind() {
             changes.changed().await.unwrap();
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), gone).await.expect("it is undone");
+    tokio::time::timeout(world::SOON, gone).await.expect("it is undone");
     world.is_given_back();
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -14,6 +15,9 @@ use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::{DEPLOYMENTS, PODS, REPLICA_SETS, SERVICE, SERVICES};
+
+/// Before a pod that did not start is tried again.
+const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// A clone is a handle to the same.
 #[derive(Clone)]
@@ -108,26 +112,29 @@ impl Node {
             for pod in gone {
                 self.0.server.remove(&format!("{PODS}/{pod}"));
             }
+            let mut waiting = false;
             for deployment in &of_agents {
-                self.run(deployment).await;
+                waiting |= self.run(deployment).await;
             }
-            if changes.changed().await.is_err() {
+            let bound = if waiting { BACK_OFF } else { Duration::MAX };
+            if let Ok(Err(_)) = tokio::time::timeout(bound, changes.changed()).await {
                 return;
             }
         }
     }
 
-    async fn run(&self, deployment: &Value) {
+    /// Gives a Deployment its pod. Says whether that is to be tried again.
+    async fn run(&self, deployment: &Value) -> bool {
         let name = deployment["metadata"]["name"].as_str().unwrap();
         let pod = {
             let mut state = self.0.state.lock().unwrap();
             if state.held || self.0.agents.lock().unwrap().keys().any(|pod| pod.starts_with(name)) {
-                return;
+                return false;
             }
             state.pods += 1;
             format!("{name}-rs-{}", state.pods)
         };
-        let Some(key_file) = self.key(&pod, name) else { return };
+        let Some(key_file) = self.key(&pod, name) else { return true };
         let replica_set = json!({"metadata": {"name": format!("{name}-rs"), "uid": format!("{name}-rs-uid"),
             "ownerReferences": [owner("Deployment", &deployment["metadata"])]}});
         let agent = Agent::start(Config {
@@ -143,7 +150,10 @@ impl Node {
         // There is one node with one such port: while another stand-in's agent is still there, this one waits for its end.
         let agent = match agent.await {
             Ok(agent) => agent,
-            Err(error) => return eprintln!("{pod} does not start yet: {error:?}"),
+            Err(error) => {
+                eprintln!("{pod} does not start yet: {error:?}");
+                return true;
+            }
         };
         self.0.agents.lock().unwrap().insert(pod.clone(), agent);
         let replica_sets = format!("{REPLICA_SETS}/{name}-rs");
@@ -159,6 +169,7 @@ impl Node {
                     "state": {"running": {}}}]},
         });
         self.0.server.put(&format!("{PODS}/{pod}"), object);
+        false
     }
 
     /// The file with the key of a stand-in, as the kubelet mounts it.
