@@ -2,7 +2,7 @@
 //! Service's port to whatever its selector means.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,10 +41,16 @@ pub(crate) struct Reserved {
 
 impl Reserved {
     pub(crate) fn new() -> Self {
-        let bound = TcpSocket::new_v4().unwrap();
-        // Whoever asks for the port by its number may have it, too, as long as this does not listen.
-        bound.set_reuseaddr(true).unwrap();
-        bound.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).unwrap();
+        // On all addresses, as an agent: one that an ended connection still has on another address is not free.
+        let on_all = |socket: std::io::Result<TcpSocket>, address: IpAddr| {
+            let socket = socket?;
+            // Whoever asks for the port by its number may have it, too, as long as this does not listen.
+            socket.set_reuseaddr(true)?;
+            socket.bind(SocketAddr::new(address, 0)).map(|()| socket)
+        };
+        let bound = on_all(TcpSocket::new_v6(), Ipv6Addr::UNSPECIFIED.into())
+            .or_else(|_| on_all(TcpSocket::new_v4(), Ipv4Addr::UNSPECIFIED.into()))
+            .unwrap();
         let port = bound.local_addr().unwrap().port();
         Self { _bound: bound, port }
     }
