@@ -46,6 +46,7 @@ fn fail(name: &str, cause: Cause, detail: impl Into<String>, advice: impl Into<S
 
 /// All checks, one after the other; the first that keeps the others from being made is the last.
 pub(super) async fn examine(sharing: Sharing, request: v1::ExamineRequest, checks_tx: mpsc::Sender<Check>) {
+    let _under_way = sharing.turns.begin();
     let report = Report(checks_tx);
     let way = way(request.cluster.unwrap_or_default());
     let examined = async {

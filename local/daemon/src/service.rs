@@ -249,6 +249,7 @@ impl daemon_server::Daemon for Daemon {
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListReply>, Status> {
+        let _under_way = self.sharing.turns.begin();
         let listed = listing::list(request.into_inner()).await;
         let failed =
             |failure: Failure| v1::ListReply { failed: Some(failure.to_message()), ..Default::default() };
@@ -276,7 +277,12 @@ impl daemon_server::Daemon for Daemon {
     type LogsStream = Events<v1::LogsEvent>;
     async fn logs(&self, request: Request<v1::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
         let (events_tx, events_rx) = mpsc::channel(EVENTS);
-        tokio::spawn(logs::tell(request.into_inner(), events_tx));
+        let under_way = self.sharing.turns.begin();
+        tokio::spawn(async move {
+            // Whoever follows logs needs no session here, and would lose the daemon when it is idle.
+            let _under_way = under_way;
+            logs::tell(request.into_inner(), events_tx).await;
+        });
         Ok(Response::new(ReceiverStream::new(events_rx).map(Ok as Wrap<_>)))
     }
 

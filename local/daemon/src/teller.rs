@@ -13,7 +13,7 @@ pub(crate) enum Teller {
     Use(mpsc::Sender<v1::UseEvent>),
 }
 
-/// What is told.
+/// One event for the command.
 enum Told {
     Step(Step),
     Warning(String),

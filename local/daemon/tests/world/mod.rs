@@ -27,7 +27,7 @@ const PODS: &str = "/api/v1/namespaces/shop/pods";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/shop/deployments";
 const REPLICA_SETS: &str = "/apis/apps/v1/namespaces/shop/replicasets";
 const ANNOTATION: &str = "bridge.dev/attachment";
-/// What takes this long does not come any more: milliseconds are usual, and seconds on a machine with much else to do.
+/// Milliseconds are usual. Longer than the product's own limits, so that a story that fails shows the product's reason.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 pub(crate) struct World {
@@ -203,7 +203,7 @@ impl Laptop {
         bridge_client::disconnect(&mut self.daemon().await, request, |_| {}).await
     }
 
-    /// Waits until the daemon tells of its only session that it is in this state, and why.
+    /// Waits until the only session is in this state, for this reason.
     pub(crate) async fn comes_to_be(&self, state: v1::State, why: &str) {
         let mut daemon = self.daemon().await;
         let mut last = Vec::new();
