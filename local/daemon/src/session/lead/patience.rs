@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Nobody answers: callers fail already, and a pod that starts needs longer than this.
-const NOBODY_SERVES_FOR: Duration = Duration::from_secs(1);
-/// Agents that were told to stop still answer those who still reach them.
-const NONE_READY_FOR: Duration = Duration::from_secs(3);
+/// Agents that are shutting down still answer those who reach them. With no such agent callers fail already: there is
+/// nothing to wait for.
+const LEAVING_SERVE_FOR: Duration = Duration::from_secs(3);
 /// How long agents must have been ready after the first time; twice as long after each further one.
 const STEADY_FOR: Duration = Duration::from_secs(1);
 const MOST_DOUBLINGS: u32 = 6;
@@ -65,7 +64,7 @@ impl Patience {
 
         let (due, step) = match (none_ready, enough_ready) {
             (Some(since), _) if seen.in_place && seen.origin_ready => {
-                let patience = if seen.leaving > 0 { NONE_READY_FOR } else { NOBODY_SERVES_FOR };
+                let patience = if seen.leaving > 0 { LEAVING_SERVE_FOR } else { Duration::ZERO };
                 (since + patience, Step::LeadBack)
             }
             (_, Some(since)) if seen.led_back => {
@@ -120,7 +119,7 @@ mod tests {
         for (what, seen, expected) in [
             ("agents are ready", SERVED, None),
             ("one of two is", Seen { ready: 1, ..SERVED }, None),
-            ("nobody answers", DARK, Some((1000, Step::LeadBack))),
+            ("nobody answers", DARK, Some((0, Step::LeadBack))),
             ("those told to stop still answer", Seen { leaving: 1, ..DARK }, Some((3000, Step::LeadBack))),
             ("nothing is gained by it", Seen { origin_ready: false, ..DARK }, None),
             ("it is led elsewhere already", Seen { in_place: false, ..DARK }, None),
@@ -141,8 +140,9 @@ mod tests {
             "the origin is ready, and no agent was for long"
         );
         let _ = patience.step(SERVED, later);
-        let due = later + NOBODY_SERVES_FOR;
-        assert_eq!(patience.step(DARK, later), Step::Wait(due), "agents were ready in between");
+        let stopping = Seen { leaving: 1, ..DARK };
+        let due = later + LEAVING_SERVE_FOR;
+        assert_eq!(patience.step(stopping, later), Step::Wait(due), "agents were ready in between");
     }
 
     #[test]
