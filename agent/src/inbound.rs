@@ -88,6 +88,11 @@ impl From<&Refused> for Unreached {
     }
 }
 
+/// What the laptop said, else what its refusal means.
+pub(crate) fn words(refused: Refused) -> String {
+    if refused.detail.is_empty() { refused.to_string() } else { refused.detail }
+}
+
 /// Takes leave of a stream whose work is done: it is finished in order, so that the local process sees an orderly end.
 pub(crate) async fn farewell(mut end: End<TunnelStream>) {
     let orderly = async {

@@ -2,7 +2,8 @@
 //!
 //! From the top: `agent` starts and ends it all, `listen` accepts connections on the target's ports, `connection` learns
 //! what each one speaks and relays it. `http1` parses and frames, and takes one request at a time to the origin or to a
-//! laptop, `http2` many at a time; `inbound` is the streams to laptops, `caching` keeps their answers out of shared caches.
+//! laptop, `http2` many at a time; `inbound` is the streams to laptops, `instead`
+//! what a request gets that did not reach one, `caching` keeps their answers out of shared caches.
 //! `control` is the gRPC service that daemons use, `outbound` what they reach through this pod; `readiness` is what the
 //! kubelet asks, `metrics` what Prometheus does.
 //!
@@ -28,6 +29,7 @@ pub mod hostile;
 mod http1;
 mod http2;
 mod inbound;
+mod instead;
 mod io;
 mod limits;
 mod listen;

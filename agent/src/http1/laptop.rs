@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bridge_proto::tunnel::{ResetBy, TunnelStream};
-use bridge_proto::v1::{Cause, Fallback};
+use bridge_proto::v1::Cause;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
@@ -19,12 +19,14 @@ use super::head::{self, HeadScan, Kind, Request, Scan};
 use super::passage::{Broken, Passage, Passed};
 use super::reach::{Reached, reach};
 use super::rewrite::{self, Marks};
+use super::up::{Up, UpEnded};
 use crate::connection::{After, Connection};
-use crate::inbound::{self, Unreached};
+use crate::inbound;
+use crate::instead::{Instead, instead};
 use crate::io::end::End;
 use crate::io::relay;
 use crate::io::side::Side as _;
-use crate::requests::{FellBack, Record};
+use crate::requests::Record;
 use crate::routes::{Entry, Way};
 
 /// Interim answers to one request at most.
@@ -41,7 +43,6 @@ pub(crate) async fn exchange(
     record: &mut Record,
 ) -> After {
     let route = &way.route;
-    let user = || route.session.user.clone();
     let Ok(mut passage) = Passage::begin(conn.client.read.filled(), request.head_len, request.framing) else {
         return After::Opaque;
     };
@@ -58,34 +59,17 @@ pub(crate) async fn exchange(
     let mut laptop = match reach(conn, request, (route, hops), opened).await {
         Reached::Yes(laptop) => laptop,
         Reached::ClientGone => return After::Abort,
-        Reached::No(Unreached::Laptop, _) => {
-            record.fell_back(FellBack::LaptopAway);
-            return After::ToOrigin;
-        }
-        Reached::No(Unreached::Full, _) if route.fallback == Fallback::Origin => {
-            record.fell_back(FellBack::LaptopAway);
-            return After::ToOrigin;
-        }
-        Reached::No(Unreached::Full, _) => {
-            conn.client.read.consume(request.head_len);
-            return give(conn, request, &Failure::Full { user: user() }, closes, record).await;
-        }
-        Reached::No(Unreached::Port | Unreached::Loop, _) if route.fallback == Fallback::Origin => {
-            record.fell_back(FellBack::NothingListens);
-            return After::ToOrigin;
-        }
-        Reached::No(Unreached::Port, detail) => {
-            conn.client.read.consume(request.head_len);
-            let failure = Failure::Refused { user: user(), port: route.local_port, detail };
-            return give(conn, request, &failure, closes, record).await;
-        }
-        Reached::No(Unreached::Loop, detail) => {
-            conn.client.read.consume(request.head_len);
-            return give(conn, request, &Failure::LeadsBack { user: user(), detail }, closes, record).await;
-        }
-        Reached::No(Unreached::Unknown, _) => {
-            return give(conn, request, &Failure::Lost { user: user() }, true, record).await;
-        }
+        Reached::No(why, detail) => match instead(route, why, detail) {
+            Instead::Origin(why) => {
+                record.fell_back(why);
+                return After::ToOrigin;
+            }
+            Instead::Answer(failure) => {
+                conn.client.read.consume(request.head_len);
+                return give(conn, request, &failure, closes, record).await;
+            }
+            Instead::LastAnswer(failure) => return give(conn, request, &failure, true, record).await,
+        },
     };
     conn.client.read.consume(request.head_len);
     passage.head_gone(request.head_len);
@@ -140,13 +124,6 @@ struct Exchange<'a> {
 }
 
 #[derive(Debug)]
-enum Up {
-    Passing(Passage),
-    Over,
-    Stopped,
-}
-
-#[derive(Debug)]
 enum Down {
     Head(HeadScan),
     Interim(Passage),
@@ -177,41 +154,15 @@ impl Exchange<'_> {
         client: &mut End<TcpStream>,
         laptop: &mut End<TunnelStream>,
     ) -> Poll<Ended> {
-        if let Some(ended) = self.go_up(cx, client, laptop) {
-            return Poll::Ready(ended);
+        match self.up.go(cx, client, laptop) {
+            Some(UpEnded::ClientGone) => return Poll::Ready(Ended::ClientGone),
+            Some(UpEnded::Flawed(flaw)) => {
+                let user = self.route.session.user.clone();
+                return Poll::Ready(Ended::Failed(Failure::BadRequest { user, flaw: flaw.to_string() }));
+            }
+            None => {}
         }
         self.go_down(cx, client, laptop)
-    }
-
-    /// The request's way. `Some`: the exchange is over.
-    fn go_up(
-        &mut self,
-        cx: &mut Context<'_>,
-        client: &mut End<TcpStream>,
-        laptop: &mut End<TunnelStream>,
-    ) -> Option<Ended> {
-        if let Up::Passing(passage) = &mut self.up {
-            self.up = match passage.poll(cx, client, &mut laptop.side) {
-                Poll::Pending => return None,
-                Poll::Ready(Ok(Passed::Whole)) => Up::Over,
-                Poll::Ready(Ok(Passed::Truncated) | Err(Broken::Sink)) => Up::Stopped,
-                Poll::Ready(Err(Broken::Source(_))) => return Some(Ended::ClientGone),
-                Poll::Ready(Err(Broken::Flawed(flaw))) => {
-                    let user = self.route.session.user.clone();
-                    return Some(Ended::Failed(Failure::BadRequest { user, flaw: flaw.to_string() }));
-                }
-            };
-        }
-        if client.read.is_empty() {
-            match client.poll_fill(cx) {
-                Poll::Ready(Err(_)) => return Some(Ended::ClientGone),
-                Poll::Ready(Ok(0)) if !laptop.finished => {
-                    let _ = laptop.poll_finish(cx);
-                }
-                _ => {}
-            }
-        }
-        None
     }
 
     /// The answer's way.

@@ -1,7 +1,7 @@
 //! HTTP/1: heads are parsed to decide and to frame; the bytes that go on are the bytes that came.
 //!
 //! `head` reads heads, `chunked` and `framing` find where a message ends, `flaw` is why one is not read; `passage` moves
-//! one message, `origin` and `laptop` take a request to either side and its answer back, `reach` opens the way to a laptop,
+//! one message, `up` takes a request to either side, `origin` and `laptop` its answer back, `reach` opens the way to a laptop,
 //! `answers` are those that we give ourselves, `rewrite` the few changes that are made to an answer's head.
 
 pub(crate) mod answers;
@@ -16,3 +16,4 @@ pub(crate) mod origin;
 mod passage;
 mod reach;
 pub(crate) mod rewrite;
+mod up;

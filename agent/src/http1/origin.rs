@@ -9,6 +9,7 @@ use super::framing::Framing;
 use super::head::{self, HeadScan, Kind, Request, Scan};
 use super::passage::{Broken, Passage, Passed};
 use super::rewrite;
+use super::up::{Up, UpEnded};
 use crate::connection::{After, Connection};
 use crate::io::end::End;
 use crate::requests::Record;
@@ -23,14 +24,6 @@ struct Exchange<'r> {
     down: Down,
     /// The agent is being stopped, and has told the client that no answer follows.
     last: bool,
-}
-
-#[derive(Debug)]
-enum Up {
-    Passing(Passage),
-    Over,
-    /// The rest of it will not come, or is not wanted.
-    Stopped,
 }
 
 #[derive(Debug)]
@@ -55,41 +48,12 @@ impl Exchange<'_> {
     fn poll(&mut self, cx: &mut Context<'_>, conn: &mut Connection) -> Poll<After> {
         let draining = conn.context.drain.has_begun();
         let Ok(origin) = ready!(conn.origin.poll_up(cx)) else { return Poll::Ready(After::Abort) };
-        if let Some(after) = self.go_up(cx, &mut conn.client, origin) {
-            return Poll::Ready(after);
+        match self.up.go(cx, &mut conn.client, origin) {
+            Some(UpEnded::ClientGone) => return Poll::Ready(After::Abort),
+            Some(UpEnded::Flawed(_)) => return Poll::Ready(After::Opaque),
+            None => {}
         }
         self.go_down(cx, &mut conn.client, origin, draining)
-    }
-
-    /// The request's way. `Some`: the exchange is over.
-    fn go_up(
-        &mut self,
-        cx: &mut Context<'_>,
-        client: &mut End<TcpStream>,
-        origin: &mut End<TcpStream>,
-    ) -> Option<After> {
-        if let Up::Passing(passage) = &mut self.up {
-            self.up = match passage.poll(cx, client, &mut origin.side) {
-                Poll::Pending => return None,
-                Poll::Ready(Ok(Passed::Whole)) => Up::Over,
-                // The origin may have answered before it closed.
-                Poll::Ready(Ok(Passed::Truncated) | Err(Broken::Sink)) => Up::Stopped,
-                Poll::Ready(Err(Broken::Source(_))) => return Some(After::Abort),
-                Poll::Ready(Err(Broken::Flawed(_))) => return Some(After::Opaque),
-            };
-        }
-        // The client's end is watched; a request that it sends ahead waits.
-        if client.read.is_empty() {
-            match client.poll_fill(cx) {
-                Poll::Ready(Err(_)) => return Some(After::Abort),
-                Poll::Ready(Ok(0)) if !origin.finished => {
-                    // If it fails, reading tells.
-                    let _ = origin.poll_finish(cx);
-                }
-                _ => {}
-            }
-        }
-        None
     }
 
     /// The answer's way.

@@ -1,6 +1,6 @@
 //! The way of a request's head to a laptop: sent ahead while the stream opens, so that it costs no round trip.
 
-use bridge_proto::tunnel::{Refused, TunnelStream};
+use bridge_proto::tunnel::TunnelStream;
 use tokio::io::AsyncWriteExt as _;
 
 use super::head::Request;
@@ -66,10 +66,6 @@ pub(super) async fn reach(
     match answered {
         Ok(Ok(())) => Reached::Yes(end),
         Ok(Err(error)) => Reached::No(Unreached::Unknown, error.to_string()),
-        Err(refused) => Reached::No(Unreached::from(&refused), words(refused)),
+        Err(refused) => Reached::No(Unreached::from(&refused), inbound::words(refused)),
     }
-}
-
-fn words(refused: Refused) -> String {
-    if refused.detail.is_empty() { refused.to_string() } else { refused.detail }
 }

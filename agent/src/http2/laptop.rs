@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bridge_proto::tunnel::TunnelStream;
-use bridge_proto::v1::Fallback;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::Shared as SharedFuture;
@@ -28,22 +27,14 @@ use super::window::{Held, Waiting, Window};
 use super::work::Ended;
 use crate::hops::HOPS;
 use crate::http1::answers::Failure;
-use crate::inbound::{self, NotOpened, Unreached};
+use crate::inbound::{self, Unreached};
+use crate::instead::{Instead, instead};
 use crate::io::end::End;
-use crate::requests::FellBack;
 use crate::routes::Entry;
 use crate::session::share;
 
-/// Why a laptop was not reached. Nothing was delivered.
-#[derive(Debug, Clone)]
-pub(super) enum NotReached {
-    /// It is not there (any more) for this route.
-    Laptop,
-    /// The session holds all that it may have of this agent.
-    Full,
-    /// It is there, but its port does not answer, or leads back here; what it said.
-    Port { leads_back: bool, detail: String },
-}
+/// Why a laptop was not reached, and what it said of it. Nothing was delivered.
+type NotReached = (Unreached, String);
 
 type Opening = Pin<Box<dyn Future<Output = Result<SendRequest<Bytes>, NotReached>> + Send>>;
 
@@ -112,20 +103,16 @@ impl Lane {
 }
 
 async fn open(route: Arc<Entry>, window: Window, start: Start) -> Result<SendRequest<Bytes>, NotReached> {
-    let mut stream = inbound::open(&route, start.target_port, start.peer).await.map_err(|why| match why {
-        NotOpened::Ended => NotReached::Laptop,
-        NotOpened::Full => NotReached::Full,
-    })?;
+    let mut stream = inbound::open(&route, start.target_port, start.peer)
+        .await
+        .map_err(|why| (Unreached::from(why), String::new()))?;
     match stream.opened().await {
         Ok(()) => speak(End::new(stream), window, start.tasks).await,
-        Err(refused) => match Unreached::from(&refused) {
-            why @ (Unreached::Port | Unreached::Loop) => {
-                let detail = if refused.detail.is_empty() { refused.to_string() } else { refused.detail };
-                Err(NotReached::Port { leads_back: why == Unreached::Loop, detail })
-            }
+        Err(refused) => Err(match Unreached::from(&refused) {
             // Not even a preface was sent.
-            Unreached::Laptop | Unreached::Full | Unreached::Unknown => Err(NotReached::Laptop),
-        },
+            Unreached::Unknown => (Unreached::Laptop, String::new()),
+            why => (why, inbound::words(refused)),
+        }),
     }
 }
 
@@ -135,8 +122,10 @@ async fn speak(
     tasks: TaskTracker,
 ) -> Result<SendRequest<Bytes>, NotReached> {
     let (io, home_rx) = Io::new(end);
-    let (send, mut connection) =
-        settings::towards_laptop(window.size()).handshake(io).await.map_err(|_| NotReached::Laptop)?;
+    let (send, mut connection) = settings::towards_laptop(window.size())
+        .handshake(io)
+        .await
+        .map_err(|_| (Unreached::Laptop, String::new()))?;
     // Ends when nobody holds the lane any more.
     tasks.spawn(async move {
         let held = window.held();
@@ -163,7 +152,9 @@ pub(super) async fn exchange(mut accepted: Accepted, lane: Lane, hops: HeaderVal
     let route = &lane.route;
     let budget = &route.session.budget;
     let room = budget.begin(share::EXCHANGE);
-    let opening = async { if room.is_some() { lane.opening.clone().await } else { Err(NotReached::Full) } };
+    let opening = async {
+        if room.is_some() { lane.opening.clone().await } else { Err((Unreached::Full, String::new())) }
+    };
     let reached = tokio::select! {
         reached = opening => reached,
         _ = std::future::poll_fn(|cx| accepted.respond.poll_reset(cx)) => return Ended::Over,
@@ -172,28 +163,14 @@ pub(super) async fn exchange(mut accepted: Accepted, lane: Lane, hops: HeaderVal
     let full = || Failure::Full { user: route.session.user.clone() };
     let mut send = match reached {
         Ok(send) => send,
-        Err(NotReached::Full) if route.fallback == Fallback::Origin => {
-            return Ended::ToOrigin(accepted, FellBack::LaptopAway);
-        }
-        Err(NotReached::Full) => {
-            accepted.record.answered(full().status());
-            answers::give(Caller::Waits(accepted.respond), wanted, &full());
-            return Ended::Over;
-        }
-        Err(NotReached::Laptop) => return Ended::ToOrigin(accepted, FellBack::LaptopAway),
-        Err(NotReached::Port { .. }) if route.fallback == Fallback::Origin => {
-            return Ended::ToOrigin(accepted, FellBack::NothingListens);
-        }
-        Err(NotReached::Port { leads_back, detail }) => {
-            let (user, port) = (route.session.user.clone(), route.local_port);
-            let failure = match leads_back {
-                true => Failure::LeadsBack { user, detail },
-                false => Failure::Refused { user, port, detail },
-            };
-            accepted.record.answered(failure.status());
-            answers::give(Caller::Waits(accepted.respond), wanted, &failure);
-            return Ended::Over;
-        }
+        Err((why, detail)) => match instead(route, why, detail) {
+            Instead::Origin(why) => return Ended::ToOrigin(accepted, why),
+            Instead::Answer(failure) | Instead::LastAnswer(failure) => {
+                accepted.record.answered(failure.status());
+                answers::give(Caller::Waits(accepted.respond), wanted, &failure);
+                return Ended::Over;
+            }
+        },
     };
     if std::future::poll_fn(|cx| send.poll_ready(cx)).await.is_err() {
         // It was lost before this stream was on it.
