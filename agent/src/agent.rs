@@ -21,6 +21,7 @@ use crate::log::Seldom;
 use crate::memory::{self, Memory};
 use crate::metrics::{self, Sources};
 use crate::outbound::{Outbound, Outward};
+use crate::port;
 use crate::readiness::{self, Ready};
 use crate::registry::Registry;
 use crate::requests::Requests;
@@ -88,7 +89,7 @@ impl Agent {
         let memory = Memory::parted(config.memory.or_else(memory::limit));
         let ports: Vec<u16> = config.forward.iter().map(|port| port.listen).collect();
         let (sessions, outbound) = (Pool::new(memory.sessions), Pool::new(limits.outbound as u64));
-        let registry = Arc::new(Registry::new(ports.clone(), sessions, outbound));
+        let registry = Arc::new(Registry::new(port::in_order(ports.clone()), sessions, outbound));
         let control = Arc::new(Control {
             name: config.name.clone(),
             key_file: config.key_file,
@@ -96,7 +97,7 @@ impl Agent {
             unread_keys: Seldom::default(),
             registry: registry.clone(),
             outbound: Outbound::new(config.outward),
-            requests: Arc::new(Requests::new(ports.clone())),
+            requests: Arc::new(Requests::new()),
             arrivals: broadcast::Sender::new(ARRIVALS),
             drain: Arc::new(Drain::new()),
             tasks: TaskTracker::new(),
@@ -141,8 +142,8 @@ impl Agent {
             accepting: JoinSet::new(),
             others: JoinSet::new(),
         };
-        for (index, listener) in listeners.callers.into_iter().enumerate() {
-            agent.accepting.spawn(listen::run(listener, agent.callers.clone(), index, agent.stop.clone()));
+        for (port, listener) in port::in_order(agent.ports.clone()).into_iter().zip(listeners.callers) {
+            agent.accepting.spawn(listen::run(listener, agent.callers.clone(), port, agent.stop.clone()));
         }
         if let Some(listener) = listeners.prometheus {
             let (callers, registry) = (agent.callers.clone(), agent.registry.clone());

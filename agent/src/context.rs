@@ -13,6 +13,7 @@ use crate::drain::Drain;
 use crate::http2::window::Pool;
 use crate::log::Seldom;
 use crate::outbound::Outbound;
+use crate::port::Port;
 use crate::registry::Registry;
 use crate::requests::Requests;
 use crate::routes::Table;
@@ -63,12 +64,7 @@ impl Data {
         self.routes.load()
     }
 
-    /// The port with this index.
-    pub(crate) fn port(&self, index: usize) -> u16 {
-        self.ports[index].listen
-    }
-
-    pub(crate) fn origin(&self, index: usize) -> SocketAddr {
-        self.ports[index].origin
+    pub(crate) fn origin(&self, port: Port) -> SocketAddr {
+        self.ports[port.place].origin
     }
 }

@@ -9,7 +9,8 @@
 //!
 //! Below them: `context` is what connections are given, `drain` the way out; `requests` keeps what went where, and why;
 //! `registry` holds all sessions and publishes their routes; `routes` decides where a request goes, and `hops` knows those
-//! that come back from a laptop; `session` is what one daemon holds here, `tally` counts requests, `io` moves bytes.
+//! that come back from a laptop; `port` is one of the target's, `session` is what one daemon holds here,
+//! `tally` counts requests, `io` moves bytes.
 //!
 //! No file imports one that imports it, directly or through others. Nothing here knows Kubernetes.
 
@@ -36,6 +37,7 @@ mod listen;
 mod memory;
 mod metrics;
 mod outbound;
+mod port;
 mod readiness;
 mod registry;
 mod requests;

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::serve::serve;
 use crate::connection::{Connection, origin};
 use crate::context::Data;
+use crate::port::Port;
 
 const BACKLOG: i32 = 4096;
 /// How long nothing is accepted when descriptors ran out and no connection ends.
@@ -116,7 +117,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts until told to stop, and returns when the last connection has ended.
-pub(crate) async fn run(listener: TcpListener, callers: Arc<Callers>, port: usize, stop: CancellationToken) {
+pub(crate) async fn run(listener: TcpListener, callers: Arc<Callers>, port: Port, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -137,8 +138,7 @@ pub(crate) async fn run(listener: TcpListener, callers: Arc<Callers>, port: usiz
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                let port = callers.context.port(port);
-                tracing::warn!(%error, port, "cannot accept; waiting until a connection ends");
+                tracing::warn!(%error, port = port.number, "cannot accept; waiting until a connection ends");
                 let ended = tokio::time::timeout(OUT_OF_DESCRIPTORS, connections.join_next()).await;
                 if let Ok(Some(ended)) = ended {
                     note_end(&callers, &ended);
@@ -160,14 +160,14 @@ async fn accept(listener: &TcpListener, callers: &Callers) -> io::Result<Accepte
     Ok((stream, canonical(peer), permit))
 }
 
-fn arrived(callers: &Callers, port: usize, peer: SocketAddr, stream: TcpStream) -> Connection {
+fn arrived(callers: &Callers, port: Port, peer: SocketAddr, stream: TcpStream) -> Connection {
     if let Err(error) = origin::configure(&SockRef::from(&stream)) {
         tracing::debug!(%error, "a connection ended at once");
     }
     callers.context.drain.arrived();
     callers.accepted.fetch_add(1, Ordering::Relaxed);
     if callers.arrivals.receiver_count() > 0 {
-        let arrival = Arrival { peer: peer.to_string(), target_port: callers.context.port(port).into() };
+        let arrival = Arrival { peer: peer.to_string(), target_port: port.number.into() };
         // Nobody listens any more: nothing to tell.
         let _ = callers.arrivals.send(arrival);
     }

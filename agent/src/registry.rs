@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use bridge_proto::tunnel::{Hold, Pool};
 use bridge_proto::v1;
 
+use crate::port::Port;
 use crate::routes::{self, Entry, Refusal, Table};
 use crate::session::{Session, share};
 
@@ -38,7 +39,7 @@ pub(crate) enum NotAttended {
 /// All sessions, and what their routes amount to.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    ports: Vec<u16>,
+    ports: Vec<Port>,
     table: Arc<ArcSwap<Table>>,
     /// The budget that all sessions share.
     pub(crate) memory: Pool,
@@ -65,7 +66,7 @@ struct Held {
 
 impl Registry {
     /// `ports` are those that the agent listens on; `memory`, in bytes, and `outbound`, in pieces, are what sessions share.
-    pub(crate) fn new(ports: Vec<u16>, memory: Pool, outbound: Pool) -> Self {
+    pub(crate) fn new(ports: Vec<Port>, memory: Pool, outbound: Pool) -> Self {
         let table = Arc::new(ArcSwap::from_pointee(Table::new(ports.len(), std::iter::empty())));
         Self { ports, table, memory, outbound, streams: Arc::default(), inner: Mutex::default() }
     }
@@ -144,10 +145,7 @@ impl Registry {
             let same =
                 |entry: &&Arc<Entry>| entry.port == other.port && entry.matching.collides(&other.matching);
             if let Some(entry) = entries.iter().find(same) {
-                return Err(Refusal::Taken {
-                    holder: other.session.user.clone(),
-                    port: self.ports[entry.port],
-                });
+                return Err(Refusal::Taken { holder: other.session.user.clone(), port: entry.port.number });
             }
         }
         if let Some(held) = inner.held.iter_mut().find(|held| Arc::ptr_eq(&held.session, session)) {

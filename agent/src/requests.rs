@@ -16,6 +16,7 @@ use http::HeaderMap;
 
 pub(crate) use self::kept::Followed;
 use self::kept::{Kept, Weight};
+use crate::port::Port;
 use crate::routes::{Decision, Entry, Way};
 use crate::session::Session;
 use crate::tally::{Tally, micros};
@@ -96,8 +97,6 @@ impl Opaque {
 /// All requests of an agent.
 #[derive(Debug)]
 pub(crate) struct Requests {
-    /// By their index.
-    ports: Vec<u16>,
     to_laptops: Tally,
     to_origin: Tally,
     /// By `Reason`.
@@ -126,10 +125,8 @@ pub(crate) struct Record {
 }
 
 impl Requests {
-    /// `ports` are those that the agent listens on.
-    pub(crate) fn new(ports: Vec<u16>) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            ports,
             to_laptops: Tally::default(),
             to_origin: Tally::default(),
             reasons: Default::default(),
@@ -138,10 +135,10 @@ impl Requests {
         }
     }
 
-    /// A request has come to the port with this index, and it is decided where it goes.
+    /// A request has come to this port, and it is decided where it goes.
     pub(crate) fn begin(
         self: &Arc<Self>,
-        port: usize,
+        port: Port,
         protocol: Protocol,
         head: &impl RequestHead,
         decision: &Decision<'_>,
@@ -160,7 +157,7 @@ impl Requests {
             let (user, about, saw) = words(decision);
             Box::new(SeenRequest {
                 begun_us: now_us(),
-                target_port: self.port(port),
+                target_port: port.number.into(),
                 protocol: protocol.to_string(),
                 method: cut(head.method(), MAX_TEXT),
                 path: cut(head.path(), MAX_TEXT),
@@ -173,8 +170,8 @@ impl Requests {
         Record { requests: self.clone(), begun, laptop, reason, status: 0, ended: false, seen }
     }
 
-    /// A connection to the port with this index is not read from here on.
-    pub(crate) fn opaque(&self, port: usize, why: Opaque, to: To<'_>) {
+    /// A connection to this port is not read from here on.
+    pub(crate) fn opaque(&self, port: Port, why: Opaque, to: To<'_>) {
         let (reason, route) = match to {
             To::Origin => (why.reason(), None),
             To::Laptop(route) => (why.reason(), Some(route)),
@@ -187,7 +184,7 @@ impl Requests {
             let begun_us = now_us();
             let seen = SeenRequest {
                 begun_us,
-                target_port: self.port(port),
+                target_port: port.number.into(),
                 to_laptop: matches!(to, To::Laptop(_) | To::Nowhere(_)),
                 user: route.map(|route| route.session.user.clone()).unwrap_or_default(),
                 about: route.map(|route| route.matching.rule(0)).unwrap_or_default(),
@@ -225,10 +222,6 @@ impl Requests {
     /// How many requests and connections there were for this reason.
     pub(crate) fn counted(&self, reason: Reason) -> u64 {
         self.reasons.get(reason as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))
-    }
-
-    fn port(&self, index: usize) -> u32 {
-        self.ports.get(index).copied().unwrap_or_default().into()
     }
 }
 

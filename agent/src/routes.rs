@@ -11,6 +11,7 @@ use bridge_proto::v1::{self, Fallback};
 use tokio::sync::Semaphore;
 
 use crate::hops::{self, HOPS, Loop};
+use crate::port::Port;
 use crate::session::Session;
 
 /// Bounds of what one session may ask for.
@@ -24,7 +25,7 @@ const MAX_CONDITIONS: usize = 1024;
 const PATTERN: u64 = 128 << 10;
 const CONDITION: u64 = 1 << 10;
 
-/// All routes in force, by the index of the port.
+/// All routes in force, by the place of the port.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     ports: Vec<Vec<Arc<Entry>>>,
@@ -34,10 +35,7 @@ pub(crate) struct Table {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) session: Arc<Session>,
-    /// Index of the port.
-    pub(crate) port: usize,
-    /// The port that the agent listens on.
-    pub(crate) target_port: u16,
+    pub(crate) port: Port,
     pub(crate) matching: Match,
     pub(crate) local_port: u16,
     pub(crate) fallback: Fallback,
@@ -90,7 +88,7 @@ impl Table {
     pub(crate) fn new(ports: usize, entries: impl Iterator<Item = Arc<Entry>>) -> Self {
         let mut table = Self { ports: vec![Vec::new(); ports] };
         for entry in entries {
-            if let Some(port) = table.ports.get_mut(entry.port) {
+            if let Some(port) = table.ports.get_mut(entry.port.place) {
                 port.push(entry);
             }
         }
@@ -103,8 +101,8 @@ impl Table {
         table
     }
 
-    /// Asks the routes of a port (by index), the first that takes the request has it.
-    pub(crate) fn decide<'a>(&'a self, port: usize, head: &'a impl RequestHead) -> Decision<'a> {
+    /// Asks the routes of a port; the first that takes the request has it.
+    pub(crate) fn decide<'a>(&'a self, port: Port, head: &'a impl RequestHead) -> Decision<'a> {
         let mut closest: Option<Miss<'a>> = None;
         for entry in self.of(port) {
             match entry.matching.judge(head) {
@@ -116,23 +114,23 @@ impl Table {
     }
 
     /// Whether there is a route on the port at all.
-    pub(crate) fn any(&self, port: usize) -> bool {
+    pub(crate) fn any(&self, port: Port) -> bool {
         !self.of(port).is_empty()
     }
 
     /// The route that takes what no other took.
-    pub(crate) fn everything(&self, port: usize) -> Option<Arc<Entry>> {
+    pub(crate) fn everything(&self, port: Port) -> Option<Arc<Entry>> {
         self.of(port).last().filter(|entry| entry.matching == Match::Everything).cloned()
     }
 
-    fn of(&self, port: usize) -> &[Arc<Entry>] {
-        self.ports.get(port).map_or(&[], Vec::as_slice)
+    fn of(&self, port: Port) -> &[Arc<Entry>] {
+        self.ports.get(port.place).map_or(&[], Vec::as_slice)
     }
 }
 
 impl Way {
     fn to(entry: &Arc<Entry>, rule: usize, head: &impl RequestHead) -> Self {
-        let hops = hops::onward(head.values(HOPS), &entry.session.id, entry.target_port);
+        let hops = hops::onward(head.values(HOPS), &entry.session.id, entry.port.number);
         Self { route: entry.clone(), rule, hops }
     }
 }
@@ -145,10 +143,10 @@ impl Entry {
     }
 
     /// Reads a session's route. `ports` are those that the agent listens on.
-    pub(crate) fn read(session: &Arc<Session>, ports: &[u16], route: &v1::Route) -> Result<Self, Refusal> {
+    pub(crate) fn read(session: &Arc<Session>, ports: &[Port], route: &v1::Route) -> Result<Self, Refusal> {
         let target = route.target_port;
         let port =
-            ports.iter().position(|&port| u32::from(port) == target).ok_or(Refusal::NoSuchPort(target))?;
+            *ports.iter().find(|port| u32::from(port.number) == target).ok_or(Refusal::NoSuchPort(target))?;
         let local_port = match u16::try_from(route.local_port) {
             Ok(local_port) if local_port > 0 => local_port,
             _ => return Err(Refusal::NotAPort(route.local_port)),
@@ -158,7 +156,6 @@ impl Entry {
         Ok(Self {
             session: session.clone(),
             port,
-            target_port: ports[port],
             matching,
             local_port,
             fallback: route.fallback(),
@@ -171,7 +168,7 @@ impl Entry {
 /// Reads all routes of a session.
 pub(crate) fn read(
     session: &Arc<Session>,
-    ports: &[u16],
+    ports: &[Port],
     routes: &[v1::Route],
 ) -> Result<Vec<Arc<Entry>>, Refusal> {
     if routes.len() > MAX_ROUTES {

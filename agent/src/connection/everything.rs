@@ -58,7 +58,7 @@ pub(super) async fn begin(conn: &mut Connection, route: &Arc<Entry>) -> Begun {
         Some(Shown::Opaque(_) | Shown::LaptopLost) | None => {}
     }
     let opening = async {
-        let mut stream = inbound::open(route, conn.context.port(conn.port), conn.peer).await.ok()?;
+        let mut stream = inbound::open(route, conn.port.number, conn.peer).await.ok()?;
         let opened = stream.opened().await;
         Some((stream, opened))
     };

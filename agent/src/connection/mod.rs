@@ -21,14 +21,15 @@ use self::kept::Kept;
 use self::origin::Origin;
 use crate::context::Data;
 use crate::io::end::End;
+use crate::port::Port;
 use crate::requests::FellBack;
 use crate::routes::Entry;
 
 /// A client's connection and what belongs to it.
 pub(crate) struct Connection {
     pub(crate) context: Arc<Data>,
-    /// Index of the port that it came to.
-    pub(crate) port: usize,
+    /// The port that it came to.
+    pub(crate) port: Port,
     pub(crate) peer: SocketAddr,
     pub(crate) client: End<TcpStream>,
     pub(crate) origin: Origin,
@@ -69,7 +70,7 @@ pub(crate) enum After {
 pub(crate) type Opened = (Arc<Entry>, End<TunnelStream>);
 
 impl Connection {
-    pub(crate) fn new(context: Arc<Data>, port: usize, peer: SocketAddr, client: TcpStream) -> Self {
+    pub(crate) fn new(context: Arc<Data>, port: Port, peer: SocketAddr, client: TcpStream) -> Self {
         let origin = Origin::new(context.origin(port));
         let client = End::new(client);
         let kept = Kept::default();

@@ -70,7 +70,7 @@ impl Failure {
     /// A request that this agent, by its pod's name, does not let go to where the route leads.
     pub(crate) fn of_loop(agent: &str, route: &Entry, why: &Loop) -> Self {
         let (user, session) = (route.session.user.clone(), route.session.id.clone());
-        let (agent, target_port, port) = (agent.to_owned(), route.target_port, route.local_port);
+        let (agent, target_port, port) = (agent.to_owned(), route.port.number, route.local_port);
         match why {
             Loop::Back(through) => {
                 Failure::Loop { user, session, agent, target_port, port, through: through.clone() }

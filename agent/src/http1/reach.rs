@@ -40,7 +40,7 @@ pub(super) async fn reach(
             Err(error) => return Reached::No(Unreached::Unknown, error.to_string()),
         }
     }
-    let (port, peer) = (conn.context.port(conn.port), conn.peer);
+    let (port, peer) = (conn.port.number, conn.peer);
     let mut end = match opened {
         Some(end) => end,
         None => {

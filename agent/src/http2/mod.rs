@@ -37,6 +37,7 @@ use crate::context::Data;
 use crate::io::end::End;
 use crate::io::relay;
 use crate::io::side::Side as _;
+use crate::port::Port;
 use crate::requests::{Opaque, To};
 
 /// How long a caller whose streams a laptop may take waits for the origin.
@@ -55,7 +56,7 @@ enum Begun {
 /// another takes a stream.
 pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
     let Connection { context, port, peer, mut client, origin, aside, .. } = conn;
-    let start = Start { target_port: context.port(port), peer, tasks: context.tasks.clone() };
+    let start = Start { target_port: port.number, peer, tasks: context.tasks.clone() };
     let mut lanes = Lanes::default();
     let (link, begun) = match opened {
         Some((route, end)) => {
@@ -103,7 +104,7 @@ pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
 }
 
 /// Waits for the origin's SETTINGS, so that ours can follow them.
-async fn begin(context: &Arc<Data>, port: usize, client: &mut End<TcpStream>, link: &mut Link) -> Begun {
+async fn begin(context: &Arc<Data>, port: Port, client: &mut End<TcpStream>, link: &mut Link) -> Begun {
     let routed = context.routes().any(port);
     let event = tokio::select! {
         event = std::future::poll_fn(|cx| link.poll(cx)) => event,

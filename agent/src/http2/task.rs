@@ -25,6 +25,7 @@ use super::window::Window;
 use super::work::{Done, Ended, Work};
 use crate::connection::origin::Origin;
 use crate::context::Data;
+use crate::port::Port;
 
 /// How often the parts of a task may wake each other before others get their turn.
 const MAX_ROUNDS: usize = 16;
@@ -36,7 +37,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// A caller's connection that speaks HTTP/2.
 pub(super) struct Task {
     context: Arc<Data>,
-    port: usize,
+    port: Port,
     start: Start,
     caller: server::Connection<Io<TcpStream>, Bytes>,
     written: Written,
@@ -94,7 +95,7 @@ impl Load {
 impl Task {
     pub(super) fn new(
         context: Arc<Data>,
-        port: usize,
+        port: Port,
         start: Start,
         (caller, written): (server::Connection<Io<TcpStream>, Bytes>, Written),
         link: Link,

@@ -5,7 +5,9 @@ use super::*;
 use crate::routes::Table;
 use crate::routes::head::Http1Head;
 
-/// Alice's route on port 80.
+const PORT: Port = Port { place: 0, number: 80 };
+
+/// Alice's route on it.
 fn table(header: &str, value: &str) -> Table {
     let header = v1::HeaderCondition { name: header.to_owned(), value: value.to_owned() };
     let kind = Some(v1::condition::Kind::Header(header));
@@ -17,7 +19,7 @@ fn table(header: &str, value: &str) -> Table {
         ..v1::Route::default()
     };
     let session = Arc::new(Session::new("s1", "alice", 1, String::new()));
-    Table::new(1, crate::routes::read(&session, &[80], &[route]).expect("a good route").into_iter())
+    Table::new(1, crate::routes::read(&session, &[PORT], &[route]).expect("a good route").into_iter())
 }
 
 /// What is kept of one request, after `tell` has changed its record.
@@ -25,8 +27,8 @@ async fn seen(table: &Table, headers: &[(&str, &str)], tell: impl FnOnce(&mut Re
     let headers: Vec<Header<'_>> =
         headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() }).collect();
     let head = Http1Head { method: "GET", target: "/v1/orders?secret=1", headers: &headers };
-    let requests = Arc::new(Requests::new(vec![80]));
-    let mut record = requests.begin(0, Protocol::Http1, &head, &table.decide(0, &head));
+    let requests = Arc::new(Requests::new());
+    let mut record = requests.begin(PORT, Protocol::Http1, &head, &table.decide(PORT, &head));
     tell(&mut record);
     assert!(requests.follow(0).next().await.requests.is_empty(), "it has not ended");
     drop(record);
@@ -84,11 +86,11 @@ async fn a_request_whose_laptop_was_away_went_to_the_origin() {
 async fn all_are_counted_even_when_there_are_too_many_to_keep() {
     let alice = table("x-bridge", "alice");
     let head = Http1Head { method: "GET", target: "/", headers: &[] };
-    let requests = Arc::new(Requests::new(vec![80]));
+    let requests = Arc::new(Requests::new());
     for _ in 0..1000 {
-        requests.begin(0, Protocol::Http1, &head, &alice.decide(0, &head)).answered(200);
+        requests.begin(PORT, Protocol::Http1, &head, &alice.decide(PORT, &head)).answered(200);
     }
-    requests.opaque(0, Opaque::Tls, To::Origin);
+    requests.opaque(PORT, Opaque::Tls, To::Origin);
     assert_eq!(requests.to_origin().to_message().requests, 1000);
     assert_eq!((requests.counted(Reason::Absent), requests.opaque_so_far()), (1000, 1));
 }

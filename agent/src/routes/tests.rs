@@ -4,6 +4,9 @@ use httparse::Header;
 use super::head::Http1Head;
 use super::*;
 
+const PORT: Port = Port { place: 0, number: 80 };
+const OTHER: Port = Port { place: 1, number: 81 };
+
 fn session(id: &str, since_ms: u64) -> Arc<Session> {
     Arc::new(Session::new(id, id, since_ms, String::new()))
 }
@@ -32,12 +35,12 @@ fn route(any_of: &[&[v1::Condition]]) -> v1::Route {
 fn entry(id: &str, since_ms: u64, any_of: &[(&str, &str)]) -> Arc<Entry> {
     let conditions: Vec<_> = any_of.iter().map(|(name, value)| [header(name, value)]).collect();
     let any_of: Vec<_> = conditions.iter().map(<[_; 1]>::as_slice).collect();
-    Arc::new(Entry::read(&session(id, since_ms), &[80], &route(&any_of)).expect("a good route"))
+    Arc::new(Entry::read(&session(id, since_ms), &[PORT], &route(&any_of)).expect("a good route"))
 }
 
 fn found(table: &Table, headers: &[Header<'_>]) -> Result<String, Option<String>> {
     let head = Http1Head { method: "GET", target: "/", headers };
-    match table.decide(0, &head) {
+    match table.decide(PORT, &head) {
         Decision::Laptop(way) => Ok(way.route.session.id.clone()),
         Decision::Origin(miss) => {
             Err(miss.and_then(|miss| miss.saw).map(|saw| String::from_utf8_lossy(saw).into_owned()))
@@ -53,7 +56,7 @@ fn the_oldest_session_is_asked_first_and_everything_last() {
     assert_eq!(found(&table, &[a, b]).as_deref(), Ok("old"));
     assert_eq!(found(&table, &[a]).as_deref(), Ok("young"));
     assert_eq!(found(&table, &[]).as_deref(), Ok("all"));
-    assert!(table.everything(0).is_some() && table.any(0) && !table.any(1));
+    assert!(table.everything(PORT).is_some() && table.any(PORT) && !table.any(OTHER));
 }
 
 #[test]
@@ -89,7 +92,7 @@ fn across_sessions_the_oldest_that_saw_something_explains_most() {
         (&[c, b], "b", Some(b"3")),
     ] {
         let head = Http1Head { method: "GET", target: "/", headers };
-        let Decision::Origin(Some(miss)) = table.decide(0, &head) else { panic!("no route takes it") };
+        let Decision::Origin(Some(miss)) = table.decide(PORT, &head) else { panic!("no route takes it") };
         assert_eq!((miss.condition.subject().as_str(), miss.saw), (subject, saw));
     }
 }
@@ -103,7 +106,7 @@ fn a_request_goes_on_with_the_alternative_that_took_it_and_its_hops() {
     ] {
         let headers = [Header { name: "b", value: b"1" }, Header { name: HOPS, value: hops.as_bytes() }];
         let head = Http1Head { method: "GET", target: "/", headers: &headers };
-        let Decision::Laptop(way) = table.decide(0, &head) else { panic!("the route takes it") };
+        let Decision::Laptop(way) = table.decide(PORT, &head) else { panic!("the route takes it") };
         assert_eq!((way.rule, way.hops), (1, expected), "{hops}");
     }
 }
@@ -114,7 +117,7 @@ fn the_route_that_takes_everything_is_found_wherever_it_comes() {
     for (entries, found) in
         [(vec![], None), (vec![&some], None), (vec![&all], Some("all")), (vec![&all, &some], Some("all"))]
     {
-        let everything = Table::new(1, entries.into_iter().cloned()).everything(0);
+        let everything = Table::new(1, entries.into_iter().cloned()).everything(PORT);
         assert_eq!(everything.as_ref().map(|entry| entry.session.id.as_str()), found);
     }
 }
@@ -122,7 +125,7 @@ fn the_route_that_takes_everything_is_found_wherever_it_comes() {
 #[test]
 fn a_route_of_a_port_that_does_not_exist_takes_nothing() {
     let table = Table::new(0, std::iter::once(entry("s1", 1, &[])));
-    assert!(!table.any(0) && table.everything(0).is_none());
+    assert!(!table.any(PORT) && table.everything(PORT).is_none());
 }
 
 #[test]
@@ -130,7 +133,7 @@ fn routes_lead_to_the_same_place_on_the_same_laptop_by_the_same_port() {
     let (alice, bob) = (session("alice", 1), session("bob", 1));
     let to = |session: &Arc<Session>, local_port| {
         let route = v1::Route { local_port, ..route(&[]) };
-        Entry::read(session, &[80], &route).expect("a good route")
+        Entry::read(session, &[PORT], &route).expect("a good route")
     };
     assert!(to(&alice, 3000).leads_where(&to(&alice, 3000)));
     assert!(!to(&alice, 3000).leads_where(&to(&alice, 3001)));
@@ -146,8 +149,8 @@ fn a_route_is_read_as_it_was_sent() {
         keep_cache_headers: true,
         ..route(&[])
     };
-    let entry = Entry::read(&session("s1", 1), &[80, 81], &sent).expect("a good route");
-    assert_eq!((entry.port, entry.target_port, entry.local_port), (1, 81, 65535));
+    let entry = Entry::read(&session("s1", 1), &[PORT, OTHER], &sent).expect("a good route");
+    assert_eq!((entry.port, entry.local_port), (OTHER, 65535));
     assert_eq!((entry.fallback, entry.keep_cache_headers), (Fallback::Origin, true));
 }
 
@@ -161,15 +164,16 @@ fn a_route_that_makes_no_sense_is_refused() {
         (v1::Route { r#match: None, ..route(&[]) }, "the route for port 80 has no match"),
         (route(&[&[]]), "the route for port 80 has an alternative without conditions"),
     ] {
-        let refusal = read(&session("s1", 1), &[80], &[sent]).expect_err("a bad route");
+        let refusal = read(&session("s1", 1), &[PORT], &[sent]).expect_err("a bad route");
         assert_eq!(refusal.to_string(), words);
     }
 }
 
 #[test]
 fn what_a_session_asks_for_has_bounds() {
-    let many =
-        |count, route: v1::Route| read(&session("s1", 1), &[80], &vec![route; count]).map(|read| read.len());
+    let many = |count, route: v1::Route| {
+        read(&session("s1", 1), &[PORT], &vec![route; count]).map(|read| read.len())
+    };
     let eight = |condition: fn(usize) -> v1::Condition| route(&[&std::array::from_fn::<_, 8, _>(condition)]);
     let headers = || eight(|n| header("x", &n.to_string()));
     let patterns = || route(&[&[pattern()], &[pattern()]]);
@@ -183,7 +187,7 @@ fn what_a_session_asks_for_has_bounds() {
 
 #[test]
 fn routes_cost_what_their_conditions_hold() {
-    let cost = |routes: &[v1::Route]| size(&read(&session("s1", 1), &[80], routes).expect("good routes"));
+    let cost = |routes: &[v1::Route]| size(&read(&session("s1", 1), &[PORT], routes).expect("good routes"));
     let plain = route(&[&[header("a", "1"), header("b", "1")]]);
     let searching = route(&[&[pattern()], &[header("a", "1"), pattern()]]);
     assert_eq!(cost(&[]), 0);
