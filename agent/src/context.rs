@@ -65,6 +65,6 @@ impl Data {
     }
 
     pub(crate) fn origin(&self, port: Port) -> SocketAddr {
-        self.ports[port.place].origin
+        self.ports[usize::from(port.place)].origin
     }
 }

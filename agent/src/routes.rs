@@ -88,7 +88,7 @@ impl Table {
     pub(crate) fn new(ports: usize, entries: impl Iterator<Item = Arc<Entry>>) -> Self {
         let mut table = Self { ports: vec![Vec::new(); ports] };
         for entry in entries {
-            if let Some(port) = table.ports.get_mut(entry.port.place) {
+            if let Some(port) = table.ports.get_mut(usize::from(entry.port.place)) {
                 port.push(entry);
             }
         }
@@ -124,7 +124,7 @@ impl Table {
     }
 
     fn of(&self, port: Port) -> &[Arc<Entry>] {
-        self.ports.get(port.place).map_or(&[], Vec::as_slice)
+        self.ports.get(usize::from(port.place)).map_or(&[], Vec::as_slice)
     }
 }
 
