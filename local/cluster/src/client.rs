@@ -10,7 +10,7 @@ use std::{
 use kube::{
     Api, Client, Config, Resource,
     api::ListParams,
-    config::{ExecConfig, KubeConfigOptions, Kubeconfig},
+    config::{ExecConfig, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use serde::de::DeserializeOwned;
 
@@ -81,7 +81,7 @@ impl Cluster {
             with_environment(exec, &access.environment, own);
         }
         let namespace = access.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let server = unquoted::url(&config.cluster_url).trim_end_matches('/').to_owned();
+        let server = server_of(&config.cluster_url);
 
         // Runs the credential plugin, and waits for it.
         let made = tokio::task::spawn_blocking(move || connection::client(config)).await;
@@ -149,6 +149,24 @@ impl Access {
         Ok((name, namespace))
     }
 
+    /// The API server that is meant, as [`Cluster::server`] has it: nothing is run or asked for it.
+    ///
+    /// # Errors
+    ///
+    /// The kubeconfig's error.
+    pub fn server(&self) -> Result<String, ClusterError> {
+        let kubeconfig = self.read()?;
+        let context = chosen_context(&kubeconfig, self.context.as_deref())?;
+        let contexts = kubeconfig.contexts.iter().find(|named| named.name == context);
+        let cluster = contexts.and_then(|named| Some(&named.context.as_ref()?.cluster));
+        let cluster = kubeconfig.clusters.iter().find(|named| Some(&named.name) == cluster);
+        let url = cluster.and_then(|named| named.cluster.as_ref()?.server.as_deref());
+        let url = url.ok_or(KubeconfigError::MissingClusterUrl);
+        url.and_then(|url| url.parse().map_err(KubeconfigError::ParseClusterUrl))
+            .map(|url| server_of(&url))
+            .map_err(|error| ClusterError::Kubeconfig { reason: unquoted::kubeconfig(&error) })
+    }
+
     /// All files, merged as kubectl does: the first to say something counts, and files that are not there say nothing.
     fn read(&self) -> Result<Kubeconfig, ClusterError> {
         let files = self.files();
@@ -158,13 +176,17 @@ impl Access {
         }
         let mut merged = Kubeconfig::default();
         for path in there {
-            let unusable = |error: kube::config::KubeconfigError| ClusterError::Kubeconfig {
+            let unusable = |error: KubeconfigError| ClusterError::Kubeconfig {
                 reason: format!("{}: {}", path.display(), unquoted::kubeconfig(&error)),
             };
             merged = Kubeconfig::read_from(path).and_then(|next| merged.merge(next)).map_err(unusable)?;
         }
         Ok(merged)
     }
+}
+
+fn server_of(url: &http::Uri) -> String {
+    unquoted::url(url).trim_end_matches('/').to_owned()
 }
 
 /// Why a plugin failed: its program's name, and nothing that the kubeconfig gives it.

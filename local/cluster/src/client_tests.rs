@@ -54,7 +54,7 @@ fn files_are_those_that_kubectl_would_read() {
 }
 
 #[test]
-fn the_place_is_named_by_the_kubeconfig_alone() {
+fn the_kubeconfig_alone_names_the_place_and_the_server() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config");
     std::fs::write(&file, KUBECONFIG).unwrap();
@@ -66,11 +66,11 @@ fn the_place_is_named_by_the_kubeconfig_alone() {
             ..Access::default()
         };
         let (context, namespace) = access.place().unwrap();
-        format!("{context}/{namespace}")
+        format!("{context}/{namespace} at {}", access.server().unwrap())
     };
-    assert_eq!(named(None, None), "dev/shop");
-    assert_eq!(named(None, Some("test")), "dev/test");
-    assert_eq!(named(Some("production"), None), "production/default");
+    assert_eq!(named(None, None), "dev/shop at https://dev.example:6443");
+    assert_eq!(named(None, Some("test")), "dev/test at https://dev.example:6443");
+    assert_eq!(named(Some("production"), None), "production/default at https://prod.example");
 }
 
 #[tokio::test]

@@ -59,31 +59,44 @@ pub(crate) async fn among(
     sessions: Vec<Arc<Session>>,
     question: &Question,
 ) -> Result<Vec<Arc<Session>>, Failure> {
-    let server = server_of(&sessions, &question.access).await;
-    let mut meant: Vec<_> = sessions
+    let server = server_of(&sessions, &question.access);
+    let there: Vec<_> = sessions
         .into_iter()
         .filter(|session| is_in(&session.facts, &question.access, server.as_deref()))
         .collect();
-    if let Some(target) = &question.target {
-        let mut services = Services::default();
-        let mut of_target = Vec::new();
-        for session in meant {
-            if services.of(target, &session.facts.cluster).await?.as_deref() == Some(&*session.facts.service)
-            {
-                of_target.push(session);
-            }
+    // Without a kubeconfig that can be read, no place is preferred.
+    let here = question.rather_here.then(|| question.access.place().ok()).flatten();
+    let mut services = Services::default();
+    for preferred in by_preference(there, &question.whose, here.as_ref()) {
+        let meant = services.at(question.target.as_ref(), preferred).await?;
+        if !meant.is_empty() {
+            return Ok(meant);
         }
-        meant = of_target;
     }
-    meant = whose(meant, &question.whose, |session| &session.facts.user);
-    if question.rather_here {
-        // Without a kubeconfig that can be read, no place is preferred.
-        let here = question.access.place().ok();
-        meant = rather_at(meant, here, |session| {
-            (&session.facts.cluster.context, &session.facts.cluster.namespace)
-        });
-    }
-    Ok(meant)
+    Ok(Vec::new())
+}
+
+/// The sessions that come into question, the preferred ones first: the first group with one at the target is meant. So a
+/// cluster is asked only where it matters.
+fn by_preference(
+    sessions: Vec<Arc<Session>>,
+    whose: &Whose,
+    here: Option<&(String, String)>,
+) -> Vec<Vec<Arc<Session>>> {
+    let of = |name: &String| -> Vec<_> {
+        sessions.iter().filter(|session| session.facts.user == *name).cloned().collect()
+    };
+    let groups = match whose {
+        Whose::Named(name) => vec![of(name)],
+        Whose::Rather(name) => vec![of(name), sessions],
+        Whose::Anyone => vec![sessions],
+    };
+    let Some((context, namespace)) = here else { return groups };
+    let is_here = |session: &&Arc<Session>| {
+        let at = &session.facts.cluster;
+        (&at.context, &at.namespace) == (context, namespace)
+    };
+    groups.into_iter().flat_map(|group| [group.iter().filter(is_here).cloned().collect(), group]).collect()
 }
 
 /// The Service that a target is, or is behind, in each cluster and namespace that was asked.
@@ -91,6 +104,23 @@ pub(crate) async fn among(
 struct Services(BTreeMap<(String, String), Option<String>>);
 
 impl Services {
+    /// Those of the sessions that are at the target.
+    async fn at(
+        &mut self,
+        target: Option<&Target>,
+        sessions: Vec<Arc<Session>>,
+    ) -> Result<Vec<Arc<Session>>, Failure> {
+        let Some(target) = target else { return Ok(sessions) };
+        let mut at_target = Vec::new();
+        for session in sessions {
+            let Facts { cluster, service, .. } = &session.facts;
+            if self.of(target, cluster).await?.as_ref() == Some(service) {
+                at_target.push(session);
+            }
+        }
+        Ok(at_target)
+    }
+
     async fn of(&mut self, target: &Target, cluster: &Cluster) -> Result<Option<String>, Failure> {
         if target.is_service() {
             // Nothing needs to be asked, so a session can be ended while its cluster is away.
@@ -111,45 +141,19 @@ impl Services {
 }
 
 /// The API server of the context that is named, where no session has a context of that name.
-async fn server_of(sessions: &[Arc<Session>], access: &Access) -> Option<String> {
+fn server_of(sessions: &[Arc<Session>], access: &Access) -> Option<String> {
     let named = access.context.as_ref()?;
     if sessions.iter().any(|session| session.facts.cluster.context == *named) {
         return None;
     }
     // One that cannot be found is no session's.
-    Cluster::of(access).await.ok().map(|cluster| cluster.server)
+    access.server().ok()
 }
 
 fn is_in(facts: &Facts, access: &Access, server: Option<&str>) -> bool {
     let at = &facts.cluster;
     access.namespace.as_ref().is_none_or(|namespace| *namespace == at.namespace)
         && access.context.as_ref().is_none_or(|context| *context == at.context || server == Some(&at.server))
-}
-
-fn whose<T>(mut sessions: Vec<T>, whose: &Whose, user: impl Fn(&T) -> &String) -> Vec<T> {
-    match whose {
-        Whose::Anyone => {}
-        Whose::Named(name) => sessions.retain(|session| user(session) == name),
-        Whose::Rather(name) => {
-            if sessions.iter().any(|session| user(session) == name) {
-                sessions.retain(|session| user(session) == name);
-            }
-        }
-    }
-    sessions
-}
-
-fn rather_at<T>(
-    mut sessions: Vec<T>,
-    here: Option<(String, String)>,
-    place: impl Fn(&T) -> (&String, &String),
-) -> Vec<T> {
-    if let Some((context, namespace)) = here
-        && sessions.iter().any(|session| place(session) == (&context, &namespace))
-    {
-        sessions.retain(|session| place(session) == (&context, &namespace));
-    }
-    sessions
 }
 
 #[cfg(test)]

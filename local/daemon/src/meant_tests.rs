@@ -94,29 +94,64 @@ async fn place_and_name_narrow_it_down() {
     assert_eq!(meant(&sessions, of(Whose::Rather("eve".into()))).await, ["alice-at-web", "bob-at-web"]);
 }
 
-#[test]
-fn of_several_places_kubectl_s_own_is_preferred_where_there_is_a_session() {
-    let place = |context: &str, namespace: &str| (context.to_owned(), namespace.to_owned());
-    let all = [place("dev", "shop"), place("dev", "test"), place("prod", "test")];
-    let rather = |here: Option<(String, String)>| {
-        rather_at(all.to_vec(), here, |(context, namespace)| (context, namespace)).len()
+#[tokio::test]
+async fn of_several_places_kubectl_s_own_is_preferred_where_there_is_a_session() {
+    let dev = server().cluster();
+    let other = Cluster { namespace: "test".into(), ..dev.clone() };
+    let all = vec![
+        session(dev.clone(), "web", "alice"),
+        session(other, "web", "bob"),
+        session(dev, "api", "alice"),
+    ];
+    let first = |whose: Whose, here: Option<(&str, &str)>| {
+        let here = here.map(|(context, namespace)| (context.to_owned(), namespace.to_owned()));
+        let groups = by_preference(all.clone(), &whose, here.as_ref());
+        let first = groups.into_iter().find(|group| !group.is_empty()).unwrap_or_default();
+        first.iter().map(|session| session.facts.id.clone()).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(rather_at(all.to_vec(), Some(place("dev", "test")), |(c, n)| (c, n)), [place("dev", "test")]);
-    assert_eq!(rather(Some(place("dev", "default"))), 3);
-    assert_eq!(rather(None), 3);
+    for (whose, here, expected) in [
+        (Whose::Anyone, None, "alice-at-web bob-at-web alice-at-api"),
+        (Whose::Anyone, Some(("dev", "test")), "bob-at-web"),
+        (Whose::Anyone, Some(("dev", "default")), "alice-at-web bob-at-web alice-at-api"),
+        (Whose::Named("alice".into()), Some(("dev", "test")), "alice-at-web alice-at-api"),
+        (Whose::Named("eve".into()), Some(("dev", "test")), ""),
+        (Whose::Rather("eve".into()), Some(("dev", "test")), "bob-at-web"),
+    ] {
+        assert_eq!(first(whose.clone(), here), expected, "{whose:?} at {here:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_away_does_not_hinder_a_session_that_is_meant_rather() {
+    let away = Cluster {
+        context: "prod".into(),
+        server: "https://prod.example".into(),
+        ..ApiServer::away().cluster()
+    };
+    let sessions = [session(away, "web", "bob"), session(server().cluster(), "web", "alice")];
+    let whose = |whose: Whose| Question { whose, ..named("deploy/api") };
+    for named in [Whose::Named("alice".into()), Whose::Rather("alice".into())] {
+        assert_eq!(meant(&sessions, whose(named)).await, ["alice-at-web"]);
+    }
+    let at = Access { namespace: Some("shop".into()), context: Some("dev".into()), ..Access::default() };
+    assert_eq!(meant(&sessions, Question { access: at, ..named("deploy/api") }).await, ["alice-at-web"]);
+    assert!(among(sessions.to_vec(), &named("deploy/api")).await.is_err(), "either may be meant");
 }
 
 /// The kubeconfig of somebody whose contexts have other names, in a file of its own.
 #[tokio::test]
-async fn two_contexts_may_mean_one_api_server() {
+async fn two_contexts_may_mean_one_api_server_and_no_plugin_runs_to_learn_that() {
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("config");
+    let (file, ran) = (directory.path().join("config"), directory.path().join("ran"));
+    let plugin = json!({"apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never",
+        "command": "/bin/sh", "args": ["-c", format!("touch {}", ran.display())]});
     let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "current-context": "mine",
         "clusters": [{"name": "c", "cluster": {"server": "https://dev.example"}}],
-        "users": [{"name": "u", "user": {"token": "t"}}],
+        "users": [{"name": "u", "user": {"exec": plugin}}],
         "contexts": [{"name": "mine", "context": {"cluster": "c", "user": "u"}}]});
     std::fs::write(&file, kubeconfig.to_string()).unwrap();
     let sessions = [session(server().cluster(), "web", "alice")];
     let access = Access { kubeconfig: vec![file], context: Some("mine".into()), ..Access::default() };
     assert_eq!(meant(&sessions, Question { access, ..named("web") }).await, ["alice-at-web"]);
+    assert!(!ran.exists());
 }
