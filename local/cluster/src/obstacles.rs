@@ -222,43 +222,6 @@ fn gitops(service: &Service) -> Option<&'static str> {
     SIGNS.iter().find(|(name, _)| there(name)).map(|(_, tool)| *tool)
 }
 
-/// The port of the Service that the user means: the only TCP port, or the named or numbered one.
-///
-/// # Errors
-///
-/// [`ClusterError::AmbiguousPort`] and [`ClusterError::NoSuchPort`].
-pub fn choose_port<'a>(
-    service: &str,
-    ports: &'a [bridge_deploy::ServicePort],
-    wanted: Option<&str>,
-) -> Result<&'a bridge_deploy::ServicePort, ClusterError> {
-    let tcp: Vec<_> = ports.iter().filter(|port| port.is_tcp()).collect();
-    let titles = || {
-        let title = |port: &&bridge_deploy::ServicePort| match &port.name {
-            Some(name) => format!("{} ({name})", port.port),
-            None => port.port.to_string(),
-        };
-        tcp.iter().map(title).collect()
-    };
-    match (wanted, tcp.as_slice()) {
-        (None, [port]) => Ok(port),
-        (None, []) => Err(ClusterError::Obstacles {
-            service: service.to_owned(),
-            against: Against::stand_in(Obstacle::NoPorts),
-        }),
-        (None, _) => Err(ClusterError::AmbiguousPort { service: service.to_owned(), ports: titles() }),
-        (Some(wanted), _) => tcp
-            .iter()
-            .find(|port| port.name.as_deref() == Some(wanted) || port.port.to_string() == wanted)
-            .copied()
-            .ok_or_else(|| ClusterError::NoSuchPort {
-                service: service.to_owned(),
-                wanted: wanted.to_owned(),
-                ports: titles(),
-            }),
-    }
-}
-
 #[cfg(test)]
 #[path = "obstacles_tests.rs"]
 mod tests;

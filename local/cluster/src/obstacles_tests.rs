@@ -1,4 +1,3 @@
-use bridge_proto::v1::failure::Cause;
 use serde_json::{Value, json};
 
 use super::*;
@@ -291,30 +290,6 @@ fn what_is_worth_a_warning() {
         ),
     ] {
         assert_eq!(warnings(&orders_with(&[changes])), [expected]);
-    }
-}
-
-#[test]
-fn a_port_is_chosen_by_name_by_number_or_because_it_is_the_only_one() {
-    let ports = |json: Value| -> Vec<bridge_deploy::ServicePort> { serde_json::from_value(json).unwrap() };
-    let one = ports(json!([{"name": "http", "port": 80}, {"name": "dns", "port": 53, "protocol": "UDP"}]));
-    let two = ports(json!([{"name": "http", "port": 80}, {"port": 9000}]));
-    let number = |found: Result<&bridge_deploy::ServicePort, ClusterError>| found.map(|port| port.port);
-    assert_eq!(number(choose_port("orders", &one, None)), Ok(80));
-    assert_eq!(number(choose_port("orders", &two, Some("http"))), Ok(80));
-    assert_eq!(number(choose_port("orders", &two, Some("9000"))), Ok(9000));
-    for (ports, wanted, message, cause) in [
-        (&two, None, "Service orders has several ports: 80 (http), 9000", Cause::SeveralPorts),
-        (
-            &two,
-            Some("grpc"),
-            "Service orders has no TCP port \"grpc\"; it has 80 (http), 9000",
-            Cause::NoSuchPort,
-        ),
-        (&one, Some("53"), "Service orders has no TCP port \"53\"; it has 80 (http)", Cause::NoSuchPort),
-    ] {
-        let error = choose_port("orders", ports, wanted).unwrap_err();
-        assert_eq!((error.to_string().as_str(), error.cause()), (message, cause));
     }
 }
 
