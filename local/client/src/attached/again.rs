@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use bridge_proto::v1;
+use bridge_proto::v1::{self, failure::Cause};
+
+use crate::error::ClientError;
 
 /// The pause before another attempt; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -20,6 +22,42 @@ pub(super) struct Again {
     lasting: Option<v1::ConnectRequest>,
     failures: u32,
     reasons: Vec<String>,
+}
+
+/// What follows a failed attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The pause before another, and what to say.
+    Retry(Duration, Option<String>),
+    /// No other attempt would work; why.
+    End(String),
+}
+
+/// Whether another attempt may work although nobody has done anything about this cause.
+fn may_pass(cause: Cause) -> bool {
+    match cause {
+        // The API server, the network, or the daemon.
+        Cause::Unreachable | Cause::Api | Cause::Conflict | Cause::NoDaemon => true,
+        // Whoever works with the cluster logs in again and rewrites the kubeconfig anyway.
+        Cause::Credentials | Cause::NoKubeconfig | Cause::BadKubeconfig | Cause::NoContext => true,
+        // Pods come and go, and with them what counts against a quota; without pods, there is an obstacle.
+        Cause::NotReady | Cause::NoTunnel | Cause::NotSeen | Cause::NotFound => true,
+        Cause::Refused | Cause::Obstacles | Cause::LeftBehind => true,
+        // Whatever it was.
+        Cause::Unspecified | Cause::Internal | Cause::GivenUp => true,
+
+        Cause::BadRequest | Cause::BadTarget | Cause::Forbidden => false,
+        // The target has changed or is gone,
+        Cause::NoSuchNamespace | Cause::NoSuchTarget | Cause::SeveralTargets => false,
+        Cause::NoSuchPort | Cause::SeveralPorts => false,
+        // or others have it.
+        Cause::Held | Cause::NotOurs | Cause::NewerAttachment | Cause::UnreadableAttachment => false,
+        // Other versions of bridge.
+        Cause::OtherDaemon | Cause::OtherVersion | Cause::NoAgent => false,
+        // Another command of this user.
+        Cause::ListenerThere | Cause::RequestsCome => false,
+        Cause::NoSession | Cause::SeveralSessions | Cause::Ended => false,
+    }
 }
 
 impl Again {
@@ -48,15 +86,21 @@ impl Again {
         (self.pause(), said)
     }
 
-    /// An attempt failed. The pause before the next, and what to say.
-    pub(super) fn failed(&mut self, why: &str) -> (Duration, Option<String>) {
+    /// An attempt failed.
+    pub(super) fn failed(&mut self, error: &ClientError) -> Next {
+        let why = error.message();
+        if !may_pass(error.cause()) {
+            let advice = Some(error.advice()).filter(|advice| !advice.is_empty());
+            let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+            return Next::End(format!("cannot reconnect {}: {why}{advice}", self.target));
+        }
         self.failures = self.failures.saturating_add(1);
         let new = self.reasons.len() < MOST_REASONS && self.reasons.iter().all(|told| told != why);
         if new {
             self.reasons.push(why.to_owned());
         }
         let said = || format!("cannot reconnect {}: {why}; retrying", self.target);
-        (self.pause(), new.then(said))
+        Next::Retry(self.pause(), new.then(said))
     }
 
     /// It is there again.
@@ -82,11 +126,19 @@ mod tests {
         Again::new("orders".to_owned(), None)
     }
 
+    fn failure(cause: Cause, why: &str) -> ClientError {
+        ClientError::new(cause, why, "")
+    }
+
     #[test]
     fn attempts_become_rare_and_each_reason_is_printed_once() {
         let mut again = connected();
         assert_eq!(again.daemon_is_gone(LONG).0, Duration::ZERO);
-        let tried: Vec<_> = ["a", "b", "a", "c", "d", "a", "a", "a"].map(|why| again.failed(why)).into();
+        let fails = |again: &mut Again, why| match again.failed(&failure(Cause::Unreachable, why)) {
+            Next::Retry(pause, said) => (pause, said),
+            end => panic!("{end:?}"),
+        };
+        let tried: Vec<_> = ["a", "b", "a", "c", "d", "a", "a", "a"].map(|why| fails(&mut again, why)).into();
         let pauses: Vec<u128> = tried.iter().map(|(pause, _)| pause.as_millis()).collect();
         assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 5000, 5000, 5000]);
         let told: Vec<&String> = tried.iter().filter_map(|(_, said)| said.as_ref()).collect();
@@ -94,7 +146,42 @@ mod tests {
         assert_eq!(told[0], "cannot reconnect orders: a; retrying");
         let _ = again.is_there();
         let _ = again.daemon_is_gone(LONG);
-        assert_eq!(again.failed("a").1.as_ref(), Some(told[0]), "after another death it is printed again");
+        let said = fails(&mut again, "a").1;
+        assert_eq!(said.as_ref(), Some(told[0]), "after another death it is printed again");
+    }
+
+    #[test]
+    fn what_cannot_pass_by_itself_ends_the_attempts_with_its_advice() {
+        let mut again = connected();
+        let error = ClientError::new(Cause::Held, "bob takes these requests", "ask bob");
+        let said = "cannot reconnect orders: bob takes these requests; ask bob".to_owned();
+        assert_eq!(again.failed(&error), Next::End(said));
+        let error = failure(Cause::NoSuchTarget, "Service orders is gone");
+        assert_eq!(again.failed(&error), Next::End("cannot reconnect orders: Service orders is gone".into()));
+    }
+
+    #[test]
+    fn a_cluster_that_is_away_may_come_back_and_a_right_that_is_missing_does_not() {
+        for (cause, expected) in [
+            (Cause::Unreachable, true),
+            (Cause::Api, true),
+            (Cause::Credentials, true),
+            (Cause::NoDaemon, true),
+            (Cause::NotReady, true),
+            (Cause::NoTunnel, true),
+            (Cause::Refused, true),
+            (Cause::Unspecified, true),
+            (Cause::Forbidden, false),
+            (Cause::OtherDaemon, false),
+            (Cause::OtherVersion, false),
+            (Cause::NoSuchTarget, false),
+            (Cause::NoSuchNamespace, false),
+            (Cause::NoSuchPort, false),
+            (Cause::Held, false),
+            (Cause::NewerAttachment, false),
+        ] {
+            assert_eq!(may_pass(cause), expected, "{cause:?}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::again::Again;
+use super::again::{Again, Next};
 use super::call::{Asked, Call};
 use crate::environment::environment;
 use crate::error::ClientError;
@@ -28,7 +28,7 @@ pub(super) struct Keeper {
 /// How the session stands at the end of the command.
 pub(super) enum Kept {
     There(Call),
-    /// The daemon is gone, and no other has the session; `lasts`: `bridge connect` had asked for it, too.
+    /// The daemon is gone, and no other has the session, or can have it; `lasts`: `bridge connect` had asked for it, too.
     Away {
         lasts: bool,
     },
@@ -50,10 +50,11 @@ impl Keeper {
             let mut again = again;
             let mut call = Some(call);
             let ended = stopped.run_until_cancelled(keep(&hands, &mut again, &known, &mut call)).await;
+            let lasts = again.lasting().is_some();
             match (ended, call) {
-                (Some(()), _) => Kept::Ended,
+                (Some(End::Disconnected), _) => Kept::Ended,
                 (None, Some(call)) => Kept::There(call),
-                (None, None) => Kept::Away { lasts: again.lasting().is_some() },
+                (Some(End::Lost), _) | (None, None) => Kept::Away { lasts },
             }
         });
         Self { stop, keeping }
@@ -79,8 +80,15 @@ pub(super) trait Hands: Send + Sync + 'static {
     fn say_routes(&self, routes: &[v1::RouteStatus]);
 }
 
-/// Ends when the session was ended. `call` is there as long as the daemon is.
-async fn keep(hands: &impl Hands, again: &mut Again, known: &Known, call: &mut Option<Call>) {
+/// Why a session is not kept any longer.
+enum End {
+    Disconnected,
+    /// Its daemon is gone, and no other can have it.
+    Lost,
+}
+
+/// `call` is there as long as the daemon is.
+async fn keep(hands: &impl Hands, again: &mut Again, known: &Known, call: &mut Option<Call>) -> End {
     loop {
         let begun = Instant::now();
         while let Some(held) = call {
@@ -88,7 +96,10 @@ async fn keep(hands: &impl Hands, again: &mut Again, known: &Known, call: &mut O
                 Some(use_event::Kind::Using(now)) => is_now(hands, again, known, now),
                 Some(use_event::Kind::Warning(text)) => hands.say(&Said::Warning(text)),
                 Some(use_event::Kind::Refused(failure)) => hands.say(&Said::Warning(failure.message)),
-                Some(use_event::Kind::Ended(why)) => return hands.say(&Said::Warning(why)),
+                Some(use_event::Kind::Ended(why)) => {
+                    hands.say(&Said::Warning(why));
+                    return End::Disconnected;
+                }
                 Some(_) => {}
                 None => *call = None,
             }
@@ -96,7 +107,7 @@ async fn keep(hands: &impl Hands, again: &mut Again, known: &Known, call: &mut O
         let (pause, said) = again.daemon_is_gone(begun.elapsed());
         let _ = known.sessions.send_replace(None);
         hands.say(&Said::Warning(said));
-        let (held, now) = make_again(hands, again, pause).await;
+        let Some((held, now)) = make_again(hands, again, pause).await else { return End::Lost };
         *call = Some(held);
         is_now(hands, again, known, now);
     }
@@ -123,22 +134,28 @@ fn is_now(hands: &impl Hands, again: &mut Again, known: &Known, now: v1::Using) 
     }
 }
 
-async fn make_again(hands: &impl Hands, again: &mut Again, mut pause: Duration) -> (Call, v1::Using) {
+/// `None`: that cannot be done.
+async fn make_again(hands: &impl Hands, again: &mut Again, mut pause: Duration) -> Option<(Call, v1::Using)> {
     loop {
         // So that several commands do not come at the same time.
         tokio::time::sleep(pause.mul_f64(rand::random_range(0.75..=1.0))).await;
         match hands.again(again.lasting()).await {
             Ok(made) => {
                 hands.say(&Said::Note(again.is_there()));
-                return made;
+                return Some(made);
             }
-            Err(error) => {
-                let said;
-                (pause, said) = again.failed(error.message());
-                if let Some(said) = said {
-                    hands.say(&Said::Warning(said));
+            Err(error) => match again.failed(&error) {
+                Next::Retry(longer, said) => {
+                    pause = longer;
+                    if let Some(said) = said {
+                        hands.say(&Said::Warning(said));
+                    }
                 }
-            }
+                Next::End(said) => {
+                    hands.say(&Said::Warning(said));
+                    return None;
+                }
+            },
         }
     }
 }

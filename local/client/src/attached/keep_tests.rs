@@ -44,8 +44,8 @@ struct World {
 }
 
 impl World {
-    fn fails(&self, why: &str) {
-        let error = ClientError::new(Cause::Unreachable, why, "");
+    fn fails(&self, cause: Cause, why: &str) {
+        let error = ClientError::new(cause, why, "");
         self.attempts.lock().unwrap().push_back(Err(error));
     }
 
@@ -124,7 +124,7 @@ async fn a_session_whose_daemon_dies_is_made_again_with_what_lasted_of_it() {
     first.tells(use_event::Kind::Using(using("a", Some(lasting(8080))))).await;
     first.tells(use_event::Kind::Using(using("a", Some(lasting(3000))))).await;
     for _ in 0..3 {
-        world.fails("the cluster is away");
+        world.fails(Cause::Unreachable, "the cluster is away");
     }
     let _second = world.works("b");
 
@@ -163,6 +163,32 @@ async fn a_session_that_somebody_has_ended_is_not_made_again_and_that_is_said() 
     assert_eq!(world.said(), ["warning: it is over"]);
     assert_eq!(world.lasting.lock().unwrap().len(), 0, "attempts");
     assert!(matches!(keeper.end().await.unwrap(), Kept::Ended));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_no_daemon_can_make_again_is_lost_and_who_waits_for_it_hears_that_at_once() {
+    for lasts in [None, Some(lasting(8080))] {
+        let world = World::default();
+        let (first, call) = daemon();
+        let (keeper, via) = world.keeps(call);
+        first.tells(use_event::Kind::Using(using("a", lasts.clone()))).await;
+        world.fails(Cause::Unreachable, "the cluster is away");
+        world.fails(Cause::Forbidden, "alice may not get services");
+        let began = Instant::now();
+        drop(first);
+        is_away(&via).await;
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        assert_eq!(
+            world.said()[1..],
+            [
+                "warning: cannot reconnect orders: the cluster is away; retrying",
+                "warning: cannot reconnect orders: alice may not get services"
+            ]
+        );
+        // What is left in the cluster is the command's to restore, unless a connect had asked for it, too.
+        let kept = keeper.end().await.unwrap();
+        assert!(matches!(kept, Kept::Away { lasts: it_lasts } if it_lasts == lasts.is_some()));
+    }
 }
 
 #[tokio::test(start_paused = true)]
