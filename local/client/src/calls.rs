@@ -6,7 +6,11 @@ use tonic::transport::Channel;
 
 pub type DaemonClient = v1::daemon_client::DaemonClient<Channel>;
 
-/// Whether a call failed because the daemon is gone: what a daemon answers comes without a source.
+/// Whether a call failed because the daemon is gone.
+///
+/// tonic makes a `Status` of what a server answers, from its headers or trailers, and then it has no source; or of an error
+/// of the connection, and then that is the source. Codes do not tell: a daemon may answer UNAVAILABLE, too. That this is so
+/// is tonic's doing and not promised by its API, so the tests below go through each of the cases.
 pub fn is_gone(status: &Status) -> bool {
     std::error::Error::source(status).is_some()
 }
@@ -16,7 +20,7 @@ mod tests {
     use bridge_proto::v1::ResolveRequest;
     use tokio::net::TcpListener;
     use tokio_stream::wrappers::TcpListenerStream;
-    use tonic::service::Routes;
+    use tonic::service::{InterceptorLayer, Routes};
     use tonic::transport::{Endpoint, Server};
 
     use super::*;
@@ -46,5 +50,34 @@ mod tests {
             drop(listener.accept().await.unwrap());
         });
         assert!(is_gone(&died.unwrap_err()));
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_answers_is_not_gone_whatever_it_answers() {
+        use tonic::Code::*;
+        for code in [
+            Unavailable,
+            Cancelled,
+            Unknown,
+            Internal,
+            DeadlineExceeded,
+            ResourceExhausted,
+            Aborted,
+            DataLoss,
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let endpoint = format!("http://{}", listener.local_addr().unwrap());
+            let channel = Endpoint::from_shared(endpoint).unwrap().connect_lazy();
+            let mut client = DaemonClient::new(channel);
+            let answers = InterceptorLayer::new(move |_| Err(Status::new(code, "transport error")));
+            let daemon = Server::builder().layer(answers).add_routes(Routes::default());
+            let serving = daemon.serve_with_incoming(TcpListenerStream::new(listener));
+            let answer = tokio::select! {
+                answer = client.resolve(ResolveRequest::default()) => answer.unwrap_err(),
+                served = serving => panic!("{served:?}"),
+            };
+            assert_eq!(answer.code(), code);
+            assert!(!is_gone(&answer), "{answer:?}");
+        }
     }
 }
