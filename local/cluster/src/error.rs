@@ -120,6 +120,8 @@ pub enum ClusterError {
     Annotation { service: String, annotation: &'static str, reason: String },
     #[error("the attachment of Service {service} was written by a newer bridge (version {version})")]
     NewerAttachment { service: String, version: u64 },
+    #[error("Service {service} is connected in the mode {mode:?}, which this bridge does not know")]
+    UnknownMode { service: String, mode: String },
     /// Something of that name is there, and is not what this stand-in is made of.
     #[error("{resource} {name} in namespace {namespace} already exists and is not bridge's: {reason}")]
     NotOurs { resource: &'static str, name: String, namespace: String, reason: &'static str },
@@ -184,7 +186,7 @@ impl ClusterError {
                 "another version of bridge wrote it, or someone edited it: fix it, or remove it \
                  (`kubectl annotate service {service} {annotation}-`) and run `bridge clean`"
             )),
-            Self::NewerAttachment { .. } => Some("upgrade bridge".into()),
+            Self::NewerAttachment { .. } | Self::UnknownMode { .. } => Some("upgrade bridge".into()),
             Self::NotOurs { resource, name, namespace, .. } => Some(format!(
                 "run the command again: it will use another name; to see who made this one: `kubectl get \
                  {resource} {name} -n \

@@ -20,6 +20,8 @@ pub const ATTACHMENT: &str = "bridge.dev/attachment";
 pub(crate) const VERSION: u64 = 1;
 /// A longer annotation is not read: some hundred sessions have room.
 const MOST_BYTES: usize = 128 * 1024;
+/// What is said of a mode that is not known, in characters.
+const MOST_OF_MODE: usize = 40;
 
 /// A stand-in in front of a Service, and the sessions that use it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,7 +124,8 @@ impl Attachment {
     ///
     /// # Errors
     ///
-    /// [`ClusterError::NewerAttachment`] if a newer program wrote it, [`ClusterError::Annotation`] if it cannot be read.
+    /// [`ClusterError::NewerAttachment`] or [`ClusterError::UnknownMode`] if a newer program wrote it,
+    /// [`ClusterError::Annotation`] if it cannot be read.
     pub fn of(service: &Service) -> Result<Option<Self>, ClusterError> {
         let Some(text) = service.metadata.annotations.as_ref().and_then(|all| all.get(ATTACHMENT)) else {
             return Ok(None);
@@ -138,6 +141,12 @@ impl Attachment {
             serde_json::from_str(text).map_err(|error| unreadable(unquoted::json(&error)))?;
         if written.version > VERSION {
             return Err(ClusterError::NewerAttachment { service: name(), version: written.version });
+        }
+        // A newer mode needs no newer version: whoever knows the attachment otherwise may still read it.
+        if let Some(mode) = written.mode.filter(|mode| Mode::deserialize(mode).is_err()) {
+            let mode = mode.as_str().map_or_else(|| mode.to_string(), str::to_owned);
+            let mode = mode.chars().take(MOST_OF_MODE).collect();
+            return Err(ClusterError::UnknownMode { service: name(), mode });
         }
         let there: Self = serde_json::from_str(text).map_err(|error| unreadable(unquoted::json(&error)))?;
         if !bridge_deploy::is_stand_in_id(&there.stand_in) {
@@ -235,6 +244,7 @@ impl Attachment {
 struct Written {
     #[serde(default)]
     version: u64,
+    mode: Option<Value>,
 }
 
 /// The selector of a Service; empty if it has none.
@@ -379,7 +389,23 @@ mod tests {
             let error = Attachment::of(&annotated(&other.to_annotation())).expect_err(id).to_string();
             assert!(error.contains("is not a stand-in id"), "{id}: {error}");
         }
-        let mode = attachment(Vec::new()).to_annotation().replace("stand-in", "mirror");
-        assert!(Attachment::of(&annotated(&mode)).is_err(), "a mode that is not known is not taken for ours");
+    }
+
+    #[test]
+    fn one_of_a_mode_that_is_not_known_is_not_taken_for_ours() {
+        let of_mode = |mode: Value| {
+            let mut written: Value = serde_json::from_str(&attachment(Vec::new()).to_annotation()).unwrap();
+            written["mode"] = mode;
+            Attachment::of(&annotated(&written.to_string())).expect_err("not known")
+        };
+        let error = of_mode(json!("mirror"));
+        let expected = "Service orders is connected in the mode \"mirror\", which this bridge does not know";
+        assert_eq!(
+            (error.to_string().as_str(), error.advice().as_deref()),
+            (expected, Some("upgrade bridge"))
+        );
+        for mode in [json!({"mirror": {"percent": 5}}), json!("m".repeat(5000))] {
+            assert!(of_mode(mode).to_string().len() < 200, "it is named, and not quoted at length");
+        }
     }
 }

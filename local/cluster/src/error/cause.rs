@@ -27,7 +27,7 @@ impl ClusterError {
             Self::Obstacles { .. } | Self::Deploy(_) => Cause::Obstacles,
             Self::Held { .. } => Cause::Held,
             Self::Annotation { .. } => Cause::UnreadableAttachment,
-            Self::NewerAttachment { .. } => Cause::NewerAttachment,
+            Self::NewerAttachment { .. } | Self::UnknownMode { .. } => Cause::NewerAttachment,
             Self::NotOurs { .. } => Cause::NotOurs,
             Self::NotReady { .. } => Cause::NotReady,
             Self::LeftBehind { .. } => Cause::LeftBehind,

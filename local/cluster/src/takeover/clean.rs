@@ -75,7 +75,8 @@ pub async fn clean(cluster: &Cluster, only: Option<&str>, whose: &Whose) -> Resu
 }
 
 fn is_unreadable(error: &ClusterError) -> bool {
-    matches!(error, ClusterError::Annotation { .. } | ClusterError::NewerAttachment { .. })
+    use ClusterError::{Annotation, NewerAttachment, UnknownMode};
+    matches!(error, Annotation { .. } | NewerAttachment { .. } | UnknownMode { .. })
 }
 
 /// A stand-in that nobody used.
