@@ -159,6 +159,11 @@ impl ApiServer {
         self.versions.send_replace(inner.version);
     }
 
+    /// A pod says a line in its log.
+    pub fn says(&self, pod: &str, line: &str) {
+        self.put(&format!("/api/v1/namespaces/shop/pods/{pod}/log"), json!({"line": line}));
+    }
+
     /// All objects of a kind: "/api/v1/namespaces/shop/pods".
     #[must_use]
     pub fn all(&self, kind: &str) -> Vec<Value> {
@@ -205,6 +210,14 @@ impl ApiServer {
         let body = body.collect_bytes().await.unwrap();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         let (path, query) = (parts.uri.path(), Query::of(parts.uri.query().unwrap_or_default()));
+        if path.ends_with("/log") {
+            let (server, path) = (self.clone(), path.to_owned());
+            let look = move |since| server.said(since, &path);
+            return Response::new(match query.follows {
+                true => Lines::of(self.versions.subscribe(), 0, look),
+                false => Lines::whole(look(0).0.into()),
+            });
+        }
         if query.watches {
             let (server, path, since) = (self.clone(), path.to_owned(), query.version);
             let look = move |since| server.changed(since, &path, &query);
@@ -228,6 +241,14 @@ impl ApiServer {
         });
         let lines = of_kind.filter(|change| query.selects(&change.object)).map(Change::line).collect();
         (lines, inner.version)
+    }
+
+    /// The lines of a log, and up to which version.
+    fn said(&self, since: u64, path: &str) -> (String, u64) {
+        let inner = self.inner.lock().unwrap();
+        let said = inner.log.iter().filter(|change| change.version > since && change.path == path);
+        let lines = said.map(|change| format!("{}\n", change.object["line"].as_str().unwrap()));
+        (lines.collect(), inner.version)
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod world;
 
-use bridge_proto::v1::{self, failure::Cause};
+use std::time::Duration;
+
+use bridge_proto::v1::{self, failure::Cause, logs_event};
 
 use self::world::World;
 
@@ -172,6 +174,41 @@ async fn while_the_api_server_is_away_requests_go_to_the_pods() {
     world.served.away(false);
     world.comes_to(ALICE, "alice's laptop").await;
     alice.comes_to_be(v1::State::Routing, "").await;
+}
+
+#[tokio::test]
+async fn an_attachment_of_a_mode_that_is_not_known_is_named_and_left_alone() {
+    let world = World::new().await;
+    let (alice, bob) = (world.laptop("alice").await, world.laptop("bob").await);
+    bob.connects().await.unwrap();
+    world.attachment_becomes(|attachment| attachment["mode"] = "mirror".into());
+    let (before, changes) = (world.server.get("services/orders"), world.server.changes());
+    let refused = alice.connects().await.unwrap_err();
+    assert_eq!(refused.cause(), Cause::NewerAttachment, "{refused}");
+    assert!(refused.message().contains("mode \"mirror\""), "{refused}");
+    assert_eq!((world.server.get("services/orders"), world.server.changes()), (before, changes));
+}
+
+#[tokio::test]
+async fn who_follows_logs_keeps_the_daemon_and_it_ends_after_them() {
+    const IDLE: Duration = Duration::from_secs(1);
+    let world = World::new().await;
+    let bob = world.laptop("bob").await;
+    let pod = bob.connects().await.unwrap().agents.remove(0).pod;
+    // Alice's daemon has no session.
+    let alice = world.laptop_with("alice", IDLE).await;
+    let mut lines = alice.follows_logs().await;
+    let mut next = async || match lines.message().await.unwrap().unwrap().kind {
+        Some(logs_event::Kind::Line(line)) => line.text,
+        other => panic!("{other:?}"),
+    };
+    world.server.says(&pod, "listening");
+    assert_eq!(next().await, "listening");
+    tokio::time::sleep(3 * IDLE).await;
+    world.server.says(&pod, "a request");
+    assert_eq!(next().await, "a request", "the daemon is there");
+    drop(lines);
+    alice.daemon_ends().await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ pub(super) struct Query {
     labels: String,
     name: Option<String>,
     pub(super) watches: bool,
+    pub(super) follows: bool,
     /// From which on changes are watched.
     pub(super) version: u64,
 }
@@ -26,6 +27,7 @@ impl Query {
             labels: value("labelSelector").unwrap_or_default(),
             name: fields.and_then(|fields| fields.strip_prefix("metadata.name=").map(str::to_owned)),
             watches: value("watch").is_some(),
+            follows: value("follow").is_some_and(|follow| follow == "true"),
             version: value("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or_default(),
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bridge_client::{ClientError, Daemon};
 use bridge_cluster::pretended::{ApiServer, Served};
-use bridge_daemon::DaemonOptions;
+use bridge_daemon::{DaemonOptions, RunError};
 use bridge_proto::v1::{self, daemon_client::DaemonClient};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -17,6 +17,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use tonic::Streaming;
 use tonic::transport::Endpoint;
 
 use self::node::{Node, Reserved};
@@ -54,11 +56,17 @@ impl World {
 
     /// A developer with a daemon of that name, and a program that answers with it.
     pub(crate) async fn laptop(&self, me: &str) -> Laptop {
+        self.laptop_with(me, Duration::from_secs(3600)).await
+    }
+
+    /// One whose daemon ends when nothing has kept it for so long.
+    pub(crate) async fn laptop_with(&self, me: &str, idle: Duration) -> Laptop {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("kubeconfig"), self.served.kubeconfig(me)).unwrap();
         let program = answers(&format!("{me}'s laptop")).await.port();
-        let running = start_daemon(&home, me).await;
-        Laptop { me: me.to_owned(), home, program, running: Some(running) }
+        let mut laptop = Laptop { me: me.to_owned(), home, program, idle, running: None };
+        laptop.start_daemon().await;
+        laptop
     }
 
     /// Who answers a request through the Service with this header.
@@ -111,6 +119,16 @@ impl World {
         users
     }
 
+    /// Somebody edits the attachment.
+    pub(crate) fn attachment_becomes(&self, edit: impl FnOnce(&mut Value)) {
+        self.server.change(&format!("services/{SERVICE}"), |service| {
+            let text = &mut service["metadata"]["annotations"][ANNOTATION];
+            let mut attachment: Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
+            edit(&mut attachment);
+            *text = attachment.to_string().into();
+        });
+    }
+
     /// The names of the stand-ins that are there.
     pub(crate) fn stand_ins(&self) -> Vec<String> {
         let deployments = self.server.all(DEPLOYMENTS).into_iter();
@@ -130,7 +148,8 @@ pub(crate) struct Laptop {
     me: String,
     home: TempDir,
     program: u16,
-    running: Option<Runtime>,
+    idle: Duration,
+    running: Option<(Runtime, JoinHandle<Result<(), RunError>>)>,
 }
 
 impl Drop for Laptop {
@@ -142,13 +161,20 @@ impl Drop for Laptop {
 impl Laptop {
     /// The daemon is gone with all its tasks, and nobody has said anything.
     pub(crate) fn kill_daemon(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.shutdown_background();
+        if let Some((runtime, _)) = self.running.take() {
+            runtime.shutdown_background();
         }
     }
 
     pub(crate) async fn start_daemon(&mut self) {
-        self.running = Some(start_daemon(&self.home, &self.me).await);
+        self.running = Some(start_daemon(&self.home, &self.me, self.idle).await);
+    }
+
+    /// Waits until the daemon has ended by itself.
+    pub(crate) async fn daemon_ends(mut self) {
+        let (_, serving) = self.running.as_mut().unwrap();
+        let ended = tokio::time::timeout(SOON, serving).await.expect("the daemon ends");
+        ended.unwrap().unwrap();
     }
 
     pub(crate) async fn daemon(&self) -> Daemon {
@@ -203,6 +229,17 @@ impl Laptop {
         bridge_client::disconnect(&mut self.daemon().await, request, |_| {}).await
     }
 
+    /// The agents' logs, and what they log from now on.
+    pub(crate) async fn follows_logs(&self) -> Streaming<v1::LogsEvent> {
+        let request = v1::LogsRequest {
+            cluster: self.cluster(),
+            target: SERVICE.into(),
+            follow: true,
+            ..v1::LogsRequest::default()
+        };
+        self.daemon().await.client.logs(request).await.unwrap().into_inner()
+    }
+
     /// Waits until the only session is in this state, for this reason.
     pub(crate) async fn comes_to_be(&self, state: v1::State, why: &str) {
         let mut daemon = self.daemon().await;
@@ -225,7 +262,11 @@ impl Laptop {
     }
 }
 
-async fn start_daemon(home: &TempDir, me: &str) -> Runtime {
+async fn start_daemon(
+    home: &TempDir,
+    me: &str,
+    idle: Duration,
+) -> (Runtime, JoinHandle<Result<(), RunError>>) {
     let path = |name: &str| home.path().join(name);
     let (socket, streams): (PathBuf, PathBuf) = (path("daemon.sock"), path("streams.sock"));
     for left in [&socket, &streams] {
@@ -237,13 +278,13 @@ async fn start_daemon(home: &TempDir, me: &str) -> Runtime {
         streams,
         log_file: path("daemon.log"),
         installation: format!("laptop-of-{me}"),
-        idle: Duration::from_secs(3600),
+        idle,
         ready: Box::new(move || ready_tx.send(()).unwrap()),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    runtime.spawn(bridge_daemon::run(options));
+    let serving = runtime.spawn(bridge_daemon::run(options));
     ready.await.expect("the daemon listens");
-    runtime
+    (runtime, serving)
 }
 
 /// A program that answers each request with its name.

@@ -164,9 +164,10 @@ impl Node {
         self.0.agents.lock().unwrap().insert(pod.clone(), agent);
         let replica_sets = format!("{REPLICA_SETS}/{name}-rs");
         self.0.server.put(&replica_sets, replica_set.clone());
-        let template = &deployment["spec"]["template"]["metadata"];
+        let mut labels = deployment["spec"]["template"]["metadata"]["labels"].clone();
+        labels["pod-template-hash"] = "rs".into();
         let object = json!({
-            "metadata": {"name": pod, "namespace": "shop", "labels": template["labels"],
+            "metadata": {"name": pod, "namespace": "shop", "labels": labels,
                 "ownerReferences": [owner("ReplicaSet", &replica_set["metadata"])]},
             "spec": {"containers": [{"name": "agent"}]},
             "status": {"phase": "Running", "podIP": "127.0.0.1",
