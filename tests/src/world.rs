@@ -296,6 +296,19 @@ impl World {
         });
     }
 
+    /// From now on no further pod is made; returns the quota's name.
+    pub fn no_more_pods(&self) -> &'static str {
+        const QUOTA: &str = "full";
+        let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": QUOTA},
+            "spec": {"hard": {"pods": "1"}}});
+        let _ = self.apply(&quota.to_string());
+        crate::eventually("the quota counts", Duration::from_secs(10), || {
+            let quota = self.get(&format!("resourcequotas/{QUOTA}"));
+            (quota["status"]["hard"]["pods"] == "1").then_some(()).ok_or_else(|| quota.to_string())
+        });
+        QUOTA
+    }
+
     /// Goes on only if nothing has changed.
     ///
     /// # Panics

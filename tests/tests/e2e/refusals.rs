@@ -69,15 +69,13 @@ fn a_policy_for_the_origin_s_labels_is_named(world: &World, alice: &Laptop) {
 
 /// It leaves no room for the stand-in's pods, which is known only once they are tried.
 fn what_the_quota_refuses_half_way_is_undone(world: &World, alice: &Laptop) {
-    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "tight"},
-        "spec": {"hard": {"pods": "1"}}});
-    let _ = world.apply(&quota.to_string());
+    let quota = world.no_more_pods();
     let before = world.objects();
     let refused = alice.bridge(&["connect", "orders"]);
     refused.fails(7, "exceeded quota");
     println!("refused by the quota after {:.1?}", refused.took);
     world.is_again(&before, Duration::from_secs(10));
-    let _ = world.kubectl(&["delete", "resourcequota", "tight"]).succeeds();
+    let _ = world.kubectl(&["delete", "resourcequota", quota]).succeeds();
 }
 
 /// Pod Security admits the stand-in's pods wherever it has admitted the origin's: they ask for nothing that `restricted`

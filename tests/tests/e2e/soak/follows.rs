@@ -171,21 +171,10 @@ fn routing_again(alice: &Laptop) {
     });
 }
 
-/// From now on no pod is made.
-fn no_more_pods(world: &World) {
-    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"},
-        "spec": {"hard": {"pods": "1"}}});
-    let _ = world.apply(&quota.to_string());
-    eventually("the quota counts", Duration::from_secs(10), || {
-        let quota = world.get("resourcequotas/full");
-        (quota["status"]["hard"]["pods"] == "1").then_some(()).ok_or_else(|| quota.to_string())
-    });
-}
-
 fn agents_that_cannot_start_leave_the_service_to_the_origin(world: &World, alice: &Laptop, orders: &Local) {
     // Given orders connected, as the step before leaves it, and no room for further pods.
     let others = impatient_others(world, "quota");
-    no_more_pods(world);
+    let quota = world.no_more_pods();
 
     // When all agents are deleted.
     let agents = ["delete", "pods", "-l", "bridge.dev/stand-in", "--grace-period=0", "--force"];
@@ -221,7 +210,7 @@ fn agents_that_cannot_start_leave_the_service_to_the_origin(world: &World, alice
     assert!(trouble_s <= 3.0, "expected at most 3 s: {report}");
 
     // When there is room again, her session takes its requests again, with no command.
-    let _ = world.kubectl(&["delete", "resourcequota", "full"]).succeeds();
+    let _ = world.kubectl(&["delete", "resourcequota", quota]).succeeds();
     try_again(world);
     routing_again(alice);
     // Here, too, the node learns of it a moment later.
@@ -260,7 +249,7 @@ fn connecting_again_brings_a_stale_stand_in_up_to_date(world: &World, alice: &La
 fn clean_gives_back_a_service_whose_laptop_is_gone(world: &World, alice: &Laptop, bob: &Laptop) {
     // Given the stand-in that the steps before leave; its only laptop is gone, and its agents are gone and cannot start.
     assert!(alice.kill_daemon(), "expected a daemon");
-    no_more_pods(world);
+    let quota = world.no_more_pods();
     let agents = ["delete", "pods", "-l", "bridge.dev/stand-in", "--grace-period=0", "--force"];
     let _ = world.kubectl(&agents).succeeds();
 
@@ -274,5 +263,5 @@ fn clean_gives_back_a_service_whose_laptop_is_gone(world: &World, alice: &Laptop
     println!("cleaning took {:.1?}: {cleaned}", cleaned.took);
     assert!(world.who_answers(&[]).starts_with("orders-"), "the pods answer");
     assert!(world.service("orders")["metadata"]["annotations"]["bridge.dev/attachment"].is_null());
-    let _ = world.kubectl(&["delete", "resourcequota", "full"]).succeeds();
+    let _ = world.kubectl(&["delete", "resourcequota", quota]).succeeds();
 }
