@@ -1,87 +1,26 @@
-//! A session: what it is here for, how it stands, and its routes. What keeps it going is in `upkeep`.
+//! A session: its users, its routes, and all that can be asked of it. How it stands is in `live`, what keeps it going in
+//! `upkeep`, what keeps its stand-in from harming others in `lead`.
 
 mod lead;
+mod live;
 mod upkeep;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bridge_cluster::client::Cluster;
-use bridge_cluster::workload::Labels;
-use bridge_deploy::ListenPort;
 use bridge_proto::v1;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::lead::Lead;
+pub(crate) use self::live::{Agent, Facts, Live};
 use self::upkeep::Upkeep;
 use super::inbound::Inbound;
 use super::routes::{self, PortRoute};
 use super::traffic;
-use super::tunnel::{Attended, Purpose};
+use super::tunnel::Purpose;
 use super::users::Users;
-
-/// What does not change while a session lives.
-#[derive(Clone)]
-pub(crate) struct Facts {
-    pub(crate) id: String,
-    pub(crate) user: String,
-    pub(crate) cluster: Cluster,
-    pub(crate) service: String,
-    pub(crate) stand_in: String,
-    /// The uid of the stand-in's Deployment: only its pods are agents.
-    pub(crate) deployment: String,
-    pub(crate) control_port: u16,
-    /// The Service's own selector.
-    pub(crate) original: Labels,
-    pub(crate) key: Arc<[u8]>,
-    pub(crate) since_ms: u64,
-    /// The Service's ports that the stand-in knows.
-    pub(crate) ports: Vec<ListenPort>,
-    /// Empty: the origin's own.
-    pub(crate) agent_image: String,
-}
-
-/// One agent's pod, and the tunnel to it.
-#[derive(Clone, Default)]
-pub(crate) struct Agent {
-    pub(crate) ready: bool,
-    pub(crate) leaving: bool,
-    pub(crate) attended: Option<Attended>,
-    /// Why there is no tunnel.
-    pub(crate) trouble: String,
-    /// There will be none: its program and this one are too far apart.
-    pub(crate) other_version: bool,
-    /// Why it is not ready.
-    pub(crate) waits_for: Option<String>,
-}
-
-/// What changes.
-#[derive(Clone, Default)]
-pub(crate) struct Live {
-    pub(crate) agents: BTreeMap<String, Agent>,
-    /// They were seen; before that, none says nothing.
-    pub(crate) agents_known: bool,
-    /// The Service leads to the stand-in just now.
-    pub(crate) in_place: bool,
-    /// It leads to the origin, as no agent was ready, until some are.
-    pub(crate) led_back: bool,
-    /// Why Kubernetes makes no pods of agents.
-    pub(crate) refused: Option<String>,
-    /// The agents are of an earlier template of the origin: what becomes of that.
-    pub(crate) stale: Option<String>,
-    /// The Service has led to the stand-in.
-    pub(crate) was_in_place: bool,
-    /// It does no more: who changed it, what to do.
-    pub(crate) reset: Option<String>,
-    pub(crate) disconnecting: bool,
-    /// How often the Service was seen with ports that the stand-in does not know.
-    pub(crate) other_ports: u64,
-    /// The cluster cannot be watched.
-    pub(crate) blind: Option<String>,
-}
 
 /// A running session. Dropped, it ends at once and leaves the cluster as it is.
 pub(crate) struct Session {
@@ -134,32 +73,10 @@ impl Session {
         self.live_tx.send_modify(change);
     }
 
-    /// What is known of a session of `user` with a Service.
-    #[cfg(test)]
-    pub(crate) fn facts_of(cluster: Cluster, service: &str, user: &str) -> Facts {
-        Facts {
-            id: format!("{user}-at-{service}"),
-            user: user.into(),
-            cluster,
-            service: service.into(),
-            stand_in: "7f3a".into(),
-            deployment: "uid".into(),
-            control_port: 7390,
-            key: Arc::from([].as_slice()),
-            since_ms: 1,
-            original: BTreeMap::from([("app".into(), service.into())]),
-            agent_image: String::new(),
-            ports: vec![ListenPort { service_port: 80, name: Some("http".into()), listen: 8080 }],
-        }
-    }
-
     /// A session with one agent, which takes all routes at once.
     #[cfg(test)]
     pub(crate) fn pretended(facts: Facts, users: Users, routes: Vec<PortRoute>) -> Self {
-        let attended = Some(Attended::pretended());
-        let agent = Agent { ready: true, attended, ..Agent::default() };
-        let agents = BTreeMap::from([("agent-1".to_owned(), agent)]);
-        let (live_tx, live_rx) = watch::channel(Live { agents, was_in_place: true, ..Live::default() });
+        let (live_tx, live_rx) = watch::channel(Live::pretended());
         let (routes_tx, mut in_force) =
             watch::channel(v1::Routes { revision: 1, routes: to_messages(&routes) });
         let live = live_tx.clone();
@@ -262,11 +179,11 @@ impl Session {
 
     pub(crate) fn status(&self) -> v1::SessionStatus {
         let live = self.live();
-        let (state, detail) = state(&live, &self.facts.service);
+        let (state, detail) = live.state(&self.facts.service);
         let agents = live.agents.iter().map(|(pod, agent)| v1::AgentStatus {
             pod: pod.clone(),
             attended: agent.attended.is_some(),
-            detail: detail_of(agent),
+            detail: agent.detail(),
         });
         let counts = live.agents.values().filter_map(|agent| agent.attended.as_ref()).map(|a| &a.counts);
         let (to_laptop, to_origin, opaque) = traffic::of(counts);
@@ -296,58 +213,3 @@ impl Session {
 fn to_messages(routes: &[PortRoute]) -> Vec<v1::Route> {
     routes.iter().map(PortRoute::to_message).collect()
 }
-
-fn detail_of(agent: &Agent) -> String {
-    match &agent.attended {
-        _ if agent.leaving => "it is terminating; its requests go to the origin".to_owned(),
-        Some(attended) if attended.draining => {
-            "it is shutting down; its requests go to the origin".to_owned()
-        }
-        Some(_) => String::new(),
-        None => agent.waits_for.clone().unwrap_or_else(|| agent.trouble.clone()),
-    }
-}
-
-fn state(live: &Live, service: &str) -> (v1::State, String) {
-    if live.disconnecting {
-        return (v1::State::Disconnecting, String::new());
-    }
-    if let Some(reset) = &live.reset {
-        return (v1::State::Reset, reset.clone());
-    }
-    if live.led_back {
-        let why = why_not_ready(live);
-        return (
-            v1::State::LedBack,
-            format!("no agent of {service} is ready{why}: all requests go to the origin until one is"),
-        );
-    }
-    if live.agents.values().any(|agent| agent.attended.as_ref().is_some_and(|attended| !attended.draining)) {
-        return (v1::State::Routing, live.stale.clone().unwrap_or_default());
-    }
-    let serve = live.agents.values().any(|agent| agent.ready);
-    if live.in_place && live.agents_known && !serve {
-        let why = why_not_ready(live);
-        return (
-            v1::State::Reconnecting,
-            format!(
-                "no agent of {service} is ready{why}: requests fail (for 3 s at most, if a pod of the origin \
-                 is ready)"
-            ),
-        );
-    }
-    let trouble = live.agents.values().map(|agent| &agent.trouble).find(|trouble| !trouble.is_empty());
-    let why = trouble.or(live.blind.as_ref()).map(|why| format!(" ({why})")).unwrap_or_default();
-    let meanwhile = if serve || !live.in_place { "; until then, requests go to the origin" } else { "" };
-    (v1::State::Reconnecting, format!("cannot reach an agent of {service}{why}; retrying{meanwhile}"))
-}
-
-/// In parentheses, what Kubernetes says.
-fn why_not_ready(live: &Live) -> String {
-    let of_pods = || live.agents.values().find_map(|agent| agent.waits_for.as_ref());
-    live.refused.as_ref().or_else(of_pods).map(|why| format!(" ({why})")).unwrap_or_default()
-}
-
-#[cfg(test)]
-#[path = "session_tests.rs"]
-mod tests;

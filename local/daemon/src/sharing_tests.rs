@@ -59,7 +59,7 @@ impl World {
             listeners: Listeners::default(),
             installation: "laptop-of-alice".into(),
         };
-        let facts = Facts { id: "s1".into(), ..Session::facts_of(server.cluster(), "orders", "alice") };
+        let facts = Facts { id: "s1".into(), ..Facts::pretended(server.cluster(), "orders", "alice") };
         let connected = UserId::new();
         let ports = vec![v1::PortMapping { local: 3000, remote: "http".into() }];
         let by_header = request(v1::ConnectRequest { r#match: header("x"), ports, ..Default::default() });

@@ -78,6 +78,7 @@ mod tests {
     use bridge_cluster::pretended::ApiServer;
 
     use super::*;
+    use crate::session::Facts;
     use crate::users::Users;
 
     #[tokio::test(start_paused = true)]
@@ -88,7 +89,7 @@ mod tests {
         let mut next = async || events_rx.recv().await.expect("somebody listens").sessions;
         assert_eq!(next().await, [], "nothing is connected");
 
-        let facts = Session::facts_of(ApiServer::default().cluster(), "orders", "alice");
+        let facts = Facts::pretended(ApiServer::default().cluster(), "orders", "alice");
         let session = registry.add(Session::pretended(facts, Users::default(), Vec::new()));
         let states =
             |sessions: Vec<v1::SessionStatus>| sessions.iter().map(|s| s.state()).collect::<Vec<_>>();

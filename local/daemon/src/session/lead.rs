@@ -16,8 +16,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::patience::{Patience, Seen, Step};
+use super::live::{Facts, Live};
 use super::upkeep::Pause;
-use super::{Facts, Live};
 use crate::program;
 
 /// What the attachment says of why.

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::{Agent, Facts, Live};
+use super::live::{Agent, Facts, Live};
 use crate::tunnel::{self, Attended, Purpose};
 
 /// The longest pause between two attempts to reach an agent: whoever opens the laptop waits no longer.

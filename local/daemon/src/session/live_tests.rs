@@ -34,7 +34,7 @@ fn requests_are_said_to_go_to_the_origin_only_when_they_do() {
         ("the Service leads elsewhere", elsewhere, v1::State::Reconnecting, "cannot reach an agent", true),
         ("it was led back", led_back, v1::State::LedBack, "ContainerCreating", true),
     ] {
-        let (state, detail) = state(&live, "orders");
+        let (state, detail) = live.state("orders");
         assert_eq!(state, expected, "{what}: {detail}");
         assert!(detail.contains(said), "{what}: expected {said:?} in {detail:?}");
         assert_eq!(detail.contains(TO_ORIGIN), to_origin, "{what}: {detail}");

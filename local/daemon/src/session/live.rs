@@ -1,0 +1,171 @@
+//! How a session stands: its facts, its agents, and the state that they add up to. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bridge_cluster::client::Cluster;
+use bridge_cluster::workload::Labels;
+use bridge_deploy::ListenPort;
+use bridge_proto::v1;
+
+use crate::tunnel::Attended;
+
+/// What does not change while a session lives.
+#[derive(Clone)]
+pub(crate) struct Facts {
+    pub(crate) id: String,
+    pub(crate) user: String,
+    pub(crate) cluster: Cluster,
+    pub(crate) service: String,
+    pub(crate) stand_in: String,
+    /// The uid of the stand-in's Deployment: only its pods are agents.
+    pub(crate) deployment: String,
+    pub(crate) control_port: u16,
+    /// The Service's own selector.
+    pub(crate) original: Labels,
+    pub(crate) key: Arc<[u8]>,
+    pub(crate) since_ms: u64,
+    /// The Service's ports that the stand-in knows.
+    pub(crate) ports: Vec<ListenPort>,
+    /// Empty: the origin's own.
+    pub(crate) agent_image: String,
+}
+
+/// One agent's pod, and the tunnel to it.
+#[derive(Clone, Default)]
+pub(crate) struct Agent {
+    pub(crate) ready: bool,
+    pub(crate) leaving: bool,
+    pub(crate) attended: Option<Attended>,
+    /// Why there is no tunnel.
+    pub(crate) trouble: String,
+    /// There will be none: its program and this one are too far apart.
+    pub(crate) other_version: bool,
+    /// Why it is not ready.
+    pub(crate) waits_for: Option<String>,
+}
+
+/// What changes.
+#[derive(Clone, Default)]
+pub(crate) struct Live {
+    pub(crate) agents: BTreeMap<String, Agent>,
+    /// They were seen; before that, none says nothing.
+    pub(crate) agents_known: bool,
+    /// The Service leads to the stand-in just now.
+    pub(crate) in_place: bool,
+    /// It leads to the origin, as no agent was ready, until some are.
+    pub(crate) led_back: bool,
+    /// Why Kubernetes makes no pods of agents.
+    pub(crate) refused: Option<String>,
+    /// The agents are of an earlier template of the origin: what becomes of that.
+    pub(crate) stale: Option<String>,
+    /// The Service has led to the stand-in.
+    pub(crate) was_in_place: bool,
+    /// It does no more: who changed it, what to do.
+    pub(crate) reset: Option<String>,
+    pub(crate) disconnecting: bool,
+    /// How often the Service was seen with ports that the stand-in does not know.
+    pub(crate) other_ports: u64,
+    /// The cluster cannot be watched.
+    pub(crate) blind: Option<String>,
+}
+
+impl Agent {
+    /// Why no requests go through it to the laptop; empty: they do.
+    pub(super) fn detail(&self) -> String {
+        match &self.attended {
+            _ if self.leaving => "it is terminating; its requests go to the origin".to_owned(),
+            Some(attended) if attended.draining => {
+                "it is shutting down; its requests go to the origin".to_owned()
+            }
+            Some(_) => String::new(),
+            None => self.waits_for.clone().unwrap_or_else(|| self.trouble.clone()),
+        }
+    }
+}
+
+impl Live {
+    /// The state of a session at this Service, and the sentence for it.
+    pub(super) fn state(&self, service: &str) -> (v1::State, String) {
+        if self.disconnecting {
+            return (v1::State::Disconnecting, String::new());
+        }
+        if let Some(reset) = &self.reset {
+            return (v1::State::Reset, reset.clone());
+        }
+        if self.led_back {
+            let why = self.why_not_ready();
+            return (
+                v1::State::LedBack,
+                format!("no agent of {service} is ready{why}: all requests go to the origin until one is"),
+            );
+        }
+        if self
+            .agents
+            .values()
+            .any(|agent| agent.attended.as_ref().is_some_and(|attended| !attended.draining))
+        {
+            return (v1::State::Routing, self.stale.clone().unwrap_or_default());
+        }
+        let serve = self.agents.values().any(|agent| agent.ready);
+        if self.in_place && self.agents_known && !serve {
+            let why = self.why_not_ready();
+            return (
+                v1::State::Reconnecting,
+                format!(
+                    "no agent of {service} is ready{why}: requests fail (for 3 s at most, if a pod of the \
+                     origin is ready)"
+                ),
+            );
+        }
+        let trouble = self.agents.values().map(|agent| &agent.trouble).find(|trouble| !trouble.is_empty());
+        let why = trouble.or(self.blind.as_ref()).map(|why| format!(" ({why})")).unwrap_or_default();
+        let meanwhile = if serve || !self.in_place { "; until then, requests go to the origin" } else { "" };
+        (v1::State::Reconnecting, format!("cannot reach an agent of {service}{why}; retrying{meanwhile}"))
+    }
+
+    /// In parentheses, what Kubernetes says.
+    fn why_not_ready(&self) -> String {
+        let of_pods = || self.agents.values().find_map(|agent| agent.waits_for.as_ref());
+        self.refused.as_ref().or_else(of_pods).map(|why| format!(" ({why})")).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+impl Facts {
+    /// Those of a session of `user` with a Service.
+    pub(crate) fn pretended(cluster: Cluster, service: &str, user: &str) -> Facts {
+        Self {
+            id: format!("{user}-at-{service}"),
+            user: user.into(),
+            cluster,
+            service: service.into(),
+            stand_in: "7f3a".into(),
+            deployment: "uid".into(),
+            control_port: 7390,
+            key: Arc::from([].as_slice()),
+            since_ms: 1,
+            original: BTreeMap::from([("app".into(), service.into())]),
+            agent_image: String::new(),
+            ports: vec![ListenPort { service_port: 80, name: Some("http".into()), listen: 8080 }],
+        }
+    }
+}
+
+#[cfg(test)]
+impl Live {
+    /// One agent is reached.
+    pub(super) fn pretended() -> Self {
+        let attended = Some(Attended::pretended());
+        let agent = Agent { ready: true, attended, ..Agent::default() };
+        Self {
+            agents: BTreeMap::from([("agent-1".to_owned(), agent)]),
+            was_in_place: true,
+            ..Self::default()
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "live_tests.rs"]
+mod tests;
