@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use bridge_deploy::{ORIGIN_TEMPLATE_ANNOTATION, SERVICE_LABEL, STAND_IN_LABEL};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -44,22 +44,29 @@ pub(crate) async fn patch(
     cluster.call(call, api.patch(name, &params, &Patch::Merge(change))).await
 }
 
+/// What a stand-in is made of.
+pub(crate) trait Made:
+    kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+    + Clone
+    + std::fmt::Debug
+    + DeserializeOwned
+{
+}
+
+impl Made for Secret {}
+impl Made for ConfigMap {}
+impl Made for Service {}
+impl Made for Deployment {}
+
 /// Creates an object. One of that name that is there already is used if it is ours, from a connect that was cut off or
 /// goes on beside this one, and if `wrong` finds nothing to say against it: another daemon may have been quicker.
-pub(crate) async fn create_or_read<K>(
+pub(crate) async fn create_or_read<K: Made>(
     cluster: &Cluster,
     of: &Of,
     resource: &'static str,
     object: &Value,
     wrong: impl Fn(&K, &K) -> Option<&'static str>,
-) -> Result<K, ClusterError>
-where
-    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned
-        + Serialize,
-{
+) -> Result<K, ClusterError> {
     let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let namespace = &cluster.namespace;
     // The object goes as JSON: fields that our Kubernetes types do not know are not lost.
@@ -76,23 +83,53 @@ where
             parse(serde_json::to_value(created).unwrap_or(Value::Null), &call)
         }
         Err(ClusterError::Exists { .. }) => {
-            let typed: Api<K> = Api::namespaced(cluster.client.clone(), namespace);
             let call = Call::new("get", resource, namespace, name);
-            let there = cluster.call(call.clone(), typed.get(name)).await?;
-            let reason = if of.owns(there.meta()) {
-                wrong(&parse(object.clone(), &call)?, &there)
-            } else {
-                Some("this Service does not own it")
-            };
-            match reason {
-                None => Ok(there),
-                Some(reason) => {
-                    let (name, namespace) = (name.to_owned(), namespace.clone());
-                    Err(ClusterError::NotOurs { resource, name, namespace, reason })
-                }
-            }
+            let wanted = parse(object.clone(), &call)?;
+            let there = read_made(cluster, of, resource, name, |there| wrong(&wanted, there)).await?;
+            there.ok_or(ClusterError::NotFound { call })
         }
         Err(error) => Err(error),
+    }
+}
+
+/// As [`create_or_read`], of an object that is probably there: it is read first.
+pub(crate) async fn read_or_create<K: Made>(
+    cluster: &Cluster,
+    of: &Of,
+    resource: &'static str,
+    object: &Value,
+    wrong: impl Fn(&K, &K) -> Option<&'static str>,
+) -> Result<K, ClusterError> {
+    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let wanted = parse(object.clone(), &Call::new("get", resource, &cluster.namespace, name))?;
+    match read_made(cluster, of, resource, name, |there| wrong(&wanted, there)).await? {
+        Some(there) => Ok(there),
+        None => create_or_read(cluster, of, resource, object, wrong).await,
+    }
+}
+
+/// An object that another connect has made, if it is there. It is ours, and `wrong` finds nothing to say against it.
+pub(crate) async fn read_made<K: Made>(
+    cluster: &Cluster,
+    of: &Of,
+    resource: &'static str,
+    name: &str,
+    wrong: impl Fn(&K) -> Option<&'static str>,
+) -> Result<Option<K>, ClusterError> {
+    let namespace = &cluster.namespace;
+    let api: Api<K> = Api::namespaced(cluster.client.clone(), namespace);
+    let there = match cluster.call(Call::new("get", resource, namespace, name), api.get(name)).await {
+        Ok(there) => there,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let reason = if of.owns(there.meta()) { wrong(&there) } else { Some("this Service does not own it") };
+    match reason {
+        None => Ok(Some(there)),
+        Some(reason) => {
+            let (name, namespace) = (name.to_owned(), namespace.clone());
+            Err(ClusterError::NotOurs { resource, name, namespace, reason })
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use bridge_deploy::{
     AgentSource, ListenPort, ServiceFacts, StandIn, main_container, own_ports, replicas_for, resolve_ports,
 };
-use bridge_proto::target::Kind;
+use bridge_proto::target::{Kind, Target};
+use futures::future::try_join_all;
 use k8s_openapi::api::{
     core::v1::{LimitRange, Namespace, Pod, ResourceQuota, Service},
     networking::v1::NetworkPolicy,
@@ -23,6 +24,7 @@ use crate::{
     kind, objects,
     obstacle::{Against, Obstacle},
     state::{Attachment, selector},
+    target,
     workload::{Labels, Owner, Workload},
 };
 
@@ -52,10 +54,17 @@ pub struct Snapshot {
 ///
 /// # Errors
 ///
-/// Where the Service, its pods or their workloads cannot be read, or its attachment. What else cannot be read stays
+/// [`ClusterError::NoSuchTarget`] without such a Service; where it, its pods or their workloads cannot be read, or its
+/// attachment. What else cannot be read stays
 /// unknown.
 pub async fn read(cluster: &Cluster, service: &str) -> Result<Snapshot, ClusterError> {
-    let service = objects::read(cluster, service).await?;
+    let service = match objects::read(cluster, service).await {
+        Err(error) if error.is_not_found() => {
+            let target = Target { kind: Kind::Service, name: service.to_owned() };
+            return Err(Box::pin(target::not_there(cluster, &target)).await);
+        }
+        service => service?,
+    };
     let attachment = Attachment::of(&service)?
         .filter(|there| there.is_in_place(&service) || there.original == selector(&service));
     let original = attachment.map_or_else(|| selector(&service), |there| there.original);
@@ -108,10 +117,9 @@ pub(crate) async fn pods_and_workloads(
     let pods = cluster.call(Call::all("list", "pods", namespace), api.list(&params)).await?.items;
     let pods: Vec<Pod> = pods.into_iter().filter(is_serving).collect();
 
-    let mut workloads = Vec::new();
-    for owner in pods.iter().map(Owner::of).collect::<BTreeSet<_>>() {
-        workloads.push(workload(cluster, owner, &pods).await?);
-    }
+    let owners = pods.iter().map(Owner::of).collect::<BTreeSet<_>>();
+    let workloads = owners.into_iter().map(|owner| workload(cluster, owner, &pods));
+    let workloads = try_join_all(workloads).await?;
     Ok((pods, merged(workloads)))
 }
 

@@ -3,8 +3,8 @@
 //!
 //! | phase | in every mode | stand-in |
 //! |---|---|---|
-//! | [`Takeover::prepare`] | claim the requests (`claim`) | create agents, or bring those that are there up to date; wait until they are ready (`stand_in`) |
-//! | (the caller opens tunnels) | | |
+//! | [`Takeover::prepare`] | claim the requests (`claim`) | create agents (`stand_in`) |
+//! | [`Takeover::until_ready`] (the caller opens tunnels) | | bring agents that were there up to date; wait until some are ready |
 //! | [`Takeover::switch`] | | set the selector (`selector`) |
 //! | (the caller sees a connection arrive) | | |
 //! | [`Takeover::confirm`] | | leave the selector to nobody |
@@ -22,6 +22,8 @@ mod race_tests;
 pub mod release;
 mod rescue;
 mod retire;
+#[cfg(test)]
+mod rounds_tests;
 pub mod selector;
 mod stand_in;
 mod step;
@@ -59,17 +61,27 @@ impl Takeover {
         &self.wanted
     }
 
-    /// Claims, and has agents that are ready and get no requests yet. Whoever waits may give up while agents start, and
-    /// not while objects are created.
+    /// Claims, and has agents, which get no requests yet and need not be ready. Whoever waits cannot give up meanwhile.
     ///
     /// # Errors
     ///
     /// [`ClusterError::Held`] if somebody has the same match, [`ClusterError::Refused`] by admission (Pod Security, quota
-    /// …), [`ClusterError::NotOurs`] where somebody else has made what agents would be made of,
-    /// [`ClusterError::NotReady`] with the reason; and those of the calls and of whoever waits.
+    /// …), [`ClusterError::NotOurs`] where somebody else has made what agents would be made of; and those of the calls and
+    /// of whoever waits.
     pub async fn prepare<W: Waiter>(&self, waiter: &W) -> Result<Prepared, W::Error> {
         match self.mode {
             Mode::StandIn => stand_in::prepare(&self.wanted, waiter).await,
+        }
+    }
+
+    /// Waits until agents are ready.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::NotReady`] with the reason, and those of the calls and of whoever waits.
+    pub async fn until_ready<W: Waiter>(&self, prepared: &Prepared, waiter: &W) -> Result<(), W::Error> {
+        match self.mode {
+            Mode::StandIn => stand_in::until_ready(&self.wanted, prepared, waiter).await,
         }
     }
 

@@ -96,7 +96,7 @@ fn selecting(labels: &Labels, services: &[Service]) -> BTreeSet<String> {
 }
 
 /// Says what the user may have meant. Only the first call may fail: the others need rights that not everybody has.
-async fn not_there(cluster: &Cluster, target: &Target) -> ClusterError {
+pub(crate) async fn not_there(cluster: &Cluster, target: &Target) -> ClusterError {
     let Cluster { client, namespace, .. } = cluster;
     let resource = kind::api(target.kind);
     let here: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);

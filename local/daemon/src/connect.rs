@@ -111,14 +111,34 @@ impl Connecting<'_> {
         let confirmed = async { Ok(takeover.confirm(switched).await?) };
         tokio::try_join!(seen, confirmed)?;
 
-        tidy(takeover, &session, tell).await?;
-        record(&session).await;
+        let (tidied, ()) = tokio::join!(tidy(takeover, &prepared, &session, tell), record(&session));
+        tidied.map(|()| session)
+    }
+
+    /// A session whose agents have its routes, all those that are ready. It reaches for them while they become ready; where
+    /// it takes the place of another, that one keeps its routes until then.
+    async fn open_tunnels(self, prepared: &Prepared) -> Result<Session, Failure> {
+        let tell = self.tell;
+        // On the heap: it is large, and not all of a thread's stack is for futures.
+        let until_ready = Box::pin(self.takeover.until_ready(prepared, tell));
+        let session = match self.before {
+            None => {
+                let session = self.session(prepared);
+                until_ready.await?;
+                session
+            }
+            Some(before) => {
+                until_ready.await?;
+                registry::unroute(before).await;
+                self.session(prepared)
+            }
+        };
+        tell.step(Step::OpeningTunnel).await?;
+        unless_given_up(tell, all_attended(&session)).await?;
         Ok(session)
     }
 
-    /// A session whose agents have its routes, all those that are ready.
-    async fn open_tunnels(self, prepared: &Prepared) -> Result<Session, Failure> {
-        self.tell.step(Step::OpeningTunnel).await?;
+    fn session(self, prepared: &Prepared) -> Session {
         let Wanted { cluster, service, claim, .. } = self.takeover.wanted();
         let facts = Facts {
             id: claim.id.clone(),
@@ -134,20 +154,20 @@ impl Connecting<'_> {
             ports: self.ports,
             agent_image: self.users.agent_image().to_owned(),
         };
-        if let Some(before) = self.before {
-            registry::unroute(before).await;
-        }
-        let session = Session::start(facts, self.users, self.routes, Arc::new(self.inbound));
-        unless_given_up(self.tell, all_attended(&session)).await?;
-        Ok(session)
+        Session::start(facts, self.users, self.routes, Arc::new(self.inbound))
     }
 }
 
 /// Waits for the other agents, and removes what an earlier connect left meanwhile.
-async fn tidy(takeover: &Takeover, session: &Session, tell: &Teller) -> Result<(), Failure> {
+async fn tidy(
+    takeover: &Takeover,
+    prepared: &Prepared,
+    session: &Session,
+    tell: &Teller,
+) -> Result<(), Failure> {
     let Wanted { cluster, service, .. } = takeover.wanted();
     let tidying = async {
-        let unused = clean::retire_unused(cluster, Some(service));
+        let unused = clean::retire_others(cluster, service, &prepared.stand_in);
         Ok(tokio::join!(unused, others_attended(session)).0)
     };
     match unless_given_up(tell, tidying).await? {

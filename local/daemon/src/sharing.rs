@@ -104,7 +104,14 @@ impl Sharing {
             Some(there) => (there.facts.cluster.clone(), there.facts.service.clone()),
             None => {
                 let cluster = Cluster::of(&access(asked)).await?;
-                let service = meant::service(&cluster, &request.target).await?;
+                let target = meant::target(&request.target)?;
+                // Whether a Service is there is found when it is read, unless a session with it is.
+                let is_new = target.is_service()
+                    && self.registry.find(&cluster, &target.name, &request.user).is_none();
+                let service = match is_new {
+                    true => target.name,
+                    false => meant::service(&cluster, &request.target).await?,
+                };
                 (cluster, service)
             }
         };

@@ -136,8 +136,21 @@ async fn a_daemon_that_dies_leaves_the_requests_to_the_pods_and_the_next_one_tak
     assert_eq!(world.claims(), ["alice"], "what is written stays");
 
     alice.start_daemon().await;
+    let _ = world.served.asked();
     alice.connects().await.unwrap();
+    let asked = world.served.asked();
     assert_eq!((world.claims(), world.stand_ins().len()), (vec!["alice".into()], 1));
+    // It has written its claim and made nothing, and read the Service when it came and when it switched.
+    let count = |wanted: &str| asked.iter().filter(|asked| asked.starts_with(wanted)).count();
+    let made = |asked: &&String| !asked.ends_with("/events") && !asked.ends_with("/portforward");
+    assert_eq!(asked.iter().filter(|asked| asked.starts_with("POST")).find(made), None, "{asked:?}");
+    let of_service =
+        ["GET", "PATCH"].map(|verb| count(&format!("{verb} /api/v1/namespaces/shop/services/orders")));
+    assert_eq!(
+        (of_service, count("DELETE")),
+        ([3, 1], 0),
+        "with the Service in front of the origin: {asked:?}"
+    );
     assert_eq!(world.asks(ALICE).await, "alice's laptop");
     alice.disconnects().await.unwrap();
     world.is_given_back();

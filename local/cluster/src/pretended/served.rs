@@ -40,6 +40,8 @@ struct Inner {
     /// The bearer tokens that it accepts.
     tokens: Mutex<BTreeSet<String>>,
     away: AtomicBool,
+    /// What was asked, in order: "GET /api/v1/namespaces/shop/services/orders".
+    asked: Mutex<Vec<String>>,
     /// Of all connections; another one after [`Served::cut`].
     connections: Mutex<CancellationToken>,
     stop: CancellationToken,
@@ -65,6 +67,7 @@ impl Served {
             ports: Box::new(ports),
             tokens: Mutex::default(),
             away: AtomicBool::new(false),
+            asked: Mutex::default(),
             connections: Mutex::default(),
             stop: CancellationToken::new(),
         });
@@ -100,6 +103,12 @@ impl Served {
     pub fn away(&self, away: bool) {
         self.inner.away.store(away, Ordering::SeqCst);
         self.cut();
+    }
+
+    /// What was asked since this was called last, in order, without queries: "GET /api/v1/namespaces/shop/services".
+    #[must_use]
+    pub fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut *self.inner.asked.lock().unwrap())
     }
 
     /// All connections end.
@@ -138,6 +147,7 @@ impl Inner {
             return whole(failure(StatusCode::UNAUTHORIZED, "Unauthorized")).await;
         }
         let path = request.uri().path().to_owned();
+        self.asked.lock().unwrap().push(format!("{} {path}", request.method()));
         if let Some(pod) = path.strip_suffix("/portforward") {
             let pod = pod.rsplit('/').next().unwrap().to_owned();
             return self.forward(&pod, &mut request, cut).await;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bridge_deploy::{MANAGED_BY_LABEL, STAND_IN_LABEL};
+use bridge_deploy::{MANAGED_BY_LABEL, SERVICE_LABEL, STAND_IN_LABEL};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -92,8 +92,27 @@ pub struct Retired {
 ///
 /// Those of the calls; what was done until then stays done.
 pub async fn retire_unused(cluster: &Cluster, only: Option<&str>) -> Result<Vec<Retired>, ClusterError> {
-    // In this order: a connect writes its attachment before it makes its stand-in.
-    let found = objects(cluster).await?;
+    retire_unused_of(cluster, only, objects(cluster, only).await?).await
+}
+
+/// As [`retire_unused`] of one Service, beside the stand-in with this id.
+///
+/// # Errors
+///
+/// As [`retire_unused`].
+pub async fn retire_others(cluster: &Cluster, service: &str, stand_in: &str) -> Result<(), ClusterError> {
+    let mut found = objects(cluster, Some(service)).await?;
+    found.retain(|object| ours::labelled(object).is_some_and(|(_, id)| id != stand_in));
+    retire_unused_of(cluster, Some(service), found).await.map(drop)
+}
+
+/// To be called with what was there before the Services are read: a connect writes its attachment before it makes its
+/// stand-in.
+async fn retire_unused_of(
+    cluster: &Cluster,
+    only: Option<&str>,
+    found: Vec<ObjectMeta>,
+) -> Result<Vec<Retired>, ClusterError> {
     if found.is_empty() {
         return Ok(Vec::new());
     }
@@ -202,9 +221,11 @@ async fn services(cluster: &Cluster) -> Result<Vec<Service>, ClusterError> {
     Ok(cluster.call(call, api.list(&ListParams::default())).await?.items)
 }
 
-/// What may be a stand-in's, by its labels. What was handed over to draining pods goes by itself.
-async fn objects(cluster: &Cluster) -> Result<Vec<ObjectMeta>, ClusterError> {
-    let params = ListParams::default().labels(&format!("{MANAGED_BY_LABEL}=bridge,{STAND_IN_LABEL}"));
+/// What may be a stand-in's, of one Service or of all, by its labels. What was handed over to draining pods goes by itself.
+async fn objects(cluster: &Cluster, only: Option<&str>) -> Result<Vec<ObjectMeta>, ClusterError> {
+    let of_service = only.map(|service| format!(",{SERVICE_LABEL}={service}")).unwrap_or_default();
+    let labels = format!("{MANAGED_BY_LABEL}=bridge,{STAND_IN_LABEL}{of_service}");
+    let params = ListParams::default().labels(&labels);
     let (client, namespace) = (&cluster.client, &cluster.namespace);
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let services: Api<Service> = Api::namespaced(client.clone(), namespace);

@@ -18,7 +18,7 @@ use crate::state::{ATTACHMENT, Attachment, Claim, ClaimedRoute};
 type Outcome = Result<(), ClusterError>;
 
 /// `orders`: a Service, its Deployment, and one ready pod.
-fn world() -> ApiServer {
+pub(super) fn world() -> ApiServer {
     let labels = json!({"app": "orders"});
     let container = json!({"name": "main", "image": "orders:1", "ports": [{"containerPort": 8080}]});
     let service = json!({
@@ -78,7 +78,7 @@ impl Waiter for Patient {
 }
 
 /// What a daemon does for one who takes the requests with this header.
-async fn connect(cluster: Cluster, user: &'static str, header: &'static str) -> Outcome {
+pub(super) async fn connect(cluster: Cluster, user: &'static str, header: &'static str) -> Outcome {
     let snapshot = snapshot::read(&cluster, "orders").await?;
     let route = ClaimedRoute { port: 80, any_of: vec![header.to_owned()], ..ClaimedRoute::default() };
     let claim = Claim {
@@ -93,9 +93,10 @@ async fn connect(cluster: Cluster, user: &'static str, header: &'static str) -> 
     let takeover = Takeover::new(Mode::StandIn, wanted);
     let connected = async {
         let prepared = takeover.prepare(&Patient).await?;
+        takeover.until_ready(&prepared, &Patient).await?;
         let switched = takeover.switch(&prepared).await?;
         takeover.confirm(switched).await?;
-        clean::retire_unused(&takeover.wanted().cluster, Some("orders")).await.map(drop)
+        clean::retire_others(&takeover.wanted().cluster, "orders", &prepared.stand_in).await
     };
     match connected.await {
         Ok(()) => Ok(()),

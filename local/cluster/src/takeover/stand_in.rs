@@ -21,10 +21,10 @@ use crate::obstacle::Warning;
 use crate::ownership;
 use crate::state::{Attachment, VERSION, selector};
 
-use self::create::{Created, create};
+use self::create::create;
 use self::ready::{wait_ready, wait_rolled};
 
-/// Claims, creates what is not there, brings up to date what is, and waits until agents are ready.
+/// Claims, and creates what is not there.
 pub(super) async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Prepared, W::Error> {
     let Wanted { cluster, service, snapshot, claim, agent, replicas } = wanted;
     let id = format!("{:04x}", rand::random::<u16>());
@@ -34,13 +34,13 @@ pub(super) async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Pr
     let name = stand_in.names().stand_in;
     waiter.step(Step::StartingAgents { service: service.clone(), deployment: name }).await?;
     let created = create(cluster, &stand_in, &attachment).await?;
-    unless_given_up(waiter, until_ready(wanted, &stand_in, &created, waiter)).await?;
     Ok(Prepared {
         stand_in: attachment.stand_in,
         deployment: created.deployment,
         control_port: attachment.control,
         key: created.key,
         original: attachment.original,
+        stale: created.stale,
     })
 }
 
@@ -75,18 +75,22 @@ fn fresh(service: &Service, stand_in: &StandIn, ports: BTreeMap<u16, u16>) -> At
     }
 }
 
-async fn until_ready<W: Waiter>(
+/// Brings up to date agents that were there before, and waits until some are ready.
+pub(super) async fn until_ready<W: Waiter>(
     wanted: &Wanted,
-    stand_in: &StandIn,
-    created: &Created,
+    prepared: &Prepared,
     waiter: &W,
 ) -> Result<(), W::Error> {
     let Wanted { cluster, service, .. } = wanted;
-    if created.stale {
-        bring_up_to_date(wanted, &stand_in.id, waiter).await?;
-    }
-    let progress = |reason: &str| waiter.hint(Step::WaitingForAgents(reason.to_owned()));
-    Ok(wait_ready(cluster, service, &stand_in.id, &created.deployment, progress).await?)
+    let Prepared { stand_in, deployment, .. } = prepared;
+    let waiting = async {
+        if prepared.stale {
+            Box::pin(bring_up_to_date(wanted, stand_in, waiter)).await?;
+        }
+        let progress = |reason: &str| waiter.hint(Step::WaitingForAgents(reason.to_owned()));
+        Ok(wait_ready(cluster, service, stand_in, deployment, progress).await?)
+    };
+    unless_given_up(waiter, waiting).await
 }
 
 /// Has a stand-in that was there, made of an earlier template of the origin, follow. Nobody fails by it, and if the new

@@ -3,11 +3,12 @@
 use bridge_deploy::StandIn;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Secret, Service};
+use serde_json::Value;
 
 use crate::change::{Decision, change};
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
-use crate::objects::{self, address, create_or_read};
+use crate::objects::{self, Made, address, create_or_read, read_made, read_or_create};
 use crate::ours::{self, Of};
 use crate::state::Attachment;
 
@@ -41,17 +42,31 @@ pub(super) async fn create(
     let secret = bridge_deploy::secret(stand_in, &rand::random::<[u8; 32]>())?;
     let programs = bridge_deploy::program(stand_in)?;
     let origin = bridge_deploy::origin_service(stand_in)?;
+    // A stand-in that was there before is likely to be there still, with all that it is made of.
+    let stood = attachment.deployment.is_some();
+    let deployment = async {
+        match stood {
+            true => read_made(cluster, &of, "deployments", &names.stand_in, |_: &Deployment| None).await,
+            false => Ok(None),
+        }
+    };
     // Another version's program has another name.
     let programs = programs
         .iter()
-        .map(|program| create_or_read(cluster, &of, "configmaps", program, ours::is_another_program));
-    let (secret, origin, _) = tokio::try_join!(
-        create_or_read(cluster, &of, "secrets", &secret, |_: &Secret, _| None),
-        create_or_read(cluster, &of, "services", &origin, ours::leads_elsewhere),
+        .map(|program| make(stood, cluster, &of, "configmaps", program, ours::is_another_program));
+    let (secret, origin, _, there) = tokio::try_join!(
+        make(stood, cluster, &of, "secrets", &secret, |_: &Secret, _| None),
+        make(stood, cluster, &of, "services", &origin, ours::leads_elsewhere),
         futures::future::try_join_all(programs),
+        deployment,
     )?;
-    let deployment = bridge_deploy::deployment(stand_in, address(&origin, &names.origin)?)?;
-    let there = create_or_read(cluster, &of, "deployments", &deployment, |_: &Deployment, _| None).await?;
+    let there = match there {
+        Some(there) => there,
+        None => {
+            let deployment = bridge_deploy::deployment(stand_in, address(&origin, &names.origin)?)?;
+            create_or_read(cluster, &of, "deployments", &deployment, |_: &Deployment, _| None).await?
+        }
+    };
     let stale = objects::is_stale(&there.metadata, &stand_in.pod_template);
     let deployment = there.metadata.uid.unwrap_or_default();
     if attachment.deployment.as_ref().is_some_and(|before| *before != deployment) {
@@ -59,6 +74,20 @@ pub(super) async fn create(
         change(cluster, &of.service, |now| with_deployment(now, &of.id, &deployment)).await?;
     }
     Ok(Created { key: key(secret, &names.secret, cluster)?, deployment, stale })
+}
+
+async fn make<K: Made>(
+    stood: bool,
+    cluster: &Cluster,
+    of: &Of,
+    resource: &'static str,
+    object: &Value,
+    wrong: impl Fn(&K, &K) -> Option<&'static str>,
+) -> Result<K, ClusterError> {
+    match stood {
+        true => read_or_create(cluster, of, resource, object, wrong).await,
+        false => create_or_read(cluster, of, resource, object, wrong).await,
+    }
 }
 
 /// Has the attachment name the Deployment that is there.

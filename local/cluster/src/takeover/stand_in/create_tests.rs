@@ -62,6 +62,19 @@ async fn what_a_connect_that_was_cut_off_has_made_is_used_by_the_next() {
 }
 
 #[tokio::test]
+async fn what_is_missing_of_a_stand_in_that_was_there_is_made_again() {
+    for missing in ["secrets", "configmaps", "services", "deployments"] {
+        let there = made().into_iter().filter(|(path, _)| !path.ends_with(missing));
+        let server = ApiServer::with(there);
+        server.put(&format!("{SERVICES}/orders"), json!({"metadata": {"name": "orders"}}));
+        let attachment = Attachment { deployment: Some("uid".into()), ..attachment() };
+        let created = create(&server.cluster(), &stand_in(), &attachment).await;
+        assert!(created.is_ok(), "{missing}: {created:?}");
+        assert_eq!(server.changes(), [format!("POST shop/{missing}")]);
+    }
+}
+
+#[tokio::test]
 async fn what_somebody_else_has_made_under_our_names_is_refused() {
     type Change = fn(&mut Value);
     let cases: [(&str, usize, Change); 8] = [
@@ -84,11 +97,18 @@ async fn what_somebody_else_has_made_under_our_names_is_refused() {
         let mut made = made();
         change(&mut made[index].1);
         let server = ApiServer::with(made);
-        let refused = create(&server.cluster(), &stand_in(), &attachment()).await.err();
-        let Some(error @ ClusterError::NotOurs { .. }) = refused else { panic!("{what}: {refused:?}") };
-        let text = error.to_string();
-        assert!(text.contains("orders-bridge-7f3a") && text.contains("is not bridge's"), "{what}: {text}");
-        assert!(error.advice().is_some_and(|advice| advice.contains("run the command again")), "{what}");
+        // Found when it is to be made, or when it is read as that of a stand-in which was there before.
+        for deployment in [None, Some("uid".to_owned())] {
+            let attachment = Attachment { deployment, ..attachment() };
+            let refused = create(&server.cluster(), &stand_in(), &attachment).await.err();
+            let Some(error @ ClusterError::NotOurs { .. }) = refused else { panic!("{what}: {refused:?}") };
+            let text = error.to_string();
+            assert!(
+                text.contains("orders-bridge-7f3a") && text.contains("is not bridge's"),
+                "{what}: {text}"
+            );
+            assert!(error.advice().is_some_and(|advice| advice.contains("run the command again")), "{what}");
+        }
         assert_eq!(server.changes(), Vec::<String>::new(), "{what}");
     }
 }
