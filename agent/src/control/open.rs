@@ -42,8 +42,10 @@ pub(super) async fn open(
     let session = context.registry.open(session).map_err(refused)?;
     let later = context.registry.clone();
     context.tasks.spawn(async move {
-        tokio::time::sleep(ATTEND_WITHIN).await;
-        later.end_unattended(&session);
+        // One that has ended gives back what it holds at once.
+        if tokio::time::timeout(ATTEND_WITHIN, session.ended.cancelled()).await.is_err() {
+            later.end_unattended(&session);
+        }
     });
     Ok(OpenReply { version: Some(version::ours()), token })
 }

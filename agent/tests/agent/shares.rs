@@ -74,6 +74,22 @@ async fn what_stalls_at_one_laptop_leaves_room_for_others() {
     .await;
 }
 
+/// Such as one whose daemon was killed, and whose session before holds its requests for a moment longer.
+#[tokio::test]
+async fn a_laptop_that_comes_and_goes_leaves_nothing_held() {
+    story(async {
+        let world = World::with_memory(MEMORY).await;
+        for attempt in 0..100 {
+            let mut alice = Laptop::attach(world.agent.control, "alice").await;
+            let refusal = alice.tries_routes(vec![world.route("alice", 3000)]).await;
+            assert_eq!(refusal, "", "attempt {attempt}");
+            alice.stops_attending();
+            alice.is_ended().await;
+        }
+    })
+    .await;
+}
+
 /// By the process on a laptop, or else by the origin.
 async fn asks_and_is_answered(world: &World, headers: &str, laptop: Option<&Server>) {
     let (mut client, origin) = world.connection().await;

@@ -166,7 +166,8 @@ async fn speak(
             _ = alive.tick() => say(&say_tx, from_daemon::Kind::Alive(v1::Alive {})).await?,
             answer = answers.next() => {
                 let answer = answer.transpose()?.ok_or(TunnelError::Ended)?;
-                if heed(answer, &mut attended)? {
+                // Until the agent has its routes, the session is not at it.
+                if heed(answer, &mut attended)? && attended.routed > 0 {
                     show(attended.clone());
                 }
             }

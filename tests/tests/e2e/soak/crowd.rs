@@ -1,0 +1,91 @@
+//! Twenty developers at one Service, each with a laptop of their own.
+
+use std::thread;
+
+use bridge_tests::{Done, Laptop, Local, World};
+
+const CROWD: usize = 20;
+
+#[test]
+#[ignore = "needs a cluster: make soak"]
+fn twenty_developers_come_and_go_at_one_service() {
+    let world = World::with("crowd", &["orders", "client"]);
+    let before = world.objects();
+    let crowd: Vec<Developer> = (0..CROWD).map(|number| Developer::new(&world, number)).collect();
+    let others = world.others_by("others", &["new", "keepalive"]);
+
+    // When all connect at once, each gets their own requests, through one stand-in.
+    each(&crowd, Developer::connect);
+    are_served(&world, &crowd);
+    let stand_ins: Vec<_> = crowd.iter().map(|one| one.laptop.session()["standIn"].clone()).collect();
+    assert!(stand_ins.windows(2).all(|pair| pair[0] == pair[1]), "expected one stand-in: {stand_ins:?}");
+
+    // When half of them leave while nobody else does anything, the other half goes on.
+    let (first, second) = crowd.split_at(CROWD / 2);
+    each(first, Developer::disconnect);
+    are_served(&world, second);
+
+    // When those come back while the others leave, those who are there are served.
+    thread::scope(|scope| {
+        let coming = scope.spawn(|| each(first, Developer::connect));
+        each(second, Developer::disconnect);
+        coming.join().expect("all of them connect");
+    });
+    are_served(&world, first);
+    for one in second {
+        let answerer = world.who_answers(&[&one.header]);
+        assert!(answerer.starts_with("orders-"), "expected the origin for {}: {answerer}", one.header);
+    }
+
+    // When the daemons of some are killed, the rest goes on, and who connects again is served again.
+    let (killed, rest) = first.split_at(first.len() / 2);
+    for one in killed {
+        assert!(one.laptop.kill_daemon(), "expected a daemon of {}", one.header);
+    }
+    are_served(&world, rest);
+    each(killed, Developer::connect);
+    are_served(&world, first);
+
+    // When the last leave at once, the Service is as it was, and nobody has lost a request.
+    each(first, Developer::disconnect);
+    others.goes_on(20);
+    others.has_lost_nothing();
+    world.is_given_back(&before);
+}
+
+struct Developer {
+    laptop: Laptop,
+    process: Local,
+    header: String,
+}
+
+impl Developer {
+    fn new(world: &World, number: usize) -> Self {
+        let laptop = world.laptop(&format!("dev{number}"));
+        let process = laptop.runs("orders");
+        Self { laptop, process, header: format!("x-bridge=dev{number}") }
+    }
+
+    fn connect(&self) -> Done {
+        self.laptop.bridge(&["connect", "orders", "--port", &self.process.for_port("http")])
+    }
+
+    fn disconnect(&self) -> Done {
+        self.laptop.bridge(&["disconnect", "orders"])
+    }
+}
+
+/// All of them do this at once, and succeed.
+fn each(crowd: &[Developer], does: impl Fn(&Developer) -> Done + Sync) {
+    let slowest = thread::scope(|scope| {
+        let under_way: Vec<_> = crowd.iter().map(|one| scope.spawn(|| does(one).succeeds().took)).collect();
+        under_way.into_iter().map(|one| one.join().expect("it succeeds")).max()
+    });
+    println!("{} at once: the slowest took {:.1?}", crowd.len(), slowest.unwrap_or_default());
+}
+
+fn are_served(world: &World, crowd: &[Developer]) {
+    for one in crowd {
+        assert_eq!(world.who_answers(&[&one.header]), one.process.name, "the requests with {}", one.header);
+    }
+}
