@@ -94,11 +94,7 @@ impl Live {
             return (v1::State::Reset, reset.clone());
         }
         if self.led_back {
-            let why = self.why_not_ready();
-            return (
-                v1::State::LedBack,
-                format!("no agent of {service} is ready{why}: all requests go to the origin until one is"),
-            );
+            return (v1::State::LedBack, self.why_led_back(service));
         }
         if self
             .agents
@@ -122,6 +118,17 @@ impl Live {
         let why = trouble.or(self.blind.as_ref()).map(|why| format!(" ({why})")).unwrap_or_default();
         let meanwhile = if serve || !self.in_place { "; until then, requests go to the origin" } else { "" };
         (v1::State::Reconnecting, format!("cannot reach an agent of {service}{why}; retrying{meanwhile}"))
+    }
+
+    fn why_led_back(&self, service: &str) -> String {
+        if self.agents.values().any(|agent| agent.ready && !agent.leaving) {
+            return format!(
+                "agents of {service} are ready again: all requests go to the origin until they have stayed ready for a \
+                 moment"
+            );
+        }
+        let why = self.why_not_ready();
+        format!("no agent of {service} is ready{why}: all requests go to the origin until one is")
     }
 
     /// In parentheses, what Kubernetes says.

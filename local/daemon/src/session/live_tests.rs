@@ -22,6 +22,7 @@ fn requests_are_said_to_go_to_the_origin_only_when_they_do() {
     let none = live(vec![]);
     let starting = live(vec![agent(false, Some("ContainerCreating"))]);
     let led_back = Live { in_place: false, led_back: true, ..starting.clone() };
+    let ready_again = Live { in_place: false, led_back: true, ..unreached.clone() };
     let refused = Live { refused: Some("exceeded quota".into()), ..none.clone() };
     let elsewhere = Live { in_place: false, ..none.clone() };
     let unknown = Live { agents_known: false, ..none.clone() };
@@ -33,6 +34,7 @@ fn requests_are_said_to_go_to_the_origin_only_when_they_do() {
         ("nothing is known yet", unknown, v1::State::Reconnecting, "cannot reach an agent", false),
         ("the Service leads elsewhere", elsewhere, v1::State::Reconnecting, "cannot reach an agent", true),
         ("it was led back", led_back, v1::State::LedBack, "ContainerCreating", true),
+        ("it was led back a moment ago", ready_again, v1::State::LedBack, "are ready again", true),
     ] {
         let (state, detail) = live.state("orders");
         assert_eq!(state, expected, "{what}: {detail}");
