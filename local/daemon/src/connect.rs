@@ -72,12 +72,13 @@ pub(crate) async fn connect(
     let wanted = Wanted { cluster, service, snapshot, claim, agent, replicas };
     let takeover = Takeover::new(mode, wanted);
     let connecting = Connecting { takeover: &takeover, ports, users, routes, before, inbound, tell };
-    match connecting.take_over().await {
+    // On the heap, as what is undone: they are large, and whoever calls this is moved as a whole, with them.
+    match Box::pin(connecting.take_over()).await {
         Ok(session) => Ok(session),
         Err(failure) => {
             let Wanted { service, claim, .. } = takeover.wanted();
             tracing::warn!(%service, session = %claim.id, %failure, "connect failed; undoing it");
-            match takeover.undo().await {
+            match Box::pin(takeover.undo()).await {
                 Ok(()) => Err(failure),
                 Err(error) => Err(failure.and_left_behind(&error)),
             }
@@ -119,8 +120,7 @@ impl Connecting<'_> {
     /// it takes the place of another, that one keeps its routes until then.
     async fn open_tunnels(self, prepared: &Prepared) -> Result<Session, Failure> {
         let tell = self.tell;
-        // On the heap: it is large, and not all of a thread's stack is for futures.
-        let until_ready = Box::pin(self.takeover.until_ready(prepared, tell));
+        let until_ready = self.takeover.until_ready(prepared, tell);
         let session = match self.before {
             None => {
                 let session = self.session(prepared);

@@ -110,7 +110,7 @@ impl Sharing {
                     && self.registry.find(&cluster, &target.name, &request.user).is_none();
                 let service = match is_new {
                     true => target.name,
-                    false => meant::service(&cluster, &request.target).await?,
+                    false => Box::pin(meant::service(&cluster, &request.target)).await?,
                 };
                 (cluster, service)
             }
@@ -126,7 +126,7 @@ impl Sharing {
             return Ok(Entered { session: there.clone(), id, found: true });
         }
         let was_there = there.is_some();
-        let found = plan::find(cluster, service).await?;
+        let found = Box::pin(plan::find(cluster, service)).await?;
         let session = self.connect(found, newcomer, users, there, tell).await?;
         Ok(Entered { session, id, found: was_there })
     }

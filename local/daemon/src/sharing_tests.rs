@@ -214,3 +214,13 @@ async fn cleaning_leaves_what_is_being_connected_and_what_is_another_laptop_s() 
     let _ = clean().await.unwrap();
     assert_eq!(world.claims(), [r#"["x: 1"]"#]);
 }
+
+/// Each caller of a future moves it as a whole, and without optimization several times: a worker's stack has room for that.
+#[tokio::test]
+async fn the_future_of_a_connect_is_small() {
+    let world = World::new();
+    let (tell, _told) = mpsc::channel(1);
+    let (newcomer, tell) = (Newcomer::Lasting(Box::default()), Teller::Connect(tell));
+    let size = size_of_val(&world.sharing.enter(&newcomer, &tell));
+    assert!(size < 16 * 1024, "{size} bytes");
+}
