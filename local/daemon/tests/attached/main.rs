@@ -1,6 +1,7 @@
 //! Sessions from their connect to their end, in one process: daemons as they are, real agents, and a pretended API server.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
+mod commands;
 mod world;
 
 use std::time::Duration;
@@ -242,12 +243,27 @@ async fn who_gives_up_leaves_nothing_behind() {
         _ = waiting.wait_for(|waiting| *waiting) => {}
     }
     drop(daemon);
+    world.comes_to_be_given_back().await;
+}
+
+#[tokio::test]
+async fn a_service_that_gets_another_port_is_taken_over_anew() {
+    let world = World::new().await;
+    let alice = world.laptop("alice").await;
+    let before = alice.connects().await.unwrap().stand_in;
+    world.moves_to_another_port();
+    // By itself, at a stand-in that listens there; the one before goes.
+    alice.comes_to_be(v1::State::Routing, "").await;
+    world.comes_to(ALICE, "alice's laptop").await;
+    assert_eq!(world.asks(NOBODY).await, "a pod");
     let mut changes = world.server.watch();
-    let gone = async {
-        while !(world.claims().is_empty() && world.stand_ins().is_empty()) {
+    let moved = async {
+        while world.stand_ins().len() != 1 || world.stand_ins()[0].ends_with(&before) {
             changes.changed().await.unwrap();
         }
     };
-    tokio::time::timeout(world::SOON, gone).await.expect("it is undone");
+    tokio::time::timeout(world::SOON, moved).await.expect("another stand-in is there alone");
+    assert_eq!(world.claims(), ["alice"]);
+    alice.disconnects().await.unwrap();
     world.is_given_back();
 }

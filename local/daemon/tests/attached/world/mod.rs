@@ -1,6 +1,7 @@
 //! The words of the stories: a `World` is a cluster in this process, with a pretended API server and real agents; a
 //! `Laptop` is a developer with a daemon, which can be killed, and a program that listens.
 
+mod command;
 mod node;
 
 use std::net::SocketAddr;
@@ -136,6 +137,26 @@ impl World {
         names.filter(|name| name != SERVICE).collect()
     }
 
+    /// Waits until it is given back.
+    pub(crate) async fn comes_to_be_given_back(&self) {
+        let mut changes = self.server.watch();
+        let gone = async {
+            while !(self.claims().is_empty() && self.stand_ins().is_empty()) {
+                changes.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(SOON, gone).await.expect("it is given back");
+        self.is_given_back();
+    }
+
+    /// The Service's pods listen on another port from now on.
+    pub(crate) fn moves_to_another_port(&self) {
+        let port = self.node.reserve();
+        self.server.change(&format!("services/{SERVICE}"), |service| {
+            service["spec"]["ports"][0]["targetPort"] = port.into();
+        });
+    }
+
     /// The Service is as it was, and nothing of bridge is left but what drains by itself.
     pub(crate) fn is_given_back(&self) {
         assert_eq!(self.service()["spec"]["selector"], json!({"app": SERVICE}), "the selector");
@@ -188,7 +209,11 @@ impl Laptop {
         Daemon { client: DaemonClient::new(channel), hello: v1::HelloReply::default() }
     }
 
-    fn cluster(&self) -> Option<v1::Cluster> {
+    pub(crate) fn streams_socket(&self) -> PathBuf {
+        self.home.path().join("streams.sock")
+    }
+
+    pub(crate) fn cluster(&self) -> Option<v1::Cluster> {
         let kubeconfig = vec![self.home.path().join("kubeconfig").display().to_string()];
         Some(v1::Cluster { kubeconfig, ..v1::Cluster::default() })
     }
@@ -288,7 +313,7 @@ async fn start_daemon(
 }
 
 /// A program that answers each request with its name.
-async fn answers(name: &str) -> SocketAddr {
+pub(crate) async fn answers(name: &str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let answer =

@@ -26,8 +26,8 @@ pub(crate) struct Node(Arc<Inner>);
 struct Inner {
     server: ApiServer,
     origin: SocketAddr,
-    /// Where agents listen for callers: the Service's target port.
-    listen: Reserved,
+    /// Where agents listen for callers: the Service's target ports so far.
+    listen: Mutex<Vec<Reserved>>,
     keys: TempDir,
     agents: Mutex<BTreeMap<String, Agent>>,
     state: Mutex<State>,
@@ -67,11 +67,26 @@ impl Node {
     /// Runs until the test ends. `proxy`: where the Service's callers come.
     pub(crate) fn start(server: ApiServer, origin: SocketAddr, listen: Reserved, proxy: TcpListener) -> Self {
         let keys = tempfile::tempdir().unwrap();
-        let (agents, state) = (Mutex::default(), Mutex::default());
+        let (listen, agents, state) = (Mutex::new(vec![listen]), Mutex::default(), Mutex::default());
         let node = Self(Arc::new(Inner { server, origin, listen, keys, agents, state }));
         tokio::spawn(node.clone().control());
         tokio::spawn(node.clone().proxy(proxy));
         node
+    }
+
+    /// Another port that agents can listen on.
+    pub(crate) fn reserve(&self) -> u16 {
+        let reserved = Reserved::new();
+        let port = reserved.port;
+        self.0.listen.lock().unwrap().push(reserved);
+        port
+    }
+
+    /// The Service as it is now, and its target port.
+    fn service(&self) -> (Value, u16) {
+        let service = self.0.server.get(&format!("services/{SERVICE}")).unwrap();
+        let port = service["spec"]["ports"][0]["targetPort"].as_u64().unwrap();
+        (service, port.try_into().unwrap())
     }
 
     /// Where a pod's port for daemons is.
@@ -144,7 +159,7 @@ impl Node {
         let replica_set = json!({"metadata": {"name": format!("{name}-rs"), "uid": format!("{name}-rs-uid"),
             "ownerReferences": [owner("Deployment", &deployment["metadata"])]}});
         let agent = Agent::start(Config {
-            forward: vec![Forward { listen: self.0.listen.port, origin: self.0.origin }],
+            forward: vec![Forward { listen: self.service().1, origin: self.0.origin }],
             control: 0,
             readiness: 0,
             metrics: None,
@@ -192,9 +207,9 @@ impl Node {
     async fn proxy(self, proxy: TcpListener) {
         loop {
             let (mut caller, _) = proxy.accept().await.unwrap();
-            let service = self.0.server.get(&format!("services/{SERVICE}")).unwrap();
+            let (service, port) = self.service();
             let to_origin = service["spec"]["selector"] == json!({"app": SERVICE});
-            let agent = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), self.0.listen.port);
+            let agent = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
             let to = if to_origin { self.0.origin } else { agent };
             tokio::spawn(async move {
                 // What cannot be reached is closed, as a node refuses it.

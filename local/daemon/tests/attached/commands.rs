@@ -1,0 +1,225 @@
+//! What commands do by way of a session: use it as long as they run, reach the cluster through it, and look at what there is.
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+
+use bridge_os::packets::Packets;
+use bridge_proto::v1::{self, Cause, stream_request, use_event};
+use prost::Message as _;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+
+use crate::world::{Laptop, SERVICE, World};
+use crate::{ALICE, NOBODY};
+
+#[tokio::test]
+async fn a_session_lasts_as_long_as_the_command_that_asked_for_it() {
+    let world = World::new().await;
+    let alice = world.laptop("alice").await;
+    let mut command = alice.uses(v1::WishKind::Named).await;
+    let using = command.using().await;
+    assert!(!using.found && using.lasting.is_none(), "{using:?}");
+    assert_eq!(world.asks(ALICE).await, "alice's laptop");
+    // It ends, and waits until that is done.
+    assert!(matches!(command.ends().await, use_event::Kind::Disconnected(done) if done.restored));
+    world.is_given_back();
+
+    // One that is killed says nothing.
+    let mut command = alice.uses(v1::WishKind::Named).await;
+    command.using().await;
+    drop(command);
+    world.comes_to_be_given_back().await;
+}
+
+#[tokio::test]
+async fn what_a_connect_asked_for_outlasts_a_command_and_what_the_command_asked_for_does_not() {
+    let world = World::new().await;
+    let alice = world.laptop("alice").await;
+    let connected = alice.connects().await.unwrap();
+    let mut command = alice.uses(v1::WishKind::Named).await;
+    let using = command.using().await;
+    assert_eq!((using.found, using.session.unwrap().id), (true, connected.id));
+    assert!(using.lasting.is_some());
+
+    // It listens elsewhere, and the requests come there until it ends.
+    let other = crate::world::answers("the command").await.port();
+    command.leads_to(other).await;
+    assert_eq!(command.using().await.session.unwrap().routes[0].local_port, u32::from(other));
+    world.comes_to(ALICE, "the command").await;
+    drop(command);
+    world.comes_to(ALICE, "alice's laptop").await;
+
+    // A disconnect ends it for whoever uses it.
+    let mut command = alice.uses(v1::WishKind::Whatever).await;
+    command.using().await;
+    alice.disconnects().await.unwrap();
+    match command.next().await {
+        use_event::Kind::Ended(why) => assert!(why.contains("it was disconnected"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    world.is_given_back();
+}
+
+#[tokio::test]
+async fn a_listener_and_the_requests_of_a_session_keep_out_of_each_other_s_way() {
+    let world = World::new().await;
+    let alice = world.laptop("alice").await;
+    let mut command = alice.uses(v1::WishKind::Named).await;
+    let port = command.using().await.session.unwrap().routes[0].local_port;
+    command.listens_on(port).await;
+    match command.next().await {
+        use_event::Kind::Refused(why) => assert_eq!(why.cause(), v1::failure::Cause::RequestsCome, "{why:?}"),
+        other => panic!("{other:?}"),
+    }
+    command.listens_on(1).await;
+    assert!(matches!(command.next().await, use_event::Kind::Listening(_)));
+}
+
+#[tokio::test]
+async fn connections_and_datagrams_go_into_the_cluster_through_an_agent() {
+    let world = World::new().await;
+    let alice = world.laptop("alice").await;
+    let mut command = alice.uses(v1::WishKind::Network).await;
+    let session = command.using().await.session.unwrap().id;
+
+    let echo = echoes_connections().await;
+    let packets = alice.packets();
+    assert_eq!(dials(&packets, 1, &session, echo).await, None);
+    let mut connection = carries(&packets, 1).await;
+    connection.write_all(b"hello").await.unwrap();
+    connection.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(answer, b"hello");
+
+    // What nobody listens on is refused, as is a session that is not there.
+    let nowhere = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    assert_eq!(dials(&packets, 2, &session, nowhere).await, Some(Cause::Refused));
+    assert_eq!(dials(&packets, 3, "another", echo).await, Some(Cause::TunnelLost));
+
+    let echo = echoes_datagrams().await;
+    let datagram = |address: String, payload: &'static [u8]| v1::FlowDatagram {
+        session: session.clone(),
+        address,
+        payload: payload.into(),
+    };
+    let (to_cluster_tx, to_cluster) = tokio::sync::mpsc::channel(8);
+    to_cluster_tx.send(datagram(echo.to_string(), b"")).await.unwrap();
+    let to_cluster = tokio_stream::wrappers::ReceiverStream::new(to_cluster);
+    let mut answers = alice.daemon().await.client.flow(to_cluster).await.unwrap().into_inner();
+    let mut next = async || answers.message().await.unwrap().unwrap().payload;
+    assert!(next().await.is_empty(), "it is open");
+    to_cluster_tx.send(datagram(String::new(), b"hello")).await.unwrap();
+    assert_eq!(next().await, b"hello".as_slice());
+
+    // All of it needs no route: the requests are everyone's.
+    assert_eq!((world.asks(ALICE).await, world.asks(NOBODY).await), ("a pod".into(), "a pod".into()));
+}
+
+#[tokio::test]
+async fn a_namespace_is_listed_with_who_is_connected_and_a_session_sees_its_services() {
+    let world = World::new().await;
+    let (alice, bob) = (world.laptop("alice").await, world.laptop("bob").await);
+    let list = async || {
+        let request = v1::ListRequest { cluster: bob.cluster() };
+        let listed = bob.daemon().await.client.list(request).await.unwrap().into_inner();
+        assert_eq!((listed.failed, listed.namespace.as_str()), (None, "shop"));
+        assert_eq!(listed.services.len(), 1, "none of bridge's own");
+        listed.services.into_iter().next().unwrap()
+    };
+    let before = list().await;
+    assert_eq!((before.name.as_str(), before.mode.as_str()), (SERVICE, "stand-in"));
+    assert_eq!(before.workloads, ["Deployment orders"]);
+    assert_eq!((before.claimants.len(), before.stand_in), (0, None));
+
+    let session = alice.connects().await.unwrap();
+    let now = list().await;
+    assert_eq!(now.claimants.iter().map(|claimant| claimant.user.as_str()).collect::<Vec<_>>(), ["alice"]);
+    let stand_in = now.stand_in.unwrap();
+    assert!(stand_in.name.ends_with(&session.stand_in) && stand_in.in_place, "{stand_in:?}");
+
+    let query = v1::ServicesQuery { session: session.id };
+    let reply = alice.daemon().await.client.services(query).await.unwrap().into_inner();
+    let reached = |service: &v1::ReachableService| format!("{} {}", service.name, service.address);
+    assert_eq!(reply.services.iter().map(reached).collect::<Vec<_>>(), ["orders 127.0.0.1"]);
+}
+
+#[tokio::test]
+async fn requests_are_told_with_where_they_went_and_why() {
+    let world = World::new().await;
+    let alice = world.laptop("alice").await;
+    let session = alice.connects().await.unwrap();
+    for header in [ALICE, NOBODY] {
+        world.asks(header).await;
+    }
+    let query = v1::RequestsQuery { sessions: vec![session.id], follow: true };
+    let mut told = alice.daemon().await.client.requests(query).await.unwrap().into_inner();
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        seen.extend(told.message().await.unwrap().unwrap().requests);
+        if seen.len() == 2 {
+            world.asks(ALICE).await;
+        }
+    }
+    let summary = |seen: &v1::SeenByAgent| {
+        let request = seen.request.clone().unwrap();
+        format!("{} {} {}", seen.target, request.to_laptop, request.user)
+    };
+    let told: Vec<_> = seen.iter().map(summary).collect();
+    assert_eq!(told, ["orders true alice", "orders false ", "orders true alice"]);
+}
+
+/// A TCP server that sends back what it gets.
+async fn echoes_connections() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let (mut read, mut write) = connection.split();
+            let _ = tokio::io::copy(&mut read, &mut write).await;
+        }
+    });
+    address
+}
+
+async fn echoes_datagrams() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut datagram = [0; 2048];
+        while let Ok((length, from)) = socket.recv_from(&mut datagram).await {
+            let _ = socket.send_to(&datagram[..length], from).await;
+        }
+    });
+    address
+}
+
+async fn asks(packets: &Packets, id: u64, kind: stream_request::Kind, descriptor: Option<&TcpStream>) {
+    let request = v1::StreamRequest { id, kind: Some(kind) };
+    packets.send(&request.encode_to_vec(), descriptor.map(AsFd::as_fd)).await.unwrap();
+}
+
+/// Why a connection into the cluster was refused, if it was.
+async fn dials(packets: &Packets, id: u64, session: &str, address: SocketAddr) -> Option<Cause> {
+    let dial = v1::StreamDial { session: session.to_owned(), address: address.to_string() };
+    asks(packets, id, stream_request::Kind::Dial(dial), None).await;
+    let (reply, _) = packets.receive().await.unwrap().unwrap();
+    let reply = v1::StreamReply::decode(reply.as_slice()).unwrap();
+    assert_eq!(reply.id, id);
+    reply.refused.map(|refused| refused.cause())
+}
+
+/// Hands over one end of a connection of this machine, and gives the other.
+async fn carries(packets: &Packets, id: u64) -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (theirs, _) = listener.accept().await.unwrap();
+    asks(packets, id, stream_request::Kind::Carry(v1::StreamCarry {}), Some(&theirs)).await;
+    ours
+}
+
+impl Laptop {
+    fn packets(&self) -> Packets {
+        Packets::connect(&self.streams_socket()).unwrap()
+    }
+}

@@ -1,0 +1,73 @@
+//! A command that uses a session, as `bridge run` does.
+
+use bridge_proto::v1::{self, use_event, use_request};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use super::{Laptop, SOON};
+
+/// Dropped, it is killed.
+pub(crate) struct Command {
+    /// `None`: it is done.
+    requests_tx: Option<mpsc::Sender<v1::UseRequest>>,
+    events: Streaming<v1::UseEvent>,
+}
+
+impl Laptop {
+    /// Begins to use a session, with the ports of `connect`.
+    pub(crate) async fn uses(&self, kind: v1::WishKind) -> Command {
+        let wish = v1::Wish { request: Some(self.request()), kind: kind.into(), ..v1::Wish::default() };
+        let (requests_tx, requests_rx) = mpsc::channel(8);
+        requests_tx.send(v1::UseRequest { kind: Some(use_request::Kind::Wish(wish)) }).await.unwrap();
+        let using = self.daemon().await.client.r#use(ReceiverStream::new(requests_rx)).await;
+        Command { requests_tx: Some(requests_tx), events: using.unwrap().into_inner() }
+    }
+}
+
+impl Command {
+    /// What it is told next, beside steps and warnings.
+    pub(crate) async fn next(&mut self) -> use_event::Kind {
+        let telling = async {
+            loop {
+                let event = self.events.message().await.unwrap().expect("the daemon has more to say");
+                match event.kind {
+                    None | Some(use_event::Kind::Step(_) | use_event::Kind::Warning(_)) => {}
+                    Some(kind) => return kind,
+                }
+            }
+        };
+        tokio::time::timeout(SOON, telling).await.expect("it is told something")
+    }
+
+    /// How its session is, once that is told.
+    pub(crate) async fn using(&mut self) -> v1::Using {
+        match self.next().await {
+            use_event::Kind::Using(using) => using,
+            other => panic!("expected a session, instead: {other:?}"),
+        }
+    }
+
+    /// Its requests come to another port.
+    pub(crate) async fn leads_to(&self, local: u16) {
+        let ports = vec![v1::PortMapping { local: local.into(), remote: String::new() }];
+        self.asks(use_request::Kind::Ports(v1::Ports { ports })).await;
+    }
+
+    /// It listens there for what it passes on into the cluster.
+    pub(crate) async fn listens_on(&self, port: u32) {
+        let listeners = v1::Listeners { ports: vec![port], what: "bridge forward".into() };
+        self.asks(use_request::Kind::Listeners(listeners)).await;
+    }
+
+    async fn asks(&self, kind: use_request::Kind) {
+        let requests_tx = self.requests_tx.as_ref().unwrap();
+        requests_tx.send(v1::UseRequest { kind: Some(kind) }).await.unwrap();
+    }
+
+    /// It is done; what it is told then.
+    pub(crate) async fn ends(mut self) -> use_event::Kind {
+        self.requests_tx = None;
+        self.next().await
+    }
+}
