@@ -1,6 +1,6 @@
 //! Puts the agent into the command: BRIDGE_AGENT_PROGRAM and BRIDGE_AGENT_LOADER name what `make build` has built.
 //!
-//! Without them the command is built all the same, and `bridge connect` says what to do.
+//! Without them the command is built all the same, and `bridge connect` explains what to do.
 
 use std::{env, error::Error, fs, io::Write, path::PathBuf};
 

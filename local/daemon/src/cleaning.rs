@@ -1,4 +1,5 @@
-//! Cleans up after sessions whose daemon died. What this daemon holds is alive, whatever the cluster looks like.
+//! Cleans up after sessions whose daemon died. The sessions of this daemon count as alive, whatever the cluster looks
+//! like.
 
 use std::sync::Arc;
 

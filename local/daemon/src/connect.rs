@@ -20,12 +20,12 @@ use super::session::{Facts, Session};
 use super::teller::Teller;
 use super::users::Users;
 
-/// From a ready agent to a tunnel with the routes in force: a few round trips.
+/// Limit on the time from a ready agent to a tunnel with the routes in force: a few round trips.
 const TUNNELS_WITHIN: Duration = Duration::from_secs(10);
-/// Half of the agents suffice to begin with; an agent that is not ready by then may never be.
+/// Half of the agents are enough to begin with; an agent that is not ready by then may never be.
 const OTHERS_WITHIN: Duration = Duration::from_secs(5);
 
-/// Whose session it will be.
+/// The developer and laptop that a session will belong to.
 pub(crate) struct Claimant {
     pub(crate) id: String,
     user: String,
@@ -45,20 +45,20 @@ impl Claimant {
         }
     }
 
-    /// Of a session that begins now.
+    /// The claimant of a session that begins now.
     pub(crate) fn new(user: &str, installation: &str) -> Self {
         Self::since(user, installation, now_ms())
     }
 
-    /// Of a session that goes on from one which has begun before.
+    /// The claimant of a session that continues an earlier one.
     pub(crate) fn since(user: &str, installation: &str, since_ms: u64) -> Self {
         let id = format!("{:08x}", rand::random::<u32>());
         Self { id, user: user.to_owned(), installation: installation.to_owned(), since_ms }
     }
 }
 
-/// Connects; on failure nothing of it stays in the cluster. `before`, whose place the session takes, keeps
-/// its routes until the new ones can be put in force: agents accept no match twice.
+/// Connects; on failure nothing of it stays in the cluster. `before`, which the session replaces, keeps its routes
+/// until the new ones can be put in force: agents accept no match twice.
 pub(crate) async fn connect(
     plan: Plan,
     claimant: Claimant,
@@ -86,7 +86,7 @@ pub(crate) async fn connect(
     }
 }
 
-/// A connect under way.
+/// A connect in progress.
 struct Connecting<'a> {
     takeover: &'a Takeover,
     ports: Vec<ListenPort>,
@@ -176,14 +176,14 @@ async fn tidy(
     }
 }
 
-/// Records what a session does by now.
+/// Records as an Event on the Service what a session does now.
 pub(crate) async fn record(session: &Session) {
     let Facts { cluster, service, .. } = &session.facts;
-    events::record(cluster, service, "BridgeConnected", &told(session)).await;
+    events::record(cluster, service, "BridgeConnected", &summary(session)).await;
 }
 
-/// What the Service's Events say of a session.
-fn told(session: &Session) -> String {
+/// The text of the Event that describes a session.
+fn summary(session: &Session) -> String {
     let routes = routes::status(&session.routes());
     let routes: Vec<_> =
         routes.iter().map(|route| format!("port {}: {}", route.port, route.r#match)).collect();
@@ -219,14 +219,14 @@ async fn all_attended(session: &Session) -> Result<(), Failure> {
     })
 }
 
-/// Waits for the agents that came after the first half: one that is ready before its tunnel is there would, for that
-/// moment, give the developer's requests to the origin after "connected" was said.
+/// Waits for the agents beyond the first half. One that becomes ready before its tunnel is up would briefly give the
+/// developer's requests to the origin after "connected" was printed.
 async fn others_attended(session: &Session) {
     let attended = session.until(|live| {
         let mut staying = live.agents.values().filter(|agent| !agent.leaving);
         staying.all(|agent| agent.ready && agent.attended.as_ref().is_some_and(|a| a.routed > 0))
     });
-    // Without: one that is not ready gets no traffic.
+    // On timeout, continue without: an agent that is not ready gets no traffic.
     let _ = tokio::time::timeout(OTHERS_WITHIN, attended).await;
 }
 

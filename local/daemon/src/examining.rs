@@ -1,4 +1,4 @@
-//! Checks a cluster and what bridge needs there, for `bridge doctor`: each check says what it found and what to do.
+//! Checks a cluster and what bridge needs there, for `bridge doctor`: each check reports what it found and what to do.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use super::sharing::{Sharing, access as way};
 /// The oldest Kubernetes that bridge supports, 1.x.
 const OLDEST_MINOR: u32 = 33;
 
-/// What was found so far. Somebody who has gone needs no more of it.
+/// Where the results of checks go; a caller that has gone needs no more of them.
 struct Report(mpsc::Sender<Check>);
 
 impl Report {
@@ -44,7 +44,7 @@ fn fail(name: &str, cause: Cause, detail: impl Into<String>, advice: impl Into<S
     Check { outcome: Outcome::Fail.into(), cause: cause.into(), ..warn(name, detail, advice) }
 }
 
-/// All checks, one after the other; the first that keeps the others from being made is the last.
+/// Makes all checks in order; one that makes the rest impossible is the last.
 pub(super) async fn examine(sharing: Sharing, request: v1::ExamineRequest, checks_tx: mpsc::Sender<Check>) {
     let _under_way = sharing.turns.begin();
     let report = Report(checks_tx);
@@ -97,7 +97,7 @@ fn services(entries: &[Entry]) -> Check {
     ok("services", format!("{possible} of {} can be connected; connected: {sessions}", entries.len()))
 }
 
-/// Whether the stand-ins serve: who is behind one that does not fails, or is at the origin.
+/// Whether the stand-ins serve: requests to one without a ready agent fail, or go to the origin.
 fn stand_ins(entries: &[Entry]) -> Vec<Check> {
     const NAME: &str = "stand-ins";
     let named = |is_so: fn(&StandIn) -> bool| {
@@ -139,7 +139,7 @@ fn unreadable(entries: &[Entry]) -> Option<Check> {
     (!found.is_empty()).then(|| warn("attachments", found.join("; "), advice))
 }
 
-/// This laptop's claims in the cluster that its daemon knows nothing of.
+/// Claims of this laptop in the cluster that its daemon does not hold.
 fn left_behind(entries: &[Entry], installation: &str, held: &BTreeSet<String>) -> Check {
     let is_left = |session: &Session| session.installation == installation && !held.contains(&session.id);
     let services = entries.iter().filter(|entry| entry.sessions.iter().any(is_left));

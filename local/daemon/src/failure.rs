@@ -1,4 +1,5 @@
-//! Why a connect or disconnect failed: the cause for programs, and for people what happened, to which object, and what to do.
+//! Why a connect or disconnect failed: a cause for programs; for people, what happened, to which object, and what to
+//! do.
 
 use bridge_cluster::error::ClusterError;
 use bridge_proto::matching::BadMatch;
@@ -47,12 +48,12 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// The same, and undoing it failed as well.
+    /// The same failure, when undoing it failed as well.
     pub(crate) fn and_left_behind(self, undo: &ClusterError) -> Self {
         Self::LeftBehind { first: Box::new(self), undo: undo.clone() }
     }
 
-    /// What kind of failure this is, for programs.
+    /// The kind of failure, for programs.
     pub(crate) fn cause(&self) -> Cause {
         match self {
             Self::Cluster(error) => error.cause(),
@@ -102,7 +103,7 @@ impl Failure {
         }
     }
 
-    /// As the command gets it.
+    /// The failure as a message to the command.
     pub(crate) fn to_message(&self) -> v1::Failure {
         v1::Failure {
             cause: self.cause().into(),
@@ -118,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn agents_of_another_version_are_told_in_two_lines() {
+    fn agents_of_another_version_are_reported_in_two_lines() {
         let reason = "the agent is too old for this bridge 0.2.0 (protocol 2)".to_owned();
         let failure = Failure::OtherVersion { service: "orders".into(), reason }.to_message();
         assert_eq!(

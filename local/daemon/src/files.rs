@@ -1,5 +1,5 @@
-//! The volumes of a target's container, told by whichever agent of the session is reached: if that one goes, by the next.
-//! Only those pass that the Deployment of the stand-in mounts, at the paths that it says.
+//! The volumes of a target's container, read through any agent of the session that is reached; if that agent goes,
+//! through the next. Only volumes that the stand-in's Deployment mounts pass, at the paths that it states.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,35 +14,36 @@ use tonic::Status;
 use super::session::{Live, Session};
 use super::tunnel::Client;
 
-pub(super) type Told = ReceiverStream<Result<v1::FilesReply, Status>>;
+pub(super) type Replies = ReceiverStream<Result<v1::FilesReply, Status>>;
 type ToCommand = mpsc::Sender<Result<v1::FilesReply, Status>>;
 
-/// How long an agent is waited for at first.
+/// How long to wait for an agent at first.
 const REACHED_WITHIN: Duration = Duration::from_secs(10);
-/// What a command does not take (it may be stopped) takes room in the tunnel from others: its call is ended.
+/// A command that does not read (it may be stopped) takes room in the tunnel from others: after this time its call
+/// ends.
 const TAKEN_WITHIN: Duration = Duration::from_secs(3);
-/// Before an agent whose call ended is asked again.
+/// Pause before the next call, after an agent's call has ended.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Pieces of files that may wait for the command.
 const QUEUE: usize = 4;
 
-/// Tells them all, and, if it follows, what changes, as long as the session lives.
-pub(super) fn files(session: &Session, follow: bool) -> Told {
-    let (told_tx, told_rx) = mpsc::channel(QUEUE);
+/// Streams all volumes and, if `follow`, their changes, as long as the session lives.
+pub(super) fn files(session: &Session, follow: bool) -> Replies {
+    let (replies_tx, replies_rx) = mpsc::channel(QUEUE);
     let (live, service) = (session.watch(), session.facts.service.clone());
     let facts = session.facts.clone();
-    // Asked again for each agent: a stand-in may be given other volumes.
+    // Read again for each agent: a stand-in may get other volumes.
     let declared = async move || {
         let declared = mounts::of_stand_in(&facts.cluster, &facts.service, &facts.stand_in).await;
         declared.map_err(|error| Status::unavailable(format!("cannot read the stand-in's volumes: {error}")))
     };
     tokio::spawn(async move {
-        if let Err(status) = pass_on(live, &service, follow, declared, &told_tx).await {
-            // One that cannot be sent means that nobody listens.
-            let _ = told_tx.send(Err(status)).await;
+        if let Err(status) = pass_on(live, &service, follow, declared, &replies_tx).await {
+            // If it cannot be sent, nobody listens.
+            let _ = replies_tx.send(Err(status)).await;
         }
     });
-    ReceiverStream::new(told_rx)
+    ReceiverStream::new(replies_rx)
 }
 
 async fn pass_on(
@@ -50,13 +51,13 @@ async fn pass_on(
     service: &str,
     follow: bool,
     declared: impl AsyncFn() -> Result<BTreeSet<String>, Status>,
-    told_tx: &ToCommand,
+    replies_tx: &ToCommand,
 ) -> Result<(), Status> {
     let away = |_| Status::unavailable(format!("cannot reach an agent of {service}"));
     let mut agent = tokio::time::timeout(REACHED_WITHIN, next(&mut live)).await.map_err(away)??;
     loop {
         let mut declared = Declared::new(declared().await?);
-        match pass(&mut agent, follow, &mut declared, told_tx).await {
+        match pass(&mut agent, follow, &mut declared, replies_tx).await {
             Passed::All => return Ok(()),
             Passed::Refused(status) => return Err(status),
             Passed::CutOff => {}
@@ -64,7 +65,7 @@ async fn pass_on(
         tokio::time::sleep(PAUSE).await;
         agent = tokio::select! {
             agent = next(&mut live) => agent?,
-            () = told_tx.closed() => return Ok(()),
+            () = replies_tx.closed() => return Ok(()),
         };
     }
 }
@@ -81,19 +82,19 @@ async fn next(live: &mut watch::Receiver<Live>) -> Result<Client, Status> {
     found.ok_or_else(over)
 }
 
-/// How it went with one agent.
+/// The outcome with one agent.
 enum Passed {
-    /// Nothing more is to be told, or nobody listens.
+    /// Nothing more is to be sent, or nobody listens.
     All,
     Refused(Status),
     CutOff,
 }
 
-/// What passes: volumes that the Deployment has.
+/// The volumes that the Deployment has; only these pass.
 #[derive(Debug)]
 struct Declared {
     paths: BTreeSet<String>,
-    /// Within a volume that it does not have.
+    /// Inside a volume that it does not have.
     skips: bool,
 }
 
@@ -125,21 +126,21 @@ impl Declared {
     }
 }
 
-async fn pass(agent: &mut Client, follow: bool, declared: &mut Declared, told_tx: &ToCommand) -> Passed {
-    let mut told = match agent.files(v1::FilesRequest { follow }).await {
-        Ok(told) => told.into_inner(),
+async fn pass(agent: &mut Client, follow: bool, declared: &mut Declared, replies_tx: &ToCommand) -> Passed {
+    let mut replies = match agent.files(v1::FilesRequest { follow }).await {
+        Ok(replies) => replies.into_inner(),
         Err(status) if matches!(status.code(), tonic::Code::Unimplemented) => return Passed::Refused(status),
         Err(_) => return Passed::CutOff,
     };
     loop {
         let message = tokio::select! {
-            message = told.message() => message,
-            () = told_tx.closed() => return Passed::All,
+            message = replies.message() => message,
+            () = replies_tx.closed() => return Passed::All,
         };
         match message {
             Ok(Some(reply)) => {
                 let Some(reply) = declared.filter(reply) else { continue };
-                match tokio::time::timeout(TAKEN_WITHIN, told_tx.send(Ok(reply))).await {
+                match tokio::time::timeout(TAKEN_WITHIN, replies_tx.send(Ok(reply))).await {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => return Passed::All,
                     Err(_) => {
@@ -202,8 +203,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_agent_is_waited_for_but_not_for_ever() {
         let (_live_tx, live) = watch::channel(Live::default());
-        let (told_tx, _told_rx) = mpsc::channel(1);
-        let refused = pass_on(live, "orders", true, none, &told_tx).await.unwrap_err();
+        let (replies_tx, _replies_rx) = mpsc::channel(1);
+        let refused = pass_on(live, "orders", true, none, &replies_tx).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unavailable);
         assert_eq!(refused.message(), "cannot reach an agent of orders");
     }
@@ -211,9 +212,9 @@ mod tests {
     #[tokio::test]
     async fn a_session_that_has_ended_is_not_waited_for() {
         let (live_tx, live) = watch::channel(Live::default());
-        let (told_tx, _told_rx) = mpsc::channel(1);
+        let (replies_tx, _replies_rx) = mpsc::channel(1);
         drop(live_tx);
-        let refused = pass_on(live, "orders", true, none, &told_tx).await.unwrap_err();
+        let refused = pass_on(live, "orders", true, none, &replies_tx).await.unwrap_err();
         assert_eq!(refused.code(), Code::NotFound);
     }
 }

@@ -11,35 +11,36 @@ use tokio::net::TcpStream;
 
 use super::listeners::Listeners;
 
-/// Loopback answers at once; one that does not is full.
+/// Loopback answers at once; a listener that does not is full.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
-/// Streams of one session to this machine at a time. Requests that go round in a circle end by this, if by nothing else.
+/// Streams of one session to this machine at a time. This also ends requests that go round in a circle.
 const MOST_STREAMS: u64 = 1024;
 
-/// What a session's inbound streams have in common.
+/// State that all inbound streams of a session share.
 #[derive(Default)]
 pub(crate) struct Inbound {
     pub(crate) counters: Counters,
     pub(crate) listeners: Listeners,
 }
 
-/// What was carried since the session began.
+/// Totals since the session began.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) streams: AtomicU64,
     pub(crate) to_laptop: AtomicU64,
     pub(crate) from_laptop: AtomicU64,
-    /// Under way now.
+    /// Streams open now.
     pub(crate) open: AtomicU64,
 }
 
-/// Serves one offered stream. `allowed`: a route of the session leads to the local port; an agent gets no other.
+/// Serves one offered stream. `allowed`: a route of the session leads to the local port; streams to other ports are
+/// refused.
 pub(crate) async fn serve(offered: Offered, allowed: bool, inbound: &Inbound) {
     let counters = &inbound.counters;
     let (local, _open) = match admit(offered.open.local_port, allowed, inbound).await {
         Ok(admitted) => admitted,
         Err(Refused { cause, detail }) => {
-            // A refusal that cannot be sent means that the tunnel is gone, and with it who would read it.
+            // A refusal that cannot be sent means that the tunnel is gone, and its reader with it.
             let _ = offered.refuse(cause, detail).await;
             return;
         }
@@ -52,7 +53,7 @@ pub(crate) async fn serve(offered: Offered, allowed: bool, inbound: &Inbound) {
     }
 }
 
-/// The connection to the local process, if there may be one.
+/// Connects to the local process, if allowed.
 async fn admit(port: u32, allowed: bool, inbound: &Inbound) -> Result<(TcpStream, Open<'_>), Refused> {
     let refused = |cause, detail| Refused { cause, detail };
     let forbidden = || refused(Cause::Forbidden, format!("no route of this session leads to port {port}"));
@@ -75,11 +76,11 @@ async fn admit(port: u32, allowed: bool, inbound: &Inbound) -> Result<(TcpStream
     }
 }
 
-/// A stream that is under way.
+/// An open stream.
 struct Open<'a>(&'a Counters);
 
 impl<'a> Open<'a> {
-    /// `None`: there are too many.
+    /// `None`: too many are open.
     fn begin(counters: &'a Counters) -> Option<Self> {
         let one_more = |open| (open < MOST_STREAMS).then_some(open + 1);
         counters.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
@@ -93,7 +94,7 @@ impl Drop for Open<'_> {
     }
 }
 
-/// Connects to a port of this machine, IPv4 first: "localhost" means ::1 to some programs.
+/// Connects to a port of this machine, IPv4 first: some programs take "localhost" for ::1.
 pub(crate) async fn connect(port: u16) -> io::Result<TcpStream> {
     let connect = async |address: IpAddr| {
         let connected = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect((address, port))).await;

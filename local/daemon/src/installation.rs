@@ -1,10 +1,10 @@
-//! What this laptop calls itself in claims: random, made once, kept in the user's state directory.
+//! The name of this laptop in claims: random, created once, kept in the user's state directory.
 
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Why there is no name to be had.
+/// Why there is no name.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallationError {
     #[error("neither XDG_STATE_HOME nor HOME is set")]
@@ -13,11 +13,11 @@ pub enum InstallationError {
     File { path: PathBuf, source: io::Error },
 }
 
-/// The name of this installation; made at the first call.
+/// Returns the name of this installation; the first call creates it.
 ///
 /// # Errors
 ///
-/// [`InstallationError`] where the state directory cannot be used.
+/// [`InstallationError`] if the state directory cannot be used.
 pub fn name() -> Result<String, InstallationError> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME")
@@ -37,7 +37,7 @@ fn read_or_make(directory: &Path) -> Result<String, InstallationError> {
     }
     std::fs::create_dir_all(directory).map_err(failed)?;
     let name = format!("{:016x}", rand::random::<u64>());
-    // Written beside and renamed, so that two at once end with one whole name.
+    // Written to a temporary file and renamed, so that two concurrent calls end with one whole name.
     let beside = directory.join(format!("installation.{}", std::process::id()));
     let mut file = std::fs::OpenOptions::new()
         .write(true)
@@ -60,13 +60,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_is_made_once_and_made_anew_if_it_is_spoiled() {
+    fn the_name_is_made_once_and_again_if_it_is_invalid() {
         let home = tempfile::tempdir().expect("a directory");
         let directory = home.path().join("bridge");
         let first = read_or_make(&directory).expect("made");
         assert_eq!(read_or_make(&directory).expect("read"), first);
         std::fs::write(directory.join("installation"), "garbage").expect("written");
-        let second = read_or_make(&directory).expect("made anew");
+        let second = read_or_make(&directory).expect("made again");
         assert!(is_name(&second) && second != first);
     }
 }

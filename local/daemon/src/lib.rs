@@ -1,13 +1,13 @@
 //! The daemon: one per user, holds the sessions and their tunnels, and serves the `bridge` command on a Unix socket.
 //!
-//! `service` takes what is asked, `meant` decides which sessions are, `watching` tells how they change. Sessions are shared
-//! by their users (`users`, pure; `sharing` carries out who comes and goes, `using` serves one of them, `turns` says whose
-//! turn it is at a target). `connect` carries one connect out (by its `plan`, with `routes`, `probe`; `teller` reports the
-//! steps), `session` keeps what came of it alive, `reattach` moves it when the Service gets other ports,
-//! `registry` ends it. `tunnel` and `inbound` carry the requests (never to `listeners` of bridge itself), `outbound` and
-//! `streams` what processes of this machine want of the cluster; `failure` says what went wrong.
-//! `listing`, `examining`, `cleaning` and `logs` need no session. `program` is the agent that is carried to the cluster,
-//! `installation` what this laptop calls itself in claims.
+//! `service` takes the calls, `meant` decides which sessions a call names, `watching` reports their changes. Sessions
+//! are shared by their users (`users`, pure; `sharing` carries out who joins and leaves, `using` serves one of them,
+//! `turns` puts changes of one target in order). `connect` carries out one connect (with its `plan`, `routes` and
+//! `probe`; `teller` reports the steps), `session` keeps the result alive, `reattach` moves it when the Service gets
+//! other ports, `registry` ends it. `tunnel` and `inbound` carry the requests (never to `listeners` of bridge itself),
+//! `outbound` and `streams` connect processes of this machine to the cluster; `failure` explains what went wrong.
+//! `listing`, `examining`, `cleaning` and `logs` need no session. `program` is the agent that is sent to the cluster,
+//! `installation` this laptop's name in claims.
 
 mod cleaning;
 mod connect;
@@ -59,27 +59,27 @@ use self::registry::Registry;
 use self::sharing::Sharing;
 use self::turns::Turns;
 
-/// How long ending may take when the user's machine shuts down: sessions are disconnected meanwhile.
+/// Limit on the shutdown when the user's machine shuts down: it disconnects the sessions.
 const END_WITHIN: Duration = Duration::from_secs(5);
-/// How long calls may go on then: some (`bridge requests -f`) would never end.
+/// Limit on calls after that: some (`bridge requests -f`) would never end.
 const LAST_CALLS: Duration = Duration::from_secs(1);
 
-/// How the daemon is run.
+/// The daemon's settings.
 pub struct DaemonOptions {
-    /// Where it listens; the file does not exist. Removed at the end.
+    /// The socket to listen on; the file does not exist. Removed at the end.
     pub socket: PathBuf,
-    /// Where connections into the cluster are asked for; likewise.
+    /// The socket for connections into the cluster; likewise.
     pub streams: PathBuf,
     pub log_file: PathBuf,
-    /// What this laptop calls itself in claims: see [`crate::installation`].
+    /// This laptop's name in claims: see [`crate::installation`].
     pub installation: String,
-    /// How long it stays without a session.
+    /// The time without a session after which it ends.
     pub idle: Duration,
     /// Called once, when it listens.
     pub ready: Box<dyn FnOnce() + Send>,
 }
 
-/// Why it cannot serve.
+/// Why the daemon cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("cannot listen on {}", path.display())]
@@ -90,7 +90,7 @@ pub enum RunError {
     Serve(#[from] tonic::transport::Error),
 }
 
-/// Serves until it is idle or told to stop. Told by SIGTERM or SIGINT, it disconnects its sessions first.
+/// Serves until it is idle or stopped. On SIGTERM or SIGINT it disconnects its sessions first.
 ///
 /// # Errors
 ///
@@ -127,7 +127,7 @@ pub async fn run(options: DaemonOptions) -> Result<(), RunError> {
         tokio::select! {
             () = stop.notified() => {}
             () = idle_for(&registry, &turns, options.idle) => tracing::info!("no session for a while: ending"),
-            _ = terminate.recv() => tracing::info!("told to end"),
+            _ = terminate.recv() => tracing::info!("stopping"),
             _ = interrupt.recv() => tracing::info!("interrupted"),
         }
         ending.cancel();
@@ -150,22 +150,22 @@ pub async fn run(options: DaemonOptions) -> Result<(), RunError> {
             }
         }
     }));
-    // What is not done by then, `bridge clean` does; meanwhile the agents send everything to the origin.
+    // `bridge clean` does the rest; until then the agents send everything to the origin.
     let _ = tokio::time::timeout(END_WITHIN, ending).await;
     Ok(served?)
 }
 
-/// Resolves when calls have had their time since the end began.
+/// Resolves when calls have had their time since shutdown began.
 async fn last_calls(ending: &CancellationToken) {
     ending.cancelled().await;
     tokio::time::sleep(LAST_CALLS).await;
 }
 
-/// Resolves when there has been no session for so long, and nothing that a command waits for.
+/// Resolves when for `idle` there was no session and nothing that a command waits for.
 async fn idle_for(registry: &Registry, turns: &Turns, idle: Duration) {
     let (mut count, mut under_way) = (registry.count(), turns.under_way());
     loop {
-        // Registry and turns outlive this.
+        // Registry and turns outlive this task.
         let _ = count.wait_for(|sessions| *sessions == 0).await;
         let _ = under_way.wait_for(|count| *count == 0).await;
         tokio::select! {

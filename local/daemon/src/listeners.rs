@@ -1,5 +1,5 @@
-//! The local ports on which bridge itself listens for what it passes on into the cluster (`forward`, `proxy`). Requests
-//! that come from the cluster never go there: they would go round in a circle.
+//! The local ports on which bridge itself listens for connections into the cluster (`forward`, `proxy`). Requests from
+//! the cluster never go there: they would go round in a circle.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ struct Listener {
     ports: Vec<u32>,
 }
 
-/// What a user listens on, until this is dropped.
+/// A user's ports, until this is dropped.
 pub(crate) struct Listening {
     all: Listeners,
     id: UserId,
@@ -30,17 +30,17 @@ impl Drop for Listening {
 
 impl Listeners {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<UserId, Listener>> {
-        // Whoever holds this lock only looks something up, or adds or removes it.
+        // Code under this lock only looks up, adds or removes an entry.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what a user listens on.
+    /// Notes the ports that a user listens on.
     pub(crate) fn add(&self, id: UserId, what: String, ports: Vec<u32>) -> Listening {
         self.lock().insert(id, Listener { what, ports });
         Listening { all: self.clone(), id }
     }
 
-    /// Who of bridge listens on a port, for people.
+    /// The part of bridge that listens on a port, for people.
     pub(crate) fn on(&self, port: u32) -> Option<String> {
         let all = self.lock();
         let listener = all.values().find(|listener| listener.ports.contains(&port))?;

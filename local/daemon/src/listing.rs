@@ -1,4 +1,4 @@
-//! The Services of a namespace as commands get them: which can be connected, and who is.
+//! The Services of a namespace as commands list them: which can be connected, and who is connected.
 
 use bridge_cluster::catalog::{self, Entry};
 use bridge_cluster::client::Cluster;

@@ -1,4 +1,4 @@
-//! What the agents of a target log, as commands get it.
+//! The log lines of a target's agents, for commands.
 
 use bridge_cluster::client::Cluster;
 use bridge_cluster::logs::{self, Part};
@@ -10,19 +10,19 @@ use super::failure::Failure;
 use super::meant;
 use super::sharing::access;
 
-/// Tells it line by line, as long as somebody listens.
+/// Sends the lines one by one, as long as the caller listens.
 pub(super) async fn tell(request: v1::LogsRequest, events_tx: mpsc::Sender<v1::LogsEvent>) {
-    let told = tokio::select! {
-        told = lines(request, &events_tx) => told,
+    let ended = tokio::select! {
+        ended = lines(request, &events_tx) => ended,
         () = events_tx.closed() => return,
     };
-    if let Err(failure) = told {
+    if let Err(failure) = ended {
         say(&events_tx, logs_event::Kind::Failed(failure.to_message())).await;
     }
 }
 
 async fn say(events_tx: &mpsc::Sender<v1::LogsEvent>, kind: logs_event::Kind) {
-    // Whoever has gone reads no more.
+    // If it cannot be sent, the caller has gone.
     let _ = events_tx.send(v1::LogsEvent { kind: Some(kind) }).await;
 }
 
@@ -37,12 +37,12 @@ async fn lines(request: v1::LogsRequest, events_tx: &mpsc::Sender<v1::LogsEvent>
     let part = Part { follow, tail: tail.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX)) };
     let mut all = Vec::new();
     for name in &pods {
-        // With one pod there is nothing to tell apart.
+        // With one pod, its name distinguishes nothing.
         let pod = if pods.len() > 1 { name.clone() } else { String::new() };
         let lines = logs::lines(&cluster, name, part).await?;
         all.push(lines.map_ok(move |text| v1::LogLine { pod: pod.clone(), text }).boxed());
     }
-    // Those that follow come as they are said; the others pod after pod.
+    // Followed logs come as they are written; the others pod after pod.
     let mut lines = match follow {
         true => stream::select_all(all).boxed(),
         false => stream::iter(all).flatten().boxed(),

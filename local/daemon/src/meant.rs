@@ -1,9 +1,9 @@
-//! Which target, which session: what a command names, decided in one place for all calls. Everywhere else a session is
-//! known by its id.
+//! Which target or session a command names, decided in one place for all calls. Everywhere else a session is known by
+//! its id.
 //!
-//! A session stands at a Service of a namespace of an API server. What is named may be that Service, or a workload behind
-//! it, and then the cluster is asked which Service that is: a Service of the workload's name may be another. Names of
-//! contexts are the kubeconfig's; two of them may mean one API server.
+//! A session belongs to a Service of a namespace of an API server. A command may name that Service, or a workload
+//! behind it; then the cluster is asked which Service that is, as a Service of the workload's name may be another.
+//! Names of contexts are the kubeconfig's; two of them may mean one API server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,45 +16,45 @@ use bridge_proto::target::Target;
 use super::failure::Failure;
 use super::session::{Facts, Session};
 
-/// Which sessions are meant. What is not said is no matter.
+/// A description of sessions. Parts that are not given match any.
 #[derive(Debug, Default)]
 pub(crate) struct Question {
     pub(crate) target: Option<Target>,
     pub(crate) access: Access,
     pub(crate) whose: Whose,
-    /// Of several places, the one that kubectl would mean.
+    /// Of several places, prefer the one that kubectl would use.
     pub(crate) rather_here: bool,
 }
 
-/// Whose sessions are meant.
+/// The owner of the sessions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Whose {
     #[default]
     Anyone,
     Named(String),
-    /// This name's, else anyone's.
+    /// This user's, else anyone's.
     Rather(String),
 }
 
-/// What a text names.
+/// Parses the name of a target.
 pub(crate) fn target(text: &str) -> Result<Target, Failure> {
     text.parse().map_err(|why| Failure::BadTarget { text: text.to_owned(), why })
 }
 
-/// The Service that is to be connected or cleaned.
+/// Finds the Service to connect or clean.
 ///
 /// # Errors
 ///
-/// For what is not there, or not clear, what may have been meant.
+/// If it does not exist or is ambiguous, with the possible meanings.
 pub(crate) async fn service(cluster: &Cluster, named: &str) -> Result<String, Failure> {
     Ok(target::resolve(cluster, &target(named)?).await?)
 }
 
-/// Those of the sessions that are meant.
+/// Selects the sessions that are meant.
 ///
 /// # Errors
 ///
-/// Where a workload is named: what the cluster says when it is asked for its Service.
+/// If a workload is named: the cluster's error when asked for its Service.
 pub(crate) async fn among(
     sessions: Vec<Arc<Session>>,
     question: &Question,
@@ -99,7 +99,7 @@ fn by_preference(
     groups.into_iter().flat_map(|group| [group.iter().filter(is_here).cloned().collect(), group]).collect()
 }
 
-/// The Service that a target is, or is behind, in each cluster and namespace that was asked.
+/// The Service that a target is, or is behind, in each cluster and namespace asked so far.
 #[derive(Default)]
 struct Services(BTreeMap<(String, String), Option<String>>);
 
@@ -123,7 +123,7 @@ impl Services {
 
     async fn of(&mut self, target: &Target, cluster: &Cluster) -> Result<Option<String>, Failure> {
         if target.is_service() {
-            // Nothing needs to be asked, so a session can be ended while its cluster is away.
+            // No call is needed, so a session can be ended while its cluster is unreachable.
             return Ok(Some(target.name.clone()));
         }
         let place = (cluster.server.clone(), cluster.namespace.clone());

@@ -1,4 +1,4 @@
-//! What names mean, at a pretended API server.
+//! Names and their meanings, with a pretended API server.
 
 use bridge_cluster::pretended::ApiServer;
 use serde_json::{Value, json};
@@ -138,7 +138,7 @@ async fn a_cluster_that_is_away_does_not_hinder_a_session_that_is_meant_rather()
     assert!(among(sessions.to_vec(), &named("deploy/api")).await.is_err(), "either may be meant");
 }
 
-/// The kubeconfig of somebody whose contexts have other names, in a file of its own.
+/// A separate kubeconfig of a user whose contexts have other names.
 #[tokio::test]
 async fn two_contexts_may_mean_one_api_server_and_no_plugin_runs_to_learn_that() {
     let directory = tempfile::tempdir().unwrap();

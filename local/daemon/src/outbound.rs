@@ -14,14 +14,14 @@ use tonic::{Status, Streaming};
 use super::session::Session;
 use super::tunnel::Attended;
 
-/// How long a connection waits while no agent is reached.
+/// How long a connection waits if no agent is reached.
 const REACHED_WITHIN: Duration = Duration::from_secs(10);
 /// The same for names: resolvers' clients ask again after five seconds.
 const RESOLVER_WITHIN: Duration = Duration::from_secs(3);
 /// Datagrams that may wait for the tunnel.
 const FLOW_QUEUE: usize = 64;
 
-/// A tunnel of the session; one that comes up in time is waited for.
+/// A tunnel of the session; waits for one that comes up within this time.
 async fn tunnel(session: &Session, within: Duration) -> Option<Attended> {
     let reached = |live: &super::session::Live| {
         let mut attended = live.agents.values().filter_map(|agent| agent.attended.as_ref());
@@ -49,14 +49,14 @@ pub(super) async fn dial(session: &Session, address: String) -> Result<TunnelStr
     let Attended { mut client, budget, .. } = tunnel(session, REACHED_WITHIN).await.ok_or_else(lost)?;
     let (outgoing, say) = mpsc::channel::<Result<v1::Frame, Status>>(TunnelStream::QUEUE);
     let say = ReceiverStream::new(say).filter_map(|frame| std::future::ready(frame.ok()));
-    // Not waited for: the wish travels with the call, and its answer is the first that comes back.
+    // Not awaited: the request travels with the call, and its answer is the first message that comes back.
     let answers = async move { client.dial(say).await.map(tonic::Response::into_inner) };
     let open = v1::Open { session: session.facts.id.clone(), address, ..v1::Open::default() };
     let mut stream = TunnelStream::open(open, Box::pin(answers.try_flatten_stream()), outgoing, &budget);
     stream.opened().await.map(|()| stream)
 }
 
-/// A UDP flow: the datagrams of one call become those of another.
+/// Carries a UDP flow: the datagrams of one call become those of another.
 pub(super) async fn flow(
     session: &Session,
     address: String,
@@ -66,7 +66,7 @@ pub(super) async fn flow(
         tunnel(session, REACHED_WITHIN).await.ok_or_else(|| Status::unavailable(away(session)))?;
     let (to_agent_tx, to_agent_rx) = mpsc::channel(FLOW_QUEUE);
     let first = v1::Datagram { address, ..v1::Datagram::default() };
-    // It has room for one.
+    // The channel has room for one.
     let _ = to_agent_tx.try_send(first);
     tokio::spawn(pass(datagrams, to_agent_tx));
     Ok(tunnel.client.flow(ReceiverStream::new(to_agent_rx)).await?.into_inner())
@@ -76,7 +76,7 @@ async fn pass(mut datagrams: Streaming<v1::FlowDatagram>, to_agent_tx: mpsc::Sen
     while let Ok(Some(datagram)) = datagrams.message().await {
         let datagram = v1::Datagram { address: String::new(), payload: datagram.payload };
         match to_agent_tx.try_send(datagram) {
-            // Without room it is dropped: its sender knows how to live with that.
+            // If the queue is full, the datagram is dropped: UDP senders expect that.
             Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => {}
             Err(mpsc::error::TrySendError::Closed(_)) => return,
         }
@@ -90,7 +90,7 @@ pub(super) async fn resolve(session: &Session, message: v1::DnsMessage) -> Resul
     Ok(tunnel.client.resolve(message).await?.into_inner())
 }
 
-/// What the target's container sees, and which networks are the cluster's.
+/// Reads the environment of the target's container, and which networks are the cluster's.
 pub(super) async fn surroundings(session: &Session) -> Result<v1::SurroundingsOfTarget, Status> {
     let mut tunnel =
         tunnel(session, REACHED_WITHIN).await.ok_or_else(|| Status::unavailable(away(session)))?;

@@ -1,5 +1,5 @@
-//! What a connect is going to do, found out before anything is changed: the Service that is meant, what stands behind it,
-//! and the routes that its users' wishes come to.
+//! What a connect will do, determined before anything is changed: the Service, the pods behind it, and the routes that
+//! result from its users' wishes.
 
 use bridge_cluster::choose::{Asked, choose};
 use bridge_cluster::client::Cluster;
@@ -18,14 +18,14 @@ use super::routes::{PortRoute, RouteProblem};
 use super::teller::Teller;
 use super::users::Users;
 
-/// The Service that is meant, as it stands.
+/// The Service as it is.
 pub(crate) struct Found {
     pub(crate) cluster: Cluster,
     pub(crate) service: String,
     pub(crate) snapshot: Snapshot,
 }
 
-/// What is to be made.
+/// What to create.
 pub(crate) struct Plan {
     pub(crate) found: Found,
     pub(crate) mode: Mode,
@@ -35,13 +35,13 @@ pub(crate) struct Plan {
     pub(crate) routes: Vec<PortRoute>,
 }
 
-/// Reads the Service and what stands behind it. Changes nothing.
+/// Reads the Service and the pods behind it. Changes nothing.
 pub(crate) async fn find(cluster: Cluster, service: String) -> Result<Found, Failure> {
     let snapshot = snapshot::read(&cluster, &service).await?;
     Ok(Found { cluster, service, snapshot })
 }
 
-/// What is to be made for these users, and what can be said before anything is changed.
+/// Plans for these users, and prints the warnings that are known before anything is changed.
 pub(crate) async fn plan(found: Found, users: Users, tell: &Teller) -> Result<Plan, Failure> {
     let agent = program::source(users.agent_image())?;
     let refused = |against| ClusterError::Obstacles { service: found.service.clone(), against };
@@ -55,7 +55,7 @@ pub(crate) async fn plan(found: Found, users: Users, tell: &Teller) -> Result<Pl
     Ok(Plan { found, mode, agent, ports, users, routes })
 }
 
-/// What users' wishes come to at a Service with these ports.
+/// The routes that result from users' wishes, at a Service with these ports.
 pub(crate) fn routes_of(
     users: &Users,
     ports: &[ListenPort],
@@ -85,7 +85,7 @@ pub(crate) async fn say_where_nothing_listens(routes: &[PortRoute], tell: &Telle
     Ok(())
 }
 
-/// Who is concerned while nothing listens, and how.
+/// Whose requests fail, and how, while nothing listens.
 fn until_then(route: &PortRoute) -> String {
     let whose = if route.matching == Match::Everything { "everyone's" } else { "your" };
     match route.fallback {

@@ -1,5 +1,5 @@
-//! Whether the Service leads to the agents: an agent opens connections to the Service, and we wait for one to arrive at
-//! an agent. Nothing is sent on them, so one that still reaches the origin disturbs nobody.
+//! Checks that the Service leads to the agents: an agent opens connections to the Service, and we wait for one to
+//! arrive at an agent. Nothing is sent on them, so one that still reaches the origin disturbs nobody.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::session::Session;
 use super::tunnel::Client;
 
-/// kube-proxy follows within its `minSyncPeriod` (1 s by default); slower ones are waited for as well.
+/// kube-proxy follows within its `minSyncPeriod` (1 s by default); this leaves time for slower implementations.
 const SEEN_WITHIN: Duration = Duration::from_secs(15);
 const PROBE_EVERY: Duration = Duration::from_millis(20);
 
@@ -24,7 +24,7 @@ pub(crate) struct Arrivals {
     clients: Vec<Client>,
 }
 
-/// Begins to listen, at all agents that are reached.
+/// Begins to listen, at all agents that have a tunnel.
 pub(crate) async fn listen(session: &Session) -> Result<Arrivals, Failure> {
     let attended = session.live().agents.into_values().filter_map(|agent| agent.attended);
     let clients: Vec<Client> = attended.map(|attended| attended.client).collect();
@@ -63,7 +63,7 @@ pub(crate) async fn until_seen(
                 Some(arrival) = arrivals.streams.next() => if arrival.is_ok() { return },
                 _ = every.tick() => {
                     let Some(client) = turn.next() else { return };
-                    // One that fails is followed by the next; in the end it is said that none was seen.
+                    // Another follows one that fails; if none arrives, the final error says so.
                     let _ = client.clone().probe(request.clone()).await;
                 }
             }

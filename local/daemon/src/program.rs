@@ -1,44 +1,44 @@
-//! The agent's program, which travels with this command to the cluster.
+//! The agent's program, which this command carries to the cluster.
 
 use bridge_deploy::AgentSource;
 
 use crate::failure::Failure;
 
-/// What `make build` put into this command.
+/// The programs that `make build` put into this command.
 #[derive(Debug, Clone, Copy)]
 pub struct Program {
     /// The agent, one zstd frame with a checksum; it may be cut anywhere into parts of a ConfigMap's size.
     pub agent_zst: &'static [u8],
     /// The static program that puts the parts together: `loader PART… TO -- ARG…`.
     pub loader: &'static [u8],
-    /// What both run on, as Kubernetes calls it (`kubernetes.io/arch`): "amd64" or "arm64".
+    /// The architecture of both, as Kubernetes calls it (`kubernetes.io/arch`): "amd64" or "arm64".
     pub architecture: &'static str,
 }
 
-// Statics, because what is written where it is used is in the program as often as that code is.
+// Statics, because a constant is in the program as often as it is used.
 #[cfg(carries_agent)]
 static AGENT_ZST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/agent.zst"));
 #[cfg(carries_agent)]
 static LOADER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/loader"));
 
-/// The agent that this command carries; none if plain cargo built it.
+/// The agent in this command; none if plain cargo built it.
 #[cfg(carries_agent)]
 pub fn carried() -> Option<Program> {
     Some(Program { agent_zst: AGENT_ZST, loader: LOADER, architecture: env!("BRIDGE_AGENT_ARCHITECTURE") })
 }
 
-/// The agent that this command carries; none if plain cargo built it.
+/// The agent in this command; none if plain cargo built it.
 #[cfg(not(carries_agent))]
 pub fn carried() -> Option<Program> {
     None
 }
 
-/// The architecture that the carried agent is built for.
+/// The architecture of the agent in this command.
 pub(crate) fn architecture() -> Option<&'static str> {
     carried().map(|program| program.architecture)
 }
 
-/// Where the agents of a stand-in come from: this image, or this command if it is empty.
+/// The source of a stand-in's agents: this image, or this command if it is empty.
 pub(crate) fn source(image: &str) -> Result<AgentSource, Failure> {
     if !image.is_empty() {
         return Ok(AgentSource::Image(image.to_owned()));

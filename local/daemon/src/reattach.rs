@@ -1,8 +1,8 @@
-//! A session whose Service has got other ports moves to a stand-in that knows them, by itself. Until then all requests go
-//! to the origin: the session's supervisor has led them back at once.
+//! Moves a session whose Service has got other ports to a stand-in that knows them. Until then all requests go to the
+//! origin: the session's supervisor has switched the Service back at once.
 //!
-//! `sharing` starts this for each session that it makes, and this makes the next one as `sharing` does: one thought in two
-//! files.
+//! `sharing` starts this for each session that it creates, and this creates the next one as `sharing` does: one
+//! mechanism in two files.
 
 use std::sync::{Arc, Weak};
 
@@ -17,7 +17,7 @@ use super::session::{Live, Session};
 use super::sharing::Sharing;
 use super::teller::Teller;
 
-/// What attaching again needs of the daemon.
+/// The parts of the daemon that attaching again needs.
 #[derive(Clone)]
 pub(crate) struct Reattaching {
     pub(crate) sharing: Sharing,
@@ -27,7 +27,7 @@ impl Reattaching {
     /// Watches over a session until it has ended or another has taken its place.
     pub(crate) fn watch_over(&self, session: &Arc<Session>) {
         let (reattaching, live) = (self.clone(), session.watch());
-        // The session itself is not kept alive by this: it ends with its last user.
+        // This does not keep the session alive: it ends with its last user.
         let session = Arc::downgrade(session);
         tokio::spawn(async move { reattaching.whenever_ports_change(session, live).await });
     }
@@ -45,7 +45,7 @@ impl Reattaching {
             if !registry.has(&session) {
                 return;
             }
-            match self.attach_anew(&session).await {
+            match self.attach_again(&session).await {
                 Ok(next) => {
                     tracing::info!(session = %next.facts.id, service = %next.facts.service, "attached again");
                     let next = registry.replace(&session, next).await;
@@ -54,21 +54,21 @@ impl Reattaching {
                 }
                 Err(failure) => {
                     tracing::warn!(session = %session.facts.id, %failure, "cannot attach again");
-                    session.cannot_attach_anew(&failure.to_string());
+                    session.cannot_attach_again(&failure.to_string());
                 }
             }
         }
     }
 
-    /// The same routes, at a stand-in for the Service as it is now.
-    async fn attach_anew(&self, session: &Session) -> Result<Session, Failure> {
+    /// Connects the same routes at a stand-in for the Service as it is now.
+    async fn attach_again(&self, session: &Session) -> Result<Session, Failure> {
         let facts = &session.facts;
         selector::lead_back(&facts.cluster, &facts.service, &facts.stand_in, None).await?;
         let found = plan::find(facts.cluster.clone(), facts.service.clone()).await?;
-        // It takes over the claim of the old one, which may still be ending at agents that both have.
+        // It takes over the old session's claim, which may still be ending at agents that both have.
         let claimant = Claimant::since(&facts.user, &self.sharing.installation, facts.since_ms);
         let _coming = self.sharing.registry.coming(&claimant.id);
-        // Nobody waits at a terminal; the log has what would have been shown there.
+        // No user waits for it: the steps go to the log.
         let (events_tx, events_rx) = mpsc::channel(8);
         let (tell, telling) =
             (Teller::Connect(events_tx), tokio::spawn(log(facts.service.clone(), events_rx)));

@@ -15,21 +15,21 @@ use tokio::sync::watch;
 use super::failure::Failure;
 use super::session::Session;
 
-/// How long a disconnect waits for the agents to take the routes away; one that is not reached has none.
+/// How long a disconnect waits for the agents to remove the routes; an agent without a tunnel has none.
 const UNROUTE_WITHIN: Duration = Duration::from_secs(1);
-/// How long requests that are under way may go on after a disconnect.
+/// How long requests in flight may go on after a disconnect.
 const FINISH_WITHIN: Duration = Duration::from_secs(30);
 
-/// Sessions that have ended and are remembered.
+/// The number of ended sessions to remember.
 const MOST_FORMER: usize = 256;
 
 /// All sessions. A clone is a handle to the same ones.
 #[derive(Clone)]
 pub(crate) struct Registry {
     sessions: Arc<Mutex<Vec<Arc<Session>>>>,
-    /// Those that have ended: who uses one goes on with the next at the same Service.
+    /// Ended sessions: their users continue with the next one at the same Service.
     former: Arc<Mutex<VecDeque<Former>>>,
-    /// Those that are being connected: their claims are in the cluster before they are here.
+    /// Sessions being connected: their claims are in the cluster before they are here.
     coming: Arc<Mutex<BTreeSet<String>>>,
     count_tx: Arc<watch::Sender<usize>>,
 }
@@ -66,11 +66,11 @@ impl Registry {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Session>>> {
-        // Whoever holds the lock only adds or removes a handle.
+        // Code under this lock only adds or removes a handle.
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many there are, now and from now on.
+    /// The number of sessions, now and from now on.
     pub(crate) fn count(&self) -> watch::Receiver<usize> {
         self.count_tx.subscribe()
     }
@@ -87,7 +87,7 @@ impl Registry {
 
     /// The ids of the sessions whose claims this daemon answers for.
     pub(crate) fn alive(&self) -> BTreeSet<String> {
-        // In this order: one that has just come is in both.
+        // In this order: a session that has just been added is in both.
         let mut alive = self.coming.lock().unwrap_or_else(PoisonError::into_inner).clone();
         alive.extend(self.lock().iter().map(|session| session.facts.id.clone()));
         alive
@@ -105,7 +105,7 @@ impl Registry {
         self.lock().iter().find(same).cloned()
     }
 
-    /// The session with this id, or the one that has taken the place of the one with this id.
+    /// The session with this id, or the one that has replaced it.
     pub(crate) fn by_id(&self, id: &str) -> Option<Arc<Session>> {
         let current = self.lock().iter().find(|session| session.facts.id == id).cloned();
         current.or_else(|| {
@@ -130,15 +130,15 @@ impl Registry {
         self.lock().iter().any(|other| Arc::ptr_eq(other, session))
     }
 
-    /// Puts a session in the place of one. Requests under way may finish, in the background.
+    /// Replaces a session. Requests in flight may finish, in the background.
     pub(crate) async fn replace(&self, old: &Arc<Session>, new: Session) -> Arc<Session> {
         let new = self.add(new);
         self.retire(old).await;
         new
     }
 
-    /// Ends a session whose claim is another's or nobody's by now, and says whether it has. One of which that is not known
-    /// stays.
+    /// Ends a session whose claim is another's or nobody's by now, and returns whether it has. If that cannot be
+    /// determined, the session stays.
     pub(crate) async fn retire_without_claim(&self, session: &Arc<Session>) -> bool {
         let facts = &session.facts;
         let gone = match objects::read(&facts.cluster, &facts.service).await {
@@ -152,7 +152,7 @@ impl Registry {
         gone
     }
 
-    /// Takes a session's routes away and forgets it. Requests under way may finish, in the background.
+    /// Removes a session's routes and forgets it. Requests in flight may finish, in the background.
     async fn retire(&self, session: &Arc<Session>) {
         self.remove(session);
         unroute(session).await;
@@ -176,15 +176,15 @@ impl Registry {
         self.count_tx.send_replace(sessions.len());
     }
 
-    /// Ends a session: its routes first, then its claim, and with the last claim the Service is given back. Requests
-    /// that are under way at the laptop may finish, in the background.
+    /// Ends a session: first its routes, then its claim; with the last claim, the Service is restored. Requests in
+    /// flight at the laptop may finish, in the background.
     pub(crate) async fn disconnect(&self, session: &Arc<Session>) -> Result<v1::Disconnected, Failure> {
         unroute(session).await;
         let facts = &session.facts;
         let released = release(&facts.cluster, &facts.service, |claim| claim.id == facts.id).await?;
         self.remove(session);
-        let told = format!("{} disconnected", facts.user);
-        events::record(&facts.cluster, &facts.service, "BridgeDisconnected", &told).await;
+        let text = format!("{} disconnected", facts.user);
+        events::record(&facts.cluster, &facts.service, "BridgeDisconnected", &text).await;
         tokio::spawn(finish(session.clone()));
         Ok(v1::Disconnected {
             target: facts.service.clone(),
@@ -196,12 +196,12 @@ impl Registry {
     }
 }
 
-/// Takes the routes away. An agent that does not answer is not reached, and so routes nothing.
+/// Removes the routes. An agent that does not answer has no tunnel, and so routes nothing.
 pub(super) async fn unroute(session: &Session) {
     let _ = tokio::time::timeout(UNROUTE_WITHIN, session.unroute()).await;
 }
 
-/// What is not finished after a while is cut, and the agent answers 502.
+/// Waits for requests in flight. Those that take too long are cut, and the agent answers 502.
 async fn finish(session: Arc<Session>) {
     let _ = tokio::time::timeout(FINISH_WITHIN, session.idle()).await;
 }

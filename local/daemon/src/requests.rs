@@ -1,4 +1,4 @@
-//! What the agents of sessions saw, told to a command: their streams merged in the order of time.
+//! The requests that the agents of sessions have recorded, for a command: their streams merged in order of time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,57 +13,57 @@ use super::tunnel::Client;
 
 /// Messages of agents that may wait to be merged.
 const QUEUE: usize = 64;
-/// How long the agents may take to tell what they keep.
+/// How long to wait for the agents' existing records.
 const FIRST_WITHIN: Duration = Duration::from_secs(2);
-/// What comes within this time is put in order.
+/// Records that arrive within this time of each other are sorted.
 const WINDOW: Duration = Duration::from_millis(200);
-/// Before an agent whose call ended is asked again.
+/// Pause before the next call, after an agent's call has ended.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// A session, as far as it matters here.
+/// A session, as far as needed here.
 pub(super) struct Watched {
     /// The Service.
     pub(super) target: String,
     pub(super) live: watch::Receiver<Live>,
 }
 
-/// What one agent told.
-struct Told {
+/// One agent's records.
+struct Report {
     target: String,
     pod: String,
     seen: v1::RequestsSeen,
 }
 
-/// Tells what is kept, and, if it follows, what comes; until nobody listens or the sessions have ended.
+/// Sends the existing records and, if `follow`, new ones, until nobody listens or the sessions have ended.
 pub(super) async fn tell(sessions: Vec<Watched>, follow: bool, events_tx: mpsc::Sender<v1::SeenByAgents>) {
-    let (told_tx, mut told_rx) = mpsc::channel(QUEUE);
+    let (reports_tx, mut reports_rx) = mpsc::channel(QUEUE);
     let mut waiting = sessions.iter().map(|session| attended(&session.live.borrow()).len()).sum::<usize>();
     let mut readers = JoinSet::new();
     for session in sessions {
-        readers.spawn(read_session(session, follow, told_tx.clone()));
+        readers.spawn(read_session(session, follow, reports_tx.clone()));
     }
-    drop(told_tx);
+    drop(reports_tx);
     let within = Instant::now() + FIRST_WITHIN;
     let mut batch = v1::SeenByAgents::default();
     while waiting > 0 {
-        let Ok(Some(told)) = timeout_at(within, told_rx.recv()).await else { break };
-        add(&mut batch, told);
+        let Ok(Some(report)) = timeout_at(within, reports_rx.recv()).await else { break };
+        add(&mut batch, report);
         waiting -= 1;
     }
     if events_tx.send(sorted(batch)).await.is_err() || !follow {
         return;
     }
     loop {
-        let told = tokio::select! {
-            told = told_rx.recv() => told,
+        let report = tokio::select! {
+            report = reports_rx.recv() => report,
             () = events_tx.closed() => return,
         };
-        let Some(told) = told else { return };
+        let Some(report) = report else { return };
         let mut batch = v1::SeenByAgents::default();
-        add(&mut batch, told);
+        add(&mut batch, report);
         let until = Instant::now() + WINDOW;
-        while let Ok(Some(told)) = timeout_at(until, told_rx.recv()).await {
-            add(&mut batch, told);
+        while let Ok(Some(report)) = timeout_at(until, reports_rx.recv()).await {
+            add(&mut batch, report);
         }
         if events_tx.send(sorted(batch)).await.is_err() {
             return;
@@ -71,8 +71,8 @@ pub(super) async fn tell(sessions: Vec<Watched>, follow: bool, events_tx: mpsc::
     }
 }
 
-fn add(batch: &mut v1::SeenByAgents, told: Told) {
-    let Told { target, pod, seen } = told;
+fn add(batch: &mut v1::SeenByAgents, report: Report) {
+    let Report { target, pod, seen } = report;
     batch.left_out += seen.left_out;
     batch.requests.extend(seen.requests.into_iter().map(|request| v1::SeenByAgent {
         target: target.clone(),
@@ -91,11 +91,11 @@ fn attended(live: &Live) -> BTreeMap<String, Client> {
     live.agents.iter().filter_map(|(pod, agent)| Some((pod.clone(), client(agent)?))).collect()
 }
 
-/// Asks each agent that is reached, and, if it follows, those that come later.
-async fn read_session(session: Watched, follow: bool, told_tx: mpsc::Sender<Told>) {
+/// Reads from each agent that has a tunnel and, if `follow`, from those that come later.
+async fn read_session(session: Watched, follow: bool, reports_tx: mpsc::Sender<Report>) {
     let Watched { target, mut live } = session;
     let mut readers = JoinSet::new();
-    // Up to when each was heard; `None`: it is being read.
+    // The time up to which each agent was read; `None`: it is being read.
     let mut heard: BTreeMap<String, Option<u64>> = BTreeMap::new();
     loop {
         for (pod, client) in attended(&live.borrow_and_update()) {
@@ -103,7 +103,7 @@ async fn read_session(session: Watched, follow: bool, told_tx: mpsc::Sender<Told
                 Some(None) => continue,
                 earlier => earlier.flatten().unwrap_or_default(),
             };
-            readers.spawn(read_agent(client, target.clone(), pod, follow, after_us, told_tx.clone()));
+            readers.spawn(read_agent(client, target.clone(), pod, follow, after_us, reports_tx.clone()));
         }
         if !follow && readers.is_empty() {
             return;
@@ -121,32 +121,32 @@ async fn read_session(session: Watched, follow: bool, told_tx: mpsc::Sender<Told
     }
 }
 
-/// Reads until the call ends; returns up to when the agent was heard.
+/// Reads until the call ends; returns the time up to which the agent was read.
 async fn read_agent(
     mut client: Client,
     target: String,
     pod: String,
     follow: bool,
     after_us: u64,
-    told_tx: mpsc::Sender<Told>,
+    reports_tx: mpsc::Sender<Report>,
 ) -> (String, u64) {
     let mut last = after_us;
-    let told = |seen: v1::RequestsSeen| Told { target: target.clone(), pod: pod.clone(), seen };
+    let report = |seen: v1::RequestsSeen| Report { target: target.clone(), pod: pod.clone(), seen };
     match client.requests(v1::RequestsRequest { follow, after_us }).await {
         Ok(answers) => {
             let mut answers = answers.into_inner();
             while let Ok(Some(seen)) = answers.message().await {
                 let ended = seen.requests.iter().map(|request| request.begun_us + request.took_us);
                 last = ended.max().unwrap_or(last).max(last);
-                if told_tx.send(told(seen)).await.is_err() {
+                if reports_tx.send(report(seen)).await.is_err() {
                     break;
                 }
             }
         }
-        // An older agent, or one that is just going: what it saw is not to be had.
+        // An older agent, or one that is going: its records cannot be read.
         Err(status) => {
             tracing::debug!(%target, %pod, status = status.message(), "cannot follow the requests of an agent");
-            let _ = told_tx.send(told(v1::RequestsSeen::default())).await;
+            let _ = reports_tx.send(report(v1::RequestsSeen::default())).await;
         }
     }
     (pod, last)
@@ -157,22 +157,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_several_agents_told_is_in_the_order_of_time() {
-        let told = |pod: &str, begun: &[u64], left_out: u64| {
+    fn records_of_several_agents_are_in_order_of_time() {
+        let report = |pod: &str, begun: &[u64], left_out: u64| {
             let request = |&begun_us: &u64| v1::SeenRequest { begun_us, ..Default::default() };
             let seen = v1::RequestsSeen { requests: begun.iter().map(request).collect(), left_out };
-            Told { target: "orders".to_owned(), pod: pod.to_owned(), seen }
+            Report { target: "orders".to_owned(), pod: pod.to_owned(), seen }
         };
         let mut batch = v1::SeenByAgents::default();
-        add(&mut batch, told("a", &[1, 4], 2));
-        add(&mut batch, told("b", &[2, 3], 3));
+        add(&mut batch, report("a", &[1, 4], 2));
+        add(&mut batch, report("b", &[2, 3], 3));
         let batch = sorted(batch);
         let pods: Vec<&str> = batch.requests.iter().map(|seen| seen.pod.as_str()).collect();
         assert_eq!((pods, batch.left_out), (vec!["a", "b", "b", "a"], 5));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_session_that_no_agent_serves_tells_nothing_at_once_and_then_ends_with_it() {
+    async fn a_session_without_agents_has_an_empty_first_answer_and_ends_the_stream() {
         let (live_tx, live) = watch::channel(Live::default());
         let (events_tx, mut events_rx) = mpsc::channel(1);
         let watched = Watched { target: "orders".to_owned(), live };

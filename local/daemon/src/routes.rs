@@ -1,4 +1,4 @@
-//! From what was asked for to routes and claims: which requests to which port of the Service go to which local port.
+//! Turns requests of users into routes and claims: which requests to which port of the Service go to which local port.
 //! Pure.
 
 use bridge_cluster::state::ClaimedRoute;
@@ -21,7 +21,7 @@ pub(crate) struct PortRoute {
 }
 
 impl PortRoute {
-    /// As the agents take it.
+    /// The route as a message to the agents.
     pub(crate) fn to_message(&self) -> v1::Route {
         v1::Route {
             target_port: self.target_port.into(),
@@ -33,10 +33,10 @@ impl PortRoute {
     }
 }
 
-/// Why the routes that were asked for cannot be had.
+/// Why there can be no such routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RouteProblem {
-    /// Several ports, and it was not said which.
+    /// Several ports, and none was named.
     Ambiguous {
         ports: Vec<String>,
     },
@@ -47,8 +47,8 @@ pub(crate) enum RouteProblem {
     Match(BadMatch),
 }
 
-/// The match that a request asks for: everything, the headers it names, or the user's default; the latter two narrowed
-/// by path and method.
+/// The match that a request asks for: everything, the headers that it names, or the user's default; the latter two
+/// narrowed by path and method.
 pub(crate) fn match_of(request: &v1::ConnectRequest) -> Result<Match, BadMatch> {
     let chosen = match &request.r#match {
         _ if request.everything => return Ok(Match::Everything),
@@ -111,7 +111,7 @@ fn name(port: &ListenPort) -> String {
     }
 }
 
-/// What the routes claim at the Service.
+/// The claims at the Service that the routes need.
 pub(crate) fn claimed(routes: &[PortRoute]) -> Vec<ClaimedRoute> {
     let claimed = |route: &PortRoute| ClaimedRoute {
         port: route.service_port,
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_not_narrowed_and_what_is_not_understood_is_refused() {
+    fn everything_is_not_narrowed_and_unknown_conditions_are_refused() {
         let method = Condition::Method("GET".into()).to_message();
         let narrowed = v1::ConnectRequest { narrowed_by: vec![method], ..request() };
         let expected = ["x-bridge: alice and method GET", "baggage: bridge=alice and method GET"];

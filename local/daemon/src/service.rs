@@ -1,4 +1,4 @@
-//! The daemon's service: what the `bridge` command may ask of it.
+//! The daemon's service: the calls of the `bridge` command.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(crate) struct Daemon {
     pub(crate) sharing: Sharing,
     pub(crate) log_file: PathBuf,
     pub(crate) stop: Arc<Notify>,
-    /// Cancelled when it ends, before its sessions do: to commands it looks as if it had died.
+    /// Cancelled when the daemon ends, before its sessions do: to commands it looks as if it had died.
     pub(crate) ending: CancellationToken,
 }
 
@@ -54,7 +54,7 @@ async fn connect(sharing: Sharing, request: v1::ConnectRequest, events_tx: mpsc:
             (connect_event::Kind::Failed(failure.to_message()), false)
         }
     };
-    // A command that has gone needs no outcome.
+    // If it cannot be sent, the command has gone.
     let _ =
         events_tx.send(v1::ConnectEvent { kind: Some(outcome), found, ..v1::ConnectEvent::default() }).await;
 }
@@ -135,7 +135,7 @@ impl Disconnecting {
         }
     }
 
-    /// A command that has gone: what it asked for is done all the same.
+    /// If it cannot be sent, the command has gone; the disconnect goes on all the same.
     async fn say(&self, kind: disconnect_event::Kind) {
         let _ = self.events_tx.send(v1::DisconnectEvent { kind: Some(kind) }).await;
     }
@@ -154,7 +154,7 @@ impl Disconnecting {
                 turn.lock_owned().await
             }
         };
-        // What has taken its place meanwhile is meant as well.
+        // A session that has replaced it meanwhile is meant as well.
         let gone =
             || Failure::NoSession { wanted: format!("Service {}", facts.service), sessions: Vec::new() };
         let session = self.sharing.registry.by_id(&facts.id).ok_or_else(gone)?;
@@ -162,7 +162,7 @@ impl Disconnecting {
         self.sharing.registry.disconnect(&session).await
     }
 
-    /// Waits until the agents are gone, as long as the command does. Nobody waits for this.
+    /// Waits until the agents are gone, as long as the command waits. Nothing depends on it.
     async fn drained(&self, session: &Session) -> Result<(), Failure> {
         let facts = &session.facts;
         self.step("waiting for the agents to drain").await;
@@ -279,7 +279,7 @@ impl daemon_server::Daemon for Daemon {
         let (events_tx, events_rx) = mpsc::channel(EVENTS);
         let under_way = self.sharing.turns.begin();
         tokio::spawn(async move {
-            // Whoever follows logs needs no session here, and would lose the daemon when it is idle.
+            // Following logs needs no session, and an idle daemon would end.
             let _under_way = under_way;
             logs::tell(request.into_inner(), events_tx).await;
         });
@@ -339,7 +339,7 @@ impl daemon_server::Daemon for Daemon {
         outbound::surroundings(&session).await.map(Response::new)
     }
 
-    type FilesStream = files::Told;
+    type FilesStream = files::Replies;
     async fn files(&self, request: Request<v1::FilesQuery>) -> Result<Response<Self::FilesStream>, Status> {
         let v1::FilesQuery { session, follow } = request.into_inner();
         let session = self.session(&session)?;
@@ -347,7 +347,7 @@ impl daemon_server::Daemon for Daemon {
     }
 
     async fn stop(&self, _: Request<v1::StopRequest>) -> Result<Response<v1::StopReply>, Status> {
-        // Not while a connect is under way: it would be cut off half-way.
+        // Not during a connect: it would be cut off half-way.
         let sessions = u32::try_from(self.registry.all().len()).unwrap_or(u32::MAX);
         let stopping = *self.sharing.turns.under_way().borrow() == 0 && sessions == 0;
         if stopping {

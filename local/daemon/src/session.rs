@@ -1,5 +1,4 @@
-//! A session: its users, its routes, and all that can be asked of it. How it stands is in `live`, what keeps it going in
-//! `upkeep`, what keeps its stand-in from harming others in `lead`.
+//! A session: its facts, its state, and its routes. `upkeep` keeps it going.
 
 mod lead;
 mod live;
@@ -28,9 +27,9 @@ pub(crate) struct Session {
     pub(crate) inbound: Arc<Inbound>,
     live_rx: watch::Receiver<Live>,
     live_tx: watch::Sender<Live>,
-    /// Who uses it,
+    /// Its users,
     users_tx: watch::Sender<Users>,
-    /// and what it therefore does; the routes in force follow it until the session ends.
+    /// and the routes that they result in; the routes in force follow these until the session ends.
     routes: Mutex<Vec<PortRoute>>,
     routes_tx: watch::Sender<v1::Routes>,
     stop: CancellationToken,
@@ -43,7 +42,7 @@ impl Drop for Session {
 }
 
 impl Session {
-    /// Begins to reach the agents; the routes are in force at each as soon as it is reached.
+    /// Begins to open tunnels to the agents; the routes are in force at each as soon as its tunnel is open.
     pub(crate) fn start(facts: Facts, users: Users, routes: Vec<PortRoute>, inbound: Arc<Inbound>) -> Self {
         let (live_tx, live_rx) = watch::channel(Live::default());
         let (routes_tx, in_force) = watch::channel(v1::Routes { revision: 1, routes: to_messages(&routes) });
@@ -67,7 +66,7 @@ impl Session {
         Self { facts, inbound, live_rx, live_tx, users_tx, routes, routes_tx, stop }
     }
 
-    /// Has something happen to its agents or its Service.
+    /// Changes the state of its agents or its Service.
     #[cfg(test)]
     pub(crate) fn lives(&self, change: impl FnOnce(&mut Live)) {
         self.live_tx.send_modify(change);
@@ -94,7 +93,7 @@ impl Session {
         Self { facts, inbound, live_rx, live_tx, users_tx, routes, routes_tx, stop }
     }
 
-    /// Waits for a state of affairs.
+    /// Waits for a state.
     pub(crate) async fn until(&self, mut reached: impl FnMut(&Live) -> bool) {
         // The sender lives as long as this session.
         let _ = self.live_rx.clone().wait_for(|live| reached(live)).await;
@@ -104,13 +103,13 @@ impl Session {
         self.live_rx.clone()
     }
 
-    /// Changes whenever its requests are led elsewhere.
+    /// Changes whenever requests are routed differently.
     pub(crate) fn watch_routes(&self) -> watch::Receiver<v1::Routes> {
         self.routes_tx.subscribe()
     }
 
     /// Notes that there is no stand-in for the Service's new ports, and why.
-    pub(crate) fn cannot_attach_anew(&self, why: &str) {
+    pub(crate) fn cannot_attach_again(&self, why: &str) {
         let name = &self.facts.service;
         let text = format!(
             "the ports of Service {name} changed: all requests go to the origin, and bridge cannot connect it \
@@ -135,12 +134,13 @@ impl Session {
         self.users_tx.subscribe()
     }
 
-    /// Notes who uses it, where that changes nothing of what it does.
+    /// Notes the users, if their routes stay the same.
     pub(crate) fn note_users(&self, users: Users) {
         self.users_tx.send_replace(users);
     }
 
-    /// Does what these users ask for, from one request to the next; resolves when all agents that are reached know of it.
+    /// Changes to these users and routes without a gap between requests; resolves when all agents with a tunnel have
+    /// them.
     pub(crate) async fn become_what(&self, users: Users, routes: Vec<PortRoute>) {
         self.note_users(users);
         let in_force = to_messages(&routes);
@@ -151,7 +151,7 @@ impl Session {
         }
     }
 
-    /// Marks it as ending and takes the routes away; resolves when all agents that are reached have done so.
+    /// Marks the session as ending and removes the routes; resolves when all agents with a tunnel have done so.
     pub(crate) async fn unroute(&self) {
         self.live_tx.send_modify(|live| live.disconnecting = true);
         self.put_in_force(Vec::new()).await;
@@ -169,7 +169,7 @@ impl Session {
         self.until(attended).await;
     }
 
-    /// Waits until no request is under way.
+    /// Waits until no request is in flight.
     pub(crate) async fn idle(&self) {
         let mut check = tokio::time::interval(Duration::from_millis(100));
         while self.inbound.counters.open.load(Ordering::Relaxed) > 0 {

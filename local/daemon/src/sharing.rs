@@ -1,6 +1,6 @@
-//! Sessions are shared by those who use them (`users`): somebody comes, asks for something else, goes. Each is carried out
-//! here under the turn of its target: in place where the session works, else by a connect that takes its place. The last
-//! one out gives the Service back.
+//! Carries out the changes of a session's users (`users`): one joins, asks for something else, leaves. Each change has
+//! its turn at the target: in place if the session works, else by a connect that replaces it. The last user out
+//! restores the Service.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use super::teller::Teller;
 use super::turns::Turns;
 use super::users::{self, UserId, Users};
 
-/// What sharing needs of the daemon. A clone is a handle to the same.
+/// The parts of the daemon that sharing needs. A clone is a handle to the same.
 #[derive(Clone)]
 pub(crate) struct Sharing {
     pub(crate) registry: Registry,
@@ -34,10 +34,10 @@ pub(crate) struct Sharing {
     pub(crate) installation: Arc<str>,
 }
 
-/// Somebody who comes.
+/// A user who joins.
 #[derive(Debug, Clone)]
 pub(crate) enum Newcomer {
-    /// A connect: it stays until somebody disconnects.
+    /// A connect: it stays until a disconnect.
     Lasting(Box<v1::ConnectRequest>),
     Command(Box<v1::Wish>),
 }
@@ -46,7 +46,7 @@ pub(crate) enum Newcomer {
 pub(crate) struct Entered {
     pub(crate) session: Arc<Session>,
     pub(crate) id: UserId,
-    /// The session was there already.
+    /// The session existed already.
     pub(crate) found: bool,
 }
 
@@ -58,7 +58,7 @@ impl Newcomer {
         }
     }
 
-    /// The session that is meant, if it is known.
+    /// The id of the session that is meant, if known.
     fn session(&self) -> &str {
         match self {
             Self::Lasting(_) => "",
@@ -66,7 +66,7 @@ impl Newcomer {
         }
     }
 
-    /// Whether a session is to be as asked, and not only there.
+    /// Whether it asks for routes, and not only for a session.
     fn names_something(&self) -> bool {
         match self {
             Self::Lasting(_) => true,
@@ -74,14 +74,14 @@ impl Newcomer {
         }
     }
 
-    /// Whoever comes, among those who are there. `cluster` is the way there that may be kept.
+    /// Adds the newcomer to the users. `cluster` is the access to the cluster to keep.
     fn among(&self, users: Users, id: UserId, cluster: &v1::Cluster) -> Users {
         let kept =
             |request: v1::ConnectRequest| v1::ConnectRequest { cluster: Some(cluster.clone()), ..request };
         match self {
             Self::Lasting(request) => users.with_lasting(id, kept((**request).clone())),
             Self::Command(wish) => {
-                // A connect that somebody has made since the former daemon died stays.
+                // A connect that was made since the former daemon died stays.
                 let lasting = wish.lasting.clone().filter(|_| users.lasting().is_none());
                 let users = match lasting {
                     Some(lasting) => users.with_lasting(UserId::new(), kept(lasting)),
@@ -94,7 +94,7 @@ impl Newcomer {
 }
 
 impl Sharing {
-    /// Takes somebody in, with a session that does what is asked for.
+    /// Adds a user, with a session that does what the user asks for.
     pub(crate) async fn enter(&self, newcomer: &Newcomer, tell: &Teller) -> Result<Entered, Failure> {
         let request = newcomer.request();
         let asked = request.cluster.clone().unwrap_or_default();
@@ -131,7 +131,7 @@ impl Sharing {
         Ok(Entered { session, id, found: was_there })
     }
 
-    /// Leads the requests of one user to other local ports.
+    /// Routes one user's requests to other local ports.
     pub(crate) async fn lead(
         &self,
         session: &str,
@@ -147,7 +147,7 @@ impl Sharing {
         self.put_in_force(&there, users, routes).await.map(drop)
     }
 
-    /// Notes where a user listens for what it passes on into the cluster.
+    /// Notes the ports on which a user listens for connections into the cluster.
     pub(crate) fn listen(&self, id: UserId, listeners: v1::Listeners) -> Result<Listening, Failure> {
         let v1::Listeners { ports, what } = listeners;
         for session in self.registry.all() {
@@ -160,7 +160,7 @@ impl Sharing {
         Ok(self.listeners.add(id, what, ports))
     }
 
-    /// Somebody goes, and takes along what it has asked for; the last one out gives the Service back.
+    /// Removes a user with all that it asked for; the last one out restores the Service.
     pub(crate) async fn leave(&self, session: &str, id: UserId) -> Result<Option<v1::Disconnected>, Failure> {
         let Some((there, _turn)) = self.used_by(session, id).await else { return Ok(None) };
         let users = there.users().without(id);
@@ -172,7 +172,7 @@ impl Sharing {
         let routes = plan::routes_of(&users, &facts.ports, &facts.service)?;
         let claimed = routes::claimed(&routes);
         let other_claim = routes::claimed(&there.routes()) != claimed;
-        // First what agents do: it needs no API server.
+        // First the agents: that needs no API server.
         there.become_what(users, routes).await;
         if other_claim {
             match change_claim(&facts.cluster, &facts.service, &facts.id, &claimed).await {
@@ -185,7 +185,7 @@ impl Sharing {
         Ok(None)
     }
 
-    /// Gives a Service back that nobody uses any more. True: there is nothing left to do.
+    /// Restores a Service that nobody uses any more. True: nothing is left to do.
     pub(crate) async fn give_back_unused(&self, session: &str) -> bool {
         let Some(there) = self.registry.by_id(session) else { return true };
         let _turn = self.turns.at(&there.facts.cluster, &there.facts.service).lock_owned().await;
@@ -194,7 +194,7 @@ impl Sharing {
         self.registry.disconnect(&there).await.is_ok()
     }
 
-    /// The session that somebody uses, by the id that it had when they came, and the turn at its target.
+    /// A user's session, by the id that it had when the user joined, and the turn at its target.
     async fn used_by(&self, session: &str, id: UserId) -> Option<(Arc<Session>, OwnedMutexGuard<()>)> {
         let there = self.registry.by_id(session)?;
         let turn = self.turns.at(&there.facts.cluster, &there.facts.service).lock_owned().await;
@@ -217,7 +217,7 @@ impl Sharing {
         unless_given_up(tell, async { Ok(turn.lock_owned().await) }).await
     }
 
-    /// Has a session do what its users ask for by now. False: it cannot, and nothing was changed.
+    /// Changes a session in place to what its users ask for now. False: it cannot, and nothing was changed.
     async fn changed_in_place(
         &self,
         session: &Session,
@@ -238,7 +238,7 @@ impl Sharing {
         self.put_in_force(session, users.clone(), routes).await
     }
 
-    /// Claims what users ask for, and does it. False: the claim is not there any more, and nothing was changed.
+    /// Claims and routes what users ask for. False: the claim is gone, and nothing was changed.
     async fn put_in_force(
         &self,
         session: &Session,
@@ -258,7 +258,7 @@ impl Sharing {
         Ok(true)
     }
 
-    /// What is to be said of routes before they are in force; what cannot be is refused.
+    /// Prints the warnings about routes before they are in force; refuses impossible ones.
     async fn say(
         &self,
         newcomer: &Newcomer,
@@ -282,7 +282,7 @@ impl Sharing {
         Ok(())
     }
 
-    /// No route leads to what leads back into the cluster.
+    /// Refuses routes to ports that lead back into the cluster.
     fn refuse_loops(&self, routes: &[PortRoute]) -> Result<(), Failure> {
         let local = |route: &PortRoute| route.local_port;
         match routes.iter().find_map(|route| Some((route, self.listeners.on(local(route))?))) {
@@ -293,7 +293,7 @@ impl Sharing {
         }
     }
 
-    /// A session for these users, in the place of one that does not work.
+    /// Connects a session for these users, in place of one that does not work.
     async fn connect(
         &self,
         found: Found,
@@ -314,7 +314,7 @@ impl Sharing {
             (Err(failure), Some(there)) => {
                 if self.registry.retire_without_claim(&there).await {
                     let name = &there.facts.service;
-                    // Whoever has given up hears neither this nor why it failed.
+                    // A caller that has gone reads neither this nor why it failed.
                     let _ = tell.warn(format!("the earlier session with {name} has ended, too")).await;
                 }
                 return Err(failure);
@@ -325,13 +325,13 @@ impl Sharing {
         Ok(session)
     }
 
-    /// For the streams of a session that begins.
+    /// The state of a new session's streams.
     pub(crate) fn inbound(&self) -> Inbound {
         Inbound { counters: Counters::default(), listeners: self.listeners.clone() }
     }
 }
 
-/// Which cluster, with whose credentials.
+/// The cluster and the credentials to use.
 pub(crate) fn access(cluster: v1::Cluster) -> Access {
     let given = |text: String| Some(text).filter(|text| !text.is_empty());
     Access {
@@ -342,7 +342,8 @@ pub(crate) fn access(cluster: v1::Cluster) -> Access {
     }
 }
 
-/// What of the caller's way to the cluster may be kept: whatever becomes of the current context, it leads to this one.
+/// The part of the caller's access to the cluster to keep: it leads to this cluster even if the current context
+/// changes.
 fn lasting(kubeconfig: Vec<String>, cluster: &Cluster) -> v1::Cluster {
     v1::Cluster {
         kubeconfig,

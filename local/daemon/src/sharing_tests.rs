@@ -1,4 +1,4 @@
-//! Users who come and go, at a session that works, with a pretended API server.
+//! Users who join and leave a session that works, with a pretended API server.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ impl World {
         Self { server, sharing, connected }
     }
 
-    /// A command comes; what it was warned of.
+    /// A command joins; returns its warnings.
     async fn enters(&self, request: v1::ConnectRequest) -> Result<(UserId, Vec<String>), Failure> {
         let kind = if request == self::request(v1::ConnectRequest::default()) {
             WishKind::Whatever
@@ -91,13 +91,13 @@ impl World {
         Ok((entered.id, warned))
     }
 
-    /// What the session does: "x: 1 → 3000".
+    /// The session's routes: "x: 1 → 3000".
     fn does(&self) -> Vec<String> {
         let routes = routes::status(&self.sharing.registry.by_id("s1").unwrap().routes());
         routes.iter().map(|route| format!("{} → {}", route.r#match, route.local_port)).collect()
     }
 
-    /// What Alice claims at the Service, each match as its text.
+    /// Alice's claims at the Service, each match as its text.
     fn claims(&self) -> Vec<String> {
         let service = self.server.get("services/orders").unwrap();
         let Some(text) = service["metadata"]["annotations"][ANNOTATION].as_str() else { return Vec::new() };
@@ -115,7 +115,7 @@ fn everything(local: u32) -> v1::ConnectRequest {
 }
 
 #[tokio::test]
-async fn what_a_command_asks_for_is_claimed_and_ends_with_it() {
+async fn a_command_s_requests_are_claimed_until_it_ends() {
     let world = World::new();
     let (run, warned) = world.enters(everything(9999)).await.unwrap();
     assert_eq!(world.does(), ["x: 1 → 3000", "everything → 9999"]);
@@ -128,7 +128,7 @@ async fn what_a_command_asks_for_is_claimed_and_ends_with_it() {
 }
 
 #[tokio::test]
-async fn the_same_requests_at_another_port_are_the_last_one_s_which_is_said() {
+async fn the_same_requests_at_another_port_are_the_last_one_s_with_a_warning() {
     let world = World::new();
     let ports = vec![v1::PortMapping { local: 4000, remote: "http".into() }];
     let same = request(v1::ConnectRequest { r#match: header("x"), ports, ..Default::default() });
@@ -142,14 +142,14 @@ async fn the_same_requests_at_another_port_are_the_last_one_s_which_is_said() {
 }
 
 #[tokio::test]
-async fn who_names_nothing_changes_nothing_and_keeps_the_session() {
+async fn a_command_that_names_nothing_changes_nothing_and_keeps_the_session() {
     let world = World::new();
     let (run, _) = world.enters(request(v1::ConnectRequest::default())).await.unwrap();
     assert_eq!((world.does(), world.server.changes()), (vec!["x: 1 → 3000".to_owned()], Vec::new()));
-    // The connect goes (as if there had been another command in its place): the command has its own default.
+    // The connect leaves (as if another command had been in its place): the command has its own default.
     assert!(world.sharing.leave("s1", world.connected).await.unwrap().is_none());
     assert_eq!(world.does(), ["x-bridge: alice or baggage: bridge=alice → 8080"]);
-    // The last one out gives back; Bob's session goes on.
+    // The last one out restores the Service; Bob's session goes on.
     let given_back = world.sharing.leave("s1", run).await.unwrap().expect("the last user");
     assert!(!given_back.restored, "Bob is there");
     assert_eq!(world.claims(), Vec::<String>::new());
@@ -157,7 +157,7 @@ async fn who_names_nothing_changes_nothing_and_keeps_the_session() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_holds_is_refused_and_changes_nothing() {
+async fn requests_that_another_user_holds_are_refused_and_nothing_changes() {
     let world = World::new();
     let bobs = request(v1::ConnectRequest { r#match: header("y"), ..Default::default() });
     let refused = world.enters(bobs).await.expect_err("it is Bob's");
@@ -183,7 +183,7 @@ async fn requests_and_listeners_of_bridge_refuse_each_other_s_ports() {
 }
 
 #[tokio::test]
-async fn who_waits_for_its_turn_waits_for_no_other_target() {
+async fn a_turn_is_waited_for_at_one_target_only() {
     let world = World::new();
     let cluster = world.server.cluster();
     let turn = world.sharing.turns.at(&cluster, "prices").lock_owned().await;
@@ -195,21 +195,21 @@ async fn who_waits_for_its_turn_waits_for_no_other_target() {
 }
 
 #[tokio::test]
-async fn cleaning_leaves_what_is_being_connected_and_what_is_another_laptop_s() {
+async fn cleaning_leaves_connects_in_progress_and_other_laptops_alone() {
     // Given two claims of Alice's laptop without a session: one is being connected, the other's daemon died.
     let world = World::with(vec![claim("s3", "alice", &["z: 1"]), claim("s4", "alice", &["w: 1"])]);
     let coming = world.sharing.registry.coming("s3");
     let cluster = world.server.cluster();
     let clean = || crate::cleaning::of(&world.sharing, &cluster, None, false);
 
-    // When the namespace is cleaned, then only what no daemon answers for goes.
+    // When the namespace is cleaned, then only claims without a daemon go.
     let cleaned = clean().await.unwrap();
     assert_eq!(cleaned.done, ["orders: removed the session of alice"]);
     assert_eq!(world.claims(), [r#"["x: 1"]"#, r#"["z: 1"]"#]);
     let kept: Vec<_> = cleaned.kept.iter().map(|kept| kept.installation.as_str()).collect();
     assert_eq!(kept, ["laptop-of-alice", "laptop-of-bob", "laptop-of-alice"]);
 
-    // What never came goes the next time.
+    // The one that never connected goes the next time.
     drop(coming);
     let _ = clean().await.unwrap();
     assert_eq!(world.claims(), [r#"["x: 1"]"#]);

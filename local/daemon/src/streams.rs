@@ -1,5 +1,5 @@
-//! The socket on which commands ask for connections into the cluster and hand over those that are to be tied to them: so
-//! that bytes need not pass through the command as well. See `StreamRequest` in `daemon.proto`.
+//! The socket on which commands ask for connections into the cluster and pass the sockets to tie them to, so that bytes
+//! need not pass through the command as well. See `StreamRequest` in `daemon.proto`.
 
 use std::collections::HashMap;
 use std::io;
@@ -21,7 +21,7 @@ use super::registry::Registry;
 /// Streams of one command that are neither carried nor given up.
 const MOST_PENDING: usize = 4096;
 
-/// Serves commands for ever.
+/// Serves commands forever.
 pub(super) async fn run(listener: PacketListener, registry: Registry) {
     let mut commands = JoinSet::new();
     loop {
@@ -41,14 +41,14 @@ pub(super) async fn run(listener: PacketListener, registry: Registry) {
     }
 }
 
-/// A stream that a command has asked for: the way to hand a connection to the task that dials.
+/// A requested stream: the way to pass a connection to the task that dials.
 type Pending = oneshot::Sender<TcpStream>;
 
 struct Command {
     packets: Arc<Packets>,
     registry: Registry,
     pending: HashMap<u64, Pending>,
-    /// Streams end with the command that they are for only if nothing carries them yet.
+    /// Streams end with their command only if no connection is tied to them yet.
     streams: JoinSet<()>,
 }
 
@@ -77,7 +77,7 @@ impl Command {
                 Some(_) = self.streams.join_next() => {}
             }
         }
-        // What is not tied to a connection yet is nobody's now; what is, goes on to its end.
+        // Streams without a connection end here; the others go on to their end.
         self.pending.clear();
         self.streams.detach_all();
     }
@@ -110,7 +110,7 @@ impl Command {
                 });
             }
             Some(Kind::Carry(_)) => match (self.pending.remove(&id), descriptor.map(connection)) {
-                // One that was refused meanwhile is closed here, with a reset.
+                // If the stream was refused meanwhile, the connection is closed here, with a reset.
                 (Some(pending), Some(Ok(connection))) => {
                     if let Err(connection) = pending.send(connection) {
                         let _ = connection.set_zero_linger();
@@ -133,8 +133,7 @@ fn connection(descriptor: OwnedFd) -> io::Result<TcpStream> {
     TcpStream::from_std(connection)
 }
 
-/// Answers, waits for the connection that is to be tied to the stream, and carries it. Returns why that ended before its
-/// time.
+/// Answers, waits for the connection to tie to the stream, and carries it. Returns why that ended early.
 async fn stream(
     packets: &Packets,
     id: u64,
@@ -146,11 +145,11 @@ async fn stream(
         .err()
         .map(|refused| v1::Refused { cause: refused.cause.into(), detail: refused.detail.clone() });
     let reply = v1::StreamReply { id, refused };
-    // A command that is gone gives the stream up, which is what the next line finds.
+    // A command that is gone gives the stream up, which the next line detects.
     let _ = packets.send(&reply.encode_to_vec(), None).await;
     match (opened, carry_rx.await) {
         (Ok(stream), Ok(connection)) => carry(connection, stream).await.reset,
-        // It was promised before it was known to be refused.
+        // The connection was announced before the refusal was known.
         (Err(_), Ok(connection)) => {
             let _ = connection.set_zero_linger();
             None

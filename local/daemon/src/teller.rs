@@ -1,4 +1,4 @@
-//! Where a connect tells what it does: to a command that waits for it.
+//! Reports the steps of a connect to the command that waits for it.
 
 use bridge_cluster::obstacles::Warning;
 use bridge_cluster::takeover::{Step, Waiter};
@@ -14,12 +14,12 @@ pub(crate) enum Teller {
 }
 
 /// One event for the command.
-enum Told {
+enum Event {
     Step(Step),
     Warning(String),
 }
 
-impl Told {
+impl Event {
     fn step_kind(&self) -> StepKind {
         let Self::Step(step) = self else { return StepKind::Unspecified };
         match step {
@@ -33,54 +33,54 @@ impl Told {
     }
 }
 
-impl From<Told> for v1::ConnectEvent {
-    fn from(told: Told) -> Self {
-        let step_kind = told.step_kind().into();
-        let kind = match told {
-            Told::Step(step) => v1::connect_event::Kind::Step(step.to_string()),
-            Told::Warning(text) => v1::connect_event::Kind::Warning(text),
+impl From<Event> for v1::ConnectEvent {
+    fn from(event: Event) -> Self {
+        let step_kind = event.step_kind().into();
+        let kind = match event {
+            Event::Step(step) => v1::connect_event::Kind::Step(step.to_string()),
+            Event::Warning(text) => v1::connect_event::Kind::Warning(text),
         };
         Self { kind: Some(kind), step_kind, ..Self::default() }
     }
 }
 
-impl From<Told> for v1::UseEvent {
-    fn from(told: Told) -> Self {
-        let step_kind = told.step_kind().into();
-        let kind = match told {
-            Told::Step(step) => v1::use_event::Kind::Step(step.to_string()),
-            Told::Warning(text) => v1::use_event::Kind::Warning(text),
+impl From<Event> for v1::UseEvent {
+    fn from(event: Event) -> Self {
+        let step_kind = event.step_kind().into();
+        let kind = match event {
+            Event::Step(step) => v1::use_event::Kind::Step(step.to_string()),
+            Event::Warning(text) => v1::use_event::Kind::Warning(text),
         };
         Self { kind: Some(kind), step_kind }
     }
 }
 
 impl Teller {
-    /// Something the user should know. [`Failure::GivenUp`] if nobody listens any more.
+    /// Sends a warning. [`Failure::GivenUp`] if nobody listens any more.
     pub(crate) async fn warn(&self, text: impl Into<String>) -> Result<(), Failure> {
-        self.tell(Told::Warning(text.into())).await
+        self.tell(Event::Warning(text.into())).await
     }
 
-    async fn tell(&self, told: Told) -> Result<(), Failure> {
+    async fn tell(&self, event: Event) -> Result<(), Failure> {
         match self {
-            Self::Connect(events_tx) => events_tx.send(told.into()).await.map_err(|_| Failure::GivenUp),
-            Self::Use(events_tx) => events_tx.send(told.into()).await.map_err(|_| Failure::GivenUp),
+            Self::Connect(events_tx) => events_tx.send(event.into()).await.map_err(|_| Failure::GivenUp),
+            Self::Use(events_tx) => events_tx.send(event.into()).await.map_err(|_| Failure::GivenUp),
         }
     }
 }
 
-/// Nobody listens any more: the user pressed Ctrl-C.
+/// Nobody listens any more if the user pressed Ctrl-C.
 impl Waiter for Teller {
     type Error = Failure;
 
     async fn step(&self, step: Step) -> Result<(), Failure> {
         tracing::info!("{step}");
-        self.tell(Told::Step(step)).await
+        self.tell(Event::Step(step)).await
     }
 
     fn hint(&self, step: Step) {
-        let step = Told::Step(step);
-        // A full channel or a user who has gone: the next real step finds out.
+        let step = Event::Step(step);
+        // A full channel or a user who has gone: the next step detects it.
         let _ = match self {
             Self::Connect(events_tx) => events_tx.try_send(step.into()).is_ok(),
             Self::Use(events_tx) => events_tx.try_send(step.into()).is_ok(),
@@ -88,7 +88,7 @@ impl Waiter for Teller {
     }
 
     async fn warn(&self, warning: Warning) -> Result<(), Failure> {
-        self.tell(Told::Warning(warning.to_string())).await
+        self.tell(Event::Warning(warning.to_string())).await
     }
 
     async fn given_up(&self) -> Failure {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_listens_no_more_has_given_up() {
+    async fn a_command_that_has_gone_has_given_up() {
         let (events_tx, events_rx) = mpsc::channel(8);
         let tell = Teller::Connect(events_tx);
         drop(events_rx);

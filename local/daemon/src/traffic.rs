@@ -1,4 +1,4 @@
-//! What the agents of a session have counted, together. Pure.
+//! The sum of the counts of a session's agents. Pure.
 
 use std::time::Duration;
 

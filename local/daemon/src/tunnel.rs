@@ -1,5 +1,5 @@
-//! One tunnel to one agent: port-forward, the handshake in which both sides prove the key, the control call, and the parked calls by which the agent
-//! opens inbound streams.
+//! One tunnel to one agent: port-forward, the handshake in which both sides prove the key, the control call, and the
+//! parked calls on which the agent opens inbound streams.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -28,43 +28,43 @@ use tonic::{Request, Status};
 
 use super::inbound::{self, Inbound};
 
-/// Accept calls that wait for the agent, at least; as many again as are in use when there are more.
+/// Accept calls that wait for the agent; more if more streams than that are open: then as many as those.
 const PARKED: usize = 32;
-/// For two round trips: an agent that has nothing to say is none.
+/// Enough for two round trips: an agent that does not answer by then is none.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
-/// Where a session of one developer stops parking more.
+/// The limit on parked calls, which counts for a session of one developer.
 const MOST_PARKED: usize = 4096;
 
-/// What a tunnel is for.
+/// The purpose of a tunnel.
 #[derive(Clone)]
 pub(crate) struct Purpose {
     pub(crate) cluster: Cluster,
     pub(crate) control_port: u16,
     pub(crate) key: Arc<[u8]>,
     pub(crate) session: v1::Session,
-    /// Of the session, and nobody else's: never logged.
+    /// The session's own key: never logged.
     pub(crate) secret: Arc<[u8; proof::LENGTH]>,
     /// The routes in force; none while the session ends.
     pub(crate) routes: watch::Receiver<v1::Routes>,
     pub(crate) inbound: Arc<Inbound>,
 }
 
-/// A tunnel as others see it.
+/// A tunnel's state, for others.
 #[derive(Clone)]
 pub(crate) struct Attended {
     pub(crate) client: Client,
-    /// What all streams of the tunnel may hold.
+    /// The memory budget of all streams of the tunnel.
     pub(crate) budget: Budget,
     /// The revision of the routes that the agent has in force.
     pub(crate) routed: u64,
     pub(crate) draining: bool,
-    /// What the agent has counted.
+    /// The agent's counts.
     pub(crate) counts: v1::Counts,
 }
 
 #[cfg(test)]
 impl Attended {
-    /// An agent that nobody can reach.
+    /// An agent that cannot be reached.
     pub(crate) fn pretended() -> Self {
         let channel = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
         Self {
@@ -101,7 +101,7 @@ pub(crate) enum TunnelError {
 }
 
 impl TunnelError {
-    /// The agent and this program have no revision of the protocol in common: trying again is of no use.
+    /// The agent and this program have no revision of the protocol in common: retrying does not help.
     pub(crate) fn is_of_versions(&self) -> bool {
         matches!(self, Self::NotOpened(NotOpened::Version(_)))
     }
@@ -118,7 +118,7 @@ impl Interceptor for Token {
     }
 }
 
-/// Runs a tunnel until it ends; `show` is told how far it is.
+/// Runs a tunnel until it ends; `show` gets its state.
 pub(crate) async fn run(purpose: &Purpose, pod: &str, show: impl Fn(Attended)) -> TunnelError {
     match attend(purpose, pod, show).await {
         Ok(never) => match never {},
@@ -180,7 +180,7 @@ async fn say(say_tx: &mpsc::Sender<v1::FromDaemon>, kind: from_daemon::Kind) -> 
     say_tx.send(v1::FromDaemon { kind: Some(kind) }).await.map_err(|_| TunnelError::Ended)
 }
 
-/// Takes in what the agent said; whether anything changed by it.
+/// Takes in an agent's message; returns whether it changed anything.
 fn heed(answer: v1::FromAgent, attended: &mut Attended) -> Result<bool, TunnelError> {
     match answer.kind {
         Some(from_agent::Kind::Routed(routed)) if !routed.refused.is_empty() => {
@@ -202,7 +202,7 @@ fn heed(answer: v1::FromAgent, attended: &mut Attended) -> Result<bool, TunnelEr
     }
 }
 
-/// HTTP/2 over the one connection there is; it is never made anew.
+/// HTTP/2 over this one connection; it never reconnects.
 async fn channel(
     io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 ) -> Result<Channel, TunnelError> {
@@ -228,7 +228,7 @@ async fn open(purpose: &Purpose, pod: &str, channel: Channel) -> Result<Client, 
     Ok(AgentClient::with_interceptor(channel, Token(token)))
 }
 
-/// The parked calls of a tunnel, and the streams that came of them.
+/// The parked calls of a tunnel, and the streams that began on them.
 struct Parking {
     client: Client,
     budget: Budget,
@@ -255,7 +255,7 @@ impl Parking {
         }
     }
 
-    /// Parks what is missing, then waits until that may have changed.
+    /// Parks the missing calls, then waits until more may be missing.
     async fn step(&mut self) -> Result<(), Status> {
         let in_use = self.calls.len().saturating_sub(self.parked);
         while self.parked < PARKED.max(in_use).min(MOST_PARKED) {

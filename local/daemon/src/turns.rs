@@ -1,5 +1,5 @@
-//! Whose turn it is: what changes one target happens one after the other, so that each finds what the one before made.
-//! Two targets never wait for each other.
+//! The order of changes: those to one target happen one after the other, so that each finds the result of the one
+//! before. Two targets never wait for each other.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use bridge_cluster::client::Cluster;
 use tokio::sync::watch;
 
-/// The turn at one target: whoever holds the lock has it.
+/// The turn at one target: it belongs to the holder of the lock.
 pub(crate) type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// All targets. A clone is a handle to the same.
@@ -24,7 +24,7 @@ struct Target {
     service: String,
 }
 
-/// Something is under way that the end of the daemon would cut off.
+/// Work in progress that the daemon's end would cut off.
 pub(crate) struct UnderWay(Arc<watch::Sender<usize>>);
 
 impl Drop for UnderWay {
@@ -47,7 +47,7 @@ impl Turns {
     }
 
     fn of(&self, target: Target) -> Turn {
-        // Whoever holds this lock only looks something up.
+        // Code under this lock only looks something up.
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         targets.retain(|_, turn| turn.strong_count() > 0);
         if let Some(turn) = targets.get(&target).and_then(Weak::upgrade) {
@@ -58,13 +58,13 @@ impl Turns {
         turn
     }
 
-    /// Until what this returns is dropped, something is under way.
+    /// Work is in progress until the returned value is dropped.
     pub(crate) fn begin(&self) -> UnderWay {
         self.under_way.send_modify(|count| *count += 1);
         UnderWay(self.under_way.clone())
     }
 
-    /// How much is under way, now and from now on.
+    /// The amount of work in progress, now and from now on.
     pub(crate) fn under_way(&self) -> watch::Receiver<usize> {
         self.under_way.subscribe()
     }
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_of_the_same_target_waits() {
+    fn only_changes_of_the_same_target_wait() {
         let turns = Turns::new();
         let turn = turns.of(target("shop", "orders"));
         let held = turn.try_lock().unwrap();
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_is_counted() {
+    fn work_in_progress_is_counted() {
         let turns = Turns::new();
         let (one, two) = (turns.begin(), turns.begin());
         assert_eq!(*turns.under_way().borrow(), 2);

@@ -1,8 +1,8 @@
-//! Who uses a session, and what it does therefore: the sum of what its users ask for. Pure: users in, routes out.
+//! A session's users and the sum of what they ask for. Pure: users in, routes out.
 //!
-//! A user that has named something gets it for as long as it lives. If two want the same requests at different local
-//! ports, the last one that came has them, and when it goes, the one before. A command that has named nothing takes what
-//! is there; its own default counts only while nobody has named anything.
+//! A user that names something gets it for as long as it lives. If two want the same requests at different local ports,
+//! the later one has them; when it leaves, the earlier one. A command that names nothing takes what is there; its own
+//! default counts only while nobody has named anything.
 
 use bridge_deploy::ListenPort;
 use bridge_proto::matching::Match;
@@ -10,7 +10,7 @@ use bridge_proto::v1::{self, WishKind};
 
 use super::routes::{self, PortRoute, RouteProblem};
 
-/// Which user, in this daemon.
+/// A user's number in this daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct UserId(u64);
 
@@ -23,11 +23,11 @@ impl UserId {
 #[derive(Debug, Clone, PartialEq)]
 struct User {
     id: UserId,
-    /// It stays until somebody disconnects; there is one at most.
+    /// It stays until a disconnect; there is one at most.
     lasting: bool,
     kind: WishKind,
     request: v1::ConnectRequest,
-    /// Its local ports were somebody's choice.
+    /// The user chose its local ports.
     ports_chosen: bool,
 }
 
@@ -45,14 +45,14 @@ pub(crate) struct Moved {
 }
 
 impl Users {
-    /// With a command that uses the session.
+    /// Adds a command that uses the session.
     pub(crate) fn with_command(mut self, id: UserId, kind: WishKind, request: v1::ConnectRequest) -> Self {
         let ports_chosen = !request.ports.is_empty();
         self.0.push(User { id, lasting: false, kind, request, ports_chosen });
         self
     }
 
-    /// With a connect; it takes the place of an earlier one. Ports that it does not name stay as they are.
+    /// Adds a connect; it replaces an earlier one. Ports that it does not name stay as they are.
     pub(crate) fn with_lasting(mut self, id: UserId, mut request: v1::ConnectRequest) -> Self {
         let mut ports_chosen = !request.ports.is_empty();
         if let Some(earlier) = self.0.extract_if(.., |user| user.lasting).next()
@@ -71,7 +71,7 @@ impl Users {
         self
     }
 
-    /// The same, with the requests of one user led to these local ports.
+    /// The same users, with one user's requests routed to these local ports.
     pub(crate) fn led(mut self, id: UserId, ports: Vec<v1::PortMapping>) -> Self {
         if let Some(user) = self.0.iter_mut().find(|user| user.id == id) {
             user.ports_chosen = !ports.is_empty();
@@ -80,7 +80,7 @@ impl Users {
         self
     }
 
-    /// The same, with each port by what it is called: one that is the only one may get company.
+    /// The same users, with each port by name: the only port may get company.
     pub(crate) fn settled(mut self, ports: &[ListenPort]) -> Self {
         for User { request, .. } in &mut self.0 {
             let all_of_them = request.for_command && request.ports.is_empty();
@@ -101,30 +101,30 @@ impl Users {
         self.0.is_empty()
     }
 
-    /// What a connect has asked for.
+    /// The request of the connect.
     pub(crate) fn lasting(&self) -> Option<&v1::ConnectRequest> {
         self.0.iter().find(|user| user.lasting).map(|user| &user.request)
     }
 
-    /// An image with the agent; empty: none was named.
+    /// The image with the agent; empty: none was named.
     pub(crate) fn agent_image(&self) -> &str {
         let mut images = self.0.iter().rev().map(|user| user.request.agent_image.as_str());
         images.find(|image| !image.is_empty()).unwrap_or_default()
     }
 
-    /// How many agents; `None`: it was not said.
+    /// The number of agents; `None`: not given.
     pub(crate) fn replicas(&self) -> Option<u32> {
         self.0.iter().rev().map(|user| user.request.replicas).find(|replicas| *replicas > 0)
     }
 
-    /// What the session does, at a Service with these ports: who came last comes first, and everything last.
+    /// The session's routes, at a Service with these ports: the latest user first, and everything last.
     pub(crate) fn routes(&self, ports: &[ListenPort]) -> Result<Vec<PortRoute>, RouteProblem> {
         let mut sum: Vec<(PortRoute, bool)> = Vec::new();
         for user in self.deciding() {
             for route in routes::routes(&user.request, ports)? {
                 match sum.iter_mut().find(|(there, _)| takes_the_same(there, &route)) {
                     None => sum.push((route, user.ports_chosen)),
-                    // Nobody has chosen the port of the later one.
+                    // The later one's port was not chosen.
                     Some((there, chosen)) if !*chosen && user.ports_chosen => {
                         there.local_port = route.local_port;
                         *chosen = true;
@@ -137,7 +137,7 @@ impl Users {
         Ok(sum.into_iter().map(|(route, _)| route).collect())
     }
 
-    /// Those whose wishes count, the last one first.
+    /// The users whose wishes count, the latest first.
     fn deciding(&self) -> impl Iterator<Item = &User> {
         let anything_named = self.0.iter().any(|user| user.kind == WishKind::Named);
         let counts = if anything_named { WishKind::Named } else { WishKind::Whatever };
@@ -149,7 +149,7 @@ fn takes_the_same(one: &PortRoute, other: &PortRoute) -> bool {
     one.service_port == other.service_port && one.matching == other.matching
 }
 
-/// What comes to another local port by a change of routes.
+/// The requests that a change of routes leads to another local port.
 pub(crate) fn moved(before: &[PortRoute], after: &[PortRoute]) -> Vec<Moved> {
     let moved = |now: &PortRoute| {
         let was = before.iter().find(|was| takes_the_same(was, now))?;
@@ -163,7 +163,7 @@ pub(crate) fn moved(before: &[PortRoute], after: &[PortRoute]) -> Vec<Moved> {
 mod tests {
     use super::*;
 
-    /// What is typed: "3000:http everything x=1 origin", in any order; a bare number is for the only port.
+    /// Parses what a user types: "3000:http everything x=1 origin", in any order; a bare number is for the only port.
     fn request(typed: &str) -> v1::ConnectRequest {
         let mut request = v1::ConnectRequest { user: "alice".into(), ..v1::ConnectRequest::default() };
         for word in typed.split_whitespace() {
@@ -230,15 +230,15 @@ mod tests {
             // The same requests at another port are the last one's.
             (&["connect x=1 3000", "run x=1 9999"], vec!["x: 1 → 9999".into()]),
             (&["run x=1 9999", "connect x=1 3000"], vec!["x: 1 → 3000".into()]),
-            // A port that nobody has chosen gives way to one that somebody has.
+            // A default port gives way to a chosen one.
             (&["connect x=1 3000", "run x=1 origin"], vec!["x: 1 → 3000".into()]),
-            // Who names nothing takes what is there,
+            // A user who names nothing takes what is there,
             (&["connect x=1 3000", "plain"], vec!["x: 1 → 3000".into()]),
             (&["plain", "run x=1"], vec!["x: 1 → 8080".into()]),
             // and its own default where there is nothing.
             (&["plain", "plain"], vec![by_default(8080)]),
             (&["env", "plain"], vec![by_default(8080)]),
-            // Who wants the network alone takes no request.
+            // A user who wants only the network takes no request.
             (&["env"], vec![]),
             (&["connect x=1", "env"], vec!["x: 1 → 8080".into()]),
         ] {
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_user_changed_ends_with_it_and_nothing_else_does() {
+    fn a_user_s_changes_end_with_it_and_no_others_do() {
         for (typed, goes, expected) in [
             (&["connect x=1 3000", "run everything 9999"][..], 1, vec!["x: 1 → 3000"]),
             (&["connect x=1 3000", "run x=1 9999"], 1, vec!["x: 1 → 3000"]),
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_to_another_port_is_known() {
+    fn requests_that_come_to_another_port_are_known() {
         let routes = |typed: &[&str]| users(typed).0.routes(&ports()).unwrap();
         let before = routes(&["connect x=1 3000"]);
         let after = routes(&["connect x=1 3000", "run x=1 9999", "run everything 9998"]);

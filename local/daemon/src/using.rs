@@ -1,5 +1,5 @@
-//! One command that uses a session: from its wish to its end. However that comes (the command is done, or was killed, and
-//! its socket closed), what it has asked for goes with it.
+//! One command that uses a session, from its wish to its end. However it ends (the command is done, or was killed, and
+//! its socket closed), what it asked for ends with it.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::sharing::{Entered, Newcomer, Sharing};
 use super::teller::Teller;
 use super::users::UserId;
 
-/// Between attempts to give back what nobody uses any more; it doubles up to the longest.
+/// The pause between attempts to restore what nobody uses any more; it doubles up to a limit.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -25,7 +25,7 @@ pub(super) struct Using {
     pub(super) ending: CancellationToken,
 }
 
-/// Why a command uses a session no more.
+/// Why a command no longer uses a session.
 enum Over {
     /// The command has ended, or is gone.
     Left,
@@ -33,7 +33,7 @@ enum Over {
     Ended,
 }
 
-/// What a command is told of its session.
+/// The state of its session, as a command sees it.
 #[derive(Clone, PartialEq)]
 struct Seen {
     id: String,
@@ -60,7 +60,7 @@ impl Using {
                 }
             }
         };
-        // The session itself is not kept alive by this: it ends with its last user.
+        // This does not keep the session alive: it ends with its last user.
         let Entered { session, id, found } = entered;
         let session_id = session.facts.id.clone();
         let service = session.facts.service.clone();
@@ -74,12 +74,12 @@ impl Using {
         }
     }
 
-    /// A command that has gone hears nothing more.
+    /// A command that has gone reads nothing more.
     async fn say(&self, kind: use_event::Kind) {
         let _ = self.events_tx.send(v1::UseEvent { kind: Some(kind), ..v1::UseEvent::default() }).await;
     }
 
-    /// Tells what becomes of the session, and heeds what else is asked.
+    /// Reports the session's state, and serves further requests.
     async fn use_it(
         &self,
         session: &str,
@@ -102,9 +102,9 @@ impl Using {
             }
             drop(there);
             tokio::select! {
-                // The registry outlives this.
+                // The registry outlives this task.
                 _ = sessions.changed() => {}
-                // A session that has ended is found to be gone.
+                // The next look finds that a session has ended.
                 _ = users.changed() => {}
                 _ = routes.changed() => {}
                 asked = requests.message() => match asked {
@@ -126,7 +126,7 @@ impl Using {
         let outcome = match asked.kind {
             Some(use_request::Kind::Ports(ports)) => self.sharing.lead(session, id, ports.ports).await,
             Some(use_request::Kind::Listeners(listeners)) => {
-                // What it said before does not count any more.
+                // An earlier announcement no longer counts.
                 drop(listening.take());
                 match self.sharing.listen(id, listeners) {
                     Ok(now) => {
@@ -136,7 +136,7 @@ impl Using {
                     Err(failure) => Err(failure),
                 }
             }
-            // There is one wish only; and a newer command may ask for more.
+            // There is only one wish; and a newer command may ask for more.
             Some(use_request::Kind::Wish(_)) | None => Ok(()),
         };
         if let Err(failure) = outcome {
@@ -160,7 +160,7 @@ impl Using {
         }
     }
 
-    /// Nobody waits for it, and nobody else would do it.
+    /// Restores the Service in the background, as nobody else would.
     async fn give_back(&self, session: &str) {
         let mut pause = FIRST_PAUSE;
         loop {

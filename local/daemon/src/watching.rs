@@ -1,4 +1,4 @@
-//! Tells how the sessions stand, for who draws them: all of them, now and whenever something has changed.
+//! Streams the state of all sessions, for programs that display it: now, and after each change.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use super::registry::Registry;
 use super::session::Session;
 
-/// Between two messages at least: under load the counts change with each request.
+/// The least time between two messages: under load the counts change with each request.
 const AT_MOST_EVERY: Duration = Duration::from_millis(250);
 
-/// Goes on until nobody listens any more.
+/// Runs until nobody listens any more.
 pub(super) async fn tell(registry: Registry, events_tx: mpsc::Sender<v1::WatchEvent>) {
     let mut count = registry.count();
     let mut last = None;
@@ -23,7 +23,7 @@ pub(super) async fn tell(registry: Registry, events_tx: mpsc::Sender<v1::WatchEv
         let sessions = registry.all();
         let mut changes: Vec<_> = sessions.iter().map(Changes::of).collect();
         let now: Vec<_> = sessions.iter().map(|session| session.status()).collect();
-        // The sessions themselves are not kept alive by this.
+        // This does not keep the sessions alive.
         drop(sessions);
         if last.as_ref() != Some(&now) {
             if events_tx.send(v1::WatchEvent { sessions: now.clone() }).await.is_err() {
@@ -33,7 +33,7 @@ pub(super) async fn tell(registry: Registry, events_tx: mpsc::Sender<v1::WatchEv
         }
         let next = Instant::now() + AT_MOST_EVERY;
         tokio::select! {
-            // The registry outlives this.
+            // The registry outlives this task.
             _ = count.changed() => {}
             () = any_of(&mut changes) => {}
             () = events_tx.closed() => return,
@@ -42,7 +42,7 @@ pub(super) async fn tell(registry: Registry, events_tx: mpsc::Sender<v1::WatchEv
     }
 }
 
-/// What may change about a session.
+/// The possible changes of a session.
 struct Changes {
     live: watch::Receiver<super::session::Live>,
     routes: watch::Receiver<v1::Routes>,
@@ -82,11 +82,11 @@ mod tests {
     use crate::users::Users;
 
     #[tokio::test(start_paused = true)]
-    async fn each_change_is_told_and_none_more_often_than_it_can_be_drawn() {
+    async fn each_change_is_reported_and_none_more_often_than_it_can_be_drawn() {
         let registry = Registry::new();
         let (events_tx, mut events_rx) = mpsc::channel(1);
         let telling = tokio::spawn(tell(registry.clone(), events_tx));
-        let mut next = async || events_rx.recv().await.expect("somebody listens").sessions;
+        let mut next = async || events_rx.recv().await.expect("a message").sessions;
         assert_eq!(next().await, [], "nothing is connected");
 
         let facts = Facts::pretended(ApiServer::default().cluster(), "orders", "alice");
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(states(next().await), [v1::State::Routing]);
 
         let begun = Instant::now();
-        session.lives(|live| live.reset = Some("somebody".into()));
+        session.lives(|live| live.reset = Some("bob".into()));
         assert_eq!(states(next().await), [v1::State::Reset]);
         session.lives(|live| live.reset = None);
         assert_eq!(states(next().await), [v1::State::Routing]);

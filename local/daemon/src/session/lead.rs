@@ -1,5 +1,5 @@
-//! What keeps a stand-in from harming others: it follows the origin, and while no agent of it is ready, the Service leads
-//! to the origin. Every session with the Service does this; what one has done the others find done.
+//! Keeps a stand-in from harming others: it follows the origin, and while no agent of it is ready, the Service leads to
+//! the origin. Every session with the Service does this; each finds what another has done.
 
 mod patience;
 
@@ -20,13 +20,13 @@ use super::live::{Facts, Live};
 use super::upkeep::Pause;
 use crate::program;
 
-/// What the attachment says of why.
+/// The reason in the attachment.
 const WHY: &str = "no agent was ready";
-/// After a call that failed.
+/// The pause after a call that failed.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Acts on behalf of a session.
+/// Acts for a session.
 pub(super) struct Lead {
     pub(super) facts: Facts,
     pub(super) live: watch::Sender<Live>,
@@ -106,13 +106,13 @@ impl Lead {
                 tracing::warn!(%service, "{text}");
                 events::record(cluster, service, reason, text).await;
             }
-            // Another daemon has done it, or the Service is somebody's: the watch of it will show.
+            // Another daemon has done it, or another tool owns the Service: the watch will show.
             Ok(false) => {}
             Err(error) => tracing::error!(%service, %error, "cannot lead the Service where it should"),
         }
     }
 
-    /// Has the status tell.
+    /// Updates the session's state.
     fn say(&self, stale: Option<String>, rollout: Option<&Rollout>) {
         let refused = rollout.and_then(|rollout| rollout.refused.clone());
         self.live.send_if_modified(|live| {
@@ -128,7 +128,7 @@ impl Lead {
             Ok(Outcome::Followed(Followed::Rolls)) => {
                 tracing::info!(%service, "the agents are rolled to the origin's new template");
             }
-            // Its session moves to a stand-in that listens there.
+            // The session moves to a stand-in that listens there.
             Ok(Outcome::Followed(Followed::OtherPorts)) => {
                 self.live.send_modify(|live| live.other_ports += u64::from(live.was_in_place));
             }
@@ -159,10 +159,10 @@ async fn until(due: Option<Instant>) {
     }
 }
 
-/// What came of a look at the origin's template.
+/// The result of a look at the origin's template.
 #[derive(Debug)]
 enum Outcome {
-    /// It is another one, and no pod of it is ready yet.
+    /// The template is another one, and no pod of it is ready yet.
     Behind,
     Followed(Followed),
 }
@@ -170,16 +170,16 @@ enum Outcome {
 /// The revision of the origin's newest pod, and whether one of that revision is ready.
 type Revision = (String, bool);
 
-/// How far following is.
+/// How far the agents have followed the origin.
 struct Following {
     /// `None`: this daemon carries no agent.
     follower: Option<Follower>,
-    /// What was looked at last, successfully or in vain.
+    /// The revision last looked at, successfully or not.
     looked_at: Option<Revision>,
     under_way: JoinSet<Result<Outcome, ClusterError>>,
-    /// The stand-in is behind: what becomes of it.
+    /// The stand-in is behind: why, and what happens next.
     behind: Option<String>,
-    /// It was made to roll, and that was not seen yet.
+    /// The stand-in was rolled, and that was not seen yet.
     rolled: bool,
     again_at: Option<Instant>,
     pause: Duration,
@@ -203,8 +203,8 @@ impl Following {
         }
     }
 
-    /// Looks at the origin's template whenever its newest pod is of another revision than the one before, and when one of
-    /// that revision becomes ready: that one works, so the agents may follow.
+    /// Looks at the origin's template whenever its newest pod has a new revision, and when a pod of that revision
+    /// becomes ready: the revision works, so the agents may follow.
     fn go_on(&mut self, origin: &Origin, live: &Live, facts: &Facts) {
         let Some(follower) = &self.follower else { return };
         let Some(revision) = &origin.revision else { return };
@@ -244,7 +244,7 @@ impl Following {
                 Some(format!("{BEHIND}, and cannot follow: {why}"))
             }
             Ok(Outcome::Followed(Followed::Same | Followed::OtherPorts | Followed::Gone)) => None,
-            // Rights do not come by waiting.
+            // Waiting gives no rights.
             Err(error) if error.is_forbidden() => Some(format!("{BEHIND}, and cannot follow: {error}")),
             Err(error) => {
                 self.again_at = Some(Instant::now() + self.pause);
@@ -260,7 +260,7 @@ impl Following {
         self.again_at.filter(|due| *due > now)
     }
 
-    /// From now on the Deployment tells.
+    /// From now on the Deployment shows the progress.
     fn rollout_seen(&mut self) {
         if std::mem::take(&mut self.rolled) {
             self.behind = None;

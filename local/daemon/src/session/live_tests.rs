@@ -16,7 +16,7 @@ fn live(agents: Vec<Agent>) -> Live {
 }
 
 #[test]
-fn requests_are_said_to_go_to_the_origin_only_when_they_do() {
+fn requests_are_reported_at_the_origin_only_when_they_go_there() {
     const TO_ORIGIN: &str = "requests go to the origin";
     let unreached = live(vec![agent(true, None)]);
     let none = live(vec![]);

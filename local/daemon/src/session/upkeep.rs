@@ -1,5 +1,5 @@
-//! What keeps a session going: a tunnel to each agent of the stand-in, made again whenever it ends, and an eye on what
-//! happens to the Service.
+//! Keeps a session going: a tunnel to each agent of the stand-in, reopened whenever it ends, and a watch on the
+//! Service.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::live::{Agent, Facts, Live};
 use crate::tunnel::{self, Attended, Purpose};
 
-/// The longest pause between two attempts to reach an agent: whoever opens the laptop waits no longer.
+/// The longest pause between two attempts to reach an agent: the wait after a laptop is opened.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -59,14 +59,14 @@ impl Upkeep {
         }
     }
 
-    /// The watch failed; the next poll tries again, so it must not come at once.
+    /// Notes that the watch failed; the next poll tries again, so it must not come at once.
     async fn blind(&self, error: String, pause: &mut Pause) {
         tracing::warn!(session = %self.facts.id, %error, "cannot watch the cluster");
         self.live.send_modify(|live| live.blind = Some(error));
         pause.wait().await;
     }
 
-    /// Keeps a tunnel to each pod that runs, until the pod is gone.
+    /// Keeps a tunnel to each running pod, until the pod is gone.
     fn follow(
         &self,
         pods: &[AgentPod],
@@ -98,7 +98,7 @@ impl Upkeep {
         }
     }
 
-    /// No agent listens on the Service's new ports, so its requests must not come to them.
+    /// No agent listens on the Service's new ports, so requests must not go to the agents.
     async fn lead_back(&self) {
         let Facts { cluster, service, stand_in, .. } = &self.facts;
         if let Err(error) = selector::lead_back(cluster, service, stand_in, None).await {
@@ -115,10 +115,10 @@ impl Upkeep {
             live.led_back = *standing == Standing::LedBack;
             live.was_in_place |= live.in_place || live.led_back;
             let moved = led != (live.in_place, live.led_back);
-            // While it is taken over anew, by another stand-in, that is what there is to say.
+            // During the take-over by another stand-in, only that is reported.
             let moving = live.other_ports > 0 && matches!(standing, Standing::OtherPorts | Standing::Removed);
             let known = live.reset.is_some() && moving;
-            // A session begins before its Service is switched, and ends after it is given back.
+            // A session begins before its Service is switched, and ends after it is restored.
             if !live.was_in_place || live.disconnecting || live.reset == reset || known {
                 return moved;
             }
@@ -131,7 +131,7 @@ impl Upkeep {
     }
 }
 
-/// What it means to the user that the Service does not lead to the stand-in.
+/// The consequence for the user that the Service does not lead to the stand-in.
 fn reset_text(standing: &Standing, name: &str) -> Option<String> {
     let again =
         format!("`bridge connect {name}` connects it again, `bridge disconnect {name}` ends this session");
@@ -201,7 +201,7 @@ pub(super) struct Pause {
 }
 
 impl Pause {
-    /// The first is none.
+    /// A pause that is zero at first.
     pub(super) fn new() -> Self {
         Self { next: None }
     }

@@ -1,4 +1,4 @@
-//! Sessions from their connect to their end, in one process: daemons as they are, real agents, and a pretended API server.
+//! Sessions from connect to disconnect, in one process: real daemons, real agents, and a pretended API server.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
 mod commands;
@@ -42,7 +42,7 @@ async fn developers_share_the_agents_and_each_has_their_own_requests() {
         ("alice's laptop".into(), "bob's laptop".into())
     );
 
-    // The one who began it goes; the other one's requests are routed on.
+    // The one who began it leaves; the other one's requests are still routed.
     assert!(!alice.disconnects().await.unwrap().restored, "Bob is there");
     assert_eq!((world.asks(ALICE).await, world.asks(BOB).await), ("a pod".into(), "bob's laptop".into()));
     assert!(bob.disconnects().await.unwrap().restored);
@@ -50,7 +50,7 @@ async fn developers_share_the_agents_and_each_has_their_own_requests() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_takes_is_refused_and_changes_nothing() {
+async fn requests_of_another_developer_are_refused_and_nothing_changes() {
     let world = World::new().await;
     let (alice, bob) = (world.laptop("alice").await, world.laptop("bob").await);
     alice.connects().await.unwrap();
@@ -74,7 +74,7 @@ async fn two_that_connect_at_once_help_each_other() {
             ("alice's laptop".into(), "bob's laptop".into())
         );
         let (alice, bob) = tokio::join!(alice.disconnects(), bob.disconnects());
-        // Whoever is last restores it.
+        // The last one out restores it.
         assert!(alice.unwrap().restored | bob.unwrap().restored);
         world.is_given_back();
     }
@@ -114,13 +114,13 @@ async fn another_agent_takes_the_place_of_one_that_is_lost() {
     let world = World::new().await;
     let alice = world.laptop("alice").await;
     alice.connects().await.unwrap();
-    // While none can start, its requests go to the pods as soon as the Service leads there again.
+    // If none can start, requests go to the pods as soon as the Service leads there again.
     world.node.hold(true);
     world.node.kill_agents();
     alice.comes_to_be(v1::State::LedBack, "no agent of orders is ready").await;
     world.comes_to(ALICE, "a pod").await;
     world.comes_to(NOBODY, "a pod").await;
-    // When there is one again, nobody has to do anything.
+    // When there is one again, nothing needs to be done.
     world.node.hold(false);
     world.comes_to(ALICE, "alice's laptop").await;
     alice.disconnects().await.unwrap();
@@ -229,7 +229,7 @@ async fn who_follows_logs_keeps_the_daemon_and_it_ends_after_them() {
 async fn who_gives_up_leaves_nothing_behind() {
     let world = World::new().await;
     let alice = world.laptop("alice").await;
-    // No agent starts, so the connect waits; then whoever asked for it goes.
+    // No agent starts, so the connect waits; then its caller gives up.
     world.node.hold(true);
     let mut daemon = alice.daemon().await;
     let (waiting_tx, mut waiting) = tokio::sync::watch::channel(false);

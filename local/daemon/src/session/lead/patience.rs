@@ -1,4 +1,5 @@
-//! When a Service is led back to the origin because no agent is ready, and when to the agents again. Pure: time goes in.
+//! Decides when a Service without a ready agent goes back to the origin, and when to the agents again. Pure: time goes
+//! in.
 
 use std::time::Duration;
 
@@ -10,21 +11,21 @@ const LEAVING_SERVE_FOR: Duration = Duration::from_secs(3);
 /// How long agents must have been ready after the first time; twice as long after each further one.
 const STEADY_FOR: Duration = Duration::from_secs(1);
 const MOST_DOUBLINGS: u32 = 6;
-/// After so long without trouble, the next time counts as the first.
+/// After this time without trouble, the next time counts as the first.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
-/// What is seen of a Service and who is behind it.
+/// The state of a Service and its agents.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     /// It leads to the stand-in.
     pub(super) in_place: bool,
-    /// It leads to the origin, as no agent was ready.
+    /// It leads to the origin because no agent was ready.
     pub(super) led_back: bool,
-    /// Agents that take traffic and stay.
+    /// Ready agents that are not stopping.
     pub(super) ready: usize,
-    /// Agents that were told to stop and still answer.
+    /// Agents that are stopping and still answer.
     pub(super) leaving: usize,
-    /// How many agents there should be.
+    /// The number of agents there should be.
     pub(super) wanted: usize,
     pub(super) origin_ready: bool,
 }
@@ -32,7 +33,7 @@ pub(super) struct Seen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     Nothing,
-    /// Look again then, if nothing has changed by then.
+    /// Look again at this time, if nothing has changed by then.
     Wait(Instant),
     LeadBack,
     SwitchAgain,
@@ -44,19 +45,19 @@ pub(super) struct Patience {
     none_ready: Option<Instant>,
     enough_ready: Option<Instant>,
     was_led_back: bool,
-    /// How often it was led back lately, and when last.
+    /// The number of recent switches back, and the time of the last.
     led_back: u32,
     last: Option<Instant>,
 }
 
 impl Patience {
-    /// What to do now. To be asked at each change, and when it was said to wait until.
+    /// The next step. Call it at each change, and when the time of a wait has come.
     pub(super) fn step(&mut self, seen: Seen, now: Instant) -> Step {
         let since = |begun: &mut Option<Instant>, holds: bool| {
             *begun = holds.then(|| begun.unwrap_or(now));
             *begun
         };
-        // The least with which a stand-in takes a Service over in the first place.
+        // The least that a stand-in needs to take a Service over.
         let enough = seen.ready > 0 && 2 * seen.ready >= seen.wanted;
         let none_ready = since(&mut self.none_ready, seen.ready == 0);
         let enough_ready = since(&mut self.enough_ready, enough);
@@ -76,7 +77,7 @@ impl Patience {
         if now >= due { step } else { Step::Wait(due) }
     }
 
-    /// Counts how often it is led back, whoever does it.
+    /// Counts switches back, whoever made them.
     fn count(&mut self, led_back: bool, now: Instant) {
         if led_back && !self.was_led_back {
             let lately = self.last.is_some_and(|last| now.duration_since(last) < FORGOTTEN_AFTER);
@@ -96,7 +97,7 @@ mod tests {
     const DARK: Seen = Seen { ready: 0, ..SERVED };
     const LED_BACK: Seen = Seen { in_place: false, led_back: true, ..SERVED };
 
-    /// When it acts, in ms after what is seen has become so, and how; `None`: never.
+    /// The time in ms after which it acts, and the action; `None`: never.
     fn acts(patience: &mut Patience, seen: Seen, begun: Instant) -> Option<(u128, Step)> {
         let mut now = begun;
         loop {
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_lasted_counts_when_the_rest_comes_true() {
+    fn time_already_passed_counts_when_the_last_condition_comes_true() {
         let (mut patience, begun) = (Patience::default(), Instant::now());
         let origin_starts = Seen { origin_ready: false, ..DARK };
         assert_eq!(patience.step(origin_starts, begun), Step::Nothing);

@@ -70,7 +70,7 @@ impl World {
         laptop
     }
 
-    /// Who answers a request through the Service with this header.
+    /// The name of what answers a request through the Service with this header.
     pub(crate) async fn asks(&self, header: &str) -> String {
         let asking = async {
             let mut connection = TcpStream::connect(("127.0.0.1", self.port)).await?;
@@ -88,7 +88,7 @@ impl World {
         }
     }
 
-    /// Asks until it is answered by this one.
+    /// Asks until this one answers.
     pub(crate) async fn comes_to(&self, header: &str, expected: &str) {
         let mut last = String::new();
         let asking = async {
@@ -109,7 +109,7 @@ impl World {
         self.server.get(&format!("services/{SERVICE}")).unwrap()
     }
 
-    /// Who claims what at the Service: "alice".
+    /// The claims at the Service: "alice".
     pub(crate) fn claims(&self) -> Vec<String> {
         let service = self.service();
         let Some(text) = service["metadata"]["annotations"][ANNOTATION].as_str() else { return Vec::new() };
@@ -180,7 +180,7 @@ impl Drop for Laptop {
 }
 
 impl Laptop {
-    /// The daemon is gone with all its tasks, and nobody has said anything.
+    /// The daemon is gone with all its tasks, without a goodbye.
     pub(crate) fn kill_daemon(&mut self) {
         if let Some((runtime, _)) = self.running.take() {
             runtime.shutdown_background();
@@ -218,7 +218,7 @@ impl Laptop {
         Some(v1::Cluster { kubeconfig, ..v1::Cluster::default() })
     }
 
-    /// What `bridge connect orders` asks for.
+    /// The request of `bridge connect orders`.
     pub(crate) fn request(&self) -> v1::ConnectRequest {
         v1::ConnectRequest {
             cluster: self.cluster(),

@@ -1,5 +1,5 @@
-//! What a cluster does by itself: pods for the Deployments of agents (real agents, on loopback), and the way from a
-//! Service's port to whatever its selector means.
+//! The cluster's own part: it starts pods for the Deployments of agents (real agents, on loopback), and connects a
+//! Service's port to what its selector means.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::{DEPLOYMENTS, PODS, REPLICA_SETS, SERVICE, SERVICES};
 
-/// Before a pod that did not start is tried again.
+/// The pause before a pod that did not start is tried again.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// A clone is a handle to the same.
@@ -33,7 +33,7 @@ struct Inner {
     state: Mutex<State>,
 }
 
-/// A port that the kernel gives to nobody else, and on which agents can listen one after the other.
+/// A port that the kernel gives to no one else, and on which agents can listen one after the other.
 pub(crate) struct Reserved {
     _bound: TcpSocket,
     pub(crate) port: u16,
@@ -44,7 +44,7 @@ impl Reserved {
         // On all addresses, as an agent: one that an ended connection still has on another address is not free.
         let on_all = |socket: std::io::Result<TcpSocket>, address: IpAddr| {
             let socket = socket?;
-            // Whoever asks for the port by its number may have it, too, as long as this does not listen.
+            // Another socket that binds this port by number may have it as well, as long as this one does not listen.
             socket.set_reuseaddr(true)?;
             socket.bind(SocketAddr::new(address, 0)).map(|()| socket)
         };
@@ -59,12 +59,12 @@ impl Reserved {
 #[derive(Default)]
 struct State {
     pods: usize,
-    /// No pod starts.
+    /// Whether pods are kept from starting.
     held: bool,
 }
 
 impl Node {
-    /// Runs until the test ends. `proxy`: where the Service's callers come.
+    /// Runs until the test ends. `proxy`: the listener for the Service's callers.
     pub(crate) fn start(server: ApiServer, origin: SocketAddr, listen: Reserved, proxy: TcpListener) -> Self {
         let keys = tempfile::tempdir().unwrap();
         let (listen, agents, state) = (Mutex::new(vec![listen]), Mutex::default(), Mutex::default());
@@ -95,13 +95,13 @@ impl Node {
         Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), agents.get(pod)?.control))
     }
 
-    /// No pod starts from now on, or all do.
+    /// Keeps pods from starting, or lets them start.
     pub(crate) fn hold(&self, held: bool) {
         self.0.state.lock().unwrap().held = held;
         self.0.server.put(&format!("{PODS}/other"), json!({"metadata": {"name": "other"}}));
     }
 
-    /// The agents' pods are deleted, and their processes end at once.
+    /// Deletes the agents' pods and ends their processes at once.
     pub(crate) fn kill_agents(&self) {
         let agents = std::mem::take(&mut *self.0.agents.lock().unwrap());
         for pod in agents.keys() {
@@ -109,7 +109,7 @@ impl Node {
         }
     }
 
-    /// Gives each Deployment of agents its pod, and takes the pods of those that are gone.
+    /// Gives each Deployment of agents its pod, and removes the pods of those that are gone.
     async fn control(self) {
         let mut changes = self.0.server.watch();
         loop {
@@ -144,7 +144,7 @@ impl Node {
         }
     }
 
-    /// Gives a Deployment its pod. Says whether that is to be tried again.
+    /// Gives a Deployment its pod. Returns whether to try again.
     async fn run(&self, deployment: &Value) -> bool {
         let name = deployment["metadata"]["name"].as_str().unwrap();
         let pod = {
@@ -203,7 +203,7 @@ impl Node {
         Some(file)
     }
 
-    /// The Service's port: each connection goes where the selector leads just then.
+    /// The Service's port: each connection goes where the selector leads at that moment.
     async fn proxy(self, proxy: TcpListener) {
         loop {
             let (mut caller, _) = proxy.accept().await.unwrap();
@@ -212,7 +212,7 @@ impl Node {
             let agent = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
             let to = if to_origin { self.0.origin } else { agent };
             tokio::spawn(async move {
-                // What cannot be reached is closed, as a node refuses it.
+                // An unreachable pod's connection is closed, as a node refuses it.
                 let Ok(mut pod) = TcpStream::connect(to).await else { return };
                 let _ = tokio::io::copy_bidirectional(&mut caller, &mut pod).await;
             });
@@ -225,7 +225,7 @@ pub(crate) fn owner(kind: &str, metadata: &Value) -> Value {
         "controller": true})
 }
 
-/// A Service with one pod behind it, as somebody has deployed it.
+/// A Service with one pod behind it, as a user has deployed it.
 pub(crate) fn deployed(server: &ApiServer, port: u16, target_port: u16) {
     let named = |name: &str, uid: &str| json!({"name": name, "namespace": "shop", "uid": uid});
     let labels = json!({"app": SERVICE});
