@@ -15,9 +15,9 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct Right {
     pub verb: &'static str,
-    /// Empty: Kubernetes' core.
+    /// Empty for Kubernetes' core group.
     pub group: &'static str,
-    /// With its subresource: "pods/portforward".
+    /// Includes the subresource: "pods/portforward".
     pub resource: &'static str,
     pub need: Need,
 }
@@ -26,9 +26,9 @@ pub struct Right {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Need {
-    /// Connecting and giving back.
+    /// Connecting and restoring.
     Connect,
-    /// A part of the comfort: warnings beforehand, reasons, lists, Events.
+    /// Conveniences: warnings in advance, reasons, lists, Events.
     Comfort,
 }
 
@@ -40,7 +40,7 @@ impl std::fmt::Display for Right {
     }
 }
 
-/// All rights that bridge makes use of: what `deploy/rbac-developer.yaml` grants.
+/// All rights that bridge uses: those that `deploy/rbac-developer.yaml` grants.
 #[must_use]
 pub fn rights() -> Vec<Right> {
     use Need::{Comfort, Connect};
@@ -77,11 +77,11 @@ pub fn rights() -> Vec<Right> {
     TABLE.iter().flat_map(row).collect()
 }
 
-/// Those of the rights that the user does not have in the cluster's namespace. Asked all at once.
+/// Returns the rights that the user does not have in the cluster's namespace. Asks for all at once.
 ///
 /// # Errors
 ///
-/// When the API server cannot be asked; anybody may ask about himself.
+/// If the API server cannot be asked; any user may ask about their own rights.
 pub async fn missing(cluster: &Cluster, rights: &[Right]) -> Result<Vec<Right>, ClusterError> {
     let answers = join_all(rights.iter().map(|right| may(cluster, right))).await;
     let mut missing = Vec::new();
@@ -112,7 +112,7 @@ fn review(right: &Right, namespace: &str) -> SelfSubjectAccessReview {
         group: Some(right.group.to_owned()),
         resource: Some(resource.to_owned()),
         subresource,
-        // The one namespace that the Role speaks of.
+        // The one namespace that the Role names.
         name: (resource == "namespaces").then(|| namespace.to_owned()),
         ..ResourceAttributes::default()
     };
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_role_grants_what_bridge_asks_for_and_nothing_else() {
+    fn the_role_grants_the_rights_that_bridge_uses_and_no_others() {
         let role: Role = serde_saphyr::from_str(bridge_deploy::RBAC_DEVELOPER).unwrap();
         let mut granted = BTreeSet::new();
         for rule in role.rules.unwrap() {

@@ -1,4 +1,4 @@
-//! Which pods are a stand-in's agents: those that belong to its Deployment by uid, according to the API server.
+//! Decides which pods are a stand-in's agents: those that belong to its Deployment by uid, according to the API server.
 //! Anyone who may create pods can give one an agent's labels; bridge leaves such a pod alone, and logs it once.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,25 +14,25 @@ use crate::objects::read;
 use crate::ours::{deployment_uid, replica_set};
 use crate::state::Attachment;
 
-/// Pods that are said to be nobody's, and ReplicaSets that are known: forgotten when there are more.
+/// The number of foreign pods, and of ReplicaSets, to remember: all are forgotten when there are more.
 const MOST_KNOWN: usize = 1000;
 
-/// Tells the agents among the pods that have their labels.
+/// Finds the agents among the pods that have their labels.
 pub(crate) struct Agents {
     cluster: Cluster,
     service: String,
     stand_in: String,
     /// The uid of the stand-in's Deployment.
     deployment: String,
-    /// By its uid, whether a ReplicaSet is the Deployment's.
+    /// For each ReplicaSet, by uid, whether it is the Deployment's.
     replica_sets: BTreeMap<String, bool>,
-    /// The uids of the pods that were said to be none.
-    told: BTreeSet<String>,
+    /// The uids of the foreign pods already logged.
+    logged: BTreeSet<String>,
 }
 
 impl Agents {
-    /// `deployment`: the uid of the stand-in's Deployment when this began; the one that the annotation names later, if
-    /// it was recreated, counts as well.
+    /// `deployment`: the uid of the stand-in's Deployment at the start; one that the annotation names later, if it was
+    /// recreated, counts as well.
     pub(crate) fn new(cluster: &Cluster, service: &str, stand_in: &str, deployment: &str) -> Self {
         Self {
             cluster: cluster.clone(),
@@ -40,11 +40,11 @@ impl Agents {
             stand_in: stand_in.to_owned(),
             deployment: deployment.to_owned(),
             replica_sets: BTreeMap::new(),
-            told: BTreeSet::new(),
+            logged: BTreeSet::new(),
         }
     }
 
-    /// The agents among these.
+    /// Returns the agents among these pods.
     pub(crate) async fn among(&mut self, pods: &[Pod]) -> Result<Vec<Pod>, ClusterError> {
         let mut agents = Vec::with_capacity(pods.len());
         for pod in pods {
@@ -90,7 +90,7 @@ impl Agents {
         }
     }
 
-    /// Whether the Service's annotation names this Deployment by now.
+    /// Whether the Service's annotation now names this Deployment.
     async fn is_named_now(&self, deployment: &str) -> Result<bool, ClusterError> {
         let service = match read(&self.cluster, &self.service).await {
             Ok(service) => service,
@@ -102,10 +102,10 @@ impl Agents {
     }
 
     fn tell(&mut self, pod: &Pod) {
-        if self.told.len() >= MOST_KNOWN {
-            self.told.clear();
+        if self.logged.len() >= MOST_KNOWN {
+            self.logged.clear();
         }
-        if self.told.insert(pod.uid().unwrap_or_default()) {
+        if self.logged.insert(pod.uid().unwrap_or_default()) {
             let (service, pod) = (&self.service, pod.name_any());
             tracing::warn!(%service, %pod, "a pod has an agent's labels but is not an agent; leaving it alone");
         }

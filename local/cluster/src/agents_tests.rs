@@ -67,14 +67,14 @@ async fn only_pods_of_the_recorded_deployment_are_agents_whatever_their_labels()
     ];
     // then those of the Deployment's own ReplicaSets are agents, and no others,
     assert_eq!(among(&mut agents, &pods).await, ["old", "new"]);
-    assert_eq!(agents.told.len(), pods.len() - 2, "each of the others is said once");
+    assert_eq!(agents.logged.len(), pods.len() - 2, "each of the others is logged once");
     // also when their ReplicaSet goes before them.
     let mut later = Agents { cluster: ApiServer::default().cluster(), ..agents };
     assert_eq!(among(&mut later, &pods[..3]).await, ["old", "new"]);
 }
 
 #[tokio::test]
-async fn a_deployment_that_was_made_again_counts_once_the_annotation_names_it() {
+async fn a_recreated_deployment_counts_once_the_annotation_names_it() {
     let made_again = || replica_set("orders-bridge-7f3a-c", "rc", "d2");
     let pods = [pod("again", controlled_by("ReplicaSet", "orders-bridge-7f3a-c", "rc"))];
     let before = ApiServer::with([orders("d1"), made_again()]);

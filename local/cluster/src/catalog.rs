@@ -1,5 +1,5 @@
-//! The Services of a namespace, which can be connected, and who is connected: `bridge list`. A few lists instead of a
-//! snapshot for each Service.
+//! The Services of a namespace, which can be connected, and who is connected: `bridge list`. Reads a few lists instead
+//! of a snapshot of each Service.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,15 +34,15 @@ pub struct Entry {
     pub service: String,
     /// "80 (http)"
     pub ports: Vec<String>,
-    /// "Deployment orders"; none where there are no pods.
+    /// "Deployment orders"; empty if there are no pods.
     pub workloads: Vec<String>,
-    /// How it would be connected; `None`: it cannot be.
+    /// The mode in which it would be connected; `None`: it cannot be.
     pub mode: Option<Mode>,
     /// The reasons against connecting it.
     pub obstacles: Vec<Obstacle>,
     pub sessions: Vec<Session>,
     pub stand_in: Option<StandIn>,
-    /// Stand-ins that its attachment does not name: what an interrupted disconnect left.
+    /// Stand-ins that its attachment does not name, left by an interrupted disconnect.
     pub unused: Vec<String>,
 }
 
@@ -52,16 +52,16 @@ pub struct Entry {
 pub struct StandIn {
     /// "orders-bridge-7f3a"
     pub name: String,
-    /// How many of its agents take traffic.
+    /// The number of its agents that take traffic.
     pub ready: usize,
     /// The Service leads to it.
     pub in_place: bool,
-    /// The Service leads to the origin, as no agent was ready.
+    /// The Service leads to the origin because no agent was ready.
     pub led_back: bool,
 }
 
 impl StandIn {
-    /// The Service leads to it, and nobody is there.
+    /// Whether the Service leads to it although no agent is ready.
     #[must_use]
     pub fn keeps_down(&self) -> bool {
         self.in_place && self.ready == 0
@@ -71,15 +71,15 @@ impl StandIn {
 /// A connected developer.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Session {
-    /// Of the session and of the laptop, as in the claim.
+    /// The session's id, and the laptop's, as in the claim.
     pub id: String,
     pub installation: String,
     pub user: String,
-    /// What is routed to them, for people: "80: x-bridge: anna".
+    /// The requests that are routed to the developer, for people: "80: x-bridge: anna".
     pub matches: Vec<String>,
 }
 
-/// All that a namespace has, as far as the user may list it.
+/// The objects of a namespace, as far as the user may list them.
 struct World {
     namespace: Option<Namespace>,
     pods: Vec<Pod>,
@@ -88,11 +88,11 @@ struct World {
     owners: BTreeMap<(Kind, String), DynamicObject>,
 }
 
-/// The Services of the cluster's namespace, by name, without our own. `carried`: as in [`Asked`].
+/// Lists the Services of the cluster's namespace, by name, without our own. `carried`: as in [`Asked`].
 ///
 /// # Errors
 ///
-/// Where Services or pods cannot be listed. What else cannot be read is left open.
+/// If Services or pods cannot be listed. Other objects that cannot be read are left out.
 pub async fn catalog(cluster: &Cluster, carried: Option<&str>) -> Result<Vec<Entry>, ClusterError> {
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
     let name = &cluster.namespace;
@@ -139,7 +139,7 @@ fn session(claim: Claim) -> Session {
 
 impl World {
     fn entry(&self, service: Service, carried: Option<&str>) -> Entry {
-        // One that cannot be read names nobody.
+        // An unreadable attachment names nobody.
         let attachment = Attachment::of(&service).ok().flatten();
         let snapshot = self.snapshot(service, attachment.as_ref());
         let ports = snapshot.service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_is_told_with_its_workload_and_ports() {
+    fn a_service_is_listed_with_its_workload_and_ports() {
         let entry = world().entry(service("orders", json!({})), None);
         assert_eq!(entry.ports, ["80 (http)", "81"]);
         assert_eq!(entry.workloads, ["Deployment orders"]);
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attached_service_is_told_as_it_is_without_us_and_with_who_is_there() {
+    fn an_attached_service_is_listed_as_it_was_and_with_its_developers() {
         let attachment = json!({
             "standIn": "7f3a",
             "original": {"app": "orders"},
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stand_in_without_a_ready_agent_is_told_from_one_that_serves() {
+    fn a_stand_in_without_a_ready_agent_is_distinguished_from_one_that_serves() {
         let attachment = |led_back: Option<&str>| {
             let attachment = json!({
                 "standIn": "7f3a", "original": {"app": "orders"}, "attached": {"app": "orders-bridge-7f3a"},

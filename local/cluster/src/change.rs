@@ -12,10 +12,10 @@ use crate::client::Cluster;
 use crate::error::ClusterError;
 use crate::objects::{patch, read};
 
-/// Attempts before a conflict is an error. Of several who write at once one succeeds each time, and pauses with jitter
+/// Attempts before a conflict is an error. When several write at once, one succeeds each time, and pauses with jitter
 /// keep the others apart.
 pub(crate) const MOST_ATTEMPTS: usize = 13;
-/// About the time that another one takes to read and write.
+/// About the time of another writer's read and write.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -29,7 +29,7 @@ pub(crate) enum Decision<T> {
 }
 
 impl<T> Decision<T> {
-    /// The same with another result.
+    /// The same decision with another result.
     pub(crate) fn then<U>(self, result: U) -> Decision<U> {
         match self {
             Self::Leave(_) => Decision::Leave(result),
@@ -38,11 +38,12 @@ impl<T> Decision<T> {
     }
 }
 
-/// Changes a Service as `decide` says, and tries again on a conflict; the Service afterwards, and the result.
+/// Changes a Service as `decide` decides, and tries again on a conflict; returns the Service afterwards, and the
+/// result.
 ///
 /// # Errors
 ///
-/// [`ClusterError::Conflict`] after [`MOST_ATTEMPTS`], those of `decide` and those of the calls.
+/// [`ClusterError::Conflict`] after [`MOST_ATTEMPTS`], errors of `decide` and of the calls.
 pub(crate) async fn change<T>(
     cluster: &Cluster,
     service: &str,
@@ -51,7 +52,7 @@ pub(crate) async fn change<T>(
     attempts(cluster, service, None, decide).await
 }
 
-/// As [`change`], of a Service that was read or written just now: if nobody was quicker, this is the only call.
+/// As [`change`], for a Service that was just read or written: if nobody was quicker, this takes one call.
 ///
 /// # Errors
 ///
@@ -72,7 +73,7 @@ async fn attempts<T>(
 ) -> Result<(Service, T), ClusterError> {
     let decide = &decide;
     until_settled(|| {
-        // What was read before may be out of date: only what is there now is a reason to refuse.
+        // The known version may be out of date: only the current one is a reason to refuse.
         let known = known.take().filter(|known| decide(known).is_ok());
         async move {
             let now = match known {
@@ -88,11 +89,11 @@ async fn attempts<T>(
     .await
 }
 
-/// Repeats an attempt (read, decide, write) as long as others are quicker, with pauses that grow.
+/// Repeats an attempt (read, decide, write) while others are quicker, with growing pauses.
 ///
 /// # Errors
 ///
-/// [`ClusterError::Conflict`] after [`MOST_ATTEMPTS`], and what else an attempt ends with.
+/// [`ClusterError::Conflict`] after [`MOST_ATTEMPTS`], and other errors of an attempt.
 pub(crate) async fn until_settled<T, Attempt, Attempting>(attempt: Attempt) -> Result<T, ClusterError>
 where
     Attempt: FnMut() -> Attempting,
@@ -129,15 +130,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_was_slower_decides_again_on_what_is_there_then() {
-        // Given another writer who is quicker three times.
+    async fn the_slower_writer_decides_again_on_the_current_version() {
+        // Given another writer, who is quicker three times.
         let server = server();
         server.others_are_quicker(3, "services/orders", |orders| {
             let before: u64 = orders["metadata"]["labels"]["count"].as_str().unwrap().parse().unwrap();
             orders["metadata"]["labels"]["count"] = json!((before + 10).to_string());
         });
 
-        // When one is counted, then it is on top of what they have counted.
+        // When one is counted, then it is added to their count.
         let (after, count) = change(&server.cluster(), "orders", counted).await.unwrap();
         assert_eq!((after.labels()["count"].as_str(), count), ("31", 31));
         assert_eq!(server.changes(), ["PATCH services/orders"]);
@@ -156,18 +157,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_read_just_now_is_not_read_again_unless_somebody_was_quicker() {
+    async fn a_fresh_read_is_not_repeated_unless_another_writer_was_quicker() {
         let server = server();
         let read = read(&server.cluster(), "orders").await.unwrap();
         let (now, _) = change_read(&server.cluster(), read.clone(), counted).await.unwrap();
         assert_eq!((now.labels()["count"].as_str(), server.conflicts()), ("1", 0));
-        // It is not that one any more.
+        // That version is no longer the current one.
         let (now, _) = change_read(&server.cluster(), read, counted).await.unwrap();
         assert_eq!((now.labels()["count"].as_str(), server.conflicts()), ("2", 1));
     }
 
     #[tokio::test]
-    async fn nothing_is_refused_because_of_what_was_there_before() {
+    async fn an_outdated_version_is_no_reason_to_refuse() {
         let server = server();
         let before = read(&server.cluster(), "orders").await.unwrap();
         server.change("services/orders", |orders| orders["metadata"]["labels"]["count"] = json!("1"));
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_left_is_not_written_and_other_errors_are_not_tried_again() {
+    async fn nothing_is_written_without_a_change_and_other_errors_are_not_retried() {
         let server = server();
         let (_, result) =
             change(&server.cluster(), "orders", |_| Ok(Decision::Leave("as it is"))).await.unwrap();

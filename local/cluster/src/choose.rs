@@ -1,4 +1,5 @@
-//! In which mode a Service is connected: the first one that nothing speaks against, else the reasons against each. Pure.
+//! Chooses the mode in which to connect a Service: the first one without reasons against it, else the reasons against
+//! each. Pure.
 //!
 //! A further mode is a file with its reasons, and a line in [`MODES`].
 
@@ -9,12 +10,12 @@ use crate::obstacle::{Against, Obstacle};
 use crate::obstacles;
 use crate::snapshot::Snapshot;
 
-/// What counts beside the Service itself.
+/// The part of a request that the choice depends on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Asked<'a> {
-    /// The only mode that the user wants; `None`: whichever can be had.
+    /// The only mode that the user accepts; `None`: any.
     pub mode: Option<Mode>,
-    /// The architecture of the agent program that this bridge carries; `None`: the agent comes as an image.
+    /// The architecture of the agent program in this bridge; `None`: the agent comes as an image.
     pub carried: Option<&'a str>,
 }
 
@@ -37,11 +38,11 @@ type Reasons = fn(&Snapshot, Asked<'_>) -> Vec<Obstacle>;
 const MODES: [(Mode, Reasons); 1] =
     [(Mode::StandIn, |snapshot, asked| obstacles::obstacles(snapshot, asked.carried))];
 
-/// The mode for a Service.
+/// Chooses the mode for a Service.
 ///
 /// # Errors
 ///
-/// The reasons against each mode that was asked for.
+/// The reasons against each mode that was considered.
 pub fn choose(snapshot: &Snapshot, asked: Asked<'_>) -> Result<Mode, Vec<Against>> {
     first_without_reasons(&MODES, snapshot, asked)
 }
@@ -71,7 +72,7 @@ mod tests {
     use crate::snapshot::tests::orders_with;
 
     #[test]
-    fn a_service_gets_the_mode_that_nothing_speaks_against() {
+    fn a_service_gets_a_mode_without_reasons_against_it() {
         let affinity = ("/service/spec/sessionAffinity", json!("ClientIP"));
         let headless = ("/service/spec/clusterIP", json!("None"));
         let arm =

@@ -21,24 +21,24 @@ use crate::{
     unquoted,
 };
 
-/// What kubectl uses where the context names none.
+/// kubectl's default if the context names none.
 const DEFAULT_NAMESPACE: &str = "default";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// For an answer to one request; what is longer by nature (watches, port-forwards) does not go through
+/// The limit for an answer to one request; watches and port-forwards, which take longer by nature, do not go through
 /// [`Cluster::call`].
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What the caller says about the cluster, and the caller's environment.
+/// The caller's choice of a cluster, and the caller's environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
-    /// Absolute paths; empty: by the environment, as kubectl does.
+    /// Absolute paths; if empty, chosen by the environment, as kubectl does.
     pub kubeconfig: Vec<PathBuf>,
     pub context: Option<String>,
     pub namespace: Option<String>,
     pub environment: BTreeMap<String, String>,
 }
 
-/// A client, and the names of what it leads to.
+/// A client, and the names of its cluster and place.
 #[derive(Clone)]
 pub struct Cluster {
     pub client: Client,
@@ -60,7 +60,7 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Makes a client; nothing is asked of the API server yet.
+    /// Creates a client, without a call to the API server.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl Cluster {
             .await
             .map_err(|error| ClusterError::Kubeconfig { reason: unquoted::kubeconfig(&error) })?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
-        // kube would try 15 times, in minutes, what an API server in trouble refuses: the user is to know.
+        // kube would retry 15 times, for minutes, if an API server is in trouble: the user should see that.
         config.default_retry = false;
         let plugin = config.auth_info.exec.clone();
         if let Some(exec) = &mut config.auth_info.exec {
@@ -96,11 +96,11 @@ impl Cluster {
         Ok(Self { client, context, namespace, server })
     }
 
-    /// The answer to a request, in bounded time, and its failure as we say it.
+    /// Waits for the answer to a request, for a bounded time, and turns its failure into our error.
     ///
     /// # Errors
     ///
-    /// Those of [`ClusterError::of`], and [`ClusterError::NoAnswer`].
+    /// Errors of [`ClusterError::of`], and [`ClusterError::NoAnswer`].
     pub async fn call<T>(
         &self,
         call: Call,
@@ -119,7 +119,7 @@ impl Cluster {
 }
 
 impl Access {
-    /// The files in the order in which they count: named ones, else those of `KUBECONFIG`, else the usual one.
+    /// The kubeconfig files by precedence: named ones, else those of `KUBECONFIG`, else the default one.
     fn files(&self) -> Vec<PathBuf> {
         if !self.kubeconfig.is_empty() {
             return self.kubeconfig.clone();
@@ -135,7 +135,7 @@ impl Access {
         self.environment.get("HOME").map(|home| Path::new(home).join(".kube/config")).into_iter().collect()
     }
 
-    /// The context and the namespace that are meant, as the kubeconfig has them: nothing is run or asked for it.
+    /// The context and the namespace that the kubeconfig selects, without running a plugin or calling the API server.
     ///
     /// # Errors
     ///
@@ -214,8 +214,8 @@ fn chosen_context(kubeconfig: &Kubeconfig, wanted: Option<&str>) -> Result<Strin
     Err(ClusterError::UnknownContext { name: name.to_owned(), nearest: near })
 }
 
-/// Gives a credential plugin the caller's environment: what the kubeconfig sets goes before it, and what only we have
-/// (`own`) is taken away.
+/// Gives a credential plugin the caller's environment: the kubeconfig's variables go before it, and variables that only
+/// the daemon has (`own`) are removed.
 fn with_environment(
     exec: &mut ExecConfig,
     caller: &BTreeMap<String, String>,
@@ -235,7 +235,7 @@ fn with_environment(
     exec.env = Some(env);
 }
 
-/// `None` where the user may not ask.
+/// `None` if the user may not ask.
 pub(crate) fn unless_forbidden<T>(result: Result<T, ClusterError>) -> Result<Option<T>, ClusterError> {
     match result {
         Ok(known) => Ok(Some(known)),

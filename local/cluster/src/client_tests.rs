@@ -120,7 +120,7 @@ fn a_plugin_gets_the_callers_environment() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_fails_is_named_with_what_it_said() {
+async fn a_plugin_that_fails_is_named_with_its_output() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config");
     let plugin = "{apiVersion: client.authentication.k8s.io/v1, command: sh, \
@@ -135,7 +135,7 @@ async fn a_plugin_that_fails_is_named_with_what_it_said() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_unreachable() {
+async fn a_missing_server_is_unreachable() {
     let cluster = Cluster {
         client: Client::try_from(Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap(),
         context: "dev".into(),

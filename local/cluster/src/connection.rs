@@ -20,7 +20,7 @@ use tower::{BoxError, ServiceBuilder};
 /// Bytes that are read at once, if they are there: rustls asks for 4 KiB at a time.
 const READ: usize = 64 * 1024;
 
-/// Runs the credential plugin, if there is one, and waits for it. Behind a proxy, connections are all kube's.
+/// Runs the credential plugin, if there is one, and waits for it. Connections through a proxy are kube's own.
 pub(crate) fn client(config: Config) -> kube::Result<Client> {
     if config.proxy_url.is_some() {
         return Client::try_from(config);
@@ -45,7 +45,7 @@ pub(crate) fn client(config: Config) -> kube::Result<Client> {
     Ok(ClientBuilder::new(service, config.default_namespace).build())
 }
 
-/// A connection that is read in large pieces, however small those are that it is asked for.
+/// A connection that reads large pieces, however small the pieces that its reader asks for.
 #[derive(Debug)]
 struct ReadLarge(BufReader<TcpStream>);
 

@@ -1,5 +1,5 @@
 //! Errors of a cluster: what happened, to which object, and what to do next. Causes are variants, so that code can
-//! match on them; `cause` gives them the names that other programs know them by.
+//! match on them; `cause` maps them to the names that other programs know.
 
 mod cause;
 
@@ -15,9 +15,9 @@ use crate::{obstacle::Against, unquoted};
 pub struct Call {
     pub verb: &'static str,
     pub resource: &'static str,
-    /// `None` for what is in no namespace, and for all of them.
+    /// `None` for cluster-scoped objects, and for all namespaces.
     pub namespace: Option<String>,
-    /// `None` for all of them.
+    /// `None` for all objects.
     pub name: Option<String>,
 }
 
@@ -34,14 +34,14 @@ impl Call {
         Self { namespace: Some(namespace.to_owned()), ..Self::everywhere(verb, resource) }
     }
 
-    /// A call about what is in no namespace, or in any.
+    /// A call about cluster-scoped objects, or about all namespaces.
     #[must_use]
     pub fn everywhere(verb: &'static str, resource: &'static str) -> Self {
         Self { verb, resource, namespace: None, name: None }
     }
 
-    /// What kube says of this call, as we say it. See [`Cluster::call`](crate::client::Cluster::call), which also names
-    /// the server.
+    /// Turns kube's error about this call into ours. See [`Cluster::call`](crate::client::Cluster::call), which also
+    /// names the server.
     #[must_use]
     pub fn failed(&self, error: kube::Error) -> ClusterError {
         ClusterError::of(&error, self.clone(), None)
@@ -134,7 +134,7 @@ pub enum ClusterError {
 }
 
 impl ClusterError {
-    /// Advice, where the message has none.
+    /// Advice, for errors whose message has none.
     #[must_use]
     pub fn advice(&self) -> Option<String> {
         match self {
@@ -200,7 +200,7 @@ impl ClusterError {
         }
     }
 
-    /// What kube says of a call, as we say it.
+    /// Turns kube's error about a call into ours.
     #[must_use]
     pub fn of(error: &kube::Error, call: Call, server: Option<&str>) -> Self {
         let server = server.map(str::to_owned);
@@ -232,7 +232,7 @@ impl ClusterError {
             403 | 422 => Self::Refused { call, reason },
             404 => Self::NotFound { call },
             409 if status.reason == "AlreadyExists" => Self::Exists { call },
-            // Quota writes conflict under load, and say so here.
+            // Quota writes conflict under load, and show up here.
             409 => Self::Conflict { call },
             code => Self::Api { call, code, reason },
         }
@@ -249,7 +249,7 @@ impl ClusterError {
     }
 }
 
-/// Whom the authorizer has refused; `None`: admission has refused.
+/// The user whom the authorizer has refused; `None`: admission has refused.
 ///
 /// Both answer by the API server's `NewForbidden`: code 403, reason `Forbidden`, the object in `details`. Only the text
 /// after "forbidden: " differs, and the authorizer's begins `User "alice" cannot create resource …`. Causes in `details`
@@ -286,7 +286,7 @@ fn paths(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// With a mode's name where there is a choice.
+/// Names the mode if there is a choice.
 fn sentences(against: &[Against]) -> String {
     match against {
         [only] => only.to_string(),
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn rights_and_admission_are_told_apart() {
+    fn rights_and_admission_are_distinguished() {
         let rights = status(
             403,
             "Forbidden",
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_is_elsewhere_is_said_before_names_that_are_near() {
+    fn a_target_in_another_namespace_is_suggested_before_similar_names() {
         let error = |nearest: &[&str], elsewhere: &[&str]| ClusterError::NoSuchTarget {
             kind: Kind::Service,
             name: "orders".into(),

@@ -3,8 +3,8 @@
 //! old agents serve until new ones are ready, and if these never are, for good.
 //!
 //! Several daemons may do so at once: one change is made, under the Deployment's resourceVersion, and the others find
-//! that the stand-in is made of the origin's template. What it is made of is compared, and nothing else: not which
-//! program is in it, nor who made it. So daemons of different versions do not change it in turn.
+//! that the stand-in follows the origin's template. Only the origin's template is compared, not the program in the
+//! stand-in, nor who created it. So daemons of different versions do not change it in turn.
 
 use bridge_deploy::{AgentSource, ORIGIN_TEMPLATE_ANNOTATION, OwnPorts, StandIn, own_ports};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -25,35 +25,35 @@ use crate::snapshot::{self, Snapshot};
 use crate::state::Attachment;
 use crate::workload::{Labels, Workload};
 
-/// How a stand-in stands to its origin.
+/// The relation of a stand-in to its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Followed {
-    /// It is made of the origin's template; or the origin has none, as its pods belong to no workload that we know.
+    /// It has the origin's template; or the origin has none, as its pods belong to no workload that we know.
     Same,
-    /// It rolls to the origin's new template.
+    /// It is rolling to the origin's new template.
     Rolls,
     /// The new template serves the Service's ports at other ports than the agents listen on: attach again.
     OtherPorts,
-    /// What the new template has that no stand-in can have.
+    /// The part of the new template that no stand-in can have.
     Cannot(String),
     /// The attachment is gone.
     Gone,
 }
 
-/// Who changes the stand-in, and with what.
+/// The user and the program for changes of the stand-in.
 #[derive(Debug, Clone)]
 pub struct Follower {
-    /// As others see them.
+    /// The user's name, for others.
     pub user: String,
     pub agent: AgentSource,
 }
 
-/// Whether a stand-in is made of another template than that of the workload whose pods have these labels. Not, where
-/// there is none: the pods are of several, or of none that declares a template which we can read.
+/// Whether a stand-in has another template than the workload whose pods have these labels. False if there is no such
+/// template: the pods belong to several workloads, or to none with a template that we can read.
 ///
 /// # Errors
 ///
-/// Those of the calls.
+/// The errors of the calls.
 pub async fn is_behind(
     cluster: &Cluster,
     service: &str,
@@ -78,11 +78,11 @@ fn declared(workloads: &[Workload]) -> Option<&Workload> {
     }
 }
 
-/// Makes a stand-in of the origin's template as it is now, if it is of another one.
+/// Gives a stand-in the origin's current template, if it has another one.
 ///
 /// # Errors
 ///
-/// [`ClusterError::Forbidden`] where Deployments may not be changed, and those of the calls.
+/// [`ClusterError::Forbidden`] if Deployments may not be changed, and those of the calls.
 pub async fn follow(
     cluster: &Cluster,
     service: &str,
@@ -112,7 +112,7 @@ pub async fn follow(
     .await
 }
 
-/// What a look at a stand-in's Deployment comes to.
+/// The result of a look at a stand-in's Deployment.
 enum Next {
     Leave(Followed),
     Roll(Box<StandIn>),
@@ -145,7 +145,8 @@ fn next(
     Ok(Next::Roll(Box::new(StandIn { own_ports, ..made })))
 }
 
-/// Daemons know the control port from the attachment, so it stays whatever the template declares; the others make way.
+/// Daemons know the control port from the attachment, so it stays whatever the template declares; the other ports give
+/// way.
 fn beside(control: u16, free: OwnPorts) -> OwnPorts {
     let mut others = [free.control, free.readiness, free.metrics].into_iter().filter(|port| *port != control);
     OwnPorts {
@@ -155,7 +156,7 @@ fn beside(control: u16, free: OwnPorts) -> OwnPorts {
     }
 }
 
-/// One change of the Deployment, if it is still the version that was read.
+/// Changes the Deployment, if it is still the version that was read.
 async fn roll(cluster: &Cluster, of: &Of, read: &Deployment, stand_in: &StandIn) -> Result<(), ClusterError> {
     let (namespace, names) = (&cluster.namespace, stand_in.names());
     let programs = bridge_deploy::program(stand_in)?;
@@ -175,7 +176,7 @@ async fn roll(cluster: &Cluster, of: &Of, read: &Deployment, stand_in: &StandIn)
     cluster.call(call, deployments.patch_metadata(&names.stand_in, &params, &change)).await.map(|_| ())
 }
 
-/// The whole template, so that nothing of the old one stays, and what it is made of.
+/// The whole template, so that nothing of the old one stays, and the record of its origin.
 fn change(read: &Deployment, mut made: Value) -> Value {
     let mut template = made["spec"]["template"].take();
     template["$patch"] = json!("replace");

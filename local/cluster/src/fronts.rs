@@ -1,5 +1,5 @@
-//! What leads requests from outside to the Services of a namespace: Ingresses, and the kinds beside them that a cluster
-//! has or has not. Read where the user may; what cannot be read stays unknown.
+//! Objects that lead requests from outside to the Services of a namespace: Ingresses, and other kinds that a cluster
+//! may have. Read as far as the user may; the rest stays unknown.
 
 use futures::future::join_all;
 use k8s_openapi::api::networking::v1::Ingress;
@@ -23,12 +23,12 @@ const OTHERS: [(&str, &str, &str, &str); 5] = [
     ("cloud.google.com", "v1", "BackendConfig", "backendconfigs"),
 ];
 
-/// All of a namespace.
+/// All such objects of a namespace.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Fronts {
     /// `None`: the user may not list them.
     pub ingresses: Option<Vec<Ingress>>,
-    /// Of the other kinds, what there is and can be read.
+    /// The readable objects of the other kinds.
     pub others: Vec<Other>,
 }
 
@@ -39,11 +39,11 @@ pub struct Other {
     pub object: DynamicObject,
 }
 
-/// Reads them, all kinds at a time.
+/// Reads them, all kinds at once.
 ///
 /// # Errors
 ///
-/// Where the API server fails; not where the user may not read.
+/// If the API server fails; not if the user may not read.
 pub async fn read(cluster: &Cluster) -> Result<Fronts, ClusterError> {
     let others = join_all(OTHERS.iter().map(|kind| others(cluster, *kind)));
     let (ingresses, others) = tokio::join!(list::<Ingress>(cluster, "ingresses"), others);

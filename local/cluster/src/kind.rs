@@ -1,4 +1,4 @@
-//! How the API knows the kinds of objects that a user can name.
+//! The kinds of objects that a user can name, as the API knows them.
 
 use bridge_proto::target::Kind;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};

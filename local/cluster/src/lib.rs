@@ -1,15 +1,13 @@
-//! bridge's dealings with Kubernetes: the only room that knows its types.
+//! bridge's dealings with Kubernetes: the only crate that knows its types.
 //!
-//! In the order of one connect: a client for the user's kubeconfig ([`client`]), the Service that is meant
-//! ([`target`]), what stands behind it ([`snapshot`], [`workload`]), in which mode it can be connected and what speaks
-//! against the others ([`choose`], [`obstacles`], of which [`fronts`] are a part), then taking over and, later, giving back ([`takeover`]), and following what
-//! becomes of the origin ([`follow`]), each by calls for single [`objects`] and changes that others may make at the same
-//! time (`change`); what of all this is ours is decided by uid (`ours`, `agents`).
-//! Beside that: what the user may do
-//! ([`access`]), what there is
-//! to connect ([`catalog`]), what the agents log ([`logs`]), which cluster it is ([`survey`]), which addresses are its own
-//! ([`ranges`]), where its Services are ([`services`]), and what can go wrong
-//! ([`error`]).
+//! In the order of one connect: a client for the user's kubeconfig ([`client`]), the Service that the user names
+//! ([`target`]), the pods behind it ([`snapshot`], [`workload`]), the mode in which it can be connected and the reasons
+//! against the others ([`choose`], [`obstacles`], of which [`fronts`] are a part), then taking over and, later,
+//! restoring ([`takeover`]), and following changes of the origin ([`follow`]), each by calls for single [`objects`] and
+//! changes that others may make at the same time (`change`); ownership of all these objects is decided by uid (`ours`,
+//! `agents`). Beside that: the user's rights ([`access`]), the list of Services to connect ([`catalog`]), the agents'
+//! logs ([`logs`]), facts about the cluster ([`survey`]), its addresses ([`ranges`]), its Services ([`services`]), and
+//! errors ([`error`]).
 
 pub mod access;
 mod agents;

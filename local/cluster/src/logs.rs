@@ -15,25 +15,25 @@ use crate::{
     target::name_of,
 };
 
-/// How much of a log.
+/// The part of a log to read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Part {
-    /// Go on as more is logged, until the pod ends.
+    /// Continue with new lines, until the pod ends.
     pub follow: bool,
-    /// Only so many of the last lines.
+    /// Only this number of the last lines.
     pub tail: Option<usize>,
 }
 
-/// The agent pods of a Service, by name; those of former stand-ins that still drain, too.
+/// The agent pods of a Service, by name, including draining ones of former stand-ins.
 ///
 /// # Errors
 ///
-/// Those of the call.
+/// The errors of the call.
 pub async fn agents(cluster: &Cluster, service: &str) -> Result<Vec<String>, ClusterError> {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let call = Call::all("list", "pods", &cluster.namespace);
     let ours = ListParams::default().labels(&format!("{SERVICE_LABEL}={service}"));
-    // A pod that only has the labels may log anything.
+    // A foreign pod with these labels may log anything.
     let is_agent = |pod: &&Pod| {
         let stand_in = labelled(&pod.metadata).filter(|(_, id)| is_stand_in_id(id));
         stand_in.is_some_and(|(_, id)| is_of_deployment(&names(service, id).stand_in, &pod.metadata))
@@ -48,7 +48,7 @@ pub async fn agents(cluster: &Cluster, service: &str) -> Result<Vec<String>, Clu
 ///
 /// # Errors
 ///
-/// Those of the call; an item, when the connection is lost.
+/// The errors of the call; an item, if the connection is lost.
 pub async fn lines(
     cluster: &Cluster,
     pod: &str,

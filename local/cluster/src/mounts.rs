@@ -1,5 +1,5 @@
-//! Where the containers of a stand-in's agents mount volumes, according to the API server: the agent's own report is
-//! not trusted.
+//! The paths at which the containers of a stand-in's agents mount volumes, according to the API server: the agent's own
+//! report is not trusted.
 
 use std::collections::BTreeSet;
 
@@ -13,14 +13,14 @@ use crate::{
     error::{Call, ClusterError},
 };
 
-/// The container of ours in a stand-in's pods.
+/// The name of our container in a stand-in's pods.
 const CONTAINER: &str = "agent";
 
 /// The absolute paths at which a Service's stand-in with this id mounts volumes.
 ///
 /// # Errors
 ///
-/// Those of the call.
+/// The errors of the call.
 pub async fn of_stand_in(
     cluster: &Cluster,
     service: &str,
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn the_agent_s_mounts_and_its_token_count_and_nobody_else_s() {
+    fn only_the_agent_s_mounts_and_its_token_count() {
         let mount = |name: &str, path: &str| json!({"name": name, "mountPath": path});
         let agent = json!({"name": "agent", "volumeMounts": [mount("menu", "/etc/shop/"), mount("key", "/bridge/key")]});
         let other = json!({"name": "sidecar", "volumeMounts": [mount("x", "/etc/ld.so.preload")]});

@@ -1,6 +1,6 @@
 //! Names similar to a mistyped one.
 
-/// At most three of the names, the nearest first, that are few edits away or contain what was typed.
+/// At most three of the names, the nearest first, that are a few edits away or contain the typed text.
 #[must_use]
 pub(crate) fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     const MOST: usize = 3;
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn near_names_come_first_and_far_ones_not_at_all() {
+    fn similar_names_come_first_and_others_not_at_all() {
         let names = ["orders", "orders-db", "web", "prices"];
         assert_eq!(nearest("ordrs", names), ["orders"]);
         assert_eq!(nearest("order", names), ["orders", "orders-db"]);

@@ -1,4 +1,4 @@
-//! Objects of the cluster, one call each: the Service that is attached, and what a stand-in is made of.
+//! Objects of the cluster, one call each: the Service that is attached, and the objects of a stand-in.
 
 use std::net::IpAddr;
 
@@ -20,17 +20,17 @@ pub(crate) fn managed_fields(service: &Service) -> Value {
     serde_json::to_value(&service.metadata.managed_fields).unwrap_or(Value::Null)
 }
 
-/// The Service as it is now.
+/// Reads the Service.
 ///
 /// # Errors
 ///
-/// Those of the call.
+/// The errors of the call.
 pub async fn read(cluster: &Cluster, service: &str) -> Result<Service, ClusterError> {
     let api: Api<Service> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     cluster.call(Call::new("get", "services", &cluster.namespace, service), api.get(service)).await
 }
 
-/// Changes a Service that is still the version that was read; [`ClusterError::Conflict`] if it is not.
+/// Changes a Service if it is still the version that was read; else [`ClusterError::Conflict`].
 pub(crate) async fn patch(
     cluster: &Cluster,
     read: &Service,
@@ -151,13 +151,13 @@ pub(crate) fn address(origin: &Service, name: &str) -> Result<IpAddr, ClusterErr
     })
 }
 
-/// The label selector of all objects of a stand-in. Both labels: the id is short, and another Service's stand-in may
-/// have the same.
+/// The label selector of all objects of a stand-in. Both labels, because the id is short, and another Service's
+/// stand-in may have the same.
 pub(crate) fn labelled(service: &str, stand_in: &str) -> String {
     format!("{SERVICE_LABEL}={service},{STAND_IN_LABEL}={stand_in}")
 }
 
-/// Whether the Deployment with this metadata is made of another template.
+/// Whether the Deployment with this metadata follows another template.
 #[must_use]
 pub fn is_stale(deployment: &ObjectMeta, pod_template: &Value) -> bool {
     bridge_deploy::is_stale(made_of(deployment), pod_template)

@@ -1,11 +1,11 @@
-//! The reasons not to put a stand-in in front of a Service, each with a message that says what to do, and what is worth a
-//! warning. `obstacles` finds them.
+//! The reasons not to put a stand-in in front of a Service, each with a message that says what to do; and warnings.
+//! `obstacles` finds them.
 
 use std::fmt;
 
 use crate::{mode::Mode, workload::Labels};
 
-/// Why a Service cannot be connected in a mode.
+/// A reason against connecting a Service in a mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Against {
     pub mode: Mode,
@@ -13,7 +13,7 @@ pub struct Against {
 }
 
 impl Against {
-    /// One reason against the only mode.
+    /// A reason against the only mode.
     pub(crate) fn stand_in(reason: Obstacle) -> Vec<Self> {
         vec![Self { mode: Mode::StandIn, reasons: vec![reason] }]
     }
@@ -105,7 +105,7 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
-    /// In a few words, for a table.
+    /// A few words, for a table.
     #[must_use]
     pub fn short(&self) -> &'static str {
         match self {
@@ -134,7 +134,7 @@ impl Obstacle {
     }
 }
 
-/// What is no reason against, but worth knowing.
+/// A fact that is no reason against, but worth a warning.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Warning {

@@ -1,5 +1,5 @@
-//! The reasons against the mode `stand-in`, each with advice; and what is worth a warning.
-//! Pure functions of a [`Snapshot`]. The reasons are those under "When not" of the design.
+//! The reasons against the mode `stand-in`, each with advice; and warnings. Pure functions of a [`Snapshot`]. The
+//! reasons are those under "When not" of the design.
 
 mod affinity;
 mod mesh;
@@ -20,8 +20,8 @@ use crate::{
 
 pub use crate::obstacle::{Against, Mesh, Obstacle, Warning};
 
-/// All obstacles, the most fundamental first. `carried`: the architecture of the agent program that we bring, `None`
-/// when it comes as an image.
+/// All obstacles, the most fundamental first. `carried`: the architecture of the agent program in this bridge, `None`
+/// if it comes as an image.
 #[must_use]
 pub fn obstacles(snapshot: &Snapshot, carried: Option<&str>) -> Vec<Obstacle> {
     let spec = snapshot.service.spec.clone().unwrap_or_default();
@@ -46,7 +46,7 @@ pub fn obstacles(snapshot: &Snapshot, carried: Option<&str>) -> Vec<Obstacle> {
     found
 }
 
-/// What should be said although the Service can be connected.
+/// Warnings about a Service that can be connected.
 #[must_use]
 pub fn warnings(snapshot: &Snapshot) -> Vec<Warning> {
     let service = || name_of(&snapshot.service);
@@ -120,8 +120,8 @@ fn of_service(snapshot: &Snapshot, spec: &ServiceSpec) -> Vec<Obstacle> {
     found
 }
 
-/// Cloud load balancers that send to pod addresses. That GKE marks every Service as one that could be used so
-/// (`{"ingress":true}`) says nothing; that there are groups for it does.
+/// Cloud load balancers that send to pod addresses. GKE marks every Service as a possible target (`{"ingress":true}`);
+/// only existing groups show that it is one.
 fn load_balancer(snapshot: &Snapshot) -> Option<Obstacle> {
     const AWS: [(&str, &str); 3] = [
         ("service.beta.kubernetes.io/aws-load-balancer-nlb-target-type", "ip"),

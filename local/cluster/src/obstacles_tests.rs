@@ -9,7 +9,7 @@ fn found(changes: &[(&str, Value)]) -> Vec<Obstacle> {
 }
 
 #[test]
-fn nothing_speaks_against_an_ordinary_service() {
+fn an_ordinary_service_has_no_obstacles() {
     assert_eq!(found(&[]), []);
     assert_eq!(warnings(&orders_with(&[])), []);
 }
@@ -61,7 +61,7 @@ fn a_headless_service_that_governs_a_stateful_set_gives_its_pods_names() {
 fn a_load_balancer_with_pods_as_targets_is_known_by_what_it_does() {
     let annotated =
         |name: &str, value: &str| found(&[("/service/metadata/annotations", json!({name: value}))]);
-    // What GKE writes at every Service.
+    // GKE writes this at every Service.
     assert_eq!(annotated("cloud.google.com/neg", r#"{"ingress":true}"#), []);
     assert_eq!(annotated("cloud.google.com/neg", "not JSON"), []);
     for (name, value) in [
@@ -269,7 +269,7 @@ fn policies_for_stand_ins_outweigh_those_for_the_origin() {
 }
 
 #[test]
-fn what_is_worth_a_warning() {
+fn facts_that_are_worth_a_warning() {
     let service = || "orders".to_owned();
     for (changes, expected) in [
         (("/policies", Value::Null), Warning::UnknownPolicies),

@@ -1,23 +1,23 @@
-//! Which objects belong to a stand-in: by name and by owner. Anyone who may create an object can write labels, so a
-//! label alone proves nothing, and a name is derived, never cut out of another one. Pure.
+//! Decides which objects belong to a stand-in: by name and by owner. Anyone who may create an object can write labels,
+//! so a label alone proves nothing, and names are derived, never cut out of others. Pure.
 
 use bridge_deploy::{MANAGED_BY_LABEL, Names, SERVICE_LABEL, STAND_IN_LABEL, is_stand_in_id};
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-/// A stand-in of a Service that is there.
+/// A stand-in of an existing Service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Of {
     pub(crate) service: String,
-    /// The Service's uid: one of the same name that was made later is another one.
+    /// The Service's uid: a later Service of the same name is another one.
     pub(crate) uid: String,
     /// The stand-in's id.
     pub(crate) id: String,
 }
 
 impl Of {
-    /// `None` for a Service that the API server has not made, and for what is no id.
+    /// `None` for a Service that the API server has not created, and for an invalid id.
     pub(crate) fn new(service: &Service, id: &str) -> Option<Self> {
         let (name, uid) = (service.metadata.name.clone()?, service.metadata.uid.clone()?);
         is_stand_in_id(id).then(|| Self { service: name, uid, id: id.to_owned() })
@@ -27,7 +27,7 @@ impl Of {
         bridge_deploy::names(&self.service, &self.id)
     }
 
-    /// Whether the Service owns this object for this stand-in. What was handed over to draining pods is theirs.
+    /// Whether the Service owns this object for this stand-in. Objects handed over to draining pods are theirs.
     pub(crate) fn owns(&self, object: &ObjectMeta) -> bool {
         let label =
             |name: &str| object.labels.as_ref().and_then(|labels| labels.get(name)).map(String::as_str);
@@ -43,14 +43,14 @@ impl Of {
     }
 }
 
-/// Whether a pod is a Deployment's by what it says of itself, also when the Deployment is gone. Good for what harms nobody if
-/// it is wrong; for the rest there is [`crate::agents`].
+/// Whether a pod belongs to a Deployment by its own metadata, even if the Deployment is gone. Good enough where a wrong
+/// answer harms nobody; otherwise use [`crate::agents`].
 pub(crate) fn is_of_deployment(name: &str, pod: &ObjectMeta) -> bool {
     let hash = pod.labels.as_ref().and_then(|labels| labels.get("pod-template-hash"));
     hash.is_some_and(|hash| replica_set(pod).is_some_and(|owner| owner.name == format!("{name}-{hash}")))
 }
 
-/// The stand-in that an object is labelled as part of.
+/// The stand-in that an object's labels name.
 pub(crate) fn labelled(object: &ObjectMeta) -> Option<(&str, &str)> {
     let labels = object.labels.as_ref()?;
     Some((labels.get(SERVICE_LABEL)?, labels.get(STAND_IN_LABEL)?))
@@ -71,7 +71,7 @@ fn controller(object: &ObjectMeta) -> Option<&OwnerReference> {
     object.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }
 
-/// What is wrong with a Service that stands where the one in front of the origin would be made, if anything.
+/// Why a Service is not the one in front of the origin that would be created under its name, if so.
 pub(crate) fn leads_elsewhere(wanted: &Service, there: &Service) -> Option<&'static str> {
     let Some(there) = &there.spec else { return Some("it leads nowhere") };
     let wanted = wanted.spec.clone().unwrap_or_default();
@@ -89,7 +89,7 @@ pub(crate) fn leads_elsewhere(wanted: &Service, there: &Service) -> Option<&'sta
     (!is_plain || !same).then_some("it does not lead to the Service's pods")
 }
 
-/// What is wrong with a ConfigMap that stands where one with the program would be made, if anything.
+/// Why a ConfigMap is not the one with the program that would be created under its name, if so.
 pub(crate) fn is_another_program(wanted: &ConfigMap, there: &ConfigMap) -> Option<&'static str> {
     let same = there.immutable == Some(true)
         && there.binary_data == wanted.binary_data
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_service_owns_by_uid_and_is_labelled_so_is_ours() {
+    fn objects_are_ours_if_the_service_owns_them_by_uid_and_they_are_labelled_so() {
         assert!(of().owns(&meta(object())));
         for (what, pointer, value) in [
             ("labels alone", "/ownerReferences", json!([])),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_an_id_names_objects() {
+    fn only_a_valid_id_names_objects() {
         let service =
             |metadata: Value| serde_json::from_value(json!({"metadata": metadata})).expect("a Service");
         let orders: Service = service(json!({"name": "orders", "uid": "u1"}));

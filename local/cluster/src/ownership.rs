@@ -1,18 +1,18 @@
-//! Who set a Service's selector (`metadata.managedFields`): recorded before we set it, and put back afterwards. In the
-//! meantime nobody owns it, not even we, so that applying the Service causes no conflict: with our value in it, even
-//! its previous owner would conflict with others. (The selector is one field, set as a whole.) Pure.
+//! The owners of a Service's selector (`metadata.managedFields`): recorded before we set it, and restored afterwards.
+//! In the meantime nobody owns it, not even we, so that applying the Service causes no conflict: with our value in it,
+//! even its previous owner would conflict with others. (The selector is one field, set as a whole.) Pure.
 
 use serde_json::{Map, Value, json};
 
 use crate::state::FieldOwner;
 
-/// The name under which we change things.
+/// Our field manager.
 pub(crate) const MANAGER: &str = "bridge";
 
-/// Where the selector stands in an entry.
+/// The JSON pointer of the selector in an entry.
 const SELECTOR: &str = "/fieldsV1/f:spec/f:selector";
 
-/// The entries of `managed_fields` that own parts of the selector; ours not.
+/// The entries of `managed_fields` that own parts of the selector, without ours.
 #[must_use]
 pub(crate) fn selector_owners(managed_fields: &Value) -> Vec<FieldOwner> {
     let entries = managed_fields.as_array().map(Vec::as_slice).unwrap_or_default();
@@ -29,7 +29,7 @@ pub(crate) fn selector_owners(managed_fields: &Value) -> Vec<FieldOwner> {
         .collect()
 }
 
-/// `managed_fields` with the selector taken from us, and nothing else: then it is nobody's.
+/// `managed_fields` without our ownership of the selector, otherwise unchanged: then nobody owns it.
 #[must_use]
 pub(crate) fn disowned(managed_fields: &Value) -> Value {
     let entries = managed_fields.as_array().map(Vec::as_slice).unwrap_or_default();
@@ -40,8 +40,8 @@ pub(crate) fn disowned(managed_fields: &Value) -> Value {
         .collect()
 }
 
-/// `managed_fields` without our entries and with the selector given back to its owners. One who owned more and is not
-/// there any more stays away.
+/// `managed_fields` without our entries and with the selector returned to its owners. An owner of more fields whose
+/// entry is gone stays away.
 #[must_use]
 pub(crate) fn given_back(managed_fields: &Value, owners: &[FieldOwner]) -> Value {
     let entries = managed_fields.as_array().map(Vec::as_slice).unwrap_or_default();
@@ -64,7 +64,7 @@ fn is(entry: &Value, key: &str, value: &str) -> bool {
     entry.get(key).and_then(Value::as_str) == Some(value)
 }
 
-/// An entry that does not own the selector; `None` if it owned nothing else.
+/// An entry without the selector; `None` if it owned nothing else.
 fn without_selector(entry: &Value) -> Option<Value> {
     let mut entry = entry.clone();
     let fields = entry.get_mut("fieldsV1").and_then(Value::as_object_mut)?;
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_selector_goes_back_to_who_had_it() {
+    fn the_selector_goes_back_to_its_owners() {
         let before = json!([
             {"manager": "kubectl", "operation": "Apply", "apiVersion": "v1",
              "fieldsV1": {"f:spec": {"f:ports": {}, "f:selector": {"f:app": {}}}}},
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn who_owned_the_selector_alone_gets_the_whole_entry_back() {
+    fn an_owner_of_the_selector_alone_gets_the_whole_entry_back() {
         let patched = json!({
             "manager": "kubectl-patch", "operation": "Update", "apiVersion": "v1", "time": "2026-01-01T00:00:00Z",
             "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:selector": {}}},

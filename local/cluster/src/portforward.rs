@@ -1,11 +1,11 @@
 //! Kubernetes' port-forward as one connection of bytes: full duplex, with back-pressure.
 //!
-//! There are two ways to ask for it. By SPDY, API server and kubelet hand the bytes on as they come, and the container
-//! runtime reads and writes frames. By WebSocket, the runtime makes and takes apart messages, at several times the cost; it
-//! is for what does not let SPDY through. Neither knows a half-close that the runtimes heed: what runs over it must.
+//! There are two ways to ask for it. By SPDY, API server and kubelet pass the bytes on as they come, and the container
+//! runtime reads and writes frames. By WebSocket, the runtime packs and unpacks messages, at several times the cost; it
+//! is for proxies that do not pass SPDY. Neither has a half-close that the runtimes heed: the protocol on top must.
 //!
-//! Each frame or message costs a hand-over in API server, kubelet and container runtime, and a write to the pod. So what is
-//! written in several pieces goes as one.
+//! Each frame or message costs a hand-over in API server, kubelet and container runtime, and a write to the pod. So
+//! several small writes go as one.
 
 mod channels;
 mod frames;
@@ -26,7 +26,7 @@ use self::websocket::WebSocket;
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
 
-/// How long SPDY is waited for: a proxy may keep what it does not know to itself.
+/// How long to wait for SPDY: a proxy may swallow a protocol that it does not know.
 const SPDY_WITHIN: Duration = Duration::from_secs(3);
 const RESOURCE: &str = "pods/portforward";
 
@@ -34,7 +34,7 @@ const RESOURCE: &str = "pods/portforward";
 ///
 /// # Errors
 ///
-/// [`ClusterError`] for what the API server refuses. That nothing listens in the pod shows later, at the first read.
+/// [`ClusterError`] if the API server refuses. A port without a listener shows later, at the first read.
 pub async fn open(
     cluster: &Cluster,
     pod: &str,
@@ -63,7 +63,7 @@ async fn open_within(
     }
 }
 
-/// `None` if there was no answer, or one with anything but that protocol: why, the other way tells.
+/// `None` if there was no answer, or one with another protocol: the other way will show why.
 async fn by_spdy(
     within: Duration,
     cluster: &Cluster,
@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    /// What an API server, or a proxy before it, makes of SPDY. `None`: nothing, not even an answer.
+    /// The answer of an API server, or a proxy before it, to SPDY. `None`: no answer at all.
     type Answer = Option<&'static str>;
 
     const SWITCHED: Answer = Some("101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1");
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_spdy_is_refused_it_is_a_websocket() {
+    async fn if_spdy_is_refused_a_websocket_is_used() {
         let soon = Duration::from_millis(50);
         for (answer, within, expected) in [
             (SWITCHED, SPDY_WITHIN, "SPDY"),

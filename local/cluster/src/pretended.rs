@@ -1,5 +1,5 @@
-//! An API server for tests: a namespace with objects, which are got, listed and watched by labels or name, created, patched
-//! (RFC 7396) and deleted, under the preconditions that are given. It keeps what was changed. With controllers
+//! An API server for tests: a namespace whose objects can be read, listed and watched by labels or name, created,
+//! patched (RFC 7396) and deleted, under preconditions. It records the changes. With controllers
 //! ([`ApiServer::with_controllers`]) Deployments have pods.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
@@ -31,7 +31,7 @@ use crate::client::Cluster;
 #[derive(Clone, Default)]
 pub struct ApiServer {
     inner: Arc<Mutex<Inner>>,
-    /// For watches.
+    /// The current version, for watches.
     versions: Arc<watch::Sender<u64>>,
 }
 
@@ -49,7 +49,7 @@ struct Inner {
     away: bool,
 }
 
-/// Somebody who changes an object whenever another one is about to.
+/// Another client that changes an object whenever one is about to.
 struct Others {
     times: usize,
     /// "services/orders"
@@ -58,7 +58,7 @@ struct Others {
 }
 
 impl ApiServer {
-    /// With these objects, each with its path below the API: ("/api/v1/namespaces/shop/services", object).
+    /// A server with these objects, each with its path below the API: ("/api/v1/namespaces/shop/services", object).
     #[must_use]
     pub fn with(objects: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
         let server = Self::default();
@@ -69,7 +69,7 @@ impl ApiServer {
         server
     }
 
-    /// One that is down.
+    /// A server that is down.
     #[must_use]
     pub fn away() -> Self {
         let server = Self::default();
@@ -77,7 +77,7 @@ impl ApiServer {
         server
     }
 
-    /// The same with Kubernetes' controllers.
+    /// The same server with Kubernetes' controllers.
     #[must_use]
     pub fn with_controllers(self) -> Self {
         self.inner.lock().unwrap().controllers = true;
@@ -89,7 +89,7 @@ impl ApiServer {
         self.cluster_before(|_| ready(()))
     }
 
-    /// A cluster each of whose requests waits for `before`, by its number: 0 is the first.
+    /// A client each of whose requests first awaits `before` with its number, from 0.
     #[must_use]
     pub fn cluster_before<Before>(&self, before: impl Fn(usize) -> Before + Send + 'static) -> Cluster
     where
@@ -129,7 +129,7 @@ impl ApiServer {
         of_it.map(|change| change.object.clone()).collect()
     }
 
-    /// Somebody changes an object ("services/orders").
+    /// Changes an object ("services/orders") as another client.
     pub fn change(&self, what: &str, change: impl FnOnce(&mut Value)) {
         let mut inner = self.inner.lock().unwrap();
         let path = inner.objects.keys().find(|path| path.ends_with(&format!("/{what}"))).cloned().unwrap();
@@ -139,20 +139,20 @@ impl ApiServer {
         self.versions.send_replace(inner.version);
     }
 
-    /// Something is sent whenever an object may have changed.
+    /// Notifies whenever an object may have changed.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.versions.subscribe()
     }
 
-    /// Puts an object in its place: ("/api/v1/namespaces/shop/pods/orders-1", object).
+    /// Stores an object: ("/api/v1/namespaces/shop/pods/orders-1", object).
     pub fn put(&self, path: &str, object: Value) {
         let mut inner = self.inner.lock().unwrap();
         inner.put(path.to_owned(), object);
         self.versions.send_replace(inner.version);
     }
 
-    /// Takes an object away.
+    /// Removes an object.
     pub fn remove(&self, path: &str) {
         let mut inner = self.inner.lock().unwrap();
         inner.remove(path);
@@ -183,13 +183,13 @@ impl ApiServer {
             .map(|(_, object)| object.clone())
     }
 
-    /// What was changed so far, in order.
+    /// The changes so far, in order.
     #[must_use]
     pub fn changes(&self) -> Vec<String> {
         self.inner.lock().unwrap().changes.clone()
     }
 
-    /// Has somebody else change an object just before each of the next patches of it: so many conflicts.
+    /// Changes an object as another client just before each of the next patches of it: as many conflicts.
     pub fn others_are_quicker(
         &self,
         times: usize,
@@ -199,7 +199,7 @@ impl ApiServer {
         self.inner.lock().unwrap().others = Some(Others { times, what, change: Box::new(change) });
     }
 
-    /// How many changes met with a conflict so far.
+    /// The number of changes so far that met with a conflict.
     #[must_use]
     pub fn conflicts(&self) -> usize {
         self.inner.lock().unwrap().conflicts
@@ -233,7 +233,7 @@ impl ApiServer {
         Response::from_parts(parts, Lines::whole(body.collect_bytes().await.unwrap()))
     }
 
-    /// The lines of a watch, and up to which version.
+    /// The lines of a watch, and the version up to which they go.
     fn changed(&self, since: u64, path: &str, query: &Query) -> (String, u64) {
         let inner = self.inner.lock().unwrap();
         let of_kind = inner.log.iter().filter(|change| {
@@ -353,7 +353,7 @@ impl Inner {
         }
     }
 
-    /// The last part of a path is a kind, and not a name.
+    /// Whether the last part of a path is a kind, and not a name.
     fn is_list(&self, path: &str) -> bool {
         path.rsplit('/').nth(1) == Some("shop")
     }

@@ -1,8 +1,8 @@
-//! Which addresses are the cluster's: what a supervised process means when it connects to them.
+//! The cluster's own addresses: connections of a supervised process to these lead into the cluster.
 //!
-//! Cluster-scoped objects (ServiceCIDRs, nodes) are not for developers to read, so the Services' range is what the API
-//! server says when a Service asks for an address outside of it (a dry run: nothing is made), and the pods' are the
-//! neighbourhoods of the pods that can be seen.
+//! Developers may not read cluster-scoped objects (ServiceCIDRs, nodes). So the Services' range is taken from the API
+//! server's answer when a Service asks for an address outside of it (a dry run: nothing is created), and the pods'
+//! ranges are the neighbourhoods of the visible pods.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -18,15 +18,15 @@ use crate::error::{Call, ClusterError};
 
 /// For documentation only (RFC 5737, RFC 3849): no cluster's Services have them.
 const ELSEWHERE: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
-/// A node's pods are neighbours: what Kubernetes gives to a node by default.
+/// The size of the pod network that Kubernetes gives to a node by default: a node's pods are neighbours.
 const NEIGHBOURS_V4: u8 = 24;
 const NEIGHBOURS_V6: u8 = 64;
 
-/// The networks of Services and pods, as far as the developer's rights show them. What cannot be asked is logged.
+/// The networks of Services and pods, as far as the developer's rights show them. Failures are logged.
 pub async fn known(cluster: &Cluster) -> BTreeSet<IpNet> {
     let (services, pods) = tokio::join!(of_services(cluster), of_pods(cluster));
     let pods = pods.unwrap_or_else(|error| {
-        tracing::info!(%error, "the pods' networks are not known beforehand");
+        tracing::info!(%error, "the pods' networks are unknown at first");
         BTreeSet::new()
     });
     services.into_iter().chain(pods).collect()
@@ -38,7 +38,7 @@ async fn of_services(cluster: &Cluster) -> BTreeSet<IpNet> {
         match ask(cluster, address).await {
             Ok(()) => {}
             Err(ClusterError::Refused { reason, .. }) => found.extend(named_in(&reason)),
-            Err(error) => tracing::info!(%error, "the Services' network is not known beforehand"),
+            Err(error) => tracing::info!(%error, "the Services' network is unknown at first"),
         }
     }
     found
@@ -73,7 +73,7 @@ async fn of_pods(cluster: &Cluster) -> Result<BTreeSet<IpNet>, ClusterError> {
     Ok(pods.iter().flat_map(addresses).filter_map(neighbours).collect())
 }
 
-/// Of a pod with a network of its own.
+/// The addresses of a pod, if it has a network of its own.
 fn addresses(pod: &Pod) -> Vec<IpAddr> {
     let on_the_node = pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or_default();
     let status = pod.status.as_ref().filter(|_| !on_the_node);

@@ -21,15 +21,15 @@ pub struct Reachable {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
     pub number: u16,
-    /// Empty: it has none.
+    /// Empty if it has none.
     pub name: String,
 }
 
-/// Those of the cluster's namespace, by name, without our own and without headless ones.
+/// Lists the Services of the cluster's namespace, by name, without our own and without headless ones.
 ///
 /// # Errors
 ///
-/// Where Services cannot be listed.
+/// If Services cannot be listed.
 pub async fn reachable(cluster: &Cluster) -> Result<Vec<Reachable>, ClusterError> {
     let services = list::<Service>(cluster, "services").await?;
     let mut found: Vec<_> =

@@ -1,4 +1,4 @@
-//! What connect needs to know about a Service to decide, read in few calls, and what follows from it.
+//! The facts about a Service on which connect decides, read in few calls, and the conclusions from them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -28,18 +28,18 @@ use crate::{
     workload::{Labels, Owner, Workload},
 };
 
-/// What the agent is allowed where a quota asks for a CPU limit: what one core's pass-through never needs.
+/// The agent's CPU limit if a quota demands one: more than passing on traffic needs on one core.
 const CPU_LIMIT_UNDER_QUOTA: &str = "500m";
-/// Enough to find the image on; a scheduler's term for each.
+/// Enough nodes with the image; each costs the scheduler a term.
 const MOST_PREFERRED_NODES: usize = 10;
 
-/// A Service with all that stands behind it. `None`: the user may not read it.
+/// A Service and everything behind it. `None`: the user may not read it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
     pub service: Service,
-    /// The Service's own selector, also while a stand-in is in its place.
+    /// The Service's own selector, even while a stand-in has replaced it.
     pub selector: Labels,
-    /// The pods that the selector means and that have neither ended nor begun to.
+    /// The pods that the selector matches, without those that have ended or are ending.
     pub pods: Vec<Pod>,
     /// The workloads of these pods.
     pub workloads: Vec<Workload>,
@@ -50,7 +50,7 @@ pub struct Snapshot {
     pub limits: Option<Vec<LimitRange>>,
 }
 
-/// Reads a Service and what stands behind it, also while a stand-in is in its place.
+/// Reads a Service and what is behind it, even while a stand-in is in front.
 ///
 /// # Errors
 ///
@@ -70,7 +70,7 @@ pub async fn read(cluster: &Cluster, service: &str) -> Result<Snapshot, ClusterE
     behind(cluster, service, original).await
 }
 
-/// What stands behind a Service that was read; `original`: its own selector.
+/// Reads what is behind a Service; `original`: its own selector.
 pub(crate) async fn behind(
     cluster: &Cluster,
     service: Service,
@@ -147,7 +147,7 @@ async fn get(cluster: &Cluster, kind: Kind, name: &str) -> Result<DynamicObject,
     cluster.call(Call::new("get", kind.resource(), &cluster.namespace, name), api.get(name)).await
 }
 
-/// The workload of pods whose owner cannot be read, as far as the pods tell.
+/// The workload of pods whose owner cannot be read, as far as the pods show it.
 pub(crate) fn of_pods(owner: Option<Owner>, pods: &[Pod]) -> Workload {
     let pod = example(owner.as_ref(), pods).cloned().unwrap_or_default();
     Workload::of_pod(&pod.metadata, serde_json::json!(pod.spec), owner)
@@ -168,7 +168,7 @@ pub(crate) fn merged(workloads: Vec<Workload>) -> Vec<Workload> {
     by_title.into_values().collect()
 }
 
-/// Neither ended nor about to.
+/// Whether it has not ended and is not ending.
 pub(crate) fn is_serving(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Succeeded" | "Failed"))
@@ -182,7 +182,7 @@ pub fn is_ready(pod: &Pod) -> bool {
 }
 
 impl Snapshot {
-    /// What [`bridge_deploy`] wants to know of the Service; with its own selector.
+    /// The facts for [`bridge_deploy`], with the Service's own selector.
     ///
     /// # Errors
     ///
@@ -192,17 +192,17 @@ impl Snapshot {
         Ok(ServiceFacts { selector: self.selector.clone(), ..ServiceFacts::of(&json)? })
     }
 
-    /// The workload whose template the stand-in takes over.
+    /// The workload whose template the stand-in copies.
     #[must_use]
     pub fn origin(&self) -> Option<&Workload> {
         self.workloads.first()
     }
 
-    /// Where the Service's TCP ports lead.
+    /// The container ports of the Service's TCP ports.
     ///
     /// # Errors
     ///
-    /// A port that leads nowhere; no pods.
+    /// If a port leads nowhere, or there are no pods.
     pub fn listen_ports(&self) -> Result<Vec<ListenPort>, ClusterError> {
         let template = self.origin().map(|origin| origin.template.clone()).unwrap_or_default();
         Ok(resolve_ports(&self.facts()?.ports, &template)?)
@@ -235,8 +235,7 @@ impl Snapshot {
             .is_some_and(|namespace| namespace.annotations().contains_key("openshift.io/sa.scc.uid-range"))
     }
 
-    /// The CPU limit without which a quota would refuse the agents: none unless a quota counts limits and no LimitRange
-    /// sets one.
+    /// The CPU limit that a quota demands of the agents: none unless a quota counts limits and no LimitRange sets one.
     #[must_use]
     pub fn cpu_limit(&self) -> Option<String> {
         let counted = self.quotas.iter().flatten().any(|quota| {
@@ -255,11 +254,11 @@ impl Snapshot {
         (counted && !defaulted).then(|| CPU_LIMIT_UNDER_QUOTA.to_owned())
     }
 
-    /// The stand-in for this Service, with as many replicas as the origin has unless it is said how many.
+    /// The stand-in for this Service, with as many replicas as the origin has unless a number is given.
     ///
     /// # Errors
     ///
-    /// No pods, or a port that leads nowhere: what [`crate::obstacles`] would have said before.
+    /// If there are no pods, or a port leads nowhere: [`crate::obstacles`] reports these before.
     pub fn stand_in(
         &self,
         id: &str,

@@ -2,7 +2,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::*;
 
-/// The Service orders with two ready pods of a Deployment, which nothing speaks against.
+/// The Service orders with two ready pods of a Deployment, without obstacles.
 pub(crate) const ORDERS: &str = "
 service:
   metadata: {name: orders, namespace: shop, uid: u1}
@@ -82,7 +82,7 @@ pub(crate) fn snapshot(world: serde_json::Value) -> Snapshot {
     }
 }
 
-/// [`ORDERS`], with the given fields at JSON pointers put in, or taken out by null.
+/// [`ORDERS`], with the given fields set at JSON pointers, or removed by null.
 pub(crate) fn orders_with(changes: &[(&str, serde_json::Value)]) -> Snapshot {
     let mut world: serde_json::Value = serde_saphyr::from_str(ORDERS).unwrap();
     for (pointer, value) in changes {

@@ -5,14 +5,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
 use crate::state::Attachment;
 
-/// How a Service stands to a stand-in.
+/// The relation of a Service to a stand-in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// It leads there.
     InPlace,
-    /// It has its own selector again, put back by bridge as no agent was ready.
+    /// bridge has restored its own selector, because no agent was ready.
     LedBack,
-    /// It has another selector; the field manager that set it, if that is known.
+    /// It has another selector; the field manager that set it, if known.
     Reset { by: Option<String> },
     /// It has ports for which no agent listens; it may lead there all the same.
     OtherPorts,
@@ -24,7 +24,7 @@ pub enum Standing {
     Unreadable(String),
 }
 
-/// How the Service, as it is now (`None`: deleted), stands to the stand-in with this id.
+/// The relation of the Service (`None`: deleted) to the stand-in with this id.
 #[must_use]
 pub fn standing(service: Option<&Service>, stand_in: &str) -> Standing {
     let Some(service) = service else { return Standing::Deleted };
@@ -45,7 +45,7 @@ pub fn standing(service: Option<&Service>, stand_in: &str) -> Standing {
     }
 }
 
-/// The manager that was the last to set parts of the selector.
+/// The manager that last set parts of the selector.
 fn last_to_select(service: &Service) -> Option<String> {
     let selects = |entry: &&ManagedFieldsEntry| {
         entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer("/f:spec/f:selector").is_some())

@@ -16,9 +16,9 @@ use crate::{error::ClusterError, mode::Mode, unquoted};
 
 /// The annotation of the Service.
 pub const ATTACHMENT: &str = "bridge.dev/attachment";
-/// The version of the annotation that this program writes. A greater one is another program's business.
+/// The version of the annotation that this program writes. A greater one is left alone.
 pub(crate) const VERSION: u64 = 1;
-/// A longer annotation is not read: some hundred sessions have room.
+/// Longer annotations are not read: this is enough for some hundred sessions.
 const MOST_BYTES: usize = 128 * 1024;
 /// What is said of a mode that is not known, in characters.
 const MOST_OF_MODE: usize = 40;
@@ -34,25 +34,25 @@ pub struct Attachment {
     pub mode: Mode,
     /// The stand-in's id: "7f3a".
     pub stand_in: String,
-    /// The uid of the stand-in's Deployment, once it is there: only its pods are agents.
+    /// The uid of the stand-in's Deployment, once it exists: only its pods are agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<String>,
-    /// The Service's own selector: what is put back.
+    /// The Service's own selector, to be restored.
     pub original: BTreeMap<String, String>,
-    /// The Service's selector while the stand-in is in its place.
+    /// The Service's selector while it leads to the stand-in.
     pub attached: BTreeMap<String, String>,
-    /// Who had set the selector, to be put back as well.
+    /// The owners of the selector, to be restored as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub selector_owners: Vec<FieldOwner>,
     /// The agents' port for daemons.
     pub control: u16,
-    /// The Service's TCP ports, and on which port the agents listen for each.
+    /// The Service's TCP ports, and the agents' port for each.
     pub ports: BTreeMap<u16, u16>,
-    /// The Service was led back to the origin, as no agent was ready, and until some are: why.
+    /// Set while the Service is led back to the origin, until agents are ready again: the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub led_back: Option<String>,
     pub sessions: Vec<Claim>,
-    /// What newer programs of this version write beside it.
+    /// Other fields, of newer programs.
     #[serde(flatten)]
     pub more: Map<String, Value>,
 }
@@ -62,9 +62,9 @@ pub struct Attachment {
 pub struct FieldOwner {
     pub manager: String,
     pub operation: String,
-    /// Which parts: what stands at `fieldsV1`, `f:spec`, `f:selector`.
+    /// The parts, as in `fieldsV1`, `f:spec`, `f:selector`.
     pub fields: Value,
-    /// The whole entry, if it owned nothing else: it goes with the selector, and has to be written again.
+    /// The whole entry, if it owned nothing else: it vanishes with the selector, and has to be restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<Value>,
     #[serde(flatten)]
@@ -75,10 +75,10 @@ pub struct FieldOwner {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Claim {
-    /// Of the session; new with each connect.
+    /// The session's id; new with each connect.
     pub id: String,
     pub user: String,
-    /// Of the laptop: random, the same each time.
+    /// The laptop's id: random, the same each time.
     pub installation: String,
     /// In ms since the epoch.
     pub since: u64,
@@ -87,13 +87,13 @@ pub struct Claim {
     pub more: Map<String, Value>,
 }
 
-/// What a session takes of one port of the Service.
+/// The requests that a session takes at one port of the Service.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClaimedRoute {
     /// The Service's port.
     pub port: u16,
-    /// The alternatives of the match, each as its text ("x-bridge: alice"); none: everything.
+    /// The alternatives of the match, each as its text ("x-bridge: alice"); none means everything.
     pub any_of: Vec<String>,
     #[serde(flatten)]
     pub more: Map<String, Value>,
@@ -120,7 +120,7 @@ pub struct Held {
 }
 
 impl Attachment {
-    /// The attachment of a Service, if there is one.
+    /// Reads the attachment of a Service, if there is one.
     ///
     /// # Errors
     ///
@@ -136,7 +136,7 @@ impl Attachment {
         if text.len() > MOST_BYTES {
             return Err(unreadable(format!("it has more than {} KiB", MOST_BYTES / 1024)));
         }
-        // Of what a newer version holds, only the version is known.
+        // Of a newer version's content, only the version is known.
         let written: Written =
             serde_json::from_str(text).map_err(|error| unreadable(unquoted::json(&error)))?;
         if written.version > VERSION {
@@ -155,8 +155,8 @@ impl Attachment {
         Ok(Some(there))
     }
 
-    /// The attachment of a Service, unless the stand-in does not fit it any more: its selector is neither the original nor
-    /// the attached one, or it has other ports.
+    /// Reads the attachment of a Service, unless the stand-in no longer fits it: its selector is neither the original
+    /// nor the attached one, or it has other ports.
     ///
     /// # Errors
     ///
@@ -168,8 +168,8 @@ impl Attachment {
         }))
     }
 
-    /// Whether the agents listen for all TCP ports that the Service has now. A port that is named in the pods counts as
-    /// unchanged: where it leads is the stand-in's template's business.
+    /// Whether the agents listen for all current TCP ports of the Service. A port that is named in the pods counts as
+    /// unchanged: where it leads depends on the stand-in's template.
     #[must_use]
     pub fn has_ports_of(&self, service: &Service) -> bool {
         let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
@@ -183,13 +183,13 @@ impl Attachment {
         })
     }
 
-    /// Whether the agents listen for each of these ports of the Service on the port that goes with it.
+    /// Whether the agents listen for each of these ports of the Service on the given port.
     #[must_use]
     pub fn listens_as(&self, ports: &BTreeMap<u16, u16>) -> bool {
         ports.iter().all(|(port, listen)| self.ports.get(port) == Some(listen))
     }
 
-    /// As the annotation holds it.
+    /// The annotation's value.
     #[must_use]
     pub fn to_annotation(&self) -> String {
         json!(Self { version: VERSION, ..self.clone() }).to_string()
@@ -200,7 +200,7 @@ impl Attachment {
         json!({"metadata": {"annotations": {ATTACHMENT: self.to_annotation()}}})
     }
 
-    /// Adds a claim. The same user on the same installation takes its own over.
+    /// Adds a claim, replacing that of the same user on the same installation.
     ///
     /// # Errors
     ///
@@ -219,27 +219,27 @@ impl Attachment {
         Ok(())
     }
 
-    /// Removes the claim of a session. Says whether it was there.
+    /// Removes the claim of a session. Returns whether it existed.
     pub fn release(&mut self, session: &str) -> bool {
         let before = self.sessions.len();
         self.sessions.retain(|claim| claim.id != session);
         self.sessions.len() < before
     }
 
-    /// Whether the Service has the selector of this attachment just now.
+    /// Whether the Service now has the selector of this attachment.
     #[must_use]
     pub fn is_in_place(&self, service: &Service) -> bool {
         selector(service) == self.attached
     }
 
-    /// Whether the Service leads to the origin just now because no agent was ready: [`Attachment::led_back`].
+    /// Whether the Service leads to the origin because no agent was ready: [`Attachment::led_back`].
     #[must_use]
     pub fn is_led_back(&self, service: &Service) -> bool {
         self.led_back.is_some() && selector(service) == self.original
     }
 }
 
-/// What every version of the annotation says.
+/// The part that every version of the annotation has.
 #[derive(Deserialize)]
 struct Written {
     #[serde(default)]
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_kept() {
+    fn unknown_fields_are_kept() {
         let route = json!({"port": 80, "anyOf": ["x-bridge: alice"], "weight": 2});
         let claim = json!({
             "id": "1", "user": "alice", "installation": "i", "since": 1, "routes": [route], "users": ["run"],
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_or_names_no_stand_in_is_not_read() {
+    fn an_annotation_that_is_too_long_or_names_no_stand_in_is_not_read() {
         let long = format!("{{\"version\": 1, \"standIn\": \"{}\"}}", "a".repeat(MOST_BYTES));
         assert!(Attachment::of(&annotated(&long)).expect_err("too long").to_string().contains("128 KiB"));
         let mut other = attachment(Vec::new());

@@ -1,4 +1,4 @@
-//! What `bridge doctor` reads from a cluster besides rights: the Kubernetes version, and the namespace's Pod Security
+//! Facts about a cluster for `bridge doctor`, besides rights: the Kubernetes version, and the namespace's Pod Security
 //! level.
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -11,7 +11,7 @@ use crate::{
 
 const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 
-/// The API server's version: 1.36 is `minor` 36; `text` is as it says, "v1.36.3".
+/// The API server's version: 1.36 is `minor` 36; `text` is the server's own, "v1.36.3".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerVersion {
     pub major: u32,
@@ -19,11 +19,11 @@ pub struct ServerVersion {
     pub text: String,
 }
 
-/// Asks for the version: also the way to see whether the API server can be reached.
+/// Asks for the version; this also shows whether the API server can be reached.
 ///
 /// # Errors
 ///
-/// Those of the call.
+/// The errors of the call.
 pub async fn server_version(cluster: &Cluster) -> Result<ServerVersion, ClusterError> {
     let call = Call::everywhere("get", "the version");
     let info = cluster.call(call, cluster.client.apiserver_version()).await?;
@@ -35,11 +35,11 @@ fn number(text: &str) -> u32 {
     text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or_default()
 }
 
-/// The level of Pod Security that the namespace enforces; none where it names none.
+/// The level of Pod Security that the namespace enforces; none if it names none.
 ///
 /// # Errors
 ///
-/// Those of the call.
+/// The errors of the call.
 pub async fn pod_security(cluster: &Cluster) -> Result<Option<String>, ClusterError> {
     let name = &cluster.namespace;
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());

@@ -1,5 +1,5 @@
-//! Taking a Service over and giving it back, phase by phase. Each phase finds out what is there and does the rest, so
-//! the next one, or [`clean`], finishes what was cut off, and two at once help each other.
+//! Taking a Service over and restoring it, phase by phase. Each phase looks at what exists and does the rest, so the
+//! next one, or [`clean`], finishes an interrupted one, and two at once help each other.
 //!
 //! | phase | in every mode | stand-in |
 //! |---|---|---|
@@ -9,7 +9,7 @@
 //! | (the caller sees a connection arrive) | | |
 //! | [`Takeover::confirm`] | | leave the selector to nobody |
 //! | [`release`] | remove the claim; with the last one, the rest | put the selector and its owners back, let the agents drain (`retire`) |
-//! | [`clean`] | all of that for whoever is gone (`rescue`) | |
+//! | [`clean`] | all of that for sessions that are gone (`rescue`) | |
 //!
 //! A further [`Mode`] is one more arm of each `match` here and in `release`.
 
@@ -37,37 +37,38 @@ use crate::mode::Mode;
 pub use step::{Step, Waiter, unless_given_up};
 pub use wanted::{Prepared, Wanted};
 
-/// One take-over under way.
+/// A take-over in progress.
 #[derive(Debug, Clone)]
 pub struct Takeover {
     mode: Mode,
     wanted: Wanted,
 }
 
-/// A Service whose requests go to agents from now on.
+/// A Service whose requests now go to agents.
 #[derive(Debug)]
 pub struct Switched(Service);
 
 impl Takeover {
-    /// Nothing is changed yet. `mode`: see [`crate::choose`].
+    /// Changes nothing yet. `mode`: see [`crate::choose`].
     #[must_use]
     pub fn new(mode: Mode, wanted: Wanted) -> Self {
         Self { mode, wanted }
     }
 
-    /// What is to be taken over, and for whom.
+    /// The parameters of the take-over.
     #[must_use]
     pub fn wanted(&self) -> &Wanted {
         &self.wanted
     }
 
-    /// Claims, and has agents, which get no requests yet and need not be ready. Whoever waits cannot give up meanwhile.
+    /// Claims, and creates agents, which become ready but get no requests yet. The waiter may give up while agents
+    /// start, but not while objects are created.
     ///
     /// # Errors
     ///
-    /// [`ClusterError::Held`] if somebody has the same match, [`ClusterError::Refused`] by admission (Pod Security, quota
-    /// …), [`ClusterError::NotOurs`] where somebody else has made what agents would be made of; and those of the calls and
-    /// of whoever waits.
+    /// [`ClusterError::Held`] if another session has the same match, [`ClusterError::Refused`] by admission (Pod
+    /// Security, quota …), [`ClusterError::NotOurs`] if another's object has a name that the stand-in needs,
+    /// [`ClusterError::NotReady`] with the reason; and the errors of the calls and of the waiter.
     pub async fn prepare<W: Waiter>(&self, waiter: &W) -> Result<Prepared, W::Error> {
         match self.mode {
             Mode::StandIn => stand_in::prepare(&self.wanted, waiter).await,
@@ -89,7 +90,7 @@ impl Takeover {
     ///
     /// # Errors
     ///
-    /// [`ClusterError::SelectorChanged`] if somebody has set the selector meanwhile, and those of the calls.
+    /// [`ClusterError::SelectorChanged`] if someone else has set the selector meanwhile, and those of the calls.
     pub async fn switch(&self, prepared: &Prepared) -> Result<Switched, ClusterError> {
         let Wanted { cluster, service, .. } = &self.wanted;
         match self.mode {
@@ -99,18 +100,18 @@ impl Takeover {
         }
     }
 
-    /// Leaves the Service as others expect to find it: whoever applies it meets no conflict.
+    /// Leaves the Service as others expect to find it: applying it causes no conflict.
     ///
     /// # Errors
     ///
-    /// Those of the calls.
+    /// The errors of the calls.
     pub async fn confirm(&self, switched: Switched) -> Result<(), ClusterError> {
         match self.mode {
             Mode::StandIn => selector::disown(&self.wanted.cluster, switched.0).await,
         }
     }
 
-    /// Undoes what was done so far, as far as nobody else uses it.
+    /// Undoes the phases so far, except for parts that others use.
     ///
     /// # Errors
     ///

@@ -21,12 +21,12 @@ use crate::{
     workload::Labels,
 };
 
-/// The name of the Service that the target means.
+/// Finds the Service that the target names.
 ///
 /// # Errors
 ///
-/// For what is not there, names that come near, or the namespace in which it is; for a workload that is not behind
-/// exactly one Service, those that it is behind.
+/// If it does not exist, with similar names, or the namespace in which it exists; if a workload is not behind exactly
+/// one Service, with those that it is behind.
 pub async fn resolve(cluster: &Cluster, target: &Target) -> Result<String, ClusterError> {
     let namespace = &cluster.namespace;
     let api: Api<DynamicObject> =
@@ -76,8 +76,8 @@ fn one_service(
     }
 }
 
-/// The Services that select pods with these labels. While a stand-in is in the place of a workload, it is the Service
-/// in front of the origin that does, and it says whose it is.
+/// The Services that select pods with these labels. While a stand-in has replaced a workload, the Service in front of
+/// the origin selects them, and names the Service that it belongs to.
 fn selecting(labels: &Labels, services: &[Service]) -> BTreeSet<String> {
     let selects = |service: &&Service| {
         let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
@@ -132,7 +132,7 @@ pub(crate) async fn not_there(cluster: &Cluster, target: &Target) -> ClusterErro
     }
 }
 
-/// All namespaces, for who may know them.
+/// All namespaces, if the user may list them.
 async fn namespace_names(cluster: &Cluster) -> Option<Vec<String>> {
     let api: Api<Namespace> = Api::all(cluster.client.clone());
     let call = Call::everywhere("list", "namespaces");
@@ -140,12 +140,12 @@ async fn namespace_names(cluster: &Cluster) -> Option<Vec<String>> {
     Some(list.items.into_iter().filter_map(|namespace| namespace.metadata.name).collect())
 }
 
-/// Made by bridge, so nothing that one would connect.
+/// Whether bridge created it, so that nobody would connect to it.
 pub(crate) fn is_ours(metadata: &ObjectMeta) -> bool {
     metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(bridge_deploy::STAND_IN_LABEL))
 }
 
-/// The name of an object that came from the API server, where all have one.
+/// The name of an object from the API server, where all objects have one.
 pub(crate) fn name_of(object: &impl Resource) -> String {
     object.meta().name.clone().unwrap_or_default()
 }

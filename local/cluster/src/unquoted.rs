@@ -7,12 +7,12 @@ use std::error::Error;
 use kube::client::AuthError;
 use kube::config::{KubeconfigError, LoadDataError};
 
-/// What kube says of authentication providers without quoting their settings.
+/// kube's errors about authentication providers that quote none of their settings.
 const HARMLESS: [&str; 3] =
     ["The azure auth plugin is not", "Authentication with provider ", "No id-token for oidc"];
-/// Shorter ones are words.
+/// Shorter strings are words.
 const SHORTEST_SECRET: usize = 20;
-/// Of what a plugin says about its failure.
+/// Limit on the quoted words of a plugin's failure.
 const MOST_WORDS: usize = 300;
 const BLANK: &str = "…";
 
@@ -39,7 +39,7 @@ fn data(what: &str, error: &LoadDataError) -> String {
     }
 }
 
-/// Where YAML cannot be read.
+/// The place at which YAML cannot be read.
 fn yaml(error: &serde_saphyr::Error) -> String {
     use serde_saphyr::Error as Yaml;
     let kind = match error.without_snippet() {
@@ -57,7 +57,7 @@ fn yaml(error: &serde_saphyr::Error) -> String {
     }
 }
 
-/// Where JSON cannot be read.
+/// The place at which JSON cannot be read.
 pub(crate) fn json(error: &serde_json::Error) -> String {
     use serde_json::error::Category;
     let kind = match error.classify() {
@@ -72,7 +72,7 @@ pub(crate) fn json(error: &serde_json::Error) -> String {
 /// Why there are no credentials.
 pub(crate) fn plugin(error: &AuthError) -> String {
     match error {
-        // Its command begins with the environment, and what it printed may be a credential.
+        // It begins with the plugin's environment, and the plugin's output may be a credential.
         AuthError::AuthExecRun { out, .. } => {
             let said = String::from_utf8_lossy(&out.stderr);
             match said.trim().lines().last() {
@@ -89,13 +89,13 @@ pub(crate) fn plugin(error: &AuthError) -> String {
         }
         AuthError::ReadTokenFile(error, path) => format!("{}: {error}", path.display()),
         AuthError::AuthExec(words) if HARMLESS.iter().any(|begin| words.starts_with(begin)) => words.clone(),
-        // What the provider `gcp` prints is in it.
+        // It contains the output of the provider `gcp`.
         AuthError::AuthExec(_) => "the authentication provider failed".to_owned(),
         other => other.to_string(),
     }
 }
 
-/// What failed in a call that is not the API server's answer: the innermost cause, as those around it say the same.
+/// The cause of a failed call without an answer from the API server: the innermost error, as those around it repeat it.
 pub(crate) fn call(error: &kube::Error) -> String {
     match error {
         kube::Error::SerdeError(error) => format!("cannot read the answer: {}", json(error)),
@@ -107,7 +107,7 @@ pub(crate) fn call(error: &kube::Error) -> String {
     }
 }
 
-/// Calls also refresh credentials.
+/// The error of a call that failed to refresh its credentials.
 pub(crate) fn within(error: &kube::Error) -> Option<&AuthError> {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
@@ -137,7 +137,7 @@ pub(crate) fn url(url: &http::Uri) -> String {
     format!("{scheme}://{host}{path}")
 }
 
-/// A plugin's words, without what looks like a key or a token.
+/// A plugin's words, without anything that looks like a key or a token.
 fn blanked(words: &str) -> String {
     let is_part = |character: char| character.is_ascii_alphanumeric() || "+/_.-~%".contains(character);
     let mut text = String::new();
@@ -158,7 +158,7 @@ fn blanked(words: &str) -> String {
     }
 }
 
-/// Long, and with capitals, small letters and digits in one stretch: no path and no sentence.
+/// Whether it is long, with capitals, small letters and digits in one stretch: no path and no sentence.
 fn is_secret(word: &str) -> bool {
     let has = |is: fn(&u8) -> bool| word.as_bytes().iter().any(is);
     word.len() >= SHORTEST_SECRET
@@ -167,9 +167,9 @@ fn is_secret(word: &str) -> bool {
         && has(u8::is_ascii_uppercase)
 }
 
-/// Words without these values, whatever they look like.
+/// The text without these values, whatever they look like.
 pub(crate) fn without<'a>(mut text: String, values: impl Iterator<Item = &'a str>) -> String {
-    // Shorter ones are in too many words, and are no secrets.
+    // Shorter values occur in too many words, and are no secrets.
     for value in values.filter(|value| value.len() >= 4) {
         text = text.replace(value, BLANK);
     }

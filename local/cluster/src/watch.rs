@@ -1,4 +1,4 @@
-//! Watching what we stand on: a stand-in on its way to being ready, its agents' pods, and the Service.
+//! Watches a stand-in until it is ready, its agents' pods, and the Service.
 
 mod changes;
 mod origin;
@@ -22,14 +22,14 @@ use crate::standing::{Standing, standing};
 use self::changes::{changes, is_ready};
 pub use self::origin::{Origin, origin};
 
-/// How far a stand-in is.
+/// The progress of a stand-in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// Enough of its agents are: half of them. The others are on their way, and get no traffic before they are.
+    /// At least half of its agents are ready. The others are starting, and get no traffic before they are ready.
     Ready,
-    /// Kubernetes refuses to make its pods, and says why.
+    /// Kubernetes refuses to create its pods, with the reason.
     Refused(String),
-    /// What it waits for.
+    /// The reason to wait.
     Waiting(String),
 }
 
@@ -38,29 +38,29 @@ pub enum Progress {
 pub struct AgentPod {
     pub name: String,
     pub uid: String,
-    /// Its container runs: a tunnel can be opened, before there is traffic.
+    /// Its container runs: a tunnel can be opened, even before it gets traffic.
     pub running: bool,
     pub ready: bool,
     /// It is terminating.
     pub leaving: bool,
-    /// What one that is not ready waits for, in Kubernetes' words.
+    /// The reason why a pod is not ready, in Kubernetes' words.
     pub waits_for: Option<String>,
 }
 
 /// A stand-in's Deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rollout {
-    /// How many agents there should be.
+    /// The wanted number of agents.
     pub wanted: usize,
-    /// Some are made of an earlier template than the Deployment has now.
+    /// Some follow an earlier template than the Deployment's.
     pub outdated: bool,
-    /// None are, and all serve.
+    /// No agent is outdated, and all serve.
     pub complete: bool,
-    /// Why Kubernetes refuses to make its pods.
+    /// Why Kubernetes refuses to create its pods.
     pub refused: Option<String>,
 }
 
-/// The progress of a stand-in: something at each change. `deployment`: its Deployment's uid.
+/// The progress of a stand-in, at each change. `deployment`: its Deployment's uid.
 pub fn stand_in(
     cluster: &Cluster,
     service: &str,
@@ -120,14 +120,14 @@ fn progress(deployment: Option<&Deployment>, pods: &[Pod]) -> Progress {
     }
 }
 
-/// Why Kubernetes refuses to make the pods of a Deployment.
+/// Why Kubernetes refuses to create the pods of a Deployment.
 fn refusal(deployment: &Deployment) -> Option<String> {
     let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
     let failure = conditions.iter().find(|c| c.type_ == "ReplicaFailure" && c.status == "True")?;
     Some(failure.message.clone().unwrap_or_default())
 }
 
-/// What a pod that is not ready waits for, in Kubernetes' words.
+/// The reason why a pod is not ready, in Kubernetes' words.
 fn waiting_for(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     let waiting = status.container_statuses.iter().flatten().find_map(|container| {
@@ -157,7 +157,7 @@ pub fn agents(
         .map(|pods| Ok(pods?.iter().map(agent_pod).collect()))
 }
 
-/// The pods that have an agent's labels and are agents. After an error the next poll asks again.
+/// The pods that have an agent's labels and are agents. After an error the next poll tries again.
 fn agents_changes(
     cluster: &Cluster,
     service: &str,
@@ -191,7 +191,7 @@ fn agent_pod(pod: &Pod) -> AgentPod {
     }
 }
 
-/// The Deployment of a stand-in, at each change; `None`: it is not there.
+/// The Deployment of a stand-in, at each change; `None`: it does not exist.
 pub fn rollout(
     cluster: &Cluster,
     service: &str,
@@ -236,7 +236,7 @@ fn pod_changes(
 ///
 /// # Errors
 ///
-/// Those of the watch.
+/// The errors of the watch.
 pub async fn gone(cluster: &Cluster, service: &str, stand_in: &str) -> Result<(), ClusterError> {
     let name = bridge_deploy::names(service, stand_in).stand_in;
     let mut pods = std::pin::pin!(pod_changes(cluster, service, stand_in));
@@ -248,7 +248,7 @@ pub async fn gone(cluster: &Cluster, service: &str, stand_in: &str) -> Result<()
     Ok(())
 }
 
-/// How a Service stands to a stand-in: something at each change.
+/// The relation of a Service to a stand-in, at each change.
 pub fn service(
     cluster: &Cluster,
     name: &str,

@@ -1,4 +1,4 @@
-//! The origin: which workload owns pods, and its pod template as JSON, so that nothing unknown to us is lost.
+//! The origin: the workload that owns the pods, and its pod template as JSON, so that nothing unknown to us is lost.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,14 @@ pub type Labels = BTreeMap<String, String>;
 /// The workload behind a Service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
-    /// "Deployment"; of an unknown controller, what it calls itself: "Rollout".
+    /// "Deployment"; for an unknown controller, its own kind: "Rollout".
     pub kind: String,
     pub name: String,
-    /// As declared; `None` where the kind declares none.
+    /// As declared; `None` if the kind declares none.
     pub replicas: Option<u32>,
     /// `metadata` and `spec` of its pods.
     pub template: Value,
-    /// The template is the workload's, and not just what one of its pods is like.
+    /// The template is the workload's own, and not copied from one of its pods.
     pub declared: bool,
     pub labels: Labels,
     pub annotations: Labels,
@@ -76,14 +76,14 @@ impl Workload {
         }
     }
 
-    /// The same, under the controller above it: a Rollout's ReplicaSet is the Rollout's.
+    /// The same workload, under the controller above it: a Rollout's ReplicaSet is the Rollout's.
     #[must_use]
     pub fn under(self, owner: Owner) -> Self {
         Self { kind: owner.kind, name: owner.name, ..self }
     }
 
-    /// A pod without a controller, or with one that we do not know: its own template. `spec` as the API server returns
-    /// it.
+    /// A pod without a controller, or with one that we do not know: its own template. `spec` is as the API server
+    /// returns it.
     #[must_use]
     pub fn of_pod(metadata: &ObjectMeta, spec: Value, owner: Option<Owner>) -> Self {
         let itself = || ("Pod".to_owned(), metadata.name.clone().unwrap_or_default());

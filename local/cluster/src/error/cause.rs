@@ -1,4 +1,4 @@
-//! The cause of each error, as the daemon sends it: what an editor or a script decides by.
+//! Maps each error to the cause that the daemon sends: editors and scripts decide by it.
 
 use bridge_proto::v1::failure::Cause;
 

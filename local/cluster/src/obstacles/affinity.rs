@@ -1,4 +1,4 @@
-//! Ingresses and gateways that keep a client at one pod: they choose among the Service's pods themselves, and behind a
+//! Ingresses and gateways that keep a client at one pod: they choose among the Service's pods themselves. Behind a
 //! stand-in, which is one client to the Service in front of the origin, their choice would mean nothing.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::{fronts::Other, snapshot::Snapshot, target::name_of};
 
 type Annotations = BTreeMap<String, String>;
 
-/// Annotations of an Ingress or a Service that ask for it, with the values for which they do; no value: any.
+/// Annotations of an Ingress or a Service that ask for affinity, with the values that do; no value: any.
 const SIGNS: [(&str, &[&str]); 8] = [
     ("nginx.ingress.kubernetes.io/affinity", &["cookie"]),
     ("nginx.ingress.kubernetes.io/upstream-hash-by", &[]),
@@ -23,7 +23,7 @@ const SIGNS: [(&str, &[&str]); 8] = [
     ("traefik.ingress.kubernetes.io/service.sticky.cookie.name", &[]),
 ];
 
-/// Annotations that make the same controllers use the Service's address: they do not choose pods then.
+/// Annotations that make the same controllers use the Service's address: then they do not choose pods.
 const BY_ADDRESS: [(&str, &str); 4] = [
     ("nginx.ingress.kubernetes.io/service-upstream", "nginx.ingress.kubernetes.io/"),
     ("ingress.kubernetes.io/service-upstream", "ingress.kubernetes.io/"),
@@ -36,12 +36,12 @@ const TARGET_GROUP_ATTRIBUTES: [&str; 2] = [
     "alb.ingress.kubernetes.io/target-group-attributes",
     "service.beta.kubernetes.io/aws-load-balancer-target-group-attributes",
 ];
-/// Annotations of NGINX's own controller, whose value names Services.
+/// Annotations of NGINX's own controller, with names of Services as their value.
 const NAMING_SERVICES: [&str; 2] = ["nginx.com/sticky-cookie-services", "nginx.org/sticky-cookie-services"];
-/// Annotations of GKE, whose value names BackendConfigs.
+/// Annotations of GKE, with names of BackendConfigs as their value.
 const NAMING_CONFIGS: [&str; 2] = ["cloud.google.com/backend-config", "beta.cloud.google.com/backend-config"];
 
-/// By what it shows, such as "Ingress web: nginx.ingress.kubernetes.io/affinity: cookie".
+/// The sign of affinity, such as "Ingress web: nginx.ingress.kubernetes.io/affinity: cookie".
 pub(super) fn find(snapshot: &Snapshot) -> Option<String> {
     let name = name_of(&snapshot.service);
     let of_service =

@@ -51,7 +51,7 @@ fn an_ingress_that_sticks_by_cookie_is_an_obstacle() {
 }
 
 #[test]
-fn only_what_leads_to_the_service_and_chooses_its_pods_counts() {
+fn only_objects_that_lead_to_the_service_and_choose_its_pods_count() {
     let cookie = json!({"nginx.ingress.kubernetes.io/affinity": "cookie"});
     assert_eq!(find(&behind(ingress("other", cookie.clone()), &[])), None, "an Ingress of another Service");
     let mut by_address = cookie.clone();

@@ -1,4 +1,4 @@
-//! Signs of a service mesh: its proxies route by identity and endpoint, past what a Service's selector says.
+//! Signs of a service mesh: its proxies route by identity and endpoint, and bypass a Service's selector.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ const SIGNS: [(Mesh, &str, &[&str]); 8] = [
     (Mesh::AppMesh, "appmesh.k8s.aws/sidecarInjectorWebhook", &["enabled"]),
 ];
 
-/// Containers by which an injected pod is known.
+/// The containers of an injected pod.
 const CONTAINERS: [(Mesh, &str); 4] = [
     (Mesh::Istio, "istio-proxy"),
     (Mesh::Linkerd, "linkerd-proxy"),
@@ -28,8 +28,8 @@ const CONTAINERS: [(Mesh, &str); 4] = [
     (Mesh::Consul, "consul-dataplane"),
 ];
 
-/// The mesh that the namespace or the pods are part of, and by what that shows. A namespace that asks for it is enough,
-/// although these pods may have declined: the stand-in's would be injected.
+/// The mesh that the namespace or the pods are part of, and the sign of it. A namespace that asks for it is enough,
+/// even if these pods have declined: the stand-in's would be injected.
 pub(super) fn find(snapshot: &Snapshot) -> Option<(Mesh, String)> {
     let of_namespace = || {
         let namespace = snapshot.namespace.as_ref()?;

@@ -29,17 +29,17 @@ pub(super) fn naming_the_origin(snapshot: &Snapshot) -> Vec<String> {
     names
 }
 
-/// The labels that a policy can see.
+/// The labels that a policy can match.
 struct World {
     origin: Vec<Labels>,
     stand_in: Labels,
-    /// `None`: not known.
+    /// `None` if unknown.
     namespace: Option<Labels>,
 }
 
 impl World {
     fn of(snapshot: &Snapshot) -> Self {
-        // What the stand-in's pods will be labelled; its name stands for any that no policy knows.
+        // The labels of the stand-in's pods; this name stands for any that no policy knows.
         let mut stand_in = bridge_deploy::attached_selector(&snapshot.selector, "bridge-stand-in");
         for (key, value) in [
             (bridge_deploy::SERVICE_LABEL, name_of(&snapshot.service)),
@@ -72,7 +72,7 @@ impl World {
             && here().any(|selector| self.differ(selector))
     }
 
-    /// Whether the peer's pods are of our namespace; where that is not known, as if they were.
+    /// Whether the peer's pods are in our namespace; if that is unknown, yes.
     fn is_about_us(&self, peer: &NetworkPolicyPeer) -> bool {
         match (&peer.namespace_selector, &self.namespace) {
             (Some(selector), Some(labels)) => selects(selector, labels),
@@ -92,7 +92,7 @@ impl World {
     }
 }
 
-/// An invalid selector, which the API server does not let through, selects nothing.
+/// An invalid selector selects nothing; the API server accepts none.
 fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
     Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels))
 }

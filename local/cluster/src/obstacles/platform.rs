@@ -1,10 +1,10 @@
-//! Where the origin's pods can run, as far as their template says so: nodes themselves a developer may not read.
+//! The platforms on which the origin's pods can run, as far as their template shows: developers may not read nodes.
 
 use serde_json::Value;
 
 use crate::obstacle::Obstacle;
 
-/// An operating system other than Linux, or, for a program that we bring, another architecture than its own.
+/// An operating system other than Linux, or, if this bridge has the agent, an architecture other than the agent's.
 pub(super) fn other(template: &Value, carried: Option<&str>) -> Option<Obstacle> {
     let named_os = template.pointer("/spec/os/name").and_then(Value::as_str).map(|name| vec![name]);
     let os = named_os.or_else(|| asked(template, "kubernetes.io/os"));
@@ -28,7 +28,7 @@ fn asked<'a>(template: &'a Value, label: &str) -> Option<Vec<&'a str>> {
             "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms",
         )?
         .as_array()?;
-    // Terms are alternatives: only what each of them asks for is asked for.
+    // Terms are alternatives: only values that each of them asks for count.
     let mut values = Vec::new();
     for term in terms {
         let expressions = term.get("matchExpressions")?.as_array()?;

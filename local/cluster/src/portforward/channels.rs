@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 pub(super) const DATA: u8 = 0;
 pub(super) const ERRORS: u8 = 1;
 
-/// What has been received on the channels of one port.
+/// The state of the channels of one port.
 #[derive(Debug, Default)]
 pub(super) struct Channels {
     /// The first message of the data channel, and of the error channel, is the port.
@@ -18,7 +18,8 @@ pub(super) struct Channels {
 }
 
 impl Channels {
-    /// One binary message; returns the data in it. An error of the other side becomes the error of the connection.
+    /// Takes one binary message; returns the data in it. An error from the other side becomes the error of the
+    /// connection.
     pub(super) fn receive(&mut self, mut message: Bytes) -> io::Result<Bytes> {
         let Some(channel) = message.first().copied() else {
             return Err(protocol_error("an empty message"));
@@ -47,8 +48,8 @@ fn protocol_error(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("port-forward: {what}"))
 }
 
-/// What must hold whatever messages come: the data are those of the data channel behind its port, and an error ends it
-/// only where one was sent or the rules were broken. The input is messages, each with its length in front.
+/// The invariants for any messages: the data are those of the data channel after its port, and an error comes only if
+/// one was sent or the rules were broken. The input is messages, each with its length in front.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn hostile(data: &[u8]) {
     let mut channels = Channels::default();

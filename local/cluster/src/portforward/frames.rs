@@ -1,8 +1,8 @@
 //! The frames of SPDY/3.1, as far as a port-forward of one port needs them. Pure: bytes in, bytes out.
 //!
-//! A frame is a head of eight bytes and its content. Two streams are opened, told apart by their headers: first that of
-//! errors, then that of the data; the kubelet serves them as a pair. The headers are a zlib stream (RFC 1950), which we
-//! write as stored blocks: nothing is to be gained by compressing them, and those of the answers mean nothing here.
+//! A frame is a head of eight bytes and its content. Two streams are opened, distinguished by their headers: first that
+//! of errors, then that of the data; the kubelet serves them as a pair. The headers are a zlib stream (RFC 1950), which
+//! we write as stored blocks: compressing them would gain nothing, and those of the answers mean nothing here.
 //!
 //! Uses only `std` and `bytes`, because the fuzz target of `tests/fuzz` builds this file alone.
 
@@ -22,28 +22,28 @@ const SYN_STREAM: u32 = 1;
 const RST_STREAM: u32 = 3;
 const PING: u32 = 6;
 
-/// Of the flags: nothing follows.
+/// The flag that nothing follows.
 const FIN: u8 = 1;
-/// Bytes of content at most.
+/// The maximum length of the content in bytes.
 const LENGTH: u32 = (1 << 24) - 1;
 
-/// The begin of a zlib stream with a window of 32 KiB and no dictionary.
+/// The beginning of a zlib stream with a window of 32 KiB and no dictionary.
 const ZLIB: [u8; 2] = [0x78, 0x01];
 
-/// What a frame of the other side holds.
+/// The content of a frame from the other side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     /// Bytes of the forwarded connection.
     Data,
-    /// Why it cannot go on, as text.
+    /// The reason why it cannot go on, as text.
     Error,
     /// To be sent back as it is.
     Ping,
-    /// Nothing that matters here.
+    /// Nothing of interest here.
     Other,
 }
 
-/// A frame of which the head was read.
+/// A frame whose head was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) content: Content,
@@ -58,7 +58,8 @@ impl Frame {
     ///
     /// # Errors
     ///
-    /// `ConnectionReset` if the other side ended one of the streams; `InvalidData` for what a port-forward does not send.
+    /// `ConnectionReset` if the other side ended one of the streams; `InvalidData` for frames that a port-forward does
+    /// not send.
     pub(super) fn of([a, b, c, d, flags, length @ ..]: [u8; HEAD]) -> io::Result<Self> {
         let [e, f, g] = length;
         let content = match u32::from_be_bytes([a, b, c, d]) {
@@ -82,7 +83,7 @@ impl Frame {
     }
 }
 
-/// The head of a frame with so many bytes of data.
+/// The head of a frame with this number of data bytes.
 pub(super) fn data(len: usize) -> [u8; HEAD] {
     head(DATA, len)
 }
@@ -92,7 +93,7 @@ pub(super) fn pong(id: &[u8]) -> Vec<u8> {
     [&head(CONTROL | PING, id.len()), id].concat()
 }
 
-/// Asks for the two streams of a port.
+/// The frames that open the two streams of a port.
 pub(super) fn open(port: u16) -> BytesMut {
     let port = port.to_string();
     let mut frames = BytesMut::new();
@@ -100,7 +101,7 @@ pub(super) fn open(port: u16) -> BytesMut {
         let headers = headers(&[("port", &port), ("requestid", "0"), ("streamtype", kind)]);
         let mut content = Vec::new();
         content.put_u32(stream);
-        // No stream that it belongs to, the usual priority, no credential.
+        // No associated stream, default priority, no credential.
         content.put_slice(&[0; 6]);
         content.put_slice(zlib);
         content.put_slice(&stored(&headers));
@@ -119,7 +120,7 @@ fn head(first: u32, len: usize) -> [u8; HEAD] {
     [a, b, c, d, e, f, g, h]
 }
 
-/// How many headers, and each text with its length before it.
+/// The number of headers, and each text with its length before it.
 fn headers(headers: &[(&str, &str)]) -> Vec<u8> {
     let len = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
     let mut block = Vec::new();
@@ -141,8 +142,8 @@ fn stored(bytes: &[u8]) -> Vec<u8> {
     block
 }
 
-/// What must hold whatever head comes: it is refused, or it has the length that its last three bytes say, and data are on
-/// the stream of data only.
+/// The invariants for any head: it is refused, or its length is that of its last three bytes, and data are only on the
+/// data stream.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn hostile(bytes: &[u8]) {
     for head in bytes.as_chunks::<HEAD>().0 {
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_can_be_read() {
+    fn written_headers_can_be_read() {
         let of = |bytes: &[u8]| Frame::of(bytes[..HEAD].try_into().expect("a head")).expect("a frame");
         assert_eq!(of(&data(70_000)), Frame { content: Content::Data, len: 70_000, last: false });
         assert_eq!(of(&pong(b"1234")), Frame { content: Content::Ping, len: 4, last: false });
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn both_streams_are_asked_for_as_a_kubelet_reads_it() {
+    fn both_streams_are_opened_as_a_kubelet_reads_it() {
         let bytes = open(7390);
         let block = |kind: &str| {
             let mut block = vec![0, 0, 0, 3, 0, 0, 0, 4];

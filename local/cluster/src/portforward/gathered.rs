@@ -1,4 +1,4 @@
-//! Pieces that are written together.
+//! Gathers pieces that are written together.
 
 use std::io::IoSlice;
 

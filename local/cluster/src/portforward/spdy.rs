@@ -10,21 +10,21 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take};
 use super::frames::{self, Content, Frame, HEAD};
 use super::gathered::as_one;
 
-/// Bytes of one frame at most, so that it is two whole records of TLS, and no large object for a container runtime.
+/// The maximum size of one frame, so that it is two whole records of TLS, and no large object for a container runtime.
 const FRAME: usize = 32 * 1024 - HEAD;
-/// Bytes that are kept of a frame that is no data: the kubelet's words about what went wrong.
+/// The bytes to keep of a frame that is no data: the kubelet's error message.
 const KEPT: usize = 4096;
 
 /// The data stream of one forwarded port.
 pub(super) struct Spdy<Io> {
-    /// Limited to what may be read next.
+    /// Limited to the bytes that may be read next.
     io: Take<Io>,
     incoming: Incoming,
-    /// What was accepted and is not written yet.
+    /// Bytes that were accepted and are not written yet.
     unsent: BytesMut,
 }
 
-/// What is to be read next.
+/// The kind of bytes to read next.
 enum Incoming {
     Head { bytes: [u8; HEAD], filled: usize },
     Data { left: usize, last: bool },
@@ -57,7 +57,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Spdy<Io> {
         Self { io: io.take(0), incoming: Incoming::HEAD, unsent: frames::open(port) }
     }
 
-    /// Reads at most so many bytes, and returns how many came; none at the end of the connection.
+    /// Reads at most this number of bytes, and returns how many came; zero at the end of the connection.
     fn poll_some(
         &mut self,
         cx: &mut Context<'_>,
@@ -70,7 +70,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Spdy<Io> {
         Poll::Ready(Ok(buf.filled().len() - before))
     }
 
-    /// Reads on in what is no data.
+    /// Continues to read a frame that is no data.
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut piece = [0; 512];
         let mut buf = ReadBuf::new(&mut piece);
@@ -127,7 +127,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Spdy<Io> {
         Poll::Ready(Ok(()))
     }
 
-    /// Writes what can be written now; the rest goes with the next flush.
+    /// Writes as much as possible now; the rest goes with the next flush.
     fn send(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.poll_unsent(cx) {
             Poll::Ready(sent) => sent,
@@ -143,7 +143,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Spdy<Io> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            // Pongs, and at the begin what asks for the streams, wait for nobody's flush.
+            // Pongs, and at the beginning the frames that open the streams, wait for no flush.
             self.send(cx)?;
             match self.incoming {
                 Incoming::Ended => return Poll::Ready(Ok(())),
@@ -218,7 +218,7 @@ mod tests {
         [&first.to_be_bytes()[..], &len.to_be_bytes(), content].concat()
     }
 
-    /// A port-forward, and the node's end of it behind what asks for the streams.
+    /// A port-forward, and the node's end of it after the frames that open the streams.
     async fn pair() -> (Spdy<DuplexStream>, DuplexStream) {
         let (near, mut far) = tokio::io::duplex(1 << 20);
         let mut near = Spdy::new(near, 80);
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_kubelet_says_becomes_the_error() {
+    async fn the_kubelet_s_message_becomes_the_error() {
         let (mut near, mut far) = pair().await;
         let (first, second) = (frame(ERRORS, b"connection refused"), frame(RST_STREAM, &[0; 8]));
         far.write_all(&[first, second].concat()).await.expect("room");
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_a_very_long_error_the_begin_is_kept() {
+    async fn the_beginning_of_a_very_long_error_is_kept() {
         let (mut near, mut far) = pair().await;
         far.write_all(&frame(ERRORS, &[b'x'; 100_000])).await.expect("room");
         let error = near.read_u8().await.expect_err("the error stream spoke");
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_end_is_told_from_the_others() {
+    async fn each_kind_of_end_is_distinguished() {
         let last = [&DATA.to_be_bytes()[..], &[1, 0, 0, 2], b"ok"].concat();
         for (said, expected) in [
             (last, Ok(2)),

@@ -19,19 +19,20 @@ use super::gathered::as_one;
 
 /// Bytes of one message. Larger ones gain nothing on the way through API server and kubelet.
 const MESSAGE: usize = 32 * 1024;
-/// Bytes of one read: what a TLS record holds. Tungstenite clears as much before each, and a record is all that one brings.
+/// Bytes of one read: the size of a TLS record. Tungstenite clears as much before each read, and one brings a record at
+/// most.
 const READ: usize = 16 * 1024;
 
 /// The data channel of one forwarded port.
 pub(super) struct WebSocket<Io> {
     socket: WebSocketStream<Io>,
-    /// What of the last message is still to be read.
+    /// The unread rest of the last message.
     unread: Bytes,
     channels: Channels,
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocket<Io> {
-    /// Over a connection that was upgraded.
+    /// Over an upgraded connection.
     pub(super) async fn over(io: Io) -> Self {
         let config = WebSocketConfig::default().read_buffer_size(READ);
         Self::new(WebSocketStream::from_raw_socket(io, Role::Client, Some(config)).await)
@@ -52,7 +53,7 @@ fn socket_error(error: tungstenite::Error) -> io::Error {
     }
 }
 
-/// A data message of the first bytes of these, and how many they are.
+/// A data message with the first of these bytes, and their number.
 fn message_of(bufs: &[IoSlice<'_>]) -> (Bytes, usize) {
     let (len, pieces) = as_one(bufs, MESSAGE);
     let mut message = Vec::with_capacity(1 + len);
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_kubelet_says_becomes_the_error() {
+    async fn the_kubelet_s_message_becomes_the_error() {
         let (mut near, mut far) = pair().await;
         say(&mut far, &[DATA, 0x90, 0x1f]).await;
         say(&mut far, &[ERRORS, 0x90, 0x1f]).await;

@@ -1,4 +1,4 @@
-//! What Kubernetes itself does, at once: a Deployment has pods that are ready, and what belongs to nobody any more goes.
+//! The work of Kubernetes' controllers, done at once: a Deployment has ready pods, and objects without an owner go.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ const REPLICA_SETS: &str = "/apis/apps/v1/namespaces/shop/replicasets";
 const HASH: &str = "5d8";
 
 impl Inner {
-    /// Makes the pods of a Deployment.
+    /// Creates the pods of a Deployment.
     pub(super) fn roll_out(&mut self, deployment: &Value) {
         let name = format!("{}-{HASH}", deployment["metadata"]["name"].as_str().unwrap());
         let template = &deployment["spec"]["template"];
@@ -41,7 +41,7 @@ impl Inner {
         }
     }
 
-    /// Removes what is owned only by objects that are gone.
+    /// Removes objects whose owners are all gone.
     pub(super) fn collect_garbage(&mut self) {
         let uids: Vec<Value> =
             self.objects.values().map(|object| object["metadata"]["uid"].clone()).collect();

@@ -1,8 +1,8 @@
-//! What a list or a watch of a pretended API server asks for.
+//! The query of a list or a watch of a pretended API server.
 
 use serde_json::Value;
 
-/// What of a kind is asked for.
+/// The objects of a kind that a query selects.
 #[derive(Clone, Default)]
 pub(super) struct Query {
     /// "app=orders,tier"
@@ -18,7 +18,7 @@ impl Query {
     pub(super) fn of(query: &str) -> Self {
         let value = |key: &str| {
             let text = query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))?;
-            // What occurs in selectors.
+            // The characters that occur in selectors.
             let decoded = [("%2F", "/"), ("%2C", ","), ("%3D", "=")].iter();
             Some(decoded.fold(text.to_owned(), |text, (from, to)| text.replace(from, to)))
         };

@@ -1,5 +1,5 @@
-//! The pretended API server over HTTP on loopback, for daemons that find it by a kubeconfig: beside what it answers in
-//! process there are port-forwards and credentials.
+//! The pretended API server over HTTP on loopback, for daemons that find it through a kubeconfig: it adds port-forwards
+//! and credentials to the in-process server.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -26,9 +26,9 @@ use tokio_util::sync::CancellationToken;
 use super::{ApiServer, failure};
 
 type Answer = UnsyncBoxBody<Bytes, Infallible>;
-/// Where a pod's port is in truth.
+/// Maps a pod's port to its real address.
 type Ports = dyn Fn(&str, u16) -> Option<SocketAddr> + Send + Sync;
-/// Dropped, it is gone with all its connections.
+/// When this is dropped, the server ends with all its connections.
 pub struct Served {
     pub address: SocketAddr,
     inner: Arc<Inner>,
@@ -55,7 +55,7 @@ impl Drop for Served {
 }
 
 impl Served {
-    /// Serves on a port that the kernel chooses. `ports` says where a pod's ports are.
+    /// Serves on a port that the kernel chooses. `ports` maps pods' ports to addresses.
     pub async fn start(
         server: ApiServer,
         ports: impl Fn(&str, u16) -> Option<SocketAddr> + Send + Sync + 'static,
@@ -88,18 +88,18 @@ impl Served {
         .to_string()
     }
 
-    /// The token is good from now on.
+    /// Accepts the token from now on.
     pub fn accept(&self, token: &str) {
         self.inner.tokens.lock().unwrap().insert(token.to_owned());
     }
 
-    /// The token has expired.
+    /// Expires the token.
     pub fn expire(&self, token: &str) {
         self.inner.tokens.lock().unwrap().remove(token);
         self.cut();
     }
 
-    /// The network to it is gone, or is back: connections end, and new ones are closed at once.
+    /// Cuts the network to it, or restores it: connections end, and new ones are closed at once.
     pub fn away(&self, away: bool) {
         self.inner.away.store(away, Ordering::SeqCst);
         self.cut();
@@ -196,7 +196,7 @@ impl Inner {
     }
 }
 
-/// Bytes between a port-forward and where it leads.
+/// Carries bytes between a port-forward and its destination.
 async fn carry(
     mut socket: WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>,
     address: SocketAddr,

@@ -1,4 +1,4 @@
-//! Watches of a pretended API server: what changes from some version on, a line each.
+//! Watches of a pretended API server: the changes since a version, one on each line.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -26,7 +26,7 @@ impl Change {
     }
 }
 
-/// The body of an answer; a watch's does not end by itself.
+/// The body of an answer; a watch's body does not end.
 pub(super) struct Lines(BoxStream<'static, Bytes>);
 
 impl Lines {
@@ -34,7 +34,8 @@ impl Lines {
         Self(stream::once(std::future::ready(answer)).boxed())
     }
 
-    /// What `look` finds after a version, now and at each change; it says up to which version it has looked.
+    /// Yields what `look` finds after a version, now and at each change; `look` also returns the version up to which it
+    /// has looked.
     pub(super) fn of(
         changes: watch::Receiver<u64>,
         since: u64,
@@ -45,7 +46,7 @@ impl Lines {
             let look = look.clone();
             async move {
                 loop {
-                    // Before looking: what changes from now on is seen by the next look.
+                    // Before looking: later changes are seen by the next look.
                     changes.mark_unchanged();
                     let (lines, seen) = look(since);
                     if !lines.is_empty() {

@@ -1,5 +1,5 @@
-//! Who takes which requests of a Service: claims in its attachment. Whatever the mode, they are written and removed in one
-//! change, so two developers who connect at once see each other.
+//! Which session takes which requests of a Service: claims in its attachment. In every mode, they are written and
+//! removed in one change, so two developers who connect at once see each other.
 
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
@@ -10,19 +10,19 @@ use crate::error::ClusterError;
 use crate::state::{Attachment, Claim, ClaimedRoute, Held};
 use crate::workload::Labels;
 
-/// Writes a claim at a Service that was read just now: into the attachment that is there, else into `fresh`, which the
-/// caller makes of the Service as it is and which names a stand-in that nobody has yet.
+/// Writes a claim at a Service that was just read: into its attachment, else into `fresh`, which the caller builds from
+/// the current Service and which names a new stand-in.
 ///
 /// An attachment whose Service has meanwhile got a selector that is neither the original nor the attached one is
-/// replaced: its stand-in leads to the wrong pods, and is then nobody's ([`super::clean::retire_unused`]). So is one
+/// replaced: its stand-in leads to the wrong pods, and is then unused ([`super::clean::retire_unused`]). So is one
 /// whose agents listen on other ports.
 ///
-/// `origin`: the selector of the pods that all others' requests will go to.
+/// `origin`: the selector of the pods that will get all other requests.
 ///
 /// # Errors
 ///
-/// [`ClusterError::Held`] if somebody has the same match, [`ClusterError::SelectorChanged`] if the Service means other
-/// pods by now, and those of the calls.
+/// [`ClusterError::Held`] if another session has the same match, [`ClusterError::SelectorChanged`] if the Service
+/// selects other pods by now, and those of the calls.
 pub(super) async fn claim(
     cluster: &Cluster,
     service: Service,
@@ -51,11 +51,11 @@ fn with_claim(
     Ok(Decision::Write(attachment.to_change(), attachment))
 }
 
-/// Changes what a claim that is there takes. False: it is not there, and nothing was changed.
+/// Changes the requests of an existing claim. False: the claim does not exist, and nothing was changed.
 ///
 /// # Errors
 ///
-/// [`ClusterError::Held`] if somebody else has the same match, and those of the calls.
+/// [`ClusterError::Held`] if another session has the same match, and those of the calls.
 pub async fn change_claim(
     cluster: &Cluster,
     service: &str,

@@ -15,7 +15,7 @@ fn origin() -> Labels {
 }
 
 #[test]
-fn a_claim_joins_the_attachment_that_is_there_as_long_as_it_fits() {
+fn a_claim_joins_an_existing_attachment_as_long_as_it_fits() {
     let (alice, bob) = (claim_of("alice", "x: 1"), claim_of("bob", "y: 1"));
     let there = named("7f3a", std::slice::from_ref(&bob));
     let other_ports = Attachment { ports: BTreeMap::from([(80, 9090)]), ..there.clone() };
@@ -38,7 +38,7 @@ fn a_claim_joins_the_attachment_that_is_there_as_long_as_it_fits() {
 }
 
 #[test]
-fn other_routes_are_written_only_to_a_claim_that_is_there_and_has_others() {
+fn other_routes_are_written_only_to_an_existing_claim_that_differs() {
     let (alice, bob) = (claim_of("alice", "x: 1"), claim_of("bob", "y: 1"));
     let service = orders("orders", Some(&named("7f3a", &[alice.clone(), bob.clone()])), &[]);
     let other = claim_of("alice", "x: 2");
@@ -63,9 +63,9 @@ fn a_claim_is_for_the_pods_that_were_looked_at_and_no_others() {
         assert_eq!(
             with_claim(&service, &origin(), fresh, &alice),
             changed,
-            "somebody has set another selector"
+            "another user has set another selector"
         );
-        // Whoever has looked at those pods claims them, and the stand-in in front of the others is nobody's.
+        // A connect that starts from those pods claims them, and the stand-in in front of the others is unused.
         let v2 = Labels::from([("app".to_owned(), "orders-v2".to_owned())]);
         let Ok(Decision::Write(_, made)) = with_claim(&service, &v2, fresh, &alice) else {
             panic!("expected a claim")

@@ -1,5 +1,5 @@
-//! Cleans up, from any laptop: sessions that are gone, stand-ins without an attachment, objects that an interrupted
-//! connect or disconnect left.
+//! Cleans up, from any laptop: sessions that are gone, stand-ins without an attachment, objects left by an interrupted
+//! connect or disconnect.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,19 +23,19 @@ use crate::ours::{self, Of};
 use crate::state::{Attachment, Claim, selector};
 use crate::workload::Labels;
 
-/// Which sessions are gone.
+/// Decides which sessions are gone.
 #[derive(Clone)]
 pub struct Whose {
     /// This laptop: its sessions count as gone unless they are `alive`.
     pub installation: String,
-    /// Whether this laptop's daemon answers for the session with an id. Asked after the claim was read, because a claim is
-    /// written before its session is there.
+    /// Whether this laptop's daemon holds the session with an id. Called after the claim was read, because a claim is
+    /// written before its session exists.
     pub alive: Arc<dyn Fn(&str) -> bool + Send + Sync>,
-    /// Those of other laptops count as gone, too.
+    /// Sessions of other laptops count as gone, too.
     pub others: bool,
 }
 
-/// What cleaning did, and what it left because it is somebody's.
+/// The results of cleaning, and what was left because others use it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cleaned {
     /// Sentences.
@@ -56,14 +56,14 @@ impl Whose {
 ///
 /// # Errors
 ///
-/// Those of the calls; what was done until then stays done.
+/// The errors of the calls; what was done until then stays done.
 pub async fn clean(cluster: &Cluster, only: Option<&str>, whose: &Whose) -> Result<Cleaned, ClusterError> {
     let mut cleaned = Cleaned::default();
     let all = services(cluster).await?;
     let wanted = |service: &&Service| only.is_none_or(|name| service.name_any() == name);
     for service in all.iter().filter(wanted) {
         match clean_one(cluster, service, whose, &mut cleaned).await {
-            // One that somebody has spoilt is no reason to leave the others.
+            // One that someone has broken is no reason to leave the others.
             Err(error) if is_unreadable(&error) => cleaned.unreadable.push(error),
             done => done?,
         }
@@ -86,11 +86,11 @@ pub struct Retired {
     pub id: String,
 }
 
-/// Lets the stand-ins go that no attachment names, of one Service or of all: what an interrupted disconnect left.
+/// Retires the stand-ins of one Service or of all that no attachment names: the remains of an interrupted disconnect.
 ///
 /// # Errors
 ///
-/// Those of the calls; what was done until then stays done.
+/// The errors of the calls; what was done until then stays done.
 pub async fn retire_unused(cluster: &Cluster, only: Option<&str>) -> Result<Vec<Retired>, ClusterError> {
     retire_unused_of(cluster, only, objects(cluster, only).await?).await
 }
@@ -129,8 +129,8 @@ async fn retire_unused_of(
     Ok(retired)
 }
 
-/// The stand-ins of a Service of which there is something, and which its attachment does not name. If that cannot be read,
-/// any of them may be in use.
+/// The stand-ins of a Service that have objects and that its attachment does not name. If the attachment cannot be
+/// read, any of them may be in use.
 fn unused(service: &Service, found: &[ObjectMeta]) -> BTreeSet<Of> {
     let Ok(attachment) = Attachment::of(service) else { return BTreeSet::new() };
     let in_use = attachment.map(|there| there.stand_in);
@@ -146,7 +146,7 @@ fn unused(service: &Service, found: &[ObjectMeta]) -> BTreeSet<Of> {
     found.iter().filter_map(of).filter(|of| in_use.as_ref() != Some(&of.id)).collect()
 }
 
-/// Puts back the selector of a Service that leads to a stand-in although its annotation is gone: the Service in front of
+/// Restores the selector of a Service that leads to a stand-in although its annotation is gone: the Service in front of
 /// the origin has the original one.
 async fn lead_back(
     cluster: &Cluster,
@@ -208,7 +208,7 @@ async fn release_gone(
         }
     }
     if in_place && !kept.is_empty() {
-        // A connect that was cut off after the switch has left the selector in its own name.
+        // A connect that was interrupted after the switch has left the selector in its own name.
         disown(cluster, service.clone()).await?;
     }
     cleaned.kept.extend(kept.into_iter().map(|claim| (name.clone(), claim)));

@@ -19,7 +19,7 @@ fn service(name: &str, annotation: Option<Value>) -> (&'static str, Value) {
     (SERVICES, json!({"metadata": metadata, "spec": {"selector": {"app": name}}}))
 }
 
-/// With the labels of something of `orders`' stand-in.
+/// An object with the labels of `orders`' stand-in.
 fn labelled(name: &str, id: &str, owners: Value) -> Value {
     json!({
         "metadata": {
@@ -46,7 +46,7 @@ fn attachment(stand_in: &str, sessions: Value) -> Value {
     })
 }
 
-/// Somebody at a laptop without sessions.
+/// A user at a laptop without sessions.
 fn whose(others: bool) -> Whose {
     Whose { installation: "here".to_owned(), alive: Arc::new(|_| false), others }
 }
@@ -57,7 +57,7 @@ async fn clean_all(server: &ApiServer) -> Cleaned {
 }
 
 #[tokio::test]
-async fn what_an_interrupted_disconnect_left_goes_by_its_uid() {
+async fn remains_of_an_interrupted_disconnect_are_removed_by_uid() {
     let server = ApiServer::with([
         service("orders", None),
         (DEPLOYMENTS, owned("orders-bridge-7f3a")),
@@ -80,7 +80,7 @@ async fn what_an_interrupted_disconnect_left_goes_by_its_uid() {
 }
 
 #[tokio::test]
-async fn nobody_s_labels_names_or_owners_make_us_touch_what_is_not_ours() {
+async fn no_labels_names_or_owners_make_us_touch_foreign_objects() {
     let ours = json!([{"apiVersion": "v1", "kind": "Service", "name": "orders", "uid": "orders-uid"}]);
     let before = json!([{"apiVersion": "v1", "kind": "Service", "name": "orders", "uid": "before"}]);
     let payments = |name: &str| json!({"metadata": {"name": name, "labels": {"app": "payments"}}});
@@ -106,7 +106,7 @@ async fn nobody_s_labels_names_or_owners_make_us_touch_what_is_not_ours() {
             labelled("orders-bridge-zzzz-origin", "zzzz", json!([])),
         ),
     ] {
-        // Given other people's objects, and one by which somebody means to have them deleted.
+        // Given other people's objects, and one that is made to have them deleted.
         let others = [
             (SECRETS, payments("payments-key")),
             (SECRETS, payments("orders-bridge-zzzz-key")),
@@ -116,7 +116,7 @@ async fn nobody_s_labels_names_or_owners_make_us_touch_what_is_not_ours() {
             (PODS, payments("payments-1")),
         ];
         let server = ApiServer::with(others.into_iter().chain([service("orders", None), (path, bait)]));
-        // When somebody cleans, then nothing is touched.
+        // When the namespace is cleaned, then nothing is touched.
         let cleaned = clean_all(&server).await;
         assert_eq!(server.changes(), Vec::<String>::new(), "{what}");
         assert_eq!(cleaned, Cleaned::default(), "{what}");
@@ -140,7 +140,7 @@ async fn an_annotation_that_names_another_id_touches_only_what_the_service_owns(
 }
 
 #[tokio::test]
-async fn what_draining_pods_need_is_handed_to_them_and_to_no_others() {
+async fn objects_that_draining_pods_need_are_handed_to_them_and_to_no_others() {
     let pod = |name: &str, owner: &str| {
         let owners = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": "r", "controller": true}]);
         let mut pod = labelled(name, "7f3a", owners);
@@ -175,7 +175,7 @@ async fn one_annotation_that_cannot_be_read_does_not_keep_the_others_from_being_
         service("a-spoilt", Some(json!("{"))),
         service("b-newer", Some(json!({"version": 9}))),
         service("orders", Some(attachment("7f3a", claim))),
-        // Nobody knows whether these are in use.
+        // These may be in use: that cannot be known.
         (DEPLOYMENTS, {
             let mut object = owned("b-newer-bridge-7f3a");
             object["metadata"]["labels"]["bridge.dev/service"] = json!("b-newer");
@@ -200,7 +200,7 @@ async fn one_annotation_that_cannot_be_read_does_not_keep_the_others_from_being_
 
 #[tokio::test]
 async fn a_switch_that_was_cut_off_before_the_selector_was_left_is_finished() {
-    let claim = json!([{"id": "1", "user": "alice", "installation": "hers", "since": 1, "routes": []}]);
+    let claim = json!([{"id": "1", "user": "alice", "installation": "another", "since": 1, "routes": []}]);
     let (path, mut switched) = service("orders", Some(attachment("7f3a", claim)));
     switched["spec"]["selector"] = json!({"app": "orders-bridge-7f3a"});
     switched["metadata"]["managedFields"] = json!([{

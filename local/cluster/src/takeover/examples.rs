@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::state::Attachment;
 
-/// `orders` with this selector, with this in its annotation, and with these who have set its selector.
+/// `orders` with this selector, this attachment in its annotation, and these owners of its selector.
 pub(super) fn orders(selector: &str, attachment: Option<&Attachment>, owners: &[&str]) -> Service {
     let owner = |manager: &&str| json!({"manager": manager, "operation": "Update", "fieldsV1": {"f:spec": {"f:selector": {"f:app": {}}}}});
     let annotations = attachment.map(|attachment| attachment.to_change()["metadata"]["annotations"].clone());

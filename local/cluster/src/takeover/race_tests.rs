@@ -56,7 +56,7 @@ pub(super) fn world() -> ApiServer {
     .with_controllers()
 }
 
-/// Waits for ever, and hears of nothing.
+/// A waiter that waits forever and ignores the steps.
 struct Patient;
 
 impl Waiter for Patient {
@@ -108,7 +108,7 @@ async fn disconnect(cluster: Cluster, user: &'static str) -> Outcome {
     release(&cluster, "orders", |claim| claim.user == user).await.map(drop)
 }
 
-/// What one does, with a client of its own.
+/// One daemon's act, with a client of its own.
 type Act = fn(Cluster) -> BoxFuture<'static, Outcome>;
 
 fn alice_connects(cluster: Cluster) -> BoxFuture<'static, Outcome> {
@@ -131,7 +131,7 @@ fn alice_disconnects(cluster: Cluster) -> BoxFuture<'static, Outcome> {
     disconnect(cluster, "alice").boxed()
 }
 
-/// What came of one act that another one interrupts before the request `at`; `None`: it has fewer.
+/// The outcome of an act that another one interrupts before the request `at`; `None`: it has fewer requests.
 async fn interrupted(server: &ApiServer, act: Act, at: usize, by: Act) -> Option<(Outcome, Outcome)> {
     let other = by(server.cluster());
     interrupted_by(server, act, at, other).await
@@ -172,7 +172,7 @@ fn users(server: &ApiServer) -> Vec<String> {
     users
 }
 
-/// How often the Service's selector has become another one, and what it is.
+/// The successive values of the Service's selector.
 fn selectors(server: &ApiServer) -> Vec<Value> {
     let mut selectors: Vec<Value> = server
         .versions_of("services/orders")
@@ -187,7 +187,7 @@ fn stand_ins(server: &ApiServer) -> Vec<String> {
     server.names("deployments").into_iter().filter(|name| name != "orders").collect()
 }
 
-/// These are connected, through one stand-in with all that it is made of.
+/// Asserts that these users are connected, through one complete stand-in.
 fn assert_connected(server: &ApiServer, expected: &[&str], when: &str) {
     assert_eq!(users(server), expected, "{when}");
     let there = attachment(server).unwrap();
@@ -201,7 +201,7 @@ fn assert_connected(server: &ApiServer, expected: &[&str], when: &str) {
     assert_eq!(json!(there.deployment), deployment, "{when}");
 }
 
-/// Nothing is left of anybody.
+/// Asserts that no one has left anything.
 fn assert_restored(server: &ApiServer, when: &str) {
     let service = server.get("services/orders").unwrap();
     assert_eq!(service["metadata"]["annotations"].get(ATTACHMENT), None, "{when}");
@@ -215,7 +215,7 @@ fn assert_restored(server: &ApiServer, when: &str) {
     );
 }
 
-/// For each request of an act: what is there then, and what came of it and of the act that interrupts it.
+/// Interrupts an act before each of its requests, and returns what exists then, and both outcomes.
 async fn at_each_request<World: Future<Output = ApiServer>>(
     world: impl Fn() -> World,
     act: Act,
@@ -259,7 +259,7 @@ async fn two_who_connect_at_once_share_one_stand_in_and_switch_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_who_want_the_same_requests_one_gets_them_and_the_other_hears_who_has() {
+async fn of_two_who_want_the_same_requests_one_gets_them_and_the_other_learns_who_has() {
     at_each_request(
         async || world(),
         alice_connects,
@@ -277,7 +277,7 @@ async fn of_two_who_want_the_same_requests_one_gets_them_and_the_other_hears_who
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_connects_while_the_last_one_leaves_is_connected() {
+async fn a_connect_while_the_last_one_leaves_succeeds() {
     at_each_request(with_bob, alice_connects, bob_disconnects, |server, alice, bob, when| {
         assert_eq!((alice, bob), (&Ok(()), &Ok(())), "{when}");
         assert_connected(server, &["alice"], when);
@@ -305,7 +305,7 @@ async fn two_who_leave_at_once_leave_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_selector_that_somebody_sets_during_a_connect_stays_and_nothing_else_does() {
+async fn a_selector_that_is_set_during_a_connect_stays_and_nothing_else_does() {
     let mut refused = 0;
     for at in 0.. {
         let server = world();
@@ -320,7 +320,7 @@ async fn a_selector_that_somebody_sets_during_a_connect_stays_and_nothing_else_d
         let when = format!("before request {at}");
         let selector = server.get("services/orders").unwrap()["spec"]["selector"].clone();
         match outcome {
-            // Before anything was read, no pods match; afterwards, it is clear what happened.
+            // Before anything was read, no pods match; afterwards, the error names the reason.
             Err(
                 ClusterError::SelectorChanged { .. }
                 | ClusterError::Obstacles { .. }
@@ -345,7 +345,7 @@ async fn a_stand_in_that_listens_elsewhere_than_the_origin_does_by_now_makes_way
     let bobs = stand_ins(&server);
     server.change("services/orders", |orders| orders["spec"]["ports"][0]["targetPort"] = json!(9090));
     alice_connects(server.cluster()).await.unwrap();
-    assert_connected(&server, &["alice"], "Bob's daemon connects again by itself");
+    assert_connected(&server, &["alice"], "Bob's daemon reconnects");
     assert_eq!(attachment(&server).unwrap().ports, [(80, 9090)].into());
     assert!(!stand_ins(&server).contains(&bobs[0]), "Bob's stand-in is nobody's");
     let through: Vec<Value> = selectors(&server);
@@ -353,10 +353,10 @@ async fn a_stand_in_that_listens_elsewhere_than_the_origin_does_by_now_makes_way
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_whatever_order_their_requests_come_nobody_is_lost_and_nothing_is_left() {
+async fn in_any_order_of_requests_no_session_is_lost_and_nothing_is_left() {
     for seed in 0..8 {
         let server = with_bob().await;
-        // Given clients whose requests wait for some turns of the others.
+        // Given clients whose requests wait for some turns of the others,
         let shuffled = |of: u64| {
             server.cluster_before(move |number| {
                 let mut turns = number_of(seed, of, number) % 7;
@@ -370,7 +370,7 @@ async fn in_whatever_order_their_requests_come_nobody_is_lost_and_nothing_is_lef
         };
         let when = format!("seed {seed}");
 
-        // When three come and one leaves, then the three are there.
+        // when three connect and one disconnects, then the three are there.
         let came = all_at_once([
             connect(shuffled(0), "alice", "x: alice").boxed(),
             connect(shuffled(1), "carol", "x: carol").boxed(),
@@ -380,7 +380,7 @@ async fn in_whatever_order_their_requests_come_nobody_is_lost_and_nothing_is_lef
         assert_eq!(came.await, vec![Ok(()); 4], "{when}");
         assert_connected(&server, &["alice", "carol", "dave"], &when);
 
-        // When all leave, then nothing is.
+        // When all disconnect, then nothing is left.
         let left = all_at_once([
             disconnect(shuffled(4), "alice").boxed(),
             disconnect(shuffled(5), "carol").boxed(),
@@ -402,7 +402,7 @@ async fn all_at_once(acts: impl IntoIterator<Item = BoxFuture<'static, Outcome>>
     outcomes
 }
 
-/// Some number that each of these has of its own.
+/// A different number for each of these.
 fn number_of(seed: u64, of: u64, number: usize) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();

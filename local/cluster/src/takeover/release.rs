@@ -1,4 +1,4 @@
-//! Releasing claims; with the last one, the Service is given back: the selector first, and only what is still exactly ours.
+//! Releases claims; with the last one, restores the Service: the selector first, and only what is still exactly ours.
 
 use k8s_openapi::api::core::v1::Service;
 use serde_json::json;
@@ -12,25 +12,25 @@ use crate::mode::Mode;
 use crate::ours::Of;
 use crate::state::{ATTACHMENT, Attachment, Claim};
 
-/// A release takes two changes of the Service, more only if somebody switches it again in between.
+/// A release takes two changes of the Service, more only if someone switches it again in between.
 const MOST_ROUNDS: usize = 5;
 
-/// What became of a Service after claims were released.
+/// The state of a Service after claims were released.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Released {
     /// Nobody was attached, or the Service is gone.
     NotAttached,
     /// Others still use the stand-in.
     Shared(Vec<Claim>),
-    /// The last one went: the Service is as it was, and this stand-in drains.
+    /// The last claim is gone: the Service is as it was, and this stand-in drains.
     Restored { stand_in: String },
 }
 
-/// Releases the claims for which `goes` says so; with the last one, gives the Service back.
+/// Releases the claims for which `goes` returns true; with the last one, restores the Service.
 ///
 /// # Errors
 ///
-/// Those of the calls. What was done stays done: calling it again, or [`super::clean::clean`], does the rest.
+/// The errors of the calls. Finished steps stay done: calling it again, or [`super::clean::clean`], does the rest.
 pub async fn release(
     cluster: &Cluster,
     service: &str,
@@ -56,14 +56,14 @@ pub async fn release(
     Err(ClusterError::Conflict { call: Call::new("patch", "services", &cluster.namespace, service) })
 }
 
-/// How far a release is.
+/// The progress of a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Left {
     NotAttached,
     Shared(Vec<Claim>),
-    /// The annotation is there still: it says what is left to do if this is cut off here.
+    /// The annotation still exists: it shows what is left to do if this is cut off here.
     SelectorRestored,
-    /// All of the Service is; the stand-in is still there.
+    /// The whole Service is restored; the stand-in still exists.
     Restored {
         stand_in: String,
     },

@@ -15,7 +15,7 @@ use crate::ownership::MANAGER;
 use crate::pretended::{answer, failure, merge};
 use crate::state::{VERSION, selector};
 
-/// An API server with one Service, which goes away after some patches: to who releases, as being killed then.
+/// An API server with one Service, which goes away after some patches: to a release, as if it were killed then.
 #[derive(Clone)]
 struct ApiServer {
     service: Arc<Mutex<Value>>,
@@ -53,7 +53,7 @@ impl ApiServer {
         match method {
             Method::GET if of_the_service => answer(StatusCode::OK, &self.service()),
             Method::PATCH if of_the_service => self.patched(&serde_json::from_slice(&body).unwrap()),
-            // Of the stand-in nothing is there.
+            // No object of the stand-in exists.
             Method::GET => answer(StatusCode::OK, &json!({"kind": "List", "metadata": {}, "items": []})),
             _ => failure(StatusCode::NOT_FOUND, "NotFound"),
         }
@@ -67,7 +67,7 @@ impl ApiServer {
         *patches_left = left;
         let mut service = self.service.lock().unwrap();
         merge(&mut service, change);
-        // Who changes a selector owns it, whatever is said of owners in the same change.
+        // The manager that changes a selector owns it, whatever the same change says about owners.
         if change.pointer("/spec/selector").is_some() {
             service["metadata"]["managedFields"] = json!([owner("kubectl", &json!({})), ours()]);
         }
@@ -113,14 +113,14 @@ fn attached() -> Value {
 async fn a_release_that_is_cut_off_anywhere_is_finished_by_the_next() {
     for patches in 0..=2 {
         let server = ApiServer::new(attached());
-        // Given a release that is cut off after so many changes.
+        // Given a release that is cut off after this number of changes.
         let cut_off = release(&server.cluster(patches), "orders", |_| true).await;
         assert_eq!(cut_off.is_ok(), patches == 2, "two changes give a Service back: {cut_off:?}");
 
-        // When somebody cleans, or Alice connects and disconnects again.
+        // When the namespace is cleaned, or Alice connects and disconnects again.
         let released = release(&server.cluster(usize::MAX), "orders", |_| true).await.unwrap();
 
-        // Then the Service is what it was, with who owned what of it.
+        // Then the Service is as before, with the owners of its fields.
         let expected = match patches {
             2 => Released::NotAttached,
             _ => Released::Restored { stand_in: "7f3a".into() },
@@ -130,7 +130,7 @@ async fn a_release_that_is_cut_off_anywhere_is_finished_by_the_next() {
     }
 }
 
-/// What a connect does to the Service, from claim to the selector that is nobody's.
+/// A connect's changes of the Service, from the claim to the selector without an owner.
 async fn connect(cluster: &Cluster) -> Result<(), ClusterError> {
     let fresh = |now: &Service| Attachment {
         stand_in: "7f3a".into(),
@@ -159,12 +159,12 @@ fn owners(service: &Value) -> Vec<String> {
 async fn a_connect_that_is_cut_off_anywhere_is_finished_by_the_next_and_given_back_by_a_release() {
     for patches in 0..=3 {
         let server = ApiServer::new(original());
-        // Given a connect that is cut off after so many changes.
+        // Given a connect that is cut off after this number of changes.
         let cut_off = connect(&server.cluster(patches)).await;
         assert_eq!(cut_off.is_ok(), patches == 3, "three changes take a Service over: {cut_off:?}");
         let (cut_off, server_then) = (server.service(), server.clone());
 
-        // When the next one goes on, then the selector is the stand-in's and nobody's.
+        // When the next one continues, then the selector is the stand-in's and has no owner.
         connect(&server.cluster(usize::MAX)).await.unwrap();
         let service = server.service();
         assert_eq!(
@@ -174,7 +174,7 @@ async fn a_connect_that_is_cut_off_anywhere_is_finished_by_the_next_and_given_ba
         );
         assert_eq!(owners(&service), Vec::<String>::new(), "after {patches} changes");
 
-        // When it is released, after all of it or after what was cut off, then all is as before, owners too.
+        // When it is released, after a complete or an interrupted connect, then all is as before, owners too.
         for service in [service, cut_off] {
             *server_then.service.lock().unwrap() = service;
             let _ = release(&server.cluster(usize::MAX), "orders", |_| true).await.unwrap();
@@ -184,7 +184,7 @@ async fn a_connect_that_is_cut_off_anywhere_is_finished_by_the_next_and_given_ba
 }
 
 #[tokio::test]
-async fn who_sets_the_selector_back_meanwhile_owns_it_afterwards() {
+async fn a_tool_that_restores_the_selector_meanwhile_owns_it_afterwards() {
     let server = ApiServer::new(original());
     connect(&server.cluster(usize::MAX)).await.unwrap();
     // Given a tool that has applied the Service, and a connect after it.
@@ -210,7 +210,7 @@ async fn a_release_while_others_are_connected_leaves_the_stand_in_to_them() {
 }
 
 #[tokio::test]
-async fn a_selector_that_somebody_else_has_set_stays() {
+async fn a_selector_that_another_user_has_set_stays() {
     let mut reset = attached();
     reset["spec"]["selector"] = json!({"app": "orders-v2"});
     reset["metadata"]["managedFields"] =
@@ -229,7 +229,7 @@ fn attachment_of(service: &Value) -> Attachment {
 }
 
 #[tokio::test]
-async fn a_service_that_is_led_back_for_a_while_keeps_its_sessions_and_says_why() {
+async fn a_service_that_is_led_back_for_a_while_keeps_its_sessions_and_the_reason() {
     let server = ApiServer::new(attached());
     let cluster = server.cluster(usize::MAX);
 
@@ -237,7 +237,7 @@ async fn a_service_that_is_led_back_for_a_while_keeps_its_sessions_and_says_why(
     assert!(lead_back(&cluster, "orders", "7f3a", Some(WHY)).await.unwrap(), "it led to the stand-in");
     assert!(!lead_back(&cluster, "orders", "7f3a", Some(WHY)).await.unwrap(), "it is done");
 
-    // Then its selector and who owned it are what they were, and all else stays for the time after.
+    // Then its selector and its owners are as before, and all else stays for later.
     let service = server.service();
     assert_eq!(service["spec"], original()["spec"]);
     assert_eq!(service["metadata"]["managedFields"], original()["metadata"]["managedFields"]);
@@ -249,13 +249,13 @@ async fn a_service_that_is_led_back_for_a_while_keeps_its_sessions_and_says_why(
     assert!(switch_again(&cluster, "orders", "7f3a").await.unwrap());
     assert_eq!(server.service()["spec"], attached()["spec"]);
     let again = attachment_of(&server.service());
-    // Whose the selector is was noted once more, with all that the API server says of it.
+    // The selector's owners were recorded again, with everything that the API server knows about them.
     assert_eq!(again, Attachment { selector_owners: again.selector_owners.clone(), ..before });
     assert!(!switch_again(&cluster, "orders", "7f3a").await.unwrap(), "it is done");
 }
 
 #[tokio::test]
-async fn only_what_was_led_back_is_switched_again_by_itself() {
+async fn only_a_service_that_was_led_back_is_switched_again_automatically() {
     let reset = || {
         let mut service = attached();
         service["spec"] = original()["spec"].clone();
@@ -269,9 +269,9 @@ async fn only_what_was_led_back_is_switched_again_by_itself() {
         service
     };
     for (what, service) in [
-        ("somebody has reset the selector", reset()),
-        ("somebody has set another since", led_back_then(json!({"app": "orders-v2"}))),
-        ("everybody has disconnected", original()),
+        ("another user has reset the selector", reset()),
+        ("another user has set another since", led_back_then(json!({"app": "orders-v2"}))),
+        ("all have disconnected", original()),
     ] {
         let server = ApiServer::new(service.clone());
         let switched = switch_again(&server.cluster(usize::MAX), "orders", "7f3a").await.unwrap();
@@ -281,7 +281,7 @@ async fn only_what_was_led_back_is_switched_again_by_itself() {
 }
 
 #[tokio::test]
-async fn who_disconnects_while_it_is_led_back_leaves_nothing() {
+async fn a_disconnect_while_it_is_led_back_leaves_nothing() {
     let server = ApiServer::new(attached());
     let cluster = server.cluster(usize::MAX);
     lead_back(&cluster, "orders", "7f3a", Some(WHY)).await.unwrap();
@@ -312,7 +312,7 @@ fn a_release_takes_claims_first_then_the_selector_then_the_rest() {
     change["spec"] = json!({"selector": {"app": "orders"}});
     assert_eq!(without(&attached, |_| true), Ok(Decision::Write(change, Left::SelectorRestored)));
 
-    // Then the annotation, and who owned the selector.
+    // Then the annotation, and the selector's owners.
     let mut led_back = attached;
     led_back.spec.as_mut().unwrap().selector = Some(nobody.original.clone());
     let Ok(Decision::Write(change, step)) = without(&led_back, |_| true) else { panic!("expected a change") };

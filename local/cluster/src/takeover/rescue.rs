@@ -1,5 +1,5 @@
-//! Stand-ins that keep a Service down: it leads to them, and no agent is ready. A daemon with a session there gives such
-//! a Service back to the origin within seconds; where that does not happen, there is none left.
+//! Finds stand-ins that keep a Service down: it leads to them, and no agent is ready. A daemon with a session there
+//! would lead the Service back to the origin within seconds; if that does not happen, no daemon is left.
 
 use std::time::Duration;
 
@@ -17,15 +17,15 @@ use crate::{
     watch,
 };
 
-/// Longer than any daemon that lives takes.
+/// Longer than any live daemon takes.
 const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(6);
 
-/// Whether a Service leads to a stand-in of which no agent is ready, although the origin is, and no daemon changes that:
-/// the machines of all its sessions are gone.
+/// Whether a Service leads to a stand-in without a ready agent, although the origin is ready, and no daemon changes
+/// that: the machines of all its sessions are gone.
 ///
 /// # Errors
 ///
-/// Those of the calls.
+/// The errors of the calls.
 pub(crate) async fn is_abandoned(cluster: &Cluster, service: &Service) -> Result<bool, ClusterError> {
     let Some(attachment) = Attachment::of(service)?.filter(|there| there.is_in_place(service)) else {
         return Ok(false);

@@ -1,7 +1,7 @@
-//! Letting a stand-in go. Connections that still run through it are not cut: its pods get ten minutes, during which they go
-//! on accepting for the origin, and what they need (the Service in front of the origin, the key, the program) is handed to
-//! them, so that Kubernetes removes it after the last of them. Nothing here waits for that. What is handed over or deleted
-//! is known by its uid and owned by the Service: labels and names alone are anybody's.
+//! Retires a stand-in. Connections that still run through it are not cut: its pods get ten minutes, during which they
+//! keep accepting for the origin, and the objects that they need (the Service in front of the origin, the key, the
+//! program) are handed over to them, so that Kubernetes removes these after the last pod. Nothing here waits for that.
+//! Objects are handed over or deleted only if known by uid and owned by the Service: anyone can write labels and names.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
@@ -17,11 +17,11 @@ use crate::objects::labelled;
 use crate::ours::{self, Of};
 use crate::ownership::MANAGER;
 
-/// Lets a stand-in drain and go: hands its objects to its pods, then deletes the Deployment. Idempotent.
+/// Lets a stand-in drain: hands its objects over to its pods, then deletes the Deployment. Idempotent.
 ///
 /// # Errors
 ///
-/// Those of the calls.
+/// The errors of the calls.
 pub(super) async fn retire(cluster: &Cluster, of: &Of) -> Result<(), ClusterError> {
     let names = of.names();
     let labelled = ListParams::default().labels(&labelled(&of.service, &of.id));
@@ -79,8 +79,8 @@ async fn get<K: Object>(
     }
 }
 
-/// Makes the pods the owners of an object that is the stand-in's, so that it goes after the last of them; without pods it
-/// goes at once.
+/// Makes the pods the owners of an object of the stand-in, so that it goes after the last of them; without pods it goes
+/// at once.
 async fn hand_over<K: Object>(
     cluster: &Cluster,
     resource: &'static str,
@@ -108,7 +108,7 @@ async fn hand_over<K: Object>(
     .await
 }
 
-/// Makes the pods the owners of the very object that was looked at.
+/// Makes the pods the owners of exactly the object that was read.
 async fn own<K: Object>(
     cluster: &Cluster,
     resource: &'static str,
@@ -125,7 +125,7 @@ async fn own<K: Object>(
     absent_is_fine(cluster.call(call, api.patch_metadata(name, &params, &change)).await)
 }
 
-/// Deletes the very object that was looked at; one of its name that was made since stays.
+/// Deletes exactly the object that was read; a newer one of its name stays.
 async fn delete<K: Object>(
     cluster: &Cluster,
     resource: &'static str,
@@ -145,7 +145,7 @@ async fn delete<K: Object>(
     }
 }
 
-/// What can be in a namespace and is known to our Kubernetes types.
+/// A namespaced object of a kind that our Kubernetes types know.
 trait Object:
     kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
     + Clone

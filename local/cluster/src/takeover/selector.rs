@@ -1,4 +1,4 @@
-//! The selector of a Service that a stand-in takes the place of: switched, led back, switched again, and whose it is.
+//! The selector of a Service with a stand-in: switched, led back, switched again, and its owners.
 
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
@@ -11,8 +11,8 @@ use crate::objects::managed_fields;
 use crate::ownership;
 use crate::state::{Attachment, selector};
 
-/// Switches the Service's selector to the stand-in, in one patch, if it is still the original, and notes whose it was. To
-/// be followed by [`disown`].
+/// Switches the Service's selector to the stand-in, in one patch, if it is still the original, and records its owners.
+/// To be followed by [`disown`].
 ///
 /// # Errors
 ///
@@ -28,7 +28,7 @@ pub(super) async fn switch(
         .map(|(switched, ())| switched)
 }
 
-/// `deployment`: the uid of the stand-in's, if the attachment is to name another than it does.
+/// `deployment`: the uid of the stand-in's Deployment, if the attachment is to name another one.
 fn to_stand_in(
     now: &Service,
     stand_in: &str,
@@ -56,12 +56,12 @@ fn to_stand_in(
     Ok(Decision::Write(change, ()))
 }
 
-/// Switches a Service again that was led back because no agent was ready ([`lead_back`]), and no other: a
-/// selector that somebody has reset stays. Says whether it did; not, where another daemon has.
+/// Switches a Service again that was led back because no agent was ready ([`lead_back`]), and no other: a selector that
+/// another user has reset stays. Returns whether it did; false if another daemon has.
 ///
 /// # Errors
 ///
-/// Those of the calls.
+/// The errors of the calls.
 pub async fn switch_again(cluster: &Cluster, service: &str, stand_in: &str) -> Result<bool, ClusterError> {
     let (switched, again) = change(cluster, service, |now| to_stand_in_again(now, stand_in)).await?;
     if again {
@@ -78,12 +78,12 @@ fn to_stand_in_again(now: &Service, stand_in: &str) -> Result<Decision<bool>, Cl
     }
 }
 
-/// Leaves the selector that we have set to nobody, so that whoever applies the Service meets no conflict. The API server
-/// makes it ours with each change, so this is a change of its own; the next connect, or `clean`, does what was cut off.
+/// Gives up our ownership of the selector, so that applying the Service causes no conflict. The API server makes us the
+/// owner with each change, so this is a change of its own; the next connect, or `clean`, finishes an interrupted one.
 ///
 /// # Errors
 ///
-/// Those of the calls.
+/// The errors of the calls.
 pub(super) async fn disown(cluster: &Cluster, switched: Service) -> Result<(), ClusterError> {
     change_read(cluster, switched, |now| Ok(owned_by_nobody(now))).await.map(drop)
 }
@@ -97,13 +97,13 @@ fn owned_by_nobody(now: &Service) -> Decision<()> {
     Decision::Write(json!({"metadata": {"managedFields": wanted}}), ())
 }
 
-/// Gives the selector back, and who owned it, and nothing else: for a Service that has got ports which the stand-in does
-/// not know, or, until there is one, of which no agent is ready; then the attachment says `why`. Says whether it led to
+/// Restores the selector and its owners, and nothing else: for a Service that has got ports which the stand-in does not
+/// know, or of which no agent is ready for now; then the attachment records `why`. Returns whether the Service led to
 /// the stand-in.
 ///
 /// # Errors
 ///
-/// Those of the calls.
+/// The errors of the calls.
 pub async fn lead_back(
     cluster: &Cluster,
     service: &str,
@@ -116,7 +116,7 @@ pub async fn lead_back(
     Ok(true)
 }
 
-/// With what the attachment is then, if the Service leads to the stand-in.
+/// The change and the attachment after it, if the Service leads to the stand-in.
 fn to_origin(
     now: &Service,
     stand_in: &str,
@@ -135,7 +135,7 @@ pub(super) fn to_original(attachment: &Attachment) -> Value {
     change
 }
 
-/// Puts back who owned the selector, as far as it is the original again.
+/// Restores the owners of the selector, if it is the original again.
 fn owned_as_before(now: &Service, attachment: &Attachment) -> Decision<()> {
     let wanted = owners_given_back(now, attachment);
     if managed_fields(now) == wanted {
@@ -144,7 +144,7 @@ fn owned_as_before(now: &Service, attachment: &Attachment) -> Decision<()> {
     Decision::Write(json!({"metadata": {"managedFields": wanted}}), ())
 }
 
-/// The Service's `managedFields` without us, and with the owners that the selector had, if it is the original again.
+/// The Service's `managedFields` without us, and with the previous owners of the selector, if it is the original again.
 pub(super) fn owners_given_back(now: &Service, attachment: &Attachment) -> Value {
     let owners =
         if selector(now) == attachment.original { attachment.selector_owners.as_slice() } else { &[] };

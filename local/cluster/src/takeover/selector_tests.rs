@@ -18,13 +18,13 @@ fn the_selector_is_switched_only_from_the_original_and_for_the_stand_in_that_is_
 
     assert_eq!(switch("orders-bridge-7f3a", "7f3a"), Ok(Decision::Leave(())), "another one did it");
     let changed = Err(ClusterError::SelectorChanged { service: "orders".into() });
-    assert_eq!(switch("orders-v2", "7f3a"), changed, "somebody has set another one");
+    assert_eq!(switch("orders-v2", "7f3a"), changed, "another user has set another one");
     assert_eq!(switch("orders", "cafe"), changed, "the attachment names another stand-in");
     assert_eq!(to_stand_in(&orders("orders", None, &[]), "7f3a", None), changed, "it is not attached");
 }
 
 #[test]
-fn a_selector_of_our_own_is_left_to_nobody() {
+fn a_selector_of_ours_ends_without_an_owner() {
     let owned = owned_by_nobody(&orders("orders-bridge-7f3a", None, &["kubectl", "bridge"]));
     let Decision::Write(change, ()) = owned else { panic!("bridge owns it") };
     let managers = change["metadata"]["managedFields"].as_array().unwrap().iter();
@@ -47,7 +47,7 @@ fn only_a_service_that_leads_to_this_stand_in_is_led_back() {
 }
 
 #[test]
-fn what_was_led_back_is_switched_again_and_nothing_else() {
+fn only_a_service_that_was_led_back_is_switched_again() {
     let attached = named("7f3a", &[]);
     let led_back = Attachment { led_back: Some("no agent was ready".to_owned()), ..attached.clone() };
     let again = |selector: &str, attachment| to_stand_in_again(&orders(selector, attachment, &[]), "7f3a");
@@ -56,9 +56,9 @@ fn what_was_led_back_is_switched_again_and_nothing_else() {
     };
     assert_eq!(change["spec"], json!({"selector": {"app": "orders-bridge-7f3a"}}));
     for (what, decision) in [
-        ("somebody has reset it", again("orders", Some(&attached))),
-        ("somebody has set another since", again("orders-v2", Some(&led_back))),
-        ("everybody has disconnected", again("orders", None)),
+        ("another user has reset it", again("orders", Some(&attached))),
+        ("another user has set another since", again("orders-v2", Some(&led_back))),
+        ("all have disconnected", again("orders", None)),
     ] {
         assert_eq!(decision, Ok(Decision::Leave(false)), "{what}");
     }

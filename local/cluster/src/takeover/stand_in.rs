@@ -1,5 +1,5 @@
-//! The mode `stand-in`: agents in pods of their own take the place of the origin behind the Service.
-//! What is created is described by the crate `bridge-deploy`.
+//! The mode `stand-in`: agents in pods of their own take the place of the origin behind the Service. The crate
+//! `bridge-deploy` describes the objects.
 
 mod create;
 mod ready;
@@ -24,7 +24,7 @@ use crate::state::{Attachment, VERSION, selector};
 use self::create::create;
 use self::ready::{wait_ready, wait_rolled};
 
-/// Claims, and creates what is not there.
+/// Claims, creates missing objects, brings existing ones up to date, and waits until agents are ready.
 pub(super) async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Prepared, W::Error> {
     let Wanted { cluster, service, snapshot, claim, agent, replicas } = wanted;
     let id = format!("{:04x}", rand::random::<u16>());
@@ -44,21 +44,21 @@ pub(super) async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Pr
     })
 }
 
-/// Writes the claim: into the attachment that is there, as long as its agents listen where the origin does.
+/// Writes the claim: into the existing attachment, if its agents listen on the origin's ports.
 async fn claimed(wanted: &Wanted, stand_in: &StandIn) -> Result<Attachment, ClusterError> {
     let Wanted { cluster, service, snapshot, .. } = wanted;
     let listen = snapshot.listen_ports()?;
     let ports: BTreeMap<u16, u16> = listen.iter().map(|port| (port.service_port, port.listen)).collect();
     let there = Attachment::of(&snapshot.service)?;
     if let Some(there) = there.filter(|there| !there.listens_as(&ports)) {
-        // Until another stand-in takes its place, requests must not come to its agents.
+        // Until another stand-in replaces it, its agents must not get requests.
         lead_back(cluster, service, &there.stand_in, None).await?;
     }
     let fresh = |now: &Service| fresh(now, stand_in, ports.clone());
     claim(cluster, snapshot.service.clone(), &snapshot.selector, fresh, &wanted.claim).await
 }
 
-/// What a fresh attachment says: the Service as it is now, and the stand-in that will come.
+/// A new attachment: the Service as it is now, and the future stand-in.
 fn fresh(service: &Service, stand_in: &StandIn, ports: BTreeMap<u16, u16>) -> Attachment {
     let managed = managed_fields(service);
     let original = selector(service);
@@ -93,7 +93,7 @@ pub(super) async fn until_ready<W: Waiter>(
     unless_given_up(waiter, waiting).await
 }
 
-/// Has a stand-in that was there, made of an earlier template of the origin, follow. Nobody fails by it, and if the new
+/// Makes an existing stand-in follow the origin's current template. A failure does not fail the connect, and if the new
 /// agents do not become ready, the old ones go on.
 async fn bring_up_to_date<W: Waiter>(wanted: &Wanted, stand_in: &str, waiter: &W) -> Result<(), W::Error> {
     let Wanted { cluster, service, claim, agent, .. } = wanted;

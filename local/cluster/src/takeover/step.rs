@@ -1,10 +1,10 @@
-//! The steps of a connect, for people and for programs, and who hears of them.
+//! The steps of a connect, for people and for programs, and the waiter that gets them.
 
 use std::fmt;
 
 use crate::obstacle::Warning;
 
-/// A step of a connect that begins now. Some are the daemon's; the sentences of all stand here.
+/// A step of a connect that begins now. Some are the daemon's; the sentences of all are here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Another command changes the same target.
@@ -15,9 +15,9 @@ pub enum Step {
         service: String,
         deployment: String,
     },
-    /// The stand-in was there, made of an earlier template of the origin.
+    /// The stand-in exists and follows an earlier template of the origin.
     FollowingOrigin,
-    /// Why they are not ready, in Kubernetes' words.
+    /// The reason why they are not ready, in Kubernetes' words.
     WaitingForAgents(String),
     OpeningTunnel,
     Switching {
@@ -42,9 +42,9 @@ impl fmt::Display for Step {
     }
 }
 
-/// Whoever waits for a take-over: it hears of each step, and may give up.
+/// The one who waits for a take-over: gets each step, and may give up.
 pub trait Waiter: Sync {
-    /// What a take-over ends with, by itself or because nobody waits any more.
+    /// The error of a take-over, its own or because nobody waits any more.
     type Error: From<crate::ClusterError>;
 
     /// A step begins.
@@ -57,7 +57,7 @@ pub trait Waiter: Sync {
     /// Progress within a step, which may be dropped.
     fn hint(&self, step: Step);
 
-    /// Something the user should know.
+    /// A warning for the user.
     ///
     /// # Errors
     ///
@@ -68,11 +68,11 @@ pub trait Waiter: Sync {
     fn given_up(&self) -> impl Future<Output = Self::Error> + Send;
 }
 
-/// What `work` comes to, unless whoever waits gives up first: then it is cut off where it is.
+/// The result of `work`, unless the waiter gives up first: then it is cut off where it is.
 ///
 /// # Errors
 ///
-/// Those of the work, and [`Waiter::given_up`].
+/// The errors of the work, and [`Waiter::given_up`].
 pub async fn unless_given_up<W: Waiter, T>(
     waiter: &W,
     work: impl Future<Output = Result<T, W::Error>>,

@@ -1,4 +1,4 @@
-//! What goes into a take-over, and what its tunnels need of it.
+//! The parameters of a take-over, and what its tunnels need from it.
 
 use bridge_deploy::AgentSource;
 
@@ -7,20 +7,20 @@ use crate::snapshot::Snapshot;
 use crate::state::Claim;
 use crate::workload::Labels;
 
-/// What is to be taken over, for whom, and by what agents.
+/// The Service to take over, the user, and the agents.
 #[derive(Debug, Clone)]
 pub struct Wanted {
     pub cluster: Cluster,
     pub service: String,
-    /// The Service and what stands behind it, as it was when the mode was chosen.
+    /// The Service and what is behind it, as it was when the mode was chosen.
     pub snapshot: Snapshot,
     pub claim: Claim,
     pub agent: AgentSource,
-    /// How many agents; `None`: as many as the origin has pods.
+    /// The number of agents; `None`: as many as the origin has pods.
     pub replicas: Option<u32>,
 }
 
-/// What the agents are known by and reached with.
+/// The identity of the agents, and the way to reach them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Prepared {
     /// The stand-in's id.

@@ -1,4 +1,4 @@
-//! What the watches have in common.
+//! The common part of the watches.
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
@@ -13,7 +13,7 @@ pub(super) fn is_ready(pod: &Pod) -> bool {
     conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// All objects of a watch, by name, at each change. Errors do not end it: the watcher goes on with the next poll.
+/// All objects of a watch, by name, at each change. Errors do not end it: the watcher continues with the next poll.
 pub(super) fn changes<K, Events>(
     cluster: &Cluster,
     resource: &'static str,
@@ -27,7 +27,7 @@ where
     let (all, writer) = reflector::store();
     reflector(writer, events).filter_map(move |event| {
         let now = match event {
-            // A list on its way; until it is there, what is known counts.
+            // A list is on its way; until it is complete, the known objects count.
             Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => None,
             Ok(_) => Some(Ok(by_name(&all))),
             Err(error) => {
@@ -72,13 +72,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_change_yields_all_that_are_asked_for_by_name() {
+    async fn each_change_yields_all_objects_by_name() {
         let server = ApiServer::with([pod("b", "orders"), pod("a", "orders"), pod("c", "prices")]);
         let cluster = server.cluster();
         let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), "shop");
         let of_orders = watcher::Config::default().labels("app=orders");
         let mut changes = std::pin::pin!(changes(&cluster, "pods", watcher(pods.clone(), of_orders)));
-        let mut told = async || {
+        let mut next = async || {
             let all = changes.next().await.expect("it goes on").expect("no error");
             all.iter()
                 .map(|pod| format!("{}{}", pod.name_any(), if is_ready(pod) { "!" } else { "" }))
@@ -86,18 +86,18 @@ mod tests {
         };
         let expected = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
 
-        let now: Vec<String> = told().await;
+        let now: Vec<String> = next().await;
         assert_eq!(now, expected(&["a", "b"]), "those of the list");
         server.change("pods/c", |pod| pod["metadata"]["labels"]["seen"] = json!("no"));
         server.change("pods/b", |pod| {
             pod["status"] = json!({"conditions": [{"type": "Ready", "status": "True"}]})
         });
         assert_eq!(
-            told().await,
+            next().await,
             expected(&["a", "b!"]),
             "one is ready, and another one changed that nobody asked for"
         );
         let _ = pods.delete("a", &kube::api::DeleteParams::default()).await.expect("it is there");
-        assert_eq!(told().await, expected(&["b!"]), "one is gone");
+        assert_eq!(next().await, expected(&["b!"]), "one is gone");
     }
 }

@@ -1,4 +1,4 @@
-//! Watching the origin: whether it could take its requests itself, and whether it was rolled out.
+//! Watches the origin: whether it could serve its requests itself, and whether it was rolled out.
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
@@ -11,14 +11,14 @@ use crate::error::ClusterError;
 use crate::snapshot::is_serving;
 use crate::workload::Labels;
 
-/// What matters of the origin's pods to who stands in for them.
+/// The state of the origin's pods that stand-ins need.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origin {
     /// One of them takes traffic.
     pub ready: bool,
-    /// Of which revision of their workload the newest is.
+    /// The revision of the newest pod.
     pub revision: Option<String>,
-    /// One of that revision takes traffic: it works.
+    /// A pod of that revision takes traffic: it works.
     pub revision_ready: bool,
 }
 
@@ -30,7 +30,7 @@ pub fn origin(
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let equal: Vec<String> = original.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let watched = watcher(pods, watcher::Config::default().labels(&equal.join(",")));
-    // There may be many, and this is all that is looked at.
+    // There may be many pods, and only these fields are read.
     let watched = watched.modify(|pod| {
         pod.spec = None;
         pod.metadata.managed_fields = None;
@@ -51,7 +51,7 @@ fn origin_of(pods: &[Pod]) -> Origin {
     }
 }
 
-/// What a workload writes at its pods to tell one state of its template from another.
+/// The revision of its workload's template, as the pod's labels name it.
 fn revision(pod: &Pod) -> Option<String> {
     const LABELS: [&str; 3] = ["pod-template-hash", "rollouts-pod-template-hash", "controller-revision-hash"];
     let owner =

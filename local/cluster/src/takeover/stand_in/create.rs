@@ -1,4 +1,4 @@
-//! What a stand-in is made of, created as far as it is not there yet.
+//! Creates the objects of a stand-in that do not exist yet.
 
 use bridge_deploy::StandIn;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -12,22 +12,22 @@ use crate::objects::{self, Made, address, create_or_read, read_made, read_or_cre
 use crate::ours::{self, Of};
 use crate::state::Attachment;
 
-/// What a stand-in is known by.
+/// The identity of a stand-in.
 #[derive(Debug)]
 pub(super) struct Created {
     pub(super) key: Vec<u8>,
     /// The uid of its Deployment: only its pods are agents.
     pub(super) deployment: String,
-    /// It was there before, made of another template of the origin: see [`crate::follow`].
+    /// It existed before, with another template of the origin: see [`crate::follow`].
     pub(super) stale: bool,
 }
 
-/// Creates what of the stand-in is not there yet.
+/// Creates the missing objects of the stand-in.
 ///
 /// # Errors
 ///
-/// [`ClusterError::Refused`] by admission (Pod Security, quota …), [`ClusterError::NotOurs`] where somebody else has made
-/// what it would be made of, and those of the calls.
+/// [`ClusterError::Refused`] by admission (Pod Security, quota …), [`ClusterError::NotOurs`] if another's object has a
+/// name that it needs, and those of the calls.
 pub(super) async fn create(
     cluster: &Cluster,
     stand_in: &StandIn,
@@ -70,7 +70,7 @@ pub(super) async fn create(
     let stale = objects::is_stale(&there.metadata, &stand_in.pod_template);
     let deployment = there.metadata.uid.unwrap_or_default();
     if attachment.deployment.as_ref().is_some_and(|before| *before != deployment) {
-        // Somebody deleted it: those who are connected go on with the one that takes its place.
+        // It was deleted: connected developers continue with its replacement.
         change(cluster, &of.service, |now| with_deployment(now, &of.id, &deployment)).await?;
     }
     Ok(Created { key: key(secret, &names.secret, cluster)?, deployment, stale })

@@ -35,7 +35,7 @@ fn stand_in() -> StandIn {
     }
 }
 
-/// What a connect that was cut off has made, each with its path.
+/// The objects of a connect that was cut off, each with its path.
 fn made() -> [(&'static str, Value); 4] {
     let stand_in = stand_in();
     let mut origin = bridge_deploy::origin_service(&stand_in).unwrap();
@@ -53,7 +53,7 @@ fn attachment() -> Attachment {
 }
 
 #[tokio::test]
-async fn what_a_connect_that_was_cut_off_has_made_is_used_by_the_next() {
+async fn objects_of_an_interrupted_connect_are_used_by_the_next() {
     let server = ApiServer::with(made());
     let created = create(&server.cluster(), &stand_in(), &attachment()).await.unwrap();
     let deployment = server.get("deployments/orders-bridge-7f3a").unwrap()["metadata"]["uid"].clone();
@@ -114,7 +114,7 @@ async fn what_somebody_else_has_made_under_our_names_is_refused() {
 }
 
 #[tokio::test]
-async fn a_program_that_somebody_has_put_in_place_is_refused_beside_a_stand_in_that_runs_too() {
+async fn a_foreign_program_is_refused_even_beside_a_running_stand_in() {
     let mut made = made();
     made[1].1["binaryData"]["loader"] = json!("Yg==");
     let server = ApiServer::with(made);
@@ -125,7 +125,7 @@ async fn a_program_that_somebody_has_put_in_place_is_refused_beside_a_stand_in_t
 }
 
 #[test]
-fn another_deployment_is_named_where_the_attachment_is_of_the_same_stand_in() {
+fn a_recreated_deployment_is_named_in_the_attachment_of_the_same_stand_in() {
     let named = |deployment: &str| Attachment { deployment: Some(deployment.to_owned()), ..attachment() };
     let service: Service = serde_json::from_value(named("d1").to_change()).unwrap();
     let expected = Decision::Write(Attachment { version: 1, ..named("d2") }.to_change(), ());

@@ -1,4 +1,4 @@
-//! Waiting for the agents of a stand-in.
+//! Waits for the agents of a stand-in.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use crate::client::Cluster;
 use crate::error::ClusterError;
 use crate::watch::{self, Progress};
 
-/// A stand-in that is not ready after this long is given up.
+/// The time after which a stand-in that is not ready is given up.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// Waits until the agents of the stand-in are ready; `deployment`: its Deployment's uid; says on the way what it waits for.
+/// Waits until the agents of the stand-in are ready, and reports what it waits for; `deployment`: its Deployment's uid.
 ///
 /// # Errors
 ///
-/// [`ClusterError::NotReady`] with the reason, at once where Kubernetes refuses the pods, else after [`READY_WITHIN`].
+/// [`ClusterError::NotReady`] with the reason, at once if Kubernetes refuses the pods, else after [`READY_WITHIN`].
 pub(super) async fn wait_ready(
     cluster: &Cluster,
     service: &str,
@@ -51,11 +51,11 @@ pub(super) async fn wait_ready(
     }
 }
 
-/// Waits until a stand-in that rolls has none but new agents. Says whether it has; it has not after [`READY_WITHIN`].
+/// Waits until a rolling stand-in has only new agents. Returns false after [`READY_WITHIN`].
 ///
 /// # Errors
 ///
-/// Those of the watch.
+/// The errors of the watch.
 pub(super) async fn wait_rolled(
     cluster: &Cluster,
     service: &str,
