@@ -1,4 +1,4 @@
-//! How the loader is linked: static, at a fixed address, with an entry point of its own and no C library.
+//! Links the loader static, at a fixed address, with its own entry point and no C library.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

@@ -1,4 +1,4 @@
-//! The agent as a whole: what it is started with, what it runs, and how it ends.
+//! The agent as a whole: its settings, its tasks, and its end.
 
 use std::io;
 use std::path::PathBuf;
@@ -26,25 +26,25 @@ use crate::readiness::{self, Ready};
 use crate::registry::Registry;
 use crate::requests::Requests;
 
-/// Arrivals that one who listens may lag behind.
+/// The number of arrivals that a listener may lag behind.
 const ARRIVALS: usize = 1024;
 
-/// An agent's settings. The kernel chooses a port of 0.
+/// An agent's settings. For a port of 0 the kernel chooses one.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub forward: Vec<Forward>,
     /// Port for daemons, on loopback.
     pub control: u16,
     pub readiness: u16,
-    /// Port for Prometheus, on loopback; without one, none.
+    /// Port for Prometheus, on loopback; `None`: no metrics.
     pub metrics: Option<u16>,
-    /// Read whenever a daemon shows a key.
+    /// Read whenever a daemon proves a key.
     pub key_file: PathBuf,
     /// The pod's name.
     pub name: String,
     /// The destinations that laptops may reach from here.
     pub outward: Outward,
-    /// Bytes of memory that it may have; `None`: as its control group says.
+    /// Its memory limit in bytes; `None`: that of its control group.
     pub memory: Option<u64>,
 }
 
@@ -63,7 +63,7 @@ pub struct Agent {
     pub ports: Vec<u16>,
     pub control: u16,
     pub readiness: u16,
-    /// 0: none.
+    /// 0 if there is none.
     pub metrics: u16,
     registry: Arc<Registry>,
     drain: Arc<Drain>,
@@ -73,7 +73,7 @@ pub struct Agent {
     others: JoinSet<()>,
 }
 
-/// All that it listens on.
+/// The sockets that it listens on.
 struct Listeners {
     callers: Vec<TcpListener>,
     daemons: TcpListener,
@@ -111,7 +111,7 @@ impl Agent {
             drain: control.drain.clone(),
             tasks: control.tasks.clone(),
         });
-        // Each listener holds a place while it waits.
+        // Each waiting listener holds a place.
         let capacity = limits.callers + listeners.callers.len();
         let callers = Arc::new(Callers::new(data, capacity, control.arrivals.clone()));
         tracing::info!(
@@ -126,7 +126,7 @@ impl Agent {
         Ok(Self::serve(listeners, callers, control))
     }
 
-    /// Starts what goes on until it ends.
+    /// Starts the tasks that run until the end.
     fn serve(listeners: Listeners, callers: Arc<Callers>, control: Arc<Control>) -> Self {
         let ports = &callers.context.ports;
         let origins = ports.iter().map(|port| port.origin).collect();
@@ -163,8 +163,8 @@ impl Agent {
         (memory.held(), memory.total())
     }
 
-    /// Takes nothing new to a laptop, accepts until no more connections arrive, and returns when the last connection has
-    /// ended or the time is up.
+    /// Opens no new streams to laptops, accepts until no more connections arrive, and returns when the last connection
+    /// has ended or the time is up.
     pub async fn drain(mut self, times: DrainTimes) -> Drained {
         tracing::info!("stopping: all requests go to the origin; accepting until no more connections arrive");
         self.registry.stop();
@@ -197,7 +197,7 @@ impl Drop for Agent {
 }
 
 impl Listeners {
-    /// Where the kernel chose a port of the target, the configuration names it from here on.
+    /// If the kernel chose a port of the target, the configuration has it from here on.
     fn bind(config: &mut Config) -> Result<Self, StartError> {
         let mut callers = Vec::new();
         for port in &mut config.forward {

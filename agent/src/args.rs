@@ -13,13 +13,13 @@ use crate::{Config, Forward, Outward};
 #[derive(Debug, Parser)]
 #[command(name = "bridge-agent", version)]
 pub struct Args {
-    /// Listen on this port for what belongs to this address of the origin (repeatable)
+    /// Listen on this port for traffic to this address of the origin (repeatable)
     #[arg(long = "forward", value_name = "PORT=ADDRESS:PORT", required = true, value_parser = parse_forward)]
     pub forward: Vec<Forward>,
     /// Port for daemons, on loopback only
     #[arg(long, value_name = "PORT")]
     pub control: u16,
-    /// Port that tells whether this agent is ready
+    /// Port for readiness probes
     #[arg(long, value_name = "PORT")]
     pub readiness: u16,
     /// Port for Prometheus, on loopback only
@@ -31,16 +31,16 @@ pub struct Args {
     /// Name of this pod
     #[arg(long, value_name = "POD", env = "HOSTNAME", default_value = "bridge-agent")]
     pub name: String,
-    /// Addresses of a node, which laptops do not reach through this agent (repeatable)
+    /// Addresses of a node, which laptops may not reach through this agent (repeatable)
     #[arg(long = "node", value_name = "ADDRESS,...", value_delimiter = ',')]
     pub nodes: Vec<IpAddr>,
     /// Network that laptops may reach although it is otherwise forbidden (repeatable)
     #[arg(long, value_name = "CIDR")]
     pub also_allow: Vec<IpNet>,
-    /// Variable of the environment that is the agent's own and not the container's (repeatable)
+    /// Environment variable that is the agent's own and not the container's (repeatable)
     #[arg(long = "own-variable", value_name = "NAME")]
     pub own_variables: Vec<String>,
-    /// Where a volume of the container is mounted (repeatable)
+    /// Mount path of a volume of the container (repeatable)
     #[arg(long = "volume", value_name = "PATH")]
     pub volumes: Vec<PathBuf>,
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
@@ -92,7 +92,7 @@ fn parse_forward(text: &str) -> Result<Forward, String> {
     Ok(Forward { listen, origin: normal(origin) })
 }
 
-/// An IPv4 address in IPv6 clothes is the IPv4 address.
+/// Turns an IPv4-mapped IPv6 address into the IPv4 address.
 fn normal(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V6(v6) => SocketAddr::new(v6.to_canonical(), address.port()),

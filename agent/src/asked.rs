@@ -1,5 +1,5 @@
-//! Answers programs that ask for one short text: the kubelet, Prometheus. HTTP/1 with one request a connection; what is asked
-//! for does not matter.
+//! Serves one short text to clients such as the kubelet and Prometheus. HTTP/1 with one request a connection; the path
+//! does not matter.
 
 use std::io;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 const ASK: Duration = Duration::from_secs(2);
-/// Askers at a time.
+/// Clients at a time.
 const MAX_ASKERS: usize = 64;
 const MAX_HEAD: usize = 8192;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The answer to a program that asks.
+/// The answer to a client.
 #[derive(Debug)]
 pub(crate) struct Answer {
     /// "200 OK"
@@ -22,7 +22,7 @@ pub(crate) struct Answer {
     pub(crate) words: String,
 }
 
-/// Answers for ever.
+/// Answers forever.
 pub(crate) async fn run<A: Future<Output = Answer> + Send + 'static>(
     listener: TcpListener,
     answer: impl Fn() -> A,

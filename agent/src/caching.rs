@@ -15,28 +15,28 @@ pub(crate) enum Fate {
     Becomes(Vec<u8>),
 }
 
-/// The fields of one answer, as they are taken from shared caches.
+/// The fields of one answer, on their way out of shared caches.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Unshared {
-    /// It says itself that no shared cache may keep it.
+    /// The answer itself keeps shared caches from storing it.
     closed: bool,
     /// The answer already says `private`.
     said: bool,
 }
 
-/// How a field speaks to shared caches.
+/// How a field addresses shared caches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Speaks {
     CacheControl,
     Expires,
-    /// Directives for them alone.
+    /// Directives for shared caches only.
     Directives,
-    /// Seconds for them alone.
+    /// Seconds for shared caches only.
     Seconds,
 }
 
 impl Speaks {
-    /// `None`: it does not. The name's case does not matter.
+    /// `None` if it does not. The name's case does not matter.
     fn of(name: &str) -> Option<Self> {
         const SUFFIX: &str = "-cache-control";
         let is = |other| name.eq_ignore_ascii_case(other);
@@ -58,22 +58,22 @@ impl Speaks {
     }
 }
 
-/// Whether a field with this name tells caches what to keep. It has no place among trailers.
+/// Whether a field with this name controls caches. It has no place among trailers.
 pub(crate) fn is_for_caches(name: &str) -> bool {
     Speaks::of(name).is_some()
 }
 
 impl Unshared {
-    /// Of an answer with these values of `Cache-Control`.
+    /// For an answer with these values of `Cache-Control`.
     pub(crate) fn new<'a>(cache_control: impl Iterator<Item = &'a [u8]>) -> Self {
         let (mut private, mut no_store, mut must_understand) = (false, false, false);
         for directive in cache_control.filter_map(directives).flatten() {
-            // `private="field"` restricts that field alone.
+            // `private="field"` restricts only that field.
             private |= directive.eq_ignore_ascii_case(b"private");
             no_store |= directive.eq_ignore_ascii_case(b"no-store");
             must_understand |= directive.eq_ignore_ascii_case(b"must-understand");
         }
-        // Who understands may ignore `no-store` (RFC 9111 section 5.2.2.3).
+        // A cache that understands may ignore `no-store` (RFC 9111 section 5.2.2.3).
         let closed = private || no_store && !must_understand;
         Self { closed, said: closed }
     }
@@ -83,14 +83,14 @@ impl Unshared {
         match Speaks::of(name) {
             None => Fate::Stays,
             Some(Speaks::CacheControl) => self.cache_control(value),
-            // Caches that go by nothing else.
+            // For caches that know only this field.
             Some(Speaks::Expires) if self.closed => Fate::Stays,
             Some(Speaks::Expires | Speaks::Seconds) => Fate::Becomes(b"0".to_vec()),
             Some(Speaks::Directives) => Fate::Becomes(surrogate(value)),
         }
     }
 
-    /// Whether a `Cache-Control: private` is still to be said.
+    /// Whether a `Cache-Control: private` has to be added.
     pub(crate) fn is_unsaid(&self) -> bool {
         !self.said
     }
@@ -98,7 +98,7 @@ impl Unshared {
     fn cache_control(&mut self, value: &[u8]) -> Fate {
         let say = !std::mem::replace(&mut self.said, true);
         let Some(all) = directives(value) else {
-            // Nobody knows what others read in it.
+            // Others may read anything in it.
             return Fate::Becomes(b"private".to_vec());
         };
         let kept: Vec<&[u8]> = all.iter().copied().filter(|directive| !shares(directive)).collect();
@@ -111,13 +111,13 @@ impl Unshared {
     }
 }
 
-/// Whether a directive of `Cache-Control` is for shared caches, so that they keep it.
+/// Whether a directive of `Cache-Control` makes shared caches keep the answer.
 fn shares(directive: &[u8]) -> bool {
     let name = name_of(directive);
     name.eq_ignore_ascii_case(b"public") || name.eq_ignore_ascii_case(b"s-maxage")
 }
 
-/// What has nothing to do with keeping stays: how the answer is to be processed (ESI).
+/// Directives about other things than keeping stay, such as the processing of ESI.
 fn surrogate(value: &[u8]) -> Vec<u8> {
     let processing = |directive: &&[u8]| {
         let name = name_of(directive);
@@ -132,7 +132,7 @@ fn name_of(directive: &[u8]) -> &[u8] {
     directive.split(|&byte| byte == b'=').next().unwrap_or_default().trim_ascii()
 }
 
-/// The directives of a value, without what is around them. `None`: a quoted string has no end.
+/// The directives of a value, trimmed. `None`: a quoted string has no end.
 fn directives(value: &[u8]) -> Option<Vec<&[u8]>> {
     let mut found = Vec::new();
     let (mut start, mut quoted, mut escaped) = (0, false, false);
@@ -157,7 +157,7 @@ fn directives(value: &[u8]) -> Option<Vec<&[u8]>> {
 mod tests {
     use super::*;
 
-    /// All fields of an answer after they were taken from shared caches, "name: value" each.
+    /// All fields of an answer after the change for shared caches, "name: value" each.
     fn unshared(fields: &[(&str, &str)]) -> Vec<String> {
         let of_cache_control = fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("cache-control"));
         let mut unshared = Unshared::new(of_cache_control.map(|(_, value)| value.as_bytes()));
@@ -192,7 +192,7 @@ mod tests {
             (&["x=\"a \\\" public, b\", public"], &["private, x=\"a \\\" public, b\""]),
             (&["x=\"a, public"], &["private"]),
             (&["no-store, must-understand"], &["private, no-store, must-understand"]),
-            // These say it themselves,
+            // These are private already,
             (&["private, max-age=5"], &["private, max-age=5"]),
             (&["No-Store"], &["No-Store"]),
             (&["max-age=1", "private"], &["max-age=1", "private"]),
@@ -223,7 +223,7 @@ mod tests {
         ] {
             assert_eq!(unshared(&[(name, value)])[0], format!("{name}: {expected}"), "{value}");
         }
-        // They matter although `Cache-Control` keeps shared caches away, but for `Expires`, which gives way to it.
+        // They matter although `Cache-Control` excludes shared caches, except for `Expires`, which gives way to it.
         let closed = unshared(&[
             ("Cache-Control", "no-store"),
             ("CDN-Cache-Control", "max-age=60"),

@@ -18,7 +18,7 @@ use crate::registry::Registry;
 use crate::requests::Requests;
 use crate::routes::Table;
 
-/// A port of the target, and where its traffic belongs.
+/// A port of the target, and the destination of its traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forward {
     pub listen: u16,
@@ -36,7 +36,7 @@ pub(crate) struct Data {
     /// The memory that stalled streams of HTTP/2 may hold.
     pub(crate) http2: Arc<Pool>,
     pub(crate) drain: Arc<Drain>,
-    /// Short-lived tasks that nobody has to end.
+    /// Short-lived tasks that end without help.
     pub(crate) tasks: TaskTracker,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Control {
     /// The pod's name.
     pub(crate) name: String,
     pub(crate) key_file: PathBuf,
-    /// Daemons that could not prove the key.
+    /// Limits log lines about daemons with a wrong key.
     pub(crate) wrong_keys: Seldom,
     pub(crate) unread_keys: Seldom,
     pub(crate) registry: Arc<Registry>,
@@ -54,7 +54,7 @@ pub(crate) struct Control {
     pub(crate) requests: Arc<Requests>,
     pub(crate) arrivals: broadcast::Sender<Arrival>,
     pub(crate) drain: Arc<Drain>,
-    /// Short-lived tasks that nobody has to end.
+    /// Short-lived tasks that end without help.
     pub(crate) tasks: TaskTracker,
 }
 

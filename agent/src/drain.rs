@@ -1,4 +1,4 @@
-//! Stopping: the agent goes on accepting until no more connections arrive, and then waits for open ones.
+//! Stopping: the agent keeps accepting until no more connections arrive, and then waits for open ones.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long draining takes.
+/// The time limits of draining.
 #[derive(Debug, Clone, Copy)]
 pub struct DrainTimes {
     /// New connections are taken until none has come for this long,
@@ -27,14 +27,14 @@ impl Default for DrainTimes {
     }
 }
 
-/// How draining ended.
+/// The result of draining.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
     /// Connections that were still open and have been cut.
     pub cut: usize,
 }
 
-/// Whether the agent is being stopped, and when a connection last came.
+/// Whether the agent is stopping, and the time of the last connection.
 #[derive(Debug)]
 pub(crate) struct Drain {
     begun: AtomicBool,
@@ -62,18 +62,18 @@ impl Drain {
         self.token.cancel();
     }
 
-    /// Resolves once it has begun.
+    /// Resolves once draining has begun.
     pub(crate) async fn begun(&self) {
         self.token.cancelled().await;
     }
 
-    /// A connection came.
+    /// Notes that a connection came.
     pub(crate) fn arrived(&self) {
         let since = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_arrival_ms.store(since, Ordering::Relaxed);
     }
 
-    /// Resolves once the time to accept is over.
+    /// Resolves when the time to accept is over.
     pub(crate) async fn nobody_comes(&self, times: DrainTimes) {
         tokio::time::sleep(times.at_least).await;
         loop {
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn accepting_goes_on_while_somebody_comes() {
+    async fn accepting_goes_on_while_connections_come() {
         let drain = Drain::new();
         let began = Instant::now();
         let arrivals = async {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn accepting_goes_on_for_a_while_even_if_nobody_comes() {
+    async fn accepting_goes_on_for_a_while_even_if_none_come() {
         let drain = Drain::new();
         let began = Instant::now();
         drain.nobody_comes(DrainTimes::default()).await;

@@ -1,29 +1,29 @@
-//! The laptops that a request has been to: a header of every request that goes to one. Pure.
+//! The laptops that a request has been to, in a header of every request that goes to one. Pure.
 //!
-//! What listens on a laptop's port may lead back to the Service (a forward, a port-forward, a proxy), and with it the
+//! The listener on a laptop's port may lead back to the Service (a forward, a port-forward, a proxy), and with it the
 //! request. `x-bridge-hops: 1a2b3c4d:8080, 5e6f7a8b:50051` names the sessions in their order, each with the port of its
-//! target, so that a request that comes back is known, however many laptops are between. The header comes from outside:
-//! what in it is no such entry does not count.
+//! target, so that a returning request is known, however many laptops are between. The header comes from outside:
+//! invalid entries are ignored.
 
 use std::fmt::Write as _;
 
 /// The header's name.
 pub(crate) const HOPS: &str = "x-bridge-hops";
-/// Laptops that a request goes through at most.
+/// The maximum number of laptops that a request goes through.
 const MOST: usize = 8;
-/// Bytes of the header that are looked at, more than `MOST` of ours.
+/// The part of the header that is read, in bytes; more than `MOST` of our entries.
 const MAX_HEADER: usize = 8 * 1024;
 
 /// Why a request goes to no further laptop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Loop {
-    /// It has been to this session and port. The entries of those where it was since then.
+    /// It has been to this session and port. The entries of the laptops since then.
     Back(Vec<String>),
-    /// It has been to as many as are allowed.
+    /// It has been to the maximum number of laptops.
     TooFar,
 }
 
-/// The header of a request that goes on to this session's laptop. `values` are the present ones.
+/// The header of a request on its way to this session's laptop. `values` are the present ones.
 pub(crate) fn onward<'a>(
     values: impl Iterator<Item = &'a [u8]>,
     session: &str,
@@ -48,7 +48,7 @@ pub(crate) fn onward<'a>(
     Ok(hops.join(", "))
 }
 
-/// Whatever a session's id is, as text without a space, a comma or a colon.
+/// Encodes any session id as text without a space, a comma or a colon.
 fn entry(session: &str, port: u16) -> String {
     let mut entry = String::with_capacity(session.len() + 6);
     for byte in session.bytes() {
@@ -63,7 +63,7 @@ fn entry(session: &str, port: u16) -> String {
     entry
 }
 
-/// `None`: it is not an entry.
+/// `None` if it is not an entry.
 fn read(entry: &[u8]) -> Option<&str> {
     let entry = std::str::from_utf8(entry.trim_ascii()).ok()?;
     let (id, port) = entry.rsplit_once(':')?;
@@ -119,13 +119,13 @@ mod tests {
         let hops = |count: usize| (0..count).map(|n| format!("s{n}:80")).collect::<Vec<_>>().join(",");
         assert!(after(&[&hops(7)], "mine", 80).is_ok());
         assert_eq!(after(&[&hops(8)], "mine", 80), Err(Loop::TooFar));
-        // What is longer than any of ours is not looked at.
+        // An entry longer than any of ours is not read.
         assert_eq!(after(&[&"x".repeat(9000), "s1:80"], "mine", 80).as_deref(), Ok("mine:80"));
     }
 
     proptest! {
         #[test]
-        fn whatever_comes_the_second_time_is_the_last(
+        fn a_request_that_comes_back_is_the_last(
             value in proptest::collection::vec(any::<u8>(), 0..200),
             session in "\\PC{1,40}",
             port: u16,

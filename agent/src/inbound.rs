@@ -14,7 +14,7 @@ use crate::io::side::Side;
 use crate::routes::Entry;
 use crate::session::{Parked, share};
 
-/// How long the local process may take to close, once its answer is complete.
+/// The time that the local process has to close, once its answer is complete.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Why a stream is not opened. Nothing was delivered.
@@ -22,18 +22,18 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub(crate) enum NotOpened {
     /// The session has ended.
     Ended,
-    /// The session holds all that it may have of this agent.
+    /// The session has used up its share of this agent.
     Full,
 }
 
-/// Asks for a stream to where the route leads, as soon as the laptop has a call parked.
+/// Opens a stream to the route's local port, as soon as the laptop has a call parked.
 pub(crate) async fn open(
     route: &Entry,
     target_port: u16,
     peer: SocketAddr,
 ) -> Result<TunnelStream, NotOpened> {
     let session = &route.session;
-    // Before it waits: so do those that wait count.
+    // Before the wait, so that waiting streams count as well.
     let room = session.budget.begin(share::STREAM).ok_or(NotOpened::Full)?;
     let Parked { incoming, outgoing, room: call } = session.take_parked().await.ok_or(NotOpened::Ended)?;
     session.streams.fetch_add(1, Ordering::Relaxed);
@@ -52,18 +52,18 @@ pub(crate) async fn open(
     Ok(TunnelStream::open(open, incoming, outgoing, room))
 }
 
-/// The consequence of a refusal for a request whose head has been sent ahead.
+/// The consequence of a refusal for a request whose head was sent ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unreached {
     /// The laptop is there, but its port does not answer.
     Port,
-    /// Its local port leads back here.
+    /// Its local port leads back to the cluster.
     Loop,
-    /// The laptop is not there (any more) for this route; nothing was delivered.
+    /// No laptop serves this route (any more); nothing was delivered.
     Laptop,
-    /// The session holds all that it may have of this agent; nothing was delivered.
+    /// The session has used up its share of this agent; nothing was delivered.
     Full,
-    /// It was lost, and nobody knows what was delivered.
+    /// It was lost, and what was delivered is unknown.
     Unknown,
 }
 

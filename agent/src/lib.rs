@@ -1,16 +1,15 @@
 //! The cluster side of bridge: stands in front of a Service and routes each request.
 //!
-//! From the top: `agent` starts and ends it all, `listen` accepts connections on the target's ports, `connection` learns
-//! what each one speaks and relays it. `http1` parses and frames, and takes one request at a time to the origin or to a
-//! laptop, `http2` many at a time; `inbound` is the streams to laptops, `instead`
-//! what a request gets that did not reach one, `caching` keeps their answers out of shared caches.
-//! `control` is the gRPC service that daemons use, `outbound` what they reach through this pod; `readiness` is what the
-//! kubelet asks, `metrics` what Prometheus does.
+//! From the top: `agent` starts and ends everything, `listen` accepts connections on the target's ports, `connection`
+//! detects the protocol of each one and relays it. `http1` parses and frames, and takes one request at a time to the
+//! origin or to a laptop, `http2` many at a time; `inbound` is the streams to laptops, `caching` keeps their answers
+//! out of shared caches. `control` is the gRPC service for daemons, `outbound` their connections through this pod;
+//! `readiness` answers the kubelet, `metrics` Prometheus.
 //!
-//! Below them: `context` is what connections are given, `drain` the way out; `requests` keeps what went where, and why;
-//! `registry` holds all sessions and publishes their routes; `routes` decides where a request goes, and `hops` knows those
-//! that come back from a laptop; `port` is one of the target's, `session` is what one daemon holds here,
-//! `tally` counts requests, `io` moves bytes.
+//! Below them: `context` is the state that connections share, `drain` the shutdown; `requests` records where each
+//! request went, and why; `registry` holds all sessions and publishes their routes; `routes` decides where a request
+//! goes, and `hops` detects those that return from a laptop; `session` is one daemon's session, `tally` counts
+//! requests, `io` moves bytes.
 //!
 //! No file imports one that imports it, directly or through others. Nothing here knows Kubernetes.
 

@@ -2,10 +2,10 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors kept for what is neither a caller's connection nor a laptop's: listeners, daemons and who might be one,
-/// the kubelet, files.
+/// Descriptors kept for everything but callers' connections and laptops' connections: listeners, daemons and unproven
+/// clients, the kubelet, files.
 const RESERVED: u64 = 640;
-/// A caller's connection and the origin's.
+/// One for the caller, one for the origin.
 const PER_CONNECTION: u64 = 2;
 const MOST_CONNECTIONS: u64 = 100_000;
 const MOST_OUTBOUND: u64 = 3_000;
@@ -22,7 +22,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Raises the descriptor limit as far as allowed, and says what it is good for.
+    /// Raises the descriptor limit as far as allowed, and returns the limits that follow from it.
     pub(crate) fn raise() -> Self {
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -33,7 +33,7 @@ impl Limits {
         Self::within(descriptors)
     }
 
-    /// No limit is `None`.
+    /// Without a descriptor limit, it is `None`.
     fn within(descriptors: Option<u64>) -> Self {
         let outbound =
             descriptors.map_or(MOST_OUTBOUND, |all| MOST_OUTBOUND.min(all / OUTBOUND_PART)).max(16);

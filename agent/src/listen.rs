@@ -1,4 +1,4 @@
-//! Accepts connections on a port of the target, as many at a time as there are descriptors for.
+//! Accepts connections on a port of the target, as many at a time as descriptors allow.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,20 +20,20 @@ use crate::context::Data;
 use crate::port::Port;
 
 const BACKLOG: i32 = 4096;
-/// How long nothing is accepted when descriptors ran out and no connection ends.
+/// The pause in accepting when descriptors have run out and no connection ends.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
 
 /// Callers' connections, of all ports.
 #[derive(Debug)]
 pub(crate) struct Callers {
     pub(crate) context: Arc<Data>,
-    /// Places at first.
+    /// The initial number of places.
     capacity: usize,
     room: Arc<Semaphore>,
     arrivals: broadcast::Sender<Arrival>,
     accepted: AtomicU64,
     ended: AtomicU64,
-    /// Those that a panic ended.
+    /// The number that a panic ended.
     defects: AtomicU64,
 }
 
@@ -51,35 +51,35 @@ impl Callers {
         }
     }
 
-    /// By connections, and by listeners that wait.
+    /// Places taken by connections, and by listeners that wait.
     pub(crate) fn places_taken(&self) -> usize {
         self.capacity.saturating_sub(self.room.available_permits())
     }
 
-    /// Connections so far.
+    /// The number of connections so far.
     pub(crate) fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Those of them that are over.
+    /// The number of connections that have ended.
     pub(crate) fn ended(&self) -> u64 {
         self.ended.load(Ordering::Relaxed)
     }
 
-    /// Those of them that a bug ended.
+    /// The number of connections that a bug ended.
     pub(crate) fn defects(&self) -> u64 {
         self.defects.load(Ordering::Relaxed)
     }
 }
 
-/// Listens on a port of all addresses, of both families where there are both.
+/// Listens on a port of all addresses, of both families if both exist.
 pub(crate) fn on_all_addresses(port: u16) -> io::Result<TcpListener> {
     bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))
         .or_else(|_| bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))))
 }
 
-/// The same, unless standard input is a socket that listens on this port already: the loader's doing, so that the kubelet
-/// is heard before the agent is unpacked.
+/// The same, unless standard input is a socket that listens on this port already: the loader opens it, so that the
+/// kubelet is heard before the agent is unpacked.
 pub(crate) fn on_stdin_or_all_addresses(port: u16) -> io::Result<TcpListener> {
     match inherited(port)? {
         Some(listener) => TcpListener::from_std(listener),
@@ -99,7 +99,7 @@ fn inherited(port: u16) -> io::Result<Option<std::net::TcpListener>> {
     Ok(Some(listener))
 }
 
-/// Listens on a port of loopback, where nobody comes from outside the pod.
+/// Listens on a port of loopback, which cannot be reached from outside the pod.
 pub(crate) fn on_loopback(port: u16) -> io::Result<TcpListener> {
     bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
@@ -174,7 +174,7 @@ fn arrived(callers: &Callers, port: Port, peer: SocketAddr, stream: TcpStream) -
     Connection::new(callers.context.clone(), port, peer, stream)
 }
 
-/// An IPv4 caller as such, although the socket is IPv6.
+/// An IPv4 caller's own address, although the socket is IPv6.
 fn canonical(peer: SocketAddr) -> SocketAddr {
     match peer.ip() {
         IpAddr::V6(v6) => SocketAddr::new(v6.to_canonical(), peer.port()),
@@ -182,7 +182,7 @@ fn canonical(peer: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Errors of `accept` that say nothing of the next call.
+/// Errors of `accept` that concern one connection only, and not the next call.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

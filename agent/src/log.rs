@@ -1,4 +1,4 @@
-//! Where log lines go: standard error, as text or JSON. No bodies, no header values, no secrets are ever logged.
+//! Writes log lines to standard error, as text or JSON. Bodies, header values and secrets are never logged.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -8,7 +8,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     Text,
@@ -18,7 +18,7 @@ pub enum LogFormat {
 /// Sets up logging for the process. A level that cannot be read means `info`.
 pub fn init(format: LogFormat, level: &str) {
     let level = level.parse().unwrap_or(LevelFilter::INFO);
-    // h2 warns of what any caller can do, as often as the caller likes.
+    // h2 logs warnings about things that any caller can do, as often as the caller likes.
     let filter = Targets::new().with_default(level).with_target("h2", level.min(LevelFilter::ERROR));
     let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
     match format {
@@ -31,7 +31,7 @@ pub fn init(format: LogFormat, level: &str) {
 #[derive(Debug)]
 pub(crate) struct Seldom {
     began: Instant,
-    /// When it may be said again, in ms since it began.
+    /// The time from which it may be logged again, in ms since the start.
     next_ms: AtomicU64,
     left_out: AtomicU64,
 }
@@ -43,7 +43,7 @@ impl Default for Seldom {
 }
 
 impl Seldom {
-    /// Whether to log it now; if so, how many times it was left out since the last line.
+    /// Whether to log it now; if so, the number of times it was left out since the last line.
     pub(crate) fn says(&self) -> Option<u64> {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let due = |next| (now >= next).then(|| now.saturating_add(1000));
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_happens_often_is_said_once() {
+    fn frequent_events_are_logged_once() {
         let seldom = Seldom::default();
         assert_eq!(seldom.says(), Some(0));
         assert_eq!((0..1000).filter(|_| seldom.says().is_some()).count(), 0);

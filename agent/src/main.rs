@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// As a shell reports a program that SIGINT ended.
+/// The exit code that a shell reports for a program ended by SIGINT.
 const INTERRUPTED: i32 = 130;
 
 fn main() -> anyhow::Result<()> {

@@ -1,20 +1,20 @@
-//! The memory that this process may have, by its control group, and what part of it is for what.
+//! The memory that this process may have, by its control group, and its division.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 const MIB: u64 = 1 << 20;
-/// Where nothing limits the process: what stand-ins give their pods.
+/// Assumed if nothing limits the process: what stand-ins give their pods.
 const UNLIMITED: u64 = 512 * MIB;
-/// No more is made use of, and a process with less does not run.
+/// No more is used, and a process with less does not run.
 const MOST: u64 = 8192 * MIB;
 const LEAST: u64 = 64 * MIB;
-/// Version 1 says "no limit" by a number of this size.
+/// Version 1 expresses "no limit" as a number of this size.
 const NO_LIMIT: u64 = 1 << 60;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// How the memory is parted, in bytes. What is left is for callers' connections and for the program itself.
+/// The division of the memory, in bytes. The rest is for callers' connections and for the program itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Memory {
     /// The memory that all sessions may hold together.
@@ -24,7 +24,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Parts what the process may have. `None`: nothing limits it.
+    /// Divides the process's memory. `None`: nothing limits it.
     pub(crate) fn parted(limit: Option<u64>) -> Self {
         let limit = limit.unwrap_or(UNLIMITED).clamp(LEAST, MOST);
         Self { sessions: limit / 2, stalled: limit / 4 }
@@ -37,8 +37,8 @@ pub(crate) fn limit() -> Option<u64> {
     limit_below(Path::new(ROOT), &own)
 }
 
-/// The lowest limit of the groups that a process is in, as far as they can be seen from here. `own` is as in cgroups(7):
-/// lines of HIERARCHY:CONTROLLERS:PATH.
+/// The lowest limit of the groups that a process is in, as far as they are visible. `own` is as in cgroups(7): lines of
+/// HIERARCHY:CONTROLLERS:PATH.
 fn limit_below(root: &Path, own: &str) -> Option<u64> {
     let files = own.lines().filter_map(|line| {
         let mut parts = line.splitn(3, ':');
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lowest_limit_holds_wherever_it_is_said() {
+    fn the_lowest_limit_holds_wherever_it_is_set() {
         let v2 = "0::/kubepods/pod7/agent\n";
         let v1 = "5:cpu,cpuacct:/kubepods/pod7/agent\n4:memory:/kubepods/pod7/agent\n0::/\n";
         type Files<'a> = &'a [(&'a str, &'a str)];
@@ -95,7 +95,7 @@ mod tests {
             ("0::/../other\n", &[("memory.max", "268435456")], Some(256 * MIB)),
             (v1, &[("memory/memory.limit_in_bytes", "536870912\n")], Some(512 * MIB)),
             (v1, &[("memory/kubepods/pod7/agent/memory.limit_in_bytes", "1048576")], Some(MIB)),
-            // None.
+            // No limit.
             (v2, &[("kubepods/pod7/agent/memory.max", "max\n")], None),
             (v1, &[("memory/memory.limit_in_bytes", "9223372036854771712\n")], None),
             ("", &[("memory.max", "536870912")], None),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn half_is_for_sessions_and_a_quarter_for_what_stalls() {
+    fn half_is_for_sessions_and_a_quarter_for_stalled_data() {
         let parted = |limit| Memory::parted(limit);
         assert_eq!(parted(Some(512 * MIB)), Memory { sessions: 256 * MIB, stalled: 128 * MIB });
         assert_eq!(parted(None), parted(Some(512 * MIB)));

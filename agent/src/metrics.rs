@@ -35,7 +35,7 @@ const OPAQUE_REASONS: [(Reason, &str); 5] = [
     (Reason::OwnPod, "own-pod"),
 ];
 
-/// Where it is counted.
+/// The counters' owners.
 #[derive(Debug, Clone)]
 pub(crate) struct Sources {
     pub(crate) callers: Arc<Callers>,
@@ -43,7 +43,7 @@ pub(crate) struct Sources {
     pub(crate) requests: Arc<Requests>,
 }
 
-/// Answers for ever.
+/// Answers forever.
 pub(crate) async fn run(listener: TcpListener, sources: Sources) {
     let answer = |sources: Sources| async move { Answer { status: "200 OK", words: of(&sources) } };
     asked::run(listener, || answer(sources.clone())).await;

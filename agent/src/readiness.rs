@@ -1,7 +1,7 @@
-//! Tells the kubelet whether this agent is ready: its listeners are up, and it has once reached the origin.
+//! Answers the kubelet's probes: the agent is ready when its listeners are up, and it has once reached the origin.
 //!
 //! Latched, so that a hiccup of the origin does not make all agents unready at once. A probe that comes a moment too
-//! early waits for the answer, because the kubelet asks only once a second.
+//! early waits for the answer, because the kubelet probes only once a second.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use tokio::sync::watch;
 
 use crate::asked::{self, Answer};
 
-/// How often the origin is tried until it is reached.
+/// The pause between attempts until the origin is reached.
 const RETRY: Duration = Duration::from_millis(200);
 const DIAL: Duration = Duration::from_secs(1);
 
-/// How long the answer "not ready" is put off; the kubelet waits for 1 s.
+/// How long the answer "not ready" is delayed; the kubelet waits for 1 s.
 const MOMENT: Duration = Duration::from_millis(800);
 
 /// Whether the origin was reached.
@@ -30,7 +30,7 @@ impl Default for Ready {
 }
 
 impl Ready {
-    /// Waits a moment for it.
+    /// Waits a moment for the origin to be reached.
     async fn is_ready(&self) -> bool {
         let mut ready = self.0.subscribe();
         tokio::time::timeout(MOMENT, ready.wait_for(|ready| *ready)).await.is_ok()

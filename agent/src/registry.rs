@@ -1,4 +1,4 @@
-//! The sessions that daemons hold here, and the routes that are in force because of them.
+//! The sessions of daemons, and the routes in force.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use crate::session::{Session, share};
 /// Sessions at a time.
 const MAX_SESSIONS: usize = 256;
 
-/// Why a session is not taken.
+/// Why a session is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotOpened {
     #[error("this agent is shutting down")]
@@ -27,7 +27,7 @@ pub(crate) enum NotOpened {
     Full,
 }
 
-/// Why a control call is not taken.
+/// Why a control call is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotAttended {
     #[error("this session is already attended, or has ended")]
@@ -36,7 +36,7 @@ pub(crate) enum NotAttended {
     AnothersSession,
 }
 
-/// All sessions, and what their routes amount to.
+/// All sessions, and the table of their routes.
 #[derive(Debug)]
 pub(crate) struct Registry {
     ports: Vec<Port>,
@@ -44,7 +44,7 @@ pub(crate) struct Registry {
     /// The budget that all sessions share.
     pub(crate) memory: Pool,
     outbound: Pool,
-    /// Streams that were opened to laptops.
+    /// The number of streams opened to laptops.
     pub(crate) streams: Arc<AtomicU64>,
     inner: Mutex<Inner>,
 }
@@ -60,7 +60,7 @@ struct Held {
     session: Arc<Session>,
     attended: bool,
     routes: Vec<Arc<Entry>>,
-    /// Room for the routes.
+    /// The memory of the routes.
     _room: Hold,
 }
 
@@ -71,18 +71,18 @@ impl Registry {
         Self { ports, table, memory, outbound, streams: Arc::default(), inner: Mutex::default() }
     }
 
-    /// HTTP/2's window of a daemon's connection: what comes waits there until a call takes it.
+    /// The HTTP/2 window of a daemon's connection: data waits there until a call takes it.
     pub(crate) fn window(&self) -> u32 {
         let window = (self.memory.share() / 2).min(share::WINDOW);
         u32::try_from(window).unwrap_or(u32::MAX)
     }
 
-    /// Where the routes in force are published.
+    /// The routes in force, as published.
     pub(crate) fn table(&self) -> Arc<ArcSwap<Table>> {
         self.table.clone()
     }
 
-    /// Takes a session in. Its control call is to follow.
+    /// Adds a session. Its control call must follow.
     pub(crate) fn open(&self, mut session: Session) -> Result<Arc<Session>, NotOpened> {
         let mut inner = lock(&self.inner);
         if inner.stopping {
@@ -106,15 +106,15 @@ impl Registry {
         Ok(session)
     }
 
-    /// The session that this token was given to.
+    /// The session with this token.
     pub(crate) fn by_token(&self, token: &[u8]) -> Option<Arc<Session>> {
         let inner = lock(&self.inner);
         let held = inner.held.iter().find(|held| held.session.has_token(token))?;
         Some(held.session.clone())
     }
 
-    /// Its control call has come. An earlier one of the same session, half dead perhaps, gives way; one that only has the
-    /// same id does not.
+    /// Accepts a session's control call. An earlier one of the same session, half dead perhaps, gives way; another
+    /// session with the same id does not.
     pub(crate) fn attend(&self, session: &Arc<Session>) -> Result<(), NotAttended> {
         let mut inner = lock(&self.inner);
         if inner.held.iter().any(|held| held.attended && held.session.is_anothers(session)) {
@@ -132,7 +132,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Gives the session these routes instead of those it had. They are in force when this returns.
+    /// Replaces the session's routes. The new ones are in force when this returns.
     pub(crate) fn set_routes(&self, session: &Arc<Session>, routes: &[v1::Route]) -> Result<(), Refusal> {
         let entries = routes::read(session, &self.ports, routes)?;
         let room = session.budget.begin(routes::size(&entries)).ok_or(Refusal::Full)?;
@@ -174,7 +174,7 @@ impl Registry {
         }
     }
 
-    /// Takes nothing new to a laptop from now on; what is under way goes on.
+    /// Opens no new streams to laptops from now on; open ones go on.
     pub(crate) fn stop(&self) {
         let mut inner = lock(&self.inner);
         inner.stopping = true;
@@ -193,7 +193,7 @@ impl Registry {
         }
     }
 
-    /// Sessions that are held now.
+    /// The number of sessions.
     pub(crate) fn sessions(&self) -> usize {
         lock(&self.inner).held.len()
     }
@@ -204,7 +204,7 @@ impl Registry {
     }
 }
 
-/// No code that holds one of these locks can leave its data half changed, so a panic elsewhere does not spoil it.
+/// No code that holds one of these locks can leave its data half changed, so a panic elsewhere does no harm.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Which requests went where, and why: each request that the agent sees, from its head to the end of its answer.
+//! Records where each request went, and why: every request that the agent sees, from its head to the end of its answer.
 //!
 //! A connection opens a `Record` when it has decided on a request, adds to it as the request proceeds, and drops it at
 //! the end. A connection that is relayed unread is recorded once. All requests are counted (`tally`); the last ones are
@@ -21,26 +21,26 @@ use crate::routes::{Decision, Entry, Way};
 use crate::session::Session;
 use crate::tally::{Tally, micros};
 
-/// Bytes of a path, of a method and of a rule that are kept.
+/// Limit on a path, a method and a rule to keep, in bytes.
 const MAX_TEXT: usize = 256;
-/// Bytes of a value that are shown.
+/// Limit on a value to show, in bytes.
 const MAX_SAW: usize = 64;
 
-/// The version of HTTP that a request came in.
+/// The version of HTTP of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http1,
     Http2,
 }
 
-/// Why what a session takes went to the origin all the same.
+/// Why a request that a session takes went to the origin all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FellBack {
     /// The laptop was not reached.
     LaptopAway,
-    /// Nothing listens on its port, and the session wants the origin to answer then.
+    /// Nothing listens on its port, and the session lets the origin answer then.
     NothingListens,
-    /// It is a connection that is not read, and comes from this pod: perhaps from that laptop.
+    /// It is an unread connection from this pod: perhaps from that laptop.
     OwnPod,
 }
 
@@ -54,18 +54,18 @@ impl FellBack {
     }
 }
 
-/// Where a connection goes that is relayed unread.
+/// The destination of a connection that is relayed unread.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum To<'a> {
     Origin,
     Laptop(&'a Entry),
-    /// To the origin, although this route takes everything.
+    /// The origin, although this route takes everything.
     OriginAfterAll(FellBack, &'a Entry),
     /// It is reset, because nothing listens on the laptop.
     Nowhere(&'a Entry),
 }
 
-/// Why a connection, or what is left of it, is relayed unread.
+/// Why a connection, or the rest of it, is relayed unread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Opaque {
     Tls,
@@ -78,7 +78,7 @@ pub(crate) enum Opaque {
 }
 
 impl Opaque {
-    /// Why the agent does not interpret a client's first bytes.
+    /// Why a client's first bytes are not interpreted.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         // A TLS connection begins with a record of type handshake (RFC 8446 section 5.1).
         if bytes.first() == Some(&22) { Opaque::Tls } else { Opaque::NotHttp }
@@ -106,18 +106,18 @@ pub(crate) struct Requests {
     kept: Arc<Kept>,
 }
 
-/// One more than the last of `Reason`.
+/// The number of `Reason`s.
 const REASONS: usize = 13;
 
-/// One request under way. Its end is when it is dropped.
+/// A request in flight. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Record {
     requests: Arc<Requests>,
     begun: Instant,
-    /// Whose laptop it is with; `None`: it is with the origin.
+    /// The session whose laptop has it; `None`: the origin has it.
     laptop: Option<Arc<Session>>,
     reason: Reason,
-    /// 0: none yet.
+    /// 0 if there is none yet.
     status: u16,
     ended: bool,
     /// The record to keep, if any.
@@ -135,7 +135,7 @@ impl Requests {
         }
     }
 
-    /// A request has come to this port, and it is decided where it goes.
+    /// Records a request to the port with this index, after the decision on it.
     pub(crate) fn begin(
         self: &Arc<Self>,
         port: Port,
@@ -195,7 +195,7 @@ impl Requests {
         }
     }
 
-    /// Follows what is seen from here on, after what is kept of those that ended after this time (in us since the epoch).
+    /// Follows new records, after the kept ones of requests that ended after this time (in us since the epoch).
     pub(crate) fn follow(&self, after_us: u64) -> Followed {
         Followed::new(self.kept.clone(), after_us)
     }
@@ -219,25 +219,25 @@ impl Requests {
         }
     }
 
-    /// How many requests and connections there were for this reason.
+    /// The number of requests and connections with this reason.
     pub(crate) fn counted(&self, reason: Reason) -> u64 {
         self.reasons.get(reason as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))
     }
 }
 
 impl Record {
-    /// It goes to the origin after all.
+    /// Notes that it goes to the origin after all.
     pub(crate) fn fell_back(&mut self, why: FellBack) {
         self.laptop = None;
         self.reason = why.reason();
     }
 
-    /// The status of the final answer.
+    /// Notes the status of the final answer.
     pub(crate) fn answered(&mut self, status: u16) {
         self.status = status;
     }
 
-    /// The status of gRPC, if there is one among an answer's trailers, or in its head where there are none.
+    /// Notes the gRPC status, if there is one among an answer's trailers, or in its head if there are none.
     pub(crate) fn grpc_status_of(&mut self, fields: &HeaderMap) {
         if let Some(seen) = &mut self.seen
             && let Some(status) = fields.get("grpc-status")
@@ -246,7 +246,7 @@ impl Record {
         }
     }
 
-    /// It has ended, though what carries it goes on (as a WebSocket, for example).
+    /// Ends the record, even if the connection goes on (as a WebSocket, for example).
     pub(crate) fn end(&mut self) {
         if std::mem::replace(&mut self.ended, true) {
             return;
@@ -290,7 +290,7 @@ impl std::fmt::Display for Protocol {
     }
 }
 
-/// Whose route it is, what the reason is about, and what was seen.
+/// The route's user, the subject of the reason, and the value seen.
 fn words(decision: &Decision<'_>) -> (String, String, String) {
     match decision {
         Decision::Laptop(Way { route, rule, .. }) => {
@@ -338,7 +338,7 @@ fn cut(text: &str, most: usize) -> String {
 }
 
 fn now_us() -> u64 {
-    // A clock before 1970 is nothing to break for.
+    // A clock before 1970 is no reason to fail.
     micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 

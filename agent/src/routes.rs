@@ -1,6 +1,7 @@
-//! Where a request belongs, and why. Pure: routes and a request's head in, a decision out.
+//! Decides where a request goes, and why. Pure: routes and a request's head in, a decision out.
 //!
-//! `head` is what a request is decided by; which requests a route takes is `bridge_proto::matching`.
+//! `head` is the part of a request that the decision depends on; which requests a route takes is
+//! `bridge_proto::matching`.
 
 pub(crate) mod head;
 
@@ -14,14 +15,14 @@ use crate::hops::{self, HOPS, Loop};
 use crate::port::Port;
 use crate::session::Session;
 
-/// Bounds of what one session may ask for.
+/// Limits on the routes of one session.
 const MAX_ROUTES: usize = 256;
 const MAX_PATTERNS: usize = 64;
-/// Connections on which neither side has said anything, of a route that takes everything.
+/// Limit for a route that takes everything: connections on which neither side has sent anything.
 const MAX_UNHEARD: usize = 64;
-/// Others' requests are compared with all of them.
+/// Other users' requests are compared with all of them.
 const MAX_CONDITIONS: usize = 1024;
-/// What they cost, in bytes: a pattern with all that searching takes, and any other condition.
+/// The cost in bytes of a pattern with everything that searching takes, and of any other condition.
 const PATTERN: u64 = 128 << 10;
 const CONDITION: u64 = 1 << 10;
 
@@ -40,15 +41,15 @@ pub(crate) struct Entry {
     pub(crate) local_port: u16,
     pub(crate) fallback: Fallback,
     pub(crate) keep_cache_headers: bool,
-    /// For connections whose stream to the laptop is open although neither side has said anything.
+    /// For connections with an open stream to the laptop on which neither side has sent anything.
     pub(crate) unheard: Semaphore,
 }
 
-/// Where a request belongs, and why.
+/// Where a request goes, and why.
 #[derive(Debug)]
 pub(crate) enum Decision<'a> {
     Laptop(Way),
-    /// To the origin. `None`: the port has no route; else what kept it from the route that it came closest to.
+    /// To the origin. `None`: the port has no route; else the reason why it missed the route that it came closest to.
     Origin(Option<Miss<'a>>),
 }
 
@@ -58,11 +59,11 @@ pub(crate) struct Way {
     pub(crate) route: Arc<Entry>,
     /// The alternative of the route's match that holds, by index.
     pub(crate) rule: usize,
-    /// What `x-bridge-hops` says of it from there on, or why it may not go there.
+    /// The `x-bridge-hops` to send, or why the request may not go there.
     pub(crate) hops: Result<String, Loop>,
 }
 
-/// Why routes are not taken.
+/// Why routes are refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("this agent does not listen on port {0}")]
@@ -84,7 +85,7 @@ pub(crate) enum Refusal {
 }
 
 impl Table {
-    /// Sorts the entries into the order in which they are asked: the oldest session first, everything last.
+    /// Sorts the entries into the order in which they are tried: the oldest session first, everything last.
     pub(crate) fn new(ports: usize, entries: impl Iterator<Item = Arc<Entry>>) -> Self {
         let mut table = Self { ports: vec![Vec::new(); ports] };
         for entry in entries {
@@ -136,7 +137,7 @@ impl Way {
 }
 
 impl Entry {
-    /// Whether both lead to the same port of the same laptop: a session may take some requests to another port than the
+    /// Whether both lead to the same port of the same laptop: a session may send some requests to another port than the
     /// rest.
     pub(crate) fn leads_where(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.session, &other.session) && self.local_port == other.local_port
@@ -190,7 +191,7 @@ pub(crate) fn read(
     read.collect()
 }
 
-/// What these routes hold, in bytes.
+/// The memory of these routes, in bytes.
 pub(crate) fn size(routes: &[Arc<Entry>]) -> u64 {
     let size = |matching: &Match| {
         matching.patterns() as u64 * PATTERN + (1 + matching.conditions()) as u64 * CONDITION

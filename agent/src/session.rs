@@ -15,59 +15,59 @@ use tonic::{Status, Streaming};
 
 use crate::tally::Tally;
 
-/// Parked calls of one session.
+/// Limit on the parked calls of one session.
 const MAX_PARKED: usize = 4096;
-/// Parked calls for which there is always room: as many as a daemon has at first, twice.
+/// Parked calls that always have room: twice as many as a daemon has at first.
 const ALWAYS_PARKED: usize = 64;
-/// The streams that a session may follow at a time: arrivals, requests, files.
+/// Limit on the streams that a session may follow at a time: arrivals, requests, files.
 const MAX_FOLLOWERS: usize = 16;
 
-/// What the parts of a session cost, in bytes: what they can hold that is not counted as it comes and goes.
+/// The cost of a session's parts, in bytes: the memory that they may use and that is not counted as it comes and goes.
 pub(crate) mod share {
-    /// A call: its two buffers, and what HTTP/2 knows of it.
+    /// A call: its two buffers, and HTTP/2's state of it.
     pub(crate) const CALL: u64 = 20 << 10;
-    /// A stream: a receiver's first window, the buffers between it and a socket, and what HTTP/2 has still to send.
+    /// A stream: a receiver's first window, the buffers between it and a socket, and HTTP/2's unsent data.
     pub(crate) const STREAM: u64 = 192 << 10;
-    /// A flow of datagrams, without those that wait.
+    /// A flow of datagrams, without waiting ones.
     pub(crate) const FLOW: u64 = 8 << 10;
-    /// A look at the volumes: what is in them, and the pieces that wait.
+    /// A reading of the volumes: their lists, and the waiting pieces.
     pub(crate) const FILES: u64 = 2 << 20;
     /// A request by HTTP/2 on a stream that it shares with others.
     pub(crate) const EXCHANGE: u64 = 8 << 10;
-    /// HTTP/2's window of a daemon's connection, at most.
+    /// The limit of HTTP/2's window of a daemon's connection.
     pub(crate) const WINDOW: u64 = 4 << 20;
 
-    /// For daemons that want more than that.
+    /// The message for daemons that want more.
     pub(crate) const FULL: &str = "this session has used up its memory on this agent: let waiting requests and \
                                    connections finish, or cancel them";
 }
 
-/// The connections that a lone session may open in the cluster.
+/// Limit on the connections that a session opens in the cluster, until it shares the limit of all sessions.
 const ALONE: u64 = 16;
 
 /// One developer's attachment, as long as its control call lives.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) id: String,
-    /// The developer, as others see them.
+    /// The developer's name, for others.
     pub(crate) user: String,
     pub(crate) since_ms: u64,
     token: String,
-    /// Of its secret (`bridge_proto::proof::fingerprint`).
+    /// The fingerprint of its secret (`bridge_proto::proof::fingerprint`).
     pub(crate) secret: [u8; LENGTH],
-    /// Its end: the streams under way are reset.
+    /// Cancelled at its end: open streams are reset.
     pub(crate) ended: CancellationToken,
-    /// Its limit of the agent's memory, in bytes,
+    /// Its budget of the agent's memory, in bytes,
     pub(crate) budget: Budget,
-    /// and of what it may open in the cluster.
+    /// and of connections in the cluster.
     pub(crate) outbound: Budget,
-    /// The streams that may still follow the agent's events.
+    /// The number of streams that may still follow the agent's events.
     pub(crate) followers: Arc<Semaphore>,
-    /// What its connection may hold in HTTP/2's window.
+    /// The memory of its connection's HTTP/2 window.
     _window: Option<Hold>,
     /// The requests that went to its laptop.
     pub(crate) tally: Tally,
-    /// Streams that were opened to any session of this agent.
+    /// The number of streams opened to all sessions of this agent.
     pub(crate) streams: Arc<AtomicU64>,
     parked: Mutex<VecDeque<Parked>>,
     /// A permit for each parked call; closed at the end.
@@ -79,11 +79,11 @@ pub(crate) struct Session {
 pub(crate) struct Parked {
     pub(crate) incoming: Streaming<Frame>,
     pub(crate) outgoing: FrameSender,
-    /// Room for the call.
+    /// The memory of the call.
     pub(crate) room: Hold,
 }
 
-/// A call is not parked.
+/// Why a call is not parked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotParked {
     #[error("more than {MAX_PARKED} calls are parked")]
@@ -112,7 +112,7 @@ impl Session {
         }
     }
 
-    /// Takes its connection's window, in bytes, out of its budget. False: there is no room for it.
+    /// Takes its connection's window, in bytes, out of its budget. False if there is no room for it.
     pub(crate) fn hold_window(&mut self, window: u64) -> bool {
         self._window = self.budget.begin(window);
         self._window.is_some()
@@ -142,7 +142,7 @@ impl Session {
     /// Waits for a parked call, as long as the session lives.
     pub(crate) async fn take_parked(&self) -> Option<Parked> {
         loop {
-            // A call that was given up or swept leaves its permit behind, so a permit promises nothing.
+            // A call that was given up or swept leaves its permit behind, so a permit guarantees nothing.
             self.available.acquire().await.ok()?.forget();
             let call = lock(&self.parked).pop_front();
             if let Some(call) = call.filter(|call| !call.outgoing.is_closed()) {
@@ -151,8 +151,7 @@ impl Session {
         }
     }
 
-    /// The messages of a call until the session ends: its streams end with it, even if the connection that carries them
-    /// lives on.
+    /// The messages of a call until the session ends: its streams end with it, even if their connection lives on.
     pub(crate) fn while_it_lives(
         &self,
         incoming: Streaming<Frame>,
@@ -161,17 +160,17 @@ impl Session {
         incoming.take_until(Box::pin(self.ended.clone().cancelled_owned())).chain(over)
     }
 
-    /// Whether this is the token that its daemon was given.
+    /// Whether this is the token of its daemon.
     pub(crate) fn has_token(&self, token: &[u8]) -> bool {
         self.token.as_bytes().ct_eq(token).into()
     }
 
-    /// Another connection's session, under this one's id and not of this one's daemon.
+    /// Whether the other session has this one's id, but not its daemon.
     pub(crate) fn is_anothers(&self, other: &Self) -> bool {
         self.id == other.id && !bool::from(self.secret.ct_eq(&other.secret))
     }
 
-    /// Resets its streams, and takes no more calls.
+    /// Resets its streams, and accepts no more calls.
     pub(crate) fn end(&self) {
         self.ended.cancel();
         self.available.close();
@@ -179,7 +178,7 @@ impl Session {
     }
 }
 
-/// No code that holds one of these locks can leave its data half changed, so a panic elsewhere does not spoil it.
+/// No code that holds one of these locks can leave its data half changed, so a panic elsewhere does no harm.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

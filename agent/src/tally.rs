@@ -1,4 +1,4 @@
-//! Counts of requests that have ended: by the class of their status, and by how long they took.
+//! Counts ended requests by the class of their status, and by their duration.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use bridge_proto::{latency, v1};
 
 /// No answer, then 1xx to 5xx and beyond.
 const CLASSES: usize = 6;
-/// As many as there are bounds, and one for what took longer than all.
+/// One for each bound, and one for longer requests.
 const TIMES: usize = latency::BOUNDS_US.len() + 1;
 
 /// Counts that many connections add to at once.
@@ -37,7 +37,7 @@ impl Tally {
         std::array::from_fn(|index| self.took[index].load(Ordering::Relaxed))
     }
 
-    /// All of them together.
+    /// The sum of all durations.
     pub(crate) fn took_us(&self) -> u64 {
         self.took_us.load(Ordering::Relaxed)
     }
@@ -52,7 +52,7 @@ impl Tally {
     }
 }
 
-/// In microseconds, as all times of requests are counted.
+/// In microseconds, the unit of all times of requests.
 pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

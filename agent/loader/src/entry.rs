@@ -1,4 +1,4 @@
-//! Where the kernel enters, what it hands over, and the few words to stderr: what a C runtime would do.
+//! The entry point, its arguments, and short messages to stderr: the work of a C runtime.
 
 use core::{arch::naked_asm, ffi::CStr};
 
@@ -21,7 +21,7 @@ impl Arguments {
         })
     }
 
-    /// The environment, a null-terminated array, as it came.
+    /// The environment, a null-terminated array, as the kernel passed it.
     pub(crate) fn environment(&self) -> *const *const u8 {
         // SAFETY: the environment follows the arguments and their null.
         unsafe { self.first.add(self.count + 1) }

@@ -1,8 +1,8 @@
-//! Listens on the agent's readiness port before anything else is done.
+//! Listens on the agent's readiness port before anything else.
 //!
-//! The kubelet asks a container for its readiness the moment it sees it running, and if nobody listens then, not again
-//! for a second. So the port listens from the first millisecond; the question waits in the socket's queue until the
-//! agent, which finds the socket as its standard input, answers it.
+//! The kubelet probes a container as soon as it sees it running, and if nobody listens then, not again for a second. So
+//! the port listens from the first millisecond; the probe waits in the socket's queue until the agent, which finds the
+//! socket as its standard input, answers it.
 
 use rustix::{
     fd::OwnedFd,

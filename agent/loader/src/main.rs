@@ -1,10 +1,10 @@
 //! Unpacks the agent in its pod and becomes it: `loader [--listen PORT] PART… TO -- ARG…`.
 //!
 //! In: the agent's program, compressed by zstd and cut into PARTs (ConfigMaps hold at most 1 MiB). Out: the program at
-//! TO, in a volume of the pod, executed with the ARGs and the environment. Where the pod may not write or execute
-//! there, it runs from memory (memfd); that is not the first choice, as security monitors take it for an attack.
-//! With `--listen`, the agent finds PORT listening as its standard input (see `listen`).
-//! A failure is one line on stderr and exit code 1.
+//! TO, in a volume of the pod, executed with the ARGs and the environment. If the pod may not write or execute there,
+//! it runs from memory (memfd); that is not the first choice, as security monitors take it for an attack. With
+//! `--listen`, the agent finds PORT listening as its standard input (see `listen`). A failure is one line on stderr and
+//! exit code 1.
 #![no_std]
 #![no_main]
 
@@ -31,7 +31,7 @@ use crate::{
     parts::Parts,
 };
 
-/// The window that `bridge` compresses with is 8 MiB at most; more would not be our file.
+/// The window that `bridge` compresses with is 8 MiB at most; a larger one is not from bridge.
 const MAX_WINDOW: u64 = 8 << 20;
 
 /// The failure, and its file.
@@ -55,13 +55,13 @@ impl Failure<'_> {
     }
 }
 
-/// Comes back only when the agent cannot be started; returns the exit code.
+/// Returns only if the agent cannot be started, with the exit code.
 fn run(arguments: &Arguments) -> i32 {
     process::hold_sigterm();
     let mut all: Vec<&CStr> = arguments.all().skip(1).collect();
     if all.first().is_some_and(|argument| argument.to_bytes() == b"--listen") {
         let Some(port) = all.get(1).and_then(|text| text.to_str().ok()?.parse().ok()) else { return usage() };
-        // The agent listens itself then, and says what is wrong with the port.
+        // Without it, the agent listens itself, and reports what is wrong with the port.
         let _ = listen::on_stdin(port);
         all.drain(..2);
     }
@@ -99,13 +99,13 @@ fn usage() -> i32 {
     1
 }
 
-/// Whether the place is at fault (read-only, noexec, full, guarded) and memory may do.
+/// Whether the place is at fault (read-only, noexec, full, guarded) and memory may work.
 fn is_forbidden(errno: Errno) -> bool {
     matches!(errno, Errno::ROFS | Errno::ACCESS | Errno::PERM | Errno::NOSPC | Errno::DQUOT)
 }
 
-/// Writes the program under a temporary name and renames it, so that TO is never half a program. What an earlier
-/// start of the container left is replaced: nobody knows whether it was finished.
+/// Writes the program under a temporary name and renames it, so that TO is never half a program. The file of an earlier
+/// start of the container is replaced: it may be incomplete.
 fn to_file<'a>(parts: &[&'a CStr], to: &'a CStr) -> Result<(), Failure<'a>> {
     let mut name = Vec::from(to.to_bytes());
     name.extend_from_slice(b".new\0");

@@ -9,13 +9,13 @@ use core::{
 
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
-/// From this size on an allocation is a mapping of its own, which is given back: the decoder's window grows by
-/// doubling. Smaller ones are few, are cut from one reserve, and stay.
+/// From this size on an allocation is a mapping of its own, which can be returned: the decoder's window grows by
+/// doubling. Smaller ones are few, come from one reserve, and stay.
 const LARGE: usize = 64 << 10;
 const RESERVE: usize = 4 << 20;
 
 struct Allocator {
-    /// What is left of the reserve: `next..end`.
+    /// The rest of the reserve: `next..end`.
     next: AtomicUsize,
     end: AtomicUsize,
 }

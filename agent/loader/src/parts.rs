@@ -1,4 +1,4 @@
-//! The part files, read one after another as one stream of bytes.
+//! Reads the part files one after another as one stream of bytes.
 
 use alloc::{boxed::Box, vec, vec::Vec};
 use core::ffi::CStr;
@@ -31,12 +31,12 @@ impl<'n, 'a> Parts<'n, 'a> {
         }
     }
 
-    /// The part that could not be read, and why: the decoder's error does not say it.
+    /// The part that could not be read, and the reason: the decoder's error has neither.
     pub(crate) fn failed(&self) -> Option<(&'a CStr, Errno)> {
         self.failed
     }
 
-    /// Fills the buffer; empty after that: all parts have ended.
+    /// Fills the buffer; an empty buffer afterwards means that all parts have ended.
     fn fill(&mut self) -> Result<(), (&'a CStr, Errno)> {
         loop {
             let (name, file) = match (&self.open, self.names.as_slice().first()) {

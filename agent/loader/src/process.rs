@@ -24,7 +24,7 @@ mod number {
 
 const AT_EMPTY_PATH: usize = 0x1000;
 
-/// Becomes the program at `path`; comes back only with the reason why not.
+/// Becomes the program at `path`; returns only on failure, with the error.
 ///
 /// # Safety
 /// `argv` and `environment` are null-terminated arrays of C strings.
@@ -33,7 +33,7 @@ pub(crate) unsafe fn execve(path: &CStr, argv: *const *const u8, environment: *c
     errno(unsafe { syscall(number::EXECVE, [path.as_ptr().addr(), argv.addr(), environment.addr(), 0, 0]) })
 }
 
-/// Becomes the program in the open `file`; comes back only with the reason why not.
+/// Becomes the program in the open `file`; returns only on failure, with the error.
 ///
 /// # Safety
 /// As for `execve`.
@@ -50,8 +50,8 @@ pub(crate) unsafe fn fexecve(
     })
 }
 
-/// Blocks SIGTERM until the agent can handle it: the kernel drops what the first process of a container has no
-/// handler for, and Kubernetes would wait out the grace period. A blocked signal stays pending, also across execve.
+/// Blocks SIGTERM until the agent can handle it: the kernel drops signals without a handler for the first process of a
+/// container, and Kubernetes would wait out the grace period. A blocked signal stays pending, also across execve.
 pub(crate) fn hold_sigterm() {
     const SIG_BLOCK: usize = 0;
     const SIGTERM: u64 = 15;

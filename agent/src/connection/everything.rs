@@ -1,5 +1,5 @@
-//! Begins a connection on a port that is a laptop's as a whole: the laptop takes the place of the origin, also for what is
-//! not HTTP and for servers that speak first.
+//! Begins a connection on a port that goes to a laptop as a whole: the laptop takes the place of the origin, even for
+//! other protocols than HTTP and for servers that speak first.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,20 +21,20 @@ use crate::routes::Entry;
 
 /// How a connection has begun.
 pub(super) enum Begun {
-    /// The client speaks HTTP; the stream has carried nothing yet, but perhaps HTTP/2's SETTINGS of the process.
+    /// The client speaks HTTP; the stream has carried nothing yet, except perhaps HTTP/2's SETTINGS of the process.
     Laptop(End<TunnelStream>),
     /// The client speaks HTTP, and no stream is open: it is routed request by request.
     Unopened,
     /// The laptop cannot answer, so the origin does.
     Origin(FellBack),
-    /// Nothing listens, and the origin is not to step in: a request gets a sentence, the rest a reset.
+    /// Nothing listens, and the origin may not step in: a request gets a message, anything else a reset.
     Unanswered,
     /// It was relayed until its end.
     Over,
     Abort,
 }
 
-/// The outcome of a connection's first moments.
+/// The result of a connection's first moments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shown {
     Http,
@@ -43,8 +43,9 @@ enum Shown {
     ClientGone,
 }
 
-/// Opens a stream to the laptop at once and waits for what either side says. If too many wait already, the client speaks
-/// first: what leads back here from the laptop would open streams without end, and not one byte passes.
+/// Opens a stream to the laptop at once and waits for the first bytes of either side. If too many connections wait
+/// already, the client must speak first: connections that lead back here from the laptop would open streams without
+/// end, and pass not one byte.
 pub(super) async fn begin(conn: &mut Connection, route: &Arc<Entry>) -> Begun {
     let mut deadline = None;
     let (_room, early) = tokio::select! {
@@ -105,7 +106,7 @@ pub(super) async fn begin(conn: &mut Connection, route: &Arc<Entry>) -> Begun {
     }
 }
 
-/// Runs while bytes are held, as long as what they are allows.
+/// Runs while bytes are held, for as long as their kind allows.
 type Deadline = Option<(Duration, Pin<Box<Sleep>>)>;
 
 fn poll_shown(

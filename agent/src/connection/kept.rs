@@ -1,6 +1,6 @@
-//! A stream to a laptop that has brought an answer and can bring another: the next request of the same client spares the
-//! way there. It is kept for a moment only, so that the local process, which may close what is idle, hardly ever does so
-//! while a request is on its way.
+//! A stream to a laptop that has brought an answer and can bring another: the next request of the same client saves the
+//! round trip. It is kept for a moment only, so that the local process, which may close idle connections, hardly ever
+//! does so while a request is on its way.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl Kept {
         self.0 = Some(Box::new(Stream { route, end, until }));
     }
 
-    /// The stream, if it leads to where the route does and is still good.
+    /// The stream, if it leads to the route's port and is still good.
     pub(crate) async fn take(&mut self, route: &Entry, tasks: &TaskTracker) -> Option<End<TunnelStream>> {
         std::future::poll_fn(|cx| {
             self.poll(cx, tasks);
@@ -49,7 +49,7 @@ impl Kept {
         Some(self.0.take()?.end)
     }
 
-    /// Takes leave of the stream when its time is over, or when the local process does.
+    /// Finishes the stream when its time is over, or when the local process ends it.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, tasks: &TaskTracker) {
         let Some(stream) = &mut self.0 else { return };
         let over = stream.end.poll_fill(cx).is_ready() || stream.until.as_mut().poll(cx).is_ready();
@@ -58,7 +58,7 @@ impl Kept {
         }
     }
 
-    /// Takes leave of the stream now.
+    /// Finishes the stream now.
     pub(crate) fn clear(&mut self, tasks: &TaskTracker) {
         if let Some(stream) = self.0.take() {
             tasks.spawn(inbound::farewell(stream.end));

@@ -1,8 +1,8 @@
-//! One client connection and what belongs to it.
+//! One client connection and everything that belongs to it.
 //!
-//! Below it: `sniff` judges first bytes, `origin` is the connection to the origin that belongs to this one, `kept` a stream
-//! to a laptop that can be used again. Above it: `next` waits for a request, `everything` begins a connection that is a
-//! laptop's as a whole, `serve` is a connection's life; `http1` and `http2` exchange its requests for answers.
+//! Below it: `sniff` judges first bytes, `origin` is its connection to the origin, `kept` a stream to a laptop that can
+//! be used again. Above it: `next` waits for a request, `everything` begins a connection that goes to a laptop as a
+//! whole, `serve` is a connection's life; `http1` and `http2` exchange its requests for answers.
 
 mod everything;
 pub(crate) mod kept;
@@ -25,7 +25,7 @@ use crate::port::Port;
 use crate::requests::FellBack;
 use crate::routes::Entry;
 
-/// A client's connection and what belongs to it.
+/// A client's connection and everything that belongs to it.
 pub(crate) struct Connection {
     pub(crate) context: Arc<Data>,
     /// The port that it came to.
@@ -36,18 +36,18 @@ pub(crate) struct Connection {
     pub(crate) kept: Kept,
     /// It has spoken HTTP/1.
     http1: bool,
-    /// Why it is not, as a whole, the laptop's that takes everything.
+    /// Why it does not go, as a whole, to the laptop that takes everything.
     pub(crate) aside: Option<Aside>,
-    /// The last answer was not the origin's.
+    /// The last answer did not come from the origin.
     pub(crate) served_by_laptop: bool,
 }
 
 /// Why a connection does not go to the laptop that takes everything.
 #[derive(Debug)]
 pub(crate) enum Aside {
-    /// For this reason it goes to the origin.
+    /// It goes to the origin, for this reason.
     Origin(FellBack, Arc<Entry>),
-    /// Nothing listens on the laptop, and the origin is not to step in: it goes nowhere.
+    /// Nothing listens on the laptop, and the origin may not step in: it goes nowhere.
     Nowhere(Arc<Entry>),
 }
 
@@ -56,17 +56,17 @@ pub(crate) enum Aside {
 pub(crate) enum After {
     /// The next request.
     Next,
-    /// Client and origin go on without us reading.
+    /// Client and origin go on, relayed unread.
     Opaque,
     /// The laptop was not reached and nothing was delivered: the same request goes to the origin.
     ToOrigin,
     /// The client's connection ends in order.
     Close,
-    /// The client's connection ends with a reset, because what it got is not whole.
+    /// The client's connection ends with a reset, because its answer is incomplete.
     Abort,
 }
 
-/// A stream to a laptop that is open already, and the route it is for.
+/// A stream to a laptop that is already open, and its route.
 pub(crate) type Opened = (Arc<Entry>, End<TunnelStream>);
 
 impl Connection {
@@ -77,7 +77,7 @@ impl Connection {
         Self { context, port, peer, client, origin, kept, http1: false, aside: None, served_by_laptop: false }
     }
 
-    /// Nothing but its requests is answered.
+    /// Whether only its requests are answered.
     fn goes_nowhere(&self) -> bool {
         let tried =
             |route| self.context.routes().everything(self.port).is_some_and(|now| Arc::ptr_eq(&now, route));

@@ -1,7 +1,7 @@
-//! Waits for what a client says next: a request of HTTP/1, or something that the agent does not interpret.
+//! Waits for a client's next message: a request of HTTP/1, or something that the agent does not interpret.
 //!
-//! Meanwhile the origin is heard: if it speaks or closes although no request is with it, that is for the client, and the
-//! connection is opaque from there.
+//! Meanwhile the origin is heard: if it sends or closes without a request, that is for the client, and the connection
+//! is opaque from there.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,9 +18,9 @@ use crate::requests::{Opaque, Protocol, Record};
 use crate::routes::head::Http1Head;
 use crate::routes::{Decision, Way};
 
-/// How long a client of a server that seems to speak HTTP/2 may take to show that it does, too.
+/// The time that a client has to show that it speaks HTTP/2, if its server seems to.
 const PREFACE: Duration = Duration::from_secs(1);
-/// How long a connection without one to the origin may be idle.
+/// The time that a connection without one to the origin may be idle.
 const IDLE: Duration = Duration::from_secs(600);
 
 /// A client's next message.
@@ -31,11 +31,11 @@ pub(super) enum Next {
     Request(Request, Option<Way>, Record),
     /// The preface of HTTP/2.
     Http2,
-    /// Not to be read by us, from here on. `None`: an end, with nothing before it that would have been read.
+    /// Relayed unread from here on. `None`: an end, with nothing before it that would have been read.
     Opaque(Option<Opaque>),
     /// Nothing is left to do.
     Close,
-    /// To be ended as the origin ended: with a reset.
+    /// To be ended like the origin's end: with a reset.
     Abort,
 }
 
@@ -44,9 +44,9 @@ pub(super) enum Next {
 enum Awaited {
     /// Anything at all.
     Bytes,
-    /// That it becomes clear what the bytes are,
+    /// Bytes that show the protocol,
     Protocol,
-    /// or the rest of what begins as a request does.
+    /// or the rest of a possible head.
     Head,
 }
 
@@ -55,7 +55,7 @@ enum Awaited {
 struct Wait {
     scan: HeadScan,
     http1: bool,
-    /// The origin's SETTINGS frame is kept until the client has shown what it speaks.
+    /// The origin's SETTINGS frame is kept until the client has shown its protocol.
     settings: bool,
     refused: bool,
     deadline: Option<(Awaited, Pin<Box<Sleep>>)>,
@@ -95,7 +95,7 @@ impl Wait {
         self.poll_deadline(cx, conn)
     }
 
-    /// Looks at the client's bytes so far.
+    /// Judges the client's bytes so far.
     fn judge(&mut self, conn: &mut Connection) -> Option<Next> {
         let bytes = conn.client.read.filled();
         if bytes.is_empty() {
@@ -138,7 +138,7 @@ impl Wait {
             }
             let Poll::Ready(unasked) = conn.origin.poll_unasked(cx) else { return None };
             if conn.served_by_laptop && unasked != Unasked::Failed {
-                // It had nothing to do with the last request, and the client must not suffer for its time-out.
+                // It had nothing to do with the last request, and the client must not suffer from its time-out.
                 conn.origin.drop_link();
                 continue;
             }
@@ -193,7 +193,7 @@ impl Wait {
     }
 }
 
-/// Where a request belongs; from here on it is recorded.
+/// Decides where a request goes; from here on it is recorded.
 fn decide(conn: &Connection, head: &Http1Head<'_>) -> (Option<Way>, Record) {
     let routes = conn.context.routes();
     let decision = routes.decide(conn.port, head);

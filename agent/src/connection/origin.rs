@@ -1,6 +1,6 @@
 //! The connection to the origin that belongs to one client connection.
 //!
-//! Dialled without waiting, so that a server that speaks first is heard and nobody waits for a decision of ours.
+//! Dialled without waiting, so that a server that speaks first is heard and nobody waits for our decision.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -69,7 +69,7 @@ impl Origin {
         self.link = Link::Absent;
     }
 
-    /// Drops a connection on which something came, or that ended, while no request was with it.
+    /// Drops a connection on which something came, or that ended, while it had no request.
     pub(crate) fn drop_if_stale(&mut self) {
         let stale = match &self.link {
             Link::Absent | Link::Dialling(_) => false,
@@ -106,7 +106,7 @@ impl Origin {
         }
     }
 
-    /// The connection, for good, if it is up.
+    /// Consumes self for the connection, if it is up.
     pub(crate) fn into_up(self) -> Option<End<TcpStream>> {
         match self.link {
             Link::Up(end) => Some(end),
@@ -135,7 +135,7 @@ impl Origin {
         })
     }
 
-    /// Waits for something that nobody asked for. Pending for ever without a connection.
+    /// Waits for unrequested bytes or an end. Pending forever without a connection.
     pub(crate) fn poll_unasked(&mut self, cx: &mut Context<'_>) -> Poll<Unasked> {
         if self.is_absent() {
             return Poll::Pending;
@@ -152,7 +152,7 @@ impl Origin {
     }
 }
 
-/// A socket on its way to `address`; writable once it is there or has failed.
+/// A socket that connects to `address`; writable once it is connected or has failed.
 fn begin_connect(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     configure(&socket)?;

@@ -35,7 +35,7 @@ pub(crate) async fn serve(mut conn: Connection) {
         },
     };
     loop {
-        // Ends with the exchange, or with the connection if that goes on unread from there.
+        // Ends with the exchange, or with the connection if that goes on unread.
         let mut record = None;
         let after = match next(&mut conn).await {
             Next::Request(request, way, begun) => {
@@ -58,7 +58,7 @@ pub(crate) async fn serve(mut conn: Connection) {
             After::Next => {}
             After::Opaque | After::ToOrigin => return Box::pin(go_on_unread(conn, opened)).await,
             After::Close => {
-                // The client may take its time to close.
+                // The client may be slow to close.
                 drop(record);
                 return Box::pin(close(conn)).await;
             }
@@ -67,7 +67,7 @@ pub(crate) async fn serve(mut conn: Connection) {
     }
 }
 
-/// On a port that is a laptop's as a whole.
+/// Begins on a port that goes to a laptop as a whole.
 async fn begin(conn: &mut Connection, route: Arc<Entry>) -> Result<Option<Opened>, Broken> {
     let begun = if is_from_this_pod(conn) {
         Begun::Origin(FellBack::OwnPod)
@@ -88,14 +88,14 @@ async fn begin(conn: &mut Connection, route: Arc<Entry>) -> Result<Option<Opened
     Ok(None)
 }
 
-/// It has not come through a network: somebody's port-forward into this pod, or a dial from here to here. Behind it is
-/// perhaps the very laptop that it would go to, which cannot be seen in bytes that are not HTTP.
+/// Whether it has not come through a network: a port-forward into this pod, or a dial from the pod to itself. Behind it
+/// may be the very laptop that it would go to, which cannot be detected in bytes that are not HTTP.
 fn is_from_this_pod(conn: &Connection) -> bool {
     let to = conn.client.side.local_addr();
     to.is_ok_and(|to| to.ip().to_canonical() == conn.peer.ip())
 }
 
-/// Where it goes if it is not read.
+/// The destination if it is relayed unread.
 fn unread_goes_to(conn: &Connection) -> To<'_> {
     match &conn.aside {
         None => To::Origin,
@@ -104,7 +104,7 @@ fn unread_goes_to(conn: &Connection) -> To<'_> {
     }
 }
 
-/// One request and its answer, wherever it belongs.
+/// Exchanges one request for its answer, at the laptop or the origin.
 async fn exchange(
     conn: &mut Connection,
     request: &Request,
@@ -125,7 +125,7 @@ async fn exchange(
     http1::origin::exchange(conn, request, record).await
 }
 
-/// That this laptop does not answer was seen a moment ago, when the connection began with this request.
+/// Whether this laptop failed to answer a moment ago, when the connection began with this request.
 fn has_just_tried(conn: &mut Connection, route: &Arc<Entry>, record: &mut Record) -> bool {
     match conn.aside.take() {
         Some(Aside::Origin(why, tried)) if why != FellBack::OwnPod => {
@@ -142,7 +142,7 @@ fn has_just_tried(conn: &mut Connection, route: &Arc<Entry>, record: &mut Record
     }
 }
 
-/// Goes on without reading what passes.
+/// Relays the rest unread.
 async fn go_on_unread(mut conn: Connection, opened: Option<Opened>) {
     conn.kept.clear(&conn.context.tasks);
     if let Some((_, mut laptop)) = opened {
@@ -154,7 +154,7 @@ async fn go_on_unread(mut conn: Connection, opened: Option<Opened>) {
     }
     if std::mem::take(&mut conn.served_by_laptop) {
         if conn.client.ended && conn.client.read.is_empty() {
-            // The origin has nothing to say to it.
+            // The origin has nothing to send to it.
             return close(conn).await;
         }
         conn.origin.drop_if_stale();

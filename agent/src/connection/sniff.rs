@@ -1,10 +1,10 @@
-//! What a connection's first bytes say it speaks. Pure: bytes in, verdict out.
+//! Detects a connection's protocol by its first bytes. Pure: bytes in, verdict out.
 
 use std::time::Duration;
 
 /// How long the beginning of a method is held.
 const METHOD: Duration = Duration::from_secs(1);
-/// How long the rest of a head is waited for before the connection goes to the origin unread.
+/// How long to wait for the rest of a head before the connection goes to the origin unread.
 pub(crate) const HEAD: Duration = Duration::from_secs(30);
 
 /// The preface of every HTTP/2 connection (RFC 9113 section 3.4).
@@ -28,8 +28,8 @@ pub(crate) enum Sniff {
 
 /// Judges the first bytes of a client. Empty lines before the request line are allowed (RFC 9112 section 2.2).
 ///
-/// Clients of other protocols wait for an answer to a few letters without a line end (`ruok`, `JDWP-Handshake`), so bytes
-/// are held only while nothing but a request can become of them.
+/// Clients of other protocols wait for an answer to a few letters without a line end (`ruok`, `JDWP-Handshake`), so
+/// bytes are held only while they can become nothing but a request.
 pub(crate) fn sniff(bytes: &[u8]) -> Sniff {
     if bytes.len() >= PREFACE.len() {
         if bytes.starts_with(PREFACE) {
@@ -45,8 +45,8 @@ pub(crate) fn sniff(bytes: &[u8]) -> Sniff {
     }
 }
 
-/// Whether a request can still become of bytes on a connection that has carried requests before: there is no other
-/// protocol whose clients could be kept waiting.
+/// Whether the bytes can still become a request on a connection that has carried requests before: no other protocol has
+/// clients that could be kept waiting.
 pub(crate) fn may_be_request(bytes: &[u8]) -> bool {
     match first_line(bytes) {
         Line::Whole(line) => is_request_line(line),
@@ -54,8 +54,7 @@ pub(crate) fn may_be_request(bytes: &[u8]) -> bool {
     }
 }
 
-/// How long bytes are held of which a request may still become. Once a method and its space are there, it is a request that
-/// is slow to come.
+/// How long to hold bytes that may still become a request. A method and its space show that it is a slow request.
 pub(crate) fn patience(bytes: &[u8]) -> Duration {
     if memchr::memchr(b' ', bytes).is_some() { HEAD } else { METHOD }
 }
@@ -78,7 +77,8 @@ fn first_line(bytes: &[u8]) -> Line<'_> {
     }
 }
 
-/// Whether the server's first bytes begin with a SETTINGS frame, as an HTTP/2 server's may. `None`: too few to tell.
+/// Whether the server's first bytes begin with a SETTINGS frame, as an HTTP/2 server's may. `None` if there are too
+/// few.
 pub(crate) fn begins_settings(bytes: &[u8]) -> Option<bool> {
     let judged = [
         bytes.first().is_none_or(|&high| high == 0),
@@ -104,7 +104,7 @@ fn is_request_line(line: &[u8]) -> bool {
     is_token(method) && !target.is_empty() && target.iter().all(|&byte| is_target(byte))
 }
 
-/// Whether a client that says no more than this, which has no LF, can only be about to make a request.
+/// Whether a client that sends only this, without an LF, can only be about to make a request.
 fn begins_request_line(part: &[u8]) -> bool {
     let Some(method_end) = memchr::memchr(b' ', part) else {
         return !part.is_empty() && METHODS.iter().any(|method| method.as_bytes().starts_with(part));
@@ -121,7 +121,7 @@ fn begins_request_line(part: &[u8]) -> bool {
     is_token(method) && begins && is_version_so_far(after)
 }
 
-/// Whether it is, or can become, a target with one of the forms that clients use (RFC 9112 section 3.2).
+/// Whether it is, or can become, a target in one of the forms that clients use (RFC 9112 section 3.2).
 fn begins_target(target: &[u8]) -> bool {
     let has_scheme = |scheme: &&[u8]| {
         let common = scheme.len().min(target.len());
@@ -134,7 +134,7 @@ fn begins_target(target: &[u8]) -> bool {
     starts && target.iter().all(|&byte| is_target(byte))
 }
 
-/// `after` is what follows a target.
+/// `after` is the text after a target.
 fn is_version_so_far(after: &[u8]) -> bool {
     [&b" HTTP/1.1\r"[..], b" HTTP/1.0\r"].iter().any(|version| version.starts_with(after))
 }
@@ -147,8 +147,8 @@ fn may_begin_request_line(bytes: &[u8]) -> bool {
     is_token(method) && rest.iter().all(|&byte| is_target(byte) || byte == b' ')
 }
 
-/// Methods that clients send: IANA's registry, and those of UPnP and of caches. One that is not here is known once its
-/// whole line has come.
+/// Methods that clients send: IANA's registry, and those of UPnP and of caches. Other methods are known once the whole
+/// line has come.
 const METHODS: [&str; 47] = [
     "ACL",
     "BAN",
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn first_bytes_tell() {
+    fn first_bytes_show_the_protocol() {
         let cases: &[(&[u8], Sniff)] = &[
             (b"", Sniff::Undecided),
             (b"G", Sniff::Undecided),

@@ -1,5 +1,5 @@
-//! A session's life: as long as its control call lives, so do its routes; when it ends, for whatever reason, all of the
-//! session is gone at once.
+//! A session's life: its routes live as long as its control call; when that ends, for any reason, the whole session is
+//! gone at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tonic::{Status, Streaming};
 use crate::context::Control;
 use crate::session::Session;
 
-/// Between two looks at routes: reading them costs others' time.
+/// The least time between two reads of routes: reading them costs others' time.
 const ROUTES_EVERY: Duration = Duration::from_millis(20);
 
 /// Ends the session when the control call's task is over, even if it panics.
@@ -44,7 +44,7 @@ pub(super) async fn attend(
     let mut alive = tokio::time::interval(SAY_EVERY);
     alive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut told_to_drain = false;
-    let mut told = Counts::default();
+    let mut sent = Counts::default();
     let mut next = Instant::now();
     loop {
         let say = tokio::select! {
@@ -58,7 +58,7 @@ pub(super) async fn attend(
                 },
                 Ok(None) | Err(_) => return,
             },
-            _ = alive.tick() => match news(context, session, &mut told) {
+            _ = alive.tick() => match news(context, session, &mut sent) {
                 Some(counts) => from_agent::Kind::Counts(counts),
                 None => from_agent::Kind::Alive(Alive {}),
             },
@@ -67,7 +67,7 @@ pub(super) async fn attend(
                 from_agent::Kind::Draining(Draining {})
             }
             () = session.ended.cancelled() => {
-                // If there is no room for it, the end of the call says enough.
+                // If there is no room for it, the end of the call is enough.
                 let _ = to_daemon_tx.try_send(Err(Status::aborted("another call attends this session now")));
                 return;
             }
@@ -108,14 +108,14 @@ fn route(context: &Control, session: &Arc<Session>, routes: &Routes) -> Routed {
 }
 
 /// The counts, if they have changed since they were last sent.
-fn news(context: &Control, session: &Session, told: &mut Counts) -> Option<Counts> {
+fn news(context: &Control, session: &Session, sent: &mut Counts) -> Option<Counts> {
     let counts = Counts {
         laptop: Some(session.tally.to_message()),
         origin: Some(context.requests.to_origin().to_message()),
         opaque: context.requests.opaque_so_far(),
     };
-    (*told != counts).then(|| {
-        told.clone_from(&counts);
+    (*sent != counts).then(|| {
+        sent.clone_from(&counts);
         counts
     })
 }

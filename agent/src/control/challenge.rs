@@ -1,4 +1,5 @@
-//! Who is at the other end: each side proves that it knows the stand-in's key, which never travels (`bridge_proto::proof`).
+//! Mutual authentication: each side proves that it knows the stand-in's key, which never travels
+//! (`bridge_proto::proof`).
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -13,11 +14,11 @@ use tonic::Status;
 
 use crate::context::Control;
 
-/// A daemon answers a challenge within this time: one round trip.
+/// The time limit for a daemon's answer to a challenge: one round trip.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// What the daemon of one connection was asked last, until it answers. Another challenge takes its place, so there is never
-/// more than one to keep for a connection.
+/// The last challenge to the daemon of one connection, until it answers. Another challenge replaces it, so there is
+/// never more than one to keep for a connection.
 #[derive(Debug, Default)]
 pub(super) struct Challenged {
     nonces: Mutex<Option<Nonces>>,
@@ -35,14 +36,14 @@ impl Challenged {
         *self.nonces.lock().unwrap_or_else(PoisonError::into_inner) = Some(nonces);
     }
 
-    /// The challenge that is to be answered now; it is good for one answer, and not for long.
+    /// The challenge to be answered now; it is good for one answer, and not for long.
     fn take(&self) -> Option<Nonces> {
         let nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner).take();
         nonces.filter(|nonces| nonces.at.elapsed() <= ANSWER_WITHIN)
     }
 }
 
-/// Proves to a daemon that this is the agent of this pod, and asks it to prove itself.
+/// Proves to a daemon that this is the agent of this pod, and challenges it to prove itself.
 pub(super) async fn challenge(
     context: &Control,
     challenged: &Challenged,
@@ -65,7 +66,7 @@ pub(super) async fn challenge(
     Ok(reply)
 }
 
-/// Whether a daemon that was asked to has proven itself.
+/// Whether a challenged daemon has proven itself.
 pub(super) async fn check(context: &Control, challenged: &Challenged, shown: &[u8]) -> Result<(), Status> {
     let nonces = challenged.take().ok_or_else(|| {
         Status::unauthenticated("this connection got no challenge, or took too long to answer it")
@@ -81,7 +82,7 @@ pub(super) async fn check(context: &Control, challenged: &Challenged, shown: &[u
     Err(Status::unauthenticated("wrong key for this stand-in, which may have been replaced: connect again"))
 }
 
-/// Whether the two can work together.
+/// Whether the two versions can work together.
 pub(super) fn check_version(theirs: Option<Version>) -> Result<(), Status> {
     version::agree("the agent", "this bridge command", &theirs.unwrap_or_default())
         .map(|_| ())
@@ -99,7 +100,7 @@ async fn key(context: &Control) -> Result<Vec<u8>, Status> {
     key.ok_or_else(|| Status::unavailable("the agent cannot read its key yet"))
 }
 
-/// Bytes that nobody can guess.
+/// Unpredictable bytes.
 pub(super) fn random() -> Result<[u8; LENGTH], Status> {
     let mut random = [0; LENGTH];
     OsRng.try_fill_bytes(&mut random).map_err(|_| Status::internal("the system has no randomness"))?;

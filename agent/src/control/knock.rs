@@ -15,24 +15,24 @@ use crate::log::Seldom;
 pub(super) const BYTES: usize = 8 * 1024;
 /// Time that it has for the proof.
 pub(super) const PROVE_WITHIN: Duration = Duration::from_secs(5);
-/// Calls that it may make before the proof, whatever comes of them.
+/// The number of calls that it may make before the proof, successful or not.
 const CALLS: u32 = 8;
-/// Connections without a proof at a time. The oldest that has made no call gives way to a new one, or else the oldest, so
-/// that silent ones keep nobody out.
+/// Limit on connections without a proof. The oldest that has made no call gives way to a new one, or else the oldest,
+/// so that silent ones keep nobody out.
 const MOST_UNPROVEN: usize = 256;
-/// Connections with a proof at a time. They give way to nobody.
+/// Limit on connections with a proof. They give way to nobody.
 const MOST_PROVEN: usize = 256;
 
-/// All connections of daemons, and of those who might be.
+/// All connections of daemons, proven or not.
 #[derive(Debug, Default)]
 pub(super) struct Door {
-    /// In the order in which they came.
+    /// In the order of their arrival.
     unproven: Mutex<VecDeque<Weak<Knock>>>,
     proven: AtomicUsize,
     cut: Seldom,
 }
 
-/// One connection, as far as it has proven the key.
+/// One connection, and whether it has proven the key.
 #[derive(Debug)]
 pub(super) struct Knock {
     door: Arc<Door>,
@@ -42,7 +42,7 @@ pub(super) struct Knock {
 }
 
 impl Door {
-    /// A connection came.
+    /// Adds a connection.
     pub(super) fn knock(self: &Arc<Self>) -> Arc<Knock> {
         let knock = Arc::new(Knock {
             door: self.clone(),
@@ -104,7 +104,7 @@ impl Knock {
         self.proven.load(Ordering::Relaxed)
     }
 
-    /// One more call. False: the connection has had all that it may make before the proof, and is cut.
+    /// Counts a call. False: the connection has used up its calls before the proof, and is cut.
     pub(super) fn admits_call(&self) -> bool {
         if self.is_proven() || self.calls.fetch_add(1, Ordering::Relaxed) < CALLS {
             return true;
@@ -125,7 +125,7 @@ impl Knock {
         }
     }
 
-    /// Resolves when the connection has to end: it was cut, or its time is over.
+    /// Resolves when the connection must end: it was cut, or its time is over.
     pub(super) async fn over(&self) {
         let late = async {
             tokio::time::sleep(PROVE_WITHIN).await;

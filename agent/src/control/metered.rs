@@ -1,4 +1,4 @@
-//! The messages of a call on their way in: a message that has begun and does not end counts as what its session holds.
+//! Measures the incoming messages of a call: an unfinished message counts as memory of its session.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -7,7 +7,7 @@ use bridge_proto::tunnel::Hold;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
-/// Length of what precedes a message: whether it is compressed, and its length
+/// Length of a message's prefix: whether it is compressed, and its length
 /// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
 const PREFIX: usize = 5;
 /// The bytes that a call without a session may send in total.
@@ -16,9 +16,9 @@ const LOOSE: usize = 8 * 1024;
 /// The bounds of a call.
 #[derive(Debug)]
 pub(super) enum Bound {
-    /// It is a session's.
+    /// The call belongs to a session.
     Session(Hold),
-    /// It is nobody's yet; such calls are few at a time.
+    /// It belongs to none yet; such calls are few at a time.
     Loose { sent: usize, _place: OwnedSemaphorePermit },
 }
 
@@ -89,7 +89,7 @@ impl Body for Metered {
     }
 }
 
-/// How much has come of a message that is not whole. Pure.
+/// The received part of an unfinished message. Pure.
 #[derive(Debug, Default)]
 struct Unfinished {
     bytes: usize,
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_whole_does_not_count_however_it_is_cut() {
+    fn whole_messages_do_not_count_however_they_are_cut() {
         let messages: Vec<u8> = [0usize, 1, 300, 70_000].iter().flat_map(|&length| message(length)).collect();
         for cut in [1, 2, 4, 5, 6, 7, 300, 4096] {
             let mut unfinished = Unfinished::default();
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_whole_counts() {
+    fn unfinished_messages_count() {
         let mut unfinished = Unfinished::default();
         unfinished.advance(&[message(10), message(70_000)].concat()[..15 + 5 + 1000]);
         assert_eq!(unfinished.bytes, 1005);

@@ -1,8 +1,8 @@
 //! The gRPC service `bridge.v1.Agent` that daemons call, on loopback.
 //!
-//! `serve` accepts connections, `knock` is what they may do before they have proven the key, `watched` how they are read,
-//! `metered` what their messages hold; `challenge` proves the key to a daemon and lets it prove the same, `open` takes its
-//! session in, `attend` is a session's life.
+//! `serve` accepts connections, `knock` limits them before they have proven the key, `watched` limits their reads,
+//! `metered` their messages' memory; `challenge` proves the key to a daemon and lets it prove the same, `open` adds its
+//! session, `attend` is a session's life.
 
 mod attend;
 mod challenge;
@@ -36,11 +36,11 @@ use crate::session::{Session, share};
 
 /// Metadata that carries a session's token.
 const TOKEN: &str = "x-bridge-token";
-/// Messages to a daemon that may wait.
+/// Limit on messages that wait for a daemon.
 const ATTEND_QUEUE: usize = 16;
-/// Datagrams of one flow that may wait for the tunnel.
+/// Limit on one flow's datagrams that wait for the tunnel.
 const FLOW_QUEUE: usize = 64;
-/// Pieces of files that may wait for the tunnel.
+/// Limit on pieces of files that wait for the tunnel.
 const FILES_QUEUE: usize = 4;
 #[derive(Debug, Clone)]
 struct Service {
@@ -57,7 +57,7 @@ impl Service {
         Ok(session)
     }
 
-    /// The same, and room for the call as long as it lasts.
+    /// The same, with memory for the call as long as it lasts.
     fn call<T>(request: &Request<T>) -> Result<(Arc<Session>, Hold), Status> {
         let session = Self::session(request)?;
         let mut room = session.budget.nothing();
@@ -67,7 +67,7 @@ impl Service {
         }
     }
 
-    /// A place among the session's calls that follow what the agent sees.
+    /// A place among the session's calls that follow the agent's events.
     fn follower(session: &Session) -> Result<OwnedSemaphorePermit, Status> {
         let place = session.followers.clone().try_acquire_owned();
         place
@@ -75,7 +75,7 @@ impl Service {
     }
 }
 
-/// The challenge that this connection's daemon has to answer.
+/// The challenge that this connection's daemon must answer.
 fn challenged<T>(request: &Request<T>) -> Result<Arc<Challenged>, Status> {
     let challenged = request.extensions().get::<Arc<Challenged>>();
     challenged.cloned().ok_or_else(|| Status::internal("the connection is not known"))

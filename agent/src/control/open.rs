@@ -1,4 +1,4 @@
-//! Takes in the session of a daemon that has proven itself, and gives it a token.
+//! Opens the session of a daemon that has proven itself, and gives it a token.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::context::Control;
 use crate::registry::NotOpened;
 use crate::session::Session;
 
-/// A session whose control call does not come within this time is forgotten.
+/// The time after which a session without a control call is forgotten.
 const ATTEND_WITHIN: Duration = Duration::from_secs(10);
-/// Bytes of a session's id and of a user's name.
+/// Limit on a session's id and a user's name, in bytes.
 const MAX_NAME: usize = 256;
 
-/// Checks who asks, and takes the session in.
+/// Checks the daemon's proof, and opens its session.
 pub(super) async fn open(
     context: &Arc<Control>,
     challenged: &Challenged,

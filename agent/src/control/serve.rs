@@ -23,18 +23,18 @@ use super::watched::{self, Watched};
 use super::{Service, TOKEN};
 use crate::context::Control;
 
-/// How long nothing is accepted after a failure.
+/// The pause in accepting after a failure.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Streams that a daemon may reset before they were served: it cancels parked calls in bulk.
+/// The number of streams that a daemon may reset before they were served: it cancels parked calls in bulk.
 const PENDING_RESETS: usize = HTTP2_STREAMS as usize;
 /// The longest message: a datagram, routes, a frame of a stream. A longer one ends its call before it is kept.
 const LONGEST_MESSAGE: usize = 256 * 1024;
-/// Calls of one connection at a time that no session makes.
+/// Limit on one connection's calls without a session.
 const LOOSE_CALLS: usize = 8;
-/// The bytes that one stream's answers may hold below us: enough to keep the connection busy.
+/// The bytes of one stream's answers that may wait in HTTP/2: enough to keep the connection busy.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// Serves daemons for ever.
+/// Serves daemons forever.
 pub(crate) async fn run(listener: TcpListener, context: Arc<Control>) {
     let service = Service { context: context.clone() };
     let agent = AgentServer::new(service).max_decoding_message_size(LONGEST_MESSAGE);
@@ -82,14 +82,14 @@ struct Calls {
     context: Arc<Control>,
     knock: Arc<Knock>,
     challenged: Arc<Challenged>,
-    /// Places for calls that no session makes.
+    /// Places for calls without a session.
     loose: Arc<Semaphore>,
     agent: AgentServer<Service>,
 }
 
 /// The connection may make no more calls.
 #[derive(Debug, thiserror::Error)]
-#[error("too many calls that no session makes")]
+#[error("too many calls without a session")]
 struct TooManyCalls;
 
 type Answer = Result<Response<tonic::body::Body>, TooManyCalls>;
@@ -105,7 +105,7 @@ impl Calls {
         }
     }
 
-    /// What bounds this call; a session's is marked as such, and its connection has proven the key.
+    /// The limits of this call; a session's call is marked as such, and its connection has proven the key.
     fn bound<B>(&self, request: &mut Request<B>) -> Result<Bound, TooManyCalls> {
         request.extensions_mut().insert(self.knock.clone());
         request.extensions_mut().insert(self.challenged.clone());

@@ -1,4 +1,4 @@
-//! A daemon's connection: ended when nothing came for too long, and read little of until it has proven the key.
+//! A daemon's connection: ended when nothing came for too long, and read in small pieces until it has proven the key.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use super::knock::{BYTES, Knock};
 
-/// Read at once before the proof, so that calls are counted before many are made.
+/// The size of one read before the proof, so that calls are counted before many are made.
 const SIP: usize = 512;
 
 /// A connection on the control port.
@@ -20,13 +20,13 @@ pub(super) struct Watched {
     knock: Arc<Knock>,
     /// The bytes that may still be read before the proof.
     left: usize,
-    /// A sip was read: what is in it is looked at before the next.
+    /// A small piece was read: it is processed before the next one.
     sipped: bool,
 }
 
 impl Watched {
     pub(super) fn new(stream: TcpStream, knock: Arc<Knock>) -> Self {
-        // Without it, it is only slower.
+        // If it fails, the connection is only slower.
         let _ = stream.set_nodelay(true);
         Self { io: Listened::new(stream), knock, left: BYTES, sipped: false }
     }

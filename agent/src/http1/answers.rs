@@ -1,4 +1,4 @@
-//! The answers that the agent gives itself: a plain sentence that says what happened and what to do.
+//! The agent's own answers: a plain sentence with what happened and what to do.
 
 use super::head::Method;
 use super::rewrite::SERVED_BY;
@@ -14,7 +14,7 @@ pub(crate) enum Failure {
          start the local process, or run `bridge disconnect`"
     )]
     Refused { user: String, port: u16, detail: String },
-    /// 503: the session holds all that it may have of this agent.
+    /// 503: the session has used up its share of this agent.
     #[error(
         "too many requests are waiting for {user}'s laptop, and this agent has no memory left for another. Let \
          them finish or cancel them, then retry"
@@ -58,7 +58,7 @@ pub(crate) enum Failure {
          in a loop: stop those on the local ports, here {port}"
     )]
     TooFar { user: String, session: String, agent: String, target_port: u16, port: u16 },
-    /// 508: the laptop says that its port leads back.
+    /// 508: the laptop reports that its port leads back.
     #[error("loop at {user}'s laptop: {detail}")]
     LeadsBack { user: String, detail: String },
     /// 400: the request's body turned out to be unreadable.
@@ -67,7 +67,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// A request that this agent, by its pod's name, does not let go to where the route leads.
+    /// A request that this agent, named by its pod, does not let go to the route's laptop.
     pub(crate) fn of_loop(agent: &str, route: &Entry, why: &Loop) -> Self {
         let (user, session) = (route.session.user.clone(), route.session.id.clone());
         let (agent, target_port, port) = (agent.to_owned(), route.port.number, route.local_port);

@@ -1,20 +1,20 @@
-//! Finds the end of a chunked body, trailers included (RFC 9112 section 7.1). Pure and incremental; strict, because what
-//! is read leniently here and strictly elsewhere is how requests are smuggled.
+//! Finds the end of a chunked body, trailers included (RFC 9112 section 7.1). Pure and incremental; strict, because
+//! reading leniently here and strictly elsewhere lets requests be smuggled.
 
 use super::flaw::Flaw;
 
-/// Bytes of one chunk's extensions at most.
+/// Limit on one chunk's extensions, in bytes.
 const MAX_EXTENSION: u32 = 4 * 1024;
-/// Bytes of all trailers at most.
+/// Limit on all trailers, in bytes.
 const MAX_TRAILERS: u32 = 16 * 1024;
-/// Digits of a chunk's size at most: no size overflows.
+/// Limit on the digits of a chunk's size: no size overflows.
 const MAX_DIGITS: u8 = 15;
 
 /// A chunked body, as far as it has been seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Chunked {
     state: State,
-    /// The current chunk's size, or what is left of it.
+    /// The current chunk's size, or the rest of it.
     left: u64,
     /// Digits of the size so far.
     digits: u8,
@@ -62,7 +62,7 @@ impl Chunked {
         self.trailers
     }
 
-    /// How many of `bytes`, which come next, belong to the body.
+    /// The number of the next bytes that belong to the body.
     pub(crate) fn scan(&mut self, bytes: &[u8]) -> Result<usize, Flaw> {
         let mut at = 0;
         while at < bytes.len() && self.state != State::Over {
@@ -85,7 +85,7 @@ impl Chunked {
         Ok(at)
     }
 
-    /// One byte that is not data.
+    /// Processes one byte that is not data.
     fn step(&mut self, byte: u8) -> Result<State, Flaw> {
         Ok(match (self.state, byte) {
             (State::Size, _) => return self.size(byte),
@@ -140,7 +140,7 @@ impl Chunked {
     }
 }
 
-/// Anything but control characters, a tab excepted.
+/// Any character but control characters, except tab.
 fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
@@ -155,7 +155,7 @@ mod tests {
 
     use super::*;
 
-    /// How many bytes belong to the body and whether it is over, or that it is flawed.
+    /// The number of bytes in the body and whether it is over, or its flaw.
     fn whole(bytes: &[u8]) -> Result<(usize, bool), Flaw> {
         let mut chunked = Chunked::default();
         let own = chunked.scan(bytes)?;
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_data_has_bounds() {
+    fn bytes_that_are_no_data_have_bounds() {
         let extended = |len: usize| format!("1;{}\r\nx\r\n", "e".repeat(len));
         let body = format!("{}{}0\r\n\r\n", extended(4096), extended(4096));
         assert_eq!(
@@ -236,7 +236,7 @@ mod tests {
             "each chunk may have the longest extension"
         );
         assert_eq!(whole(extended(4097).as_bytes()), Err(Flaw::Chunk));
-        // Of each line its name, the colon, the value and the CR count.
+        // Each line counts with its name, the colon, the value and the CR.
         let trailers = |len: usize| format!("0\r\nA: b\r\nX:{}\r\n\r\n", "y".repeat(len - 8));
         let body = trailers(16 * 1024);
         assert_eq!(whole(body.as_bytes()), Ok((body.len(), true)));

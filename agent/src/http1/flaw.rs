@@ -1,7 +1,7 @@
-//! Why the agent does not interpret a message of HTTP/1. It relays such a request unread, and answers in place of a
-//! laptop that sends such an answer.
+//! Why the agent does not interpret an HTTP/1 message. It relays such a request unread, and replaces such an answer of
+//! a laptop with its own.
 
-/// Headers of one message.
+/// Limit on the headers of one message.
 pub(super) const MAX_HEADERS: usize = 256;
 
 /// Why a message is not interpreted.

@@ -1,4 +1,5 @@
-//! Where a message's body ends (RFC 9112 section 6): what its head announces, and a scanner that counts it off.
+//! Finds the end of a message's body (RFC 9112 section 6): the framing that its head announces, and a scanner that
+//! counts.
 
 use super::chunked::Chunked;
 use super::flaw::Flaw;
@@ -12,7 +13,7 @@ pub(crate) enum Framing {
     UntilClose,
 }
 
-/// What the length headers of one message say.
+/// The content of one message's length headers.
 #[derive(Debug, Default)]
 pub(crate) struct Lengths {
     length: Option<u64>,
@@ -20,7 +21,7 @@ pub(crate) struct Lengths {
 }
 
 impl Lengths {
-    /// A Content-Length header.
+    /// Adds a Content-Length header.
     pub(crate) fn length(&mut self, value: &[u8]) -> Result<(), Flaw> {
         // 18 digits cannot overflow, and are more than any body.
         if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
@@ -33,7 +34,7 @@ impl Lengths {
         }
     }
 
-    /// A Transfer-Encoding header.
+    /// Adds a Transfer-Encoding header.
     pub(crate) fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Flaw> {
         if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
             return Err(Flaw::TransferEncoding);
@@ -50,7 +51,7 @@ impl Lengths {
         self.chunked
     }
 
-    /// What they announce; `None` if they are absent.
+    /// The framing that they announce; `None` if they are absent.
     pub(crate) fn framing(&self) -> Option<Framing> {
         if self.chunked { Some(Framing::Chunked) } else { self.length.map(Framing::Length) }
     }
@@ -59,7 +60,7 @@ impl Lengths {
 /// A body, as far as it has been seen.
 #[derive(Debug)]
 pub(crate) enum Body {
-    /// So many bytes are left.
+    /// The number of bytes left.
     Length(u64),
     Chunked(Chunked),
     UntilClose,
@@ -95,7 +96,7 @@ impl Body {
         }
     }
 
-    /// How many of `bytes`, which come next, belong to the body.
+    /// The number of the next bytes that belong to the body.
     pub(crate) fn scan(&mut self, bytes: &[u8]) -> Result<usize, Flaw> {
         match self {
             Body::Length(left) => {

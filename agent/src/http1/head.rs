@@ -11,10 +11,10 @@ use super::flaw::{Flaw, MAX_HEADERS};
 use super::framing::{Framing, Lengths};
 use crate::routes::head::Http1Head;
 
-/// What every answer begins with.
+/// The beginning of every answer.
 const ANSWER: &[u8] = b"HTTP/1.";
 
-/// How far a head has come.
+/// The progress of a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scan {
     Partial,
@@ -31,13 +31,13 @@ pub(crate) struct HeadScan {
 }
 
 impl HeadScan {
-    /// The same for an answer, which is known by its first bytes: whatever else comes is not held.
+    /// The same for an answer, which is known by its first bytes: anything else is not held.
     pub(crate) fn advance_answer(&mut self, bytes: &[u8]) -> Result<Scan, Flaw> {
         let known = bytes.len().min(ANSWER.len());
         if bytes[..known] == ANSWER[..known] { self.advance(bytes) } else { Err(Flaw::NoHead) }
     }
 
-    /// `bytes` are all since the head's beginning, more at each call.
+    /// `bytes` are all bytes since the head's beginning, more at each call.
     pub(crate) fn advance(&mut self, bytes: &[u8]) -> Result<Scan, Flaw> {
         while let Some(at) = memchr::memchr(b'\n', &bytes[self.looked..]) {
             let end = self.looked + at;
@@ -61,7 +61,7 @@ impl HeadScan {
     }
 }
 
-/// What matters of a request's method.
+/// The method of a request, as far as needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Method {
     Head,
@@ -69,23 +69,23 @@ pub(crate) enum Method {
     Other,
 }
 
-/// What matters of a request's head.
+/// The head of a request, as far as needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) head_len: usize,
     pub(crate) method: Method,
     pub(crate) framing: Framing,
-    /// It is of HTTP/1.0, whose clients know neither chunks nor interim answers.
+    /// It is an HTTP/1.0 request, whose client knows neither chunks nor interim answers.
     pub(crate) old: bool,
     /// No request follows on this connection.
     pub(crate) closes: bool,
-    /// It asks for another protocol, and not only for HTTP/2.
+    /// It asks for another protocol than HTTP/2.
     pub(crate) upgrades: bool,
     /// The client waits for `100 Continue` before it sends the body.
     pub(crate) expects: bool,
 }
 
-/// What an answer's head announces.
+/// The framing that an answer's head announces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// 1xx: another answer follows.
@@ -95,7 +95,7 @@ pub(crate) enum Kind {
     Final(Framing),
 }
 
-/// What matters of an answer's head.
+/// The head of an answer, as far as needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) head_len: usize,
@@ -103,11 +103,11 @@ pub(crate) struct Answer {
     pub(crate) kind: Kind,
     /// No answer follows on this connection.
     pub(crate) closes: bool,
-    /// And it says so.
+    /// The head itself announces it.
     pub(crate) says_close: bool,
 }
 
-/// Parses a whole request head; `look` sees what it says.
+/// Parses a whole request head; `look` gets the parsed head.
 pub(crate) fn parse_request<T>(
     head: &[u8],
     look: impl FnOnce(&Http1Head<'_>) -> T,
@@ -146,7 +146,7 @@ pub(crate) fn parse_request<T>(
     Ok((request, look(&Http1Head { method: name, target, headers: parsed.headers })))
 }
 
-/// Parses a whole answer head, of an answer to a request with `method`.
+/// Parses a whole head of an answer to a request with `method`.
 pub(crate) fn parse_answer(head: &[u8], method: Method) -> Result<Answer, Flaw> {
     if !head.starts_with(ANSWER) {
         return Err(Flaw::NoHead);
@@ -199,7 +199,7 @@ pub(super) fn is_h2c(upgrade: &[u8]) -> bool {
     upgrade.trim_ascii().eq_ignore_ascii_case(b"h2c")
 }
 
-/// What is noted in one walk over the headers.
+/// The facts noted in one walk over the headers.
 #[derive(Debug, Default)]
 struct Noted {
     lengths: Lengths,

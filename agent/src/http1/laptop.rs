@@ -1,7 +1,7 @@
 //! A request and its answer, between the client and a laptop.
 //!
-//! The request's bytes go on unchanged. The answer is framed strictly: the client's connection is often a shared pool, so
-//! no byte beyond the answer's end may reach it, and what could be read in two ways does not reach it at all.
+//! The request's bytes go on unchanged. The answer is framed strictly: the client's connection is often a shared pool,
+//! so no byte beyond the answer's end may reach it, and nothing that could be read in two ways reaches it at all.
 
 use std::io;
 use std::sync::Arc;
@@ -29,12 +29,12 @@ use crate::io::side::Side as _;
 use crate::requests::Record;
 use crate::routes::{Entry, Way};
 
-/// Interim answers to one request at most.
+/// Limit on interim answers to one request.
 const MAX_INTERIM: u32 = 32;
 
 /// Takes the request at the front of the client's buffer to the laptop, and the answer back.
 ///
-/// `opened`: a stream that is open already and has carried nothing.
+/// `opened`: a stream that is already open and has carried nothing.
 pub(crate) async fn exchange(
     conn: &mut Connection,
     request: &Request,
@@ -127,7 +127,7 @@ struct Exchange<'a> {
 enum Down {
     Head(HeadScan),
     Interim(Passage),
-    /// 101, or 2xx to CONNECT: what follows is not HTTP.
+    /// 101, or 2xx to CONNECT: the following bytes are not HTTP.
     Switching(Passage),
     Final(Passage),
     Over,
@@ -138,7 +138,7 @@ enum Down {
 enum Ended {
     /// The answer is complete; the connection can go on.
     Answered,
-    /// The answer is complete; the request is not, or the connection is to end.
+    /// The answer is complete; the request is not, or the connection must end.
     AnsweredLast,
     /// Raw bytes from here on.
     Raw,
@@ -208,7 +208,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// What follows from the answer's head, which is `len` bytes long.
+    /// Decides by the answer's head, which is `len` bytes long.
     fn read_head(&mut self, len: usize, laptop: &mut End<TunnelStream>) -> Result<Down, Flaw> {
         let bytes = laptop.read.filled();
         let answer = head::parse_answer(&bytes[..len], self.request.method)?;
@@ -237,7 +237,7 @@ impl Exchange<'_> {
         if !raw && passage.surplus(bytes).is_some_and(|surplus| surplus > 0) {
             return Err(Flaw::Body);
         }
-        // Whether the client still sends the body is its choice: what comes next could be another request.
+        // The client may or may not still send the body: the next bytes could be another request.
         let unsure = self.request.expects
             && !self.continued
             && matches!(&self.up, Up::Passing(passage) if passage.awaits_body());
@@ -257,7 +257,7 @@ impl Exchange<'_> {
 
     /// The answer has passed; perhaps the request has not.
     fn answered(&mut self, cx: &mut Context<'_>, laptop: &mut End<TunnelStream>) -> Poll<Ended> {
-        // What follows the answer in the same breath betrays a broken server: the connection is not used again.
+        // Bytes right behind the answer show a broken server: the connection is not used again.
         let surplus = !laptop.read.is_empty();
         match self.up {
             Up::Over if !self.closes && !surplus => Poll::Ready(Ended::Answered),
@@ -292,7 +292,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// Brings the stream to its end, and says what becomes of the client's connection.
+    /// Ends the stream, and returns the next step of the client's connection.
     async fn conclude(self, conn: &mut Connection, mut laptop: End<TunnelStream>, ended: Ended) -> After {
         match ended {
             Ended::Answered if laptop.ended || laptop.finished => {

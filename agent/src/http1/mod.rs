@@ -1,8 +1,8 @@
-//! HTTP/1: heads are parsed to decide and to frame; the bytes that go on are the bytes that came.
+//! HTTP/1: heads are parsed for decisions and framing; the bytes themselves go on unchanged.
 //!
-//! `head` reads heads, `chunked` and `framing` find where a message ends, `flaw` is why one is not read; `passage` moves
-//! one message, `up` takes a request to either side, `origin` and `laptop` its answer back, `reach` opens the way to a laptop,
-//! `answers` are those that we give ourselves, `rewrite` the few changes that are made to an answer's head.
+//! `head` reads heads, `chunked` and `framing` find a message's end, `flaw` is why one is not read; `passage` moves one
+//! message, `origin` and `laptop` take a request to either side and its answer back, `reach` opens the way to a laptop,
+//! `answers` are the agent's own, `rewrite` makes the few changes to an answer's head.
 
 pub(crate) mod answers;
 mod chunked;

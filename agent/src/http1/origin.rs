@@ -1,7 +1,7 @@
 //! A request and its answer, between the client and the origin, bytes unchanged.
 //!
-//! Whatever is not plain is not handled here but given up: the connection becomes opaque, and the bytes that are still in
-//! the buffers go on as they are.
+//! Anything unusual is not handled here but given up: the connection becomes opaque, and the bytes in the buffers go on
+//! as they are.
 
 use std::task::{Context, Poll, ready};
 
@@ -15,14 +15,14 @@ use crate::io::end::End;
 use crate::requests::Record;
 use tokio::net::TcpStream;
 
-/// One request's way there and its answer's way back.
+/// One request on its way to the origin and its answer on the way back.
 #[derive(Debug)]
 struct Exchange<'r> {
     request: &'r Request,
     record: &'r mut Record,
     up: Up,
     down: Down,
-    /// The agent is being stopped, and has told the client that no answer follows.
+    /// The agent is stopping, and has announced to the client that no answer follows.
     last: bool,
 }
 
@@ -93,7 +93,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// What follows from the answer's head, which is `len` bytes long. `None`: the connection is opaque from here.
+    /// Decides by the answer's head, which is `len` bytes long. `None`: the connection is opaque from here.
     fn read_head(&mut self, len: usize, origin: &mut End<TcpStream>, draining: bool) -> Option<Down> {
         let answer = head::parse_answer(&origin.read.filled()[..len], self.request.method).ok()?;
         let framing = match answer.kind {
@@ -108,7 +108,7 @@ impl Exchange<'_> {
             Kind::Final(framing) => framing,
         };
         self.record.answered(answer.status);
-        // Whether a body follows after all, only client and origin know.
+        // Only client and origin know whether a body follows after all.
         let early = matches!(self.up, Up::Passing(_)) && self.request.expects;
         if answer.closes || self.request.closes || early {
             return None;
@@ -131,7 +131,7 @@ impl Exchange<'_> {
             Up::Stopped => Poll::Ready(After::Opaque),
             Up::Passing(_) => {
                 if origin.read.is_empty() {
-                    // Whether it ended, broke or spoke: it is between the two of them.
+                    // Whether it ended, broke or sent bytes: that is between client and origin.
                     let _ = ready!(origin.poll_fill(cx));
                 }
                 Poll::Ready(After::Opaque)

@@ -9,20 +9,20 @@ use super::rewrite;
 use crate::io::end::End;
 use crate::io::side::Side;
 
-/// A message under way. The bytes that may go on are at the front of the source's buffer.
+/// A message on its way. The bytes that may go on are at the front of the source's buffer.
 #[derive(Debug)]
 pub(super) struct Passage {
     passable: usize,
     /// Bytes of trailers after those, which wait until all of them are there.
     held: usize,
-    /// What trailers say to caches does not go on.
+    /// Trailers that address caches do not go on.
     private: bool,
     body: Body,
     /// A part of the body has come.
     begun: bool,
 }
 
-/// How a passage came to its end.
+/// How a passage ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Passed {
     Whole,
@@ -44,7 +44,7 @@ impl Passage {
         Self::of_answer(bytes, head_len, framing, false)
     }
 
-    /// An answer that is `private` keeps what its trailers say to caches.
+    /// The same for an answer; a `private` one drops trailers that address caches.
     pub(super) fn of_answer(
         bytes: &[u8],
         head_len: usize,
@@ -57,7 +57,7 @@ impl Passage {
         Ok(passage)
     }
 
-    /// Counts off what comes next.
+    /// Counts off the next bytes.
     fn scan(&mut self, bytes: &[u8]) -> Result<(), Flaw> {
         let own = self.body.scan(bytes)?;
         let trailers = if self.private { self.body.trailers() - self.held } else { 0 };
@@ -67,22 +67,22 @@ impl Passage {
         Ok(())
     }
 
-    /// The head was replaced by one of another length.
+    /// To be called when the head was replaced by one of another length.
     pub(super) fn head_changed(&mut self, old_len: usize, new_len: usize) {
         self.passable = self.passable - old_len + new_len;
     }
 
-    /// The head went its own way.
+    /// To be called when the head was sent in another way.
     pub(super) fn head_gone(&mut self, head_len: usize) {
         self.passable -= head_len;
     }
 
-    /// Nothing of its body has come, although there is one.
+    /// Whether nothing of its body has come, although there is one.
     pub(super) fn awaits_body(&self) -> bool {
         !self.begun && !self.body.is_over()
     }
 
-    /// Whether all of it is in the source's buffer; what is there beyond it is how many bytes long.
+    /// If all of it is in the source's buffer, the number of bytes beyond it.
     pub(super) fn surplus(&self, bytes: &[u8]) -> Option<usize> {
         self.body.is_over().then(|| bytes.len() - self.passable - self.held)
     }

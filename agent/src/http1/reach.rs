@@ -1,4 +1,4 @@
-//! The way of a request's head to a laptop: sent ahead while the stream opens, so that it costs no round trip.
+//! Sends a request's head to a laptop while the stream opens, so that it costs no round trip.
 
 use bridge_proto::tunnel::TunnelStream;
 use tokio::io::AsyncWriteExt as _;
@@ -10,7 +10,7 @@ use crate::inbound::{self, Unreached};
 use crate::io::end::End;
 use crate::routes::Entry;
 
-/// How the attempt to reach the laptop went.
+/// The result of the attempt to reach the laptop.
 pub(super) enum Reached {
     /// The head has been delivered.
     Yes(End<TunnelStream>),
@@ -18,8 +18,8 @@ pub(super) enum Reached {
     ClientGone,
 }
 
-/// Opens a stream, if there is none, and sends the head ahead. With the route goes what the laptop is to know of the
-/// request's hops. `opened`: a stream that is open already and has carried nothing.
+/// Opens a stream, if there is none, and sends the head ahead. The open message carries the request's hops. `opened`: a
+/// stream that is already open and has carried nothing.
 pub(super) async fn reach(
     conn: &mut Connection,
     request: &Request,
@@ -35,7 +35,7 @@ pub(super) async fn reach(
         };
         match written {
             Ok(()) => return Reached::Yes(end),
-            // It broke meanwhile, and this request has no part in it.
+            // It broke meanwhile, before any of this request was sent.
             Err(_) if end.side.bytes().0 == sent => {}
             Err(error) => return Reached::No(Unreached::Unknown, error.to_string()),
         }
@@ -55,7 +55,7 @@ pub(super) async fn reach(
         }
     };
     let opening = async {
-        // If this fails, the answer to `Open` says why.
+        // If this fails, the answer to `Open` has the reason.
         let written = end.side.write_all(&head).await;
         end.side.opened().await.map(|()| written)
     };

@@ -4,21 +4,21 @@ use super::head::is_h2c;
 use crate::caching::{Fate, Unshared, is_for_caches};
 use crate::hops::HOPS;
 
-/// What is changed in a laptop's answer.
+/// The changes to a laptop's answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Marks<'a> {
-    /// Whose laptop it was.
+    /// The laptop's user.
     pub(super) served_by: &'a str,
     /// Shared caches must not keep it.
     pub(super) private: bool,
-    /// The connection ends with it, and it does not say so itself.
+    /// The connection ends with it, and the answer itself does not announce it.
     pub(super) close: bool,
 }
 
-/// The header that names whose laptop answered.
+/// The header with the name of the laptop's user.
 pub(crate) const SERVED_BY: &str = "x-bridge-served-by";
 
-/// The same head with `Connection: close`: the only bytes that are ever added for an origin, and only while draining.
+/// The same head with `Connection: close`: the only bytes ever added for an origin, and only while draining.
 pub(super) fn with_close(head: &[u8]) -> Vec<u8> {
     let (status, rest) = head.split_at(status_line_len(head));
     [status, b"Connection: close\r\n", rest].concat()
@@ -59,13 +59,14 @@ pub(super) fn marked(head: &[u8], marks: Marks<'_>) -> Vec<u8> {
     marked
 }
 
-/// A section of trailers, its empty line included, without what caches would go by if they took trailers for headers.
+/// A section of trailers, its empty line included, without fields that caches would follow if they took trailers for
+/// headers.
 pub(super) fn without_caching(trailers: &[u8]) -> Vec<u8> {
     lines(trailers).filter(|line| !is_for_caches(name_of(line))).collect::<Vec<_>>().concat()
 }
 
-/// A request's head as a laptop gets it: with the hops up to there, and without the offer to go on in HTTP/2. If the local
-/// process took it, the requests of others that follow on the same connection would be its own, too.
+/// A request's head for a laptop: with the hops so far, and without the offer to continue in HTTP/2. If the local
+/// process accepted it, it would get all later requests on the same connection, too.
 pub(super) fn for_laptop(head: &[u8], hops: &str) -> Vec<u8> {
     let goes = |line: &[u8]| {
         is_named(line, HOPS)
@@ -97,7 +98,7 @@ fn is_named(line: &[u8], name: &str) -> bool {
         && line[..name.len()].eq_ignore_ascii_case(name.as_bytes())
 }
 
-/// Empty for a line that has none.
+/// Empty for a line without a name.
 fn name_of(line: &[u8]) -> &str {
     let name = memchr::memchr(b':', line).map(|colon| &line[..colon]);
     name.and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default()
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_laptop_is_told_of_the_hops_and_not_offered_http2() {
+    fn a_laptop_gets_the_hops_and_no_offer_of_http2() {
         let sent =
             |head: &str| String::from_utf8(for_laptop(head.as_bytes(), "s1:80")).expect("text stays text");
         let websocket = "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";

@@ -12,14 +12,14 @@ use crate::http1::answers::Failure;
 use crate::http1::rewrite::SERVED_BY;
 use crate::routes::Entry;
 
-/// gRPC's codes (<https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>) for a service that cannot be reached now,
-/// and for what is not to be tried again before something was changed.
+/// gRPC's codes (<https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>) for a service that cannot be reached
+/// now, and for a call that must not be retried before something was changed.
 const UNAVAILABLE: HeaderValue = HeaderValue::from_static("14");
 const FAILED_PRECONDITION: HeaderValue = HeaderValue::from_static("9");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// In which form a caller understands an answer.
+/// The form of answer that a caller understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
     Grpc,
@@ -85,10 +85,11 @@ pub(super) fn give(caller: Caller, wanted: Wanted, failure: &Failure) {
     }
 }
 
-/// Ends a stream whose origin is gone, while its connection has to go on: as that connection's end would have ended it.
+/// Ends a stream whose origin is gone while its connection goes on, with the result that the connection's end would
+/// have had.
 ///
-/// A gRPC caller takes a lost connection for UNAVAILABLE. The only reset that it takes for the same says that nobody has
-/// looked at the request, and that may not be so.
+/// A gRPC caller takes a lost connection for UNAVAILABLE. The only reset with the same meaning asserts that nobody has
+/// seen the request, which may be wrong.
 pub(super) fn lose(mut caller: Caller, wanted: Wanted) {
     let trailers = || grpc_trailers(UNAVAILABLE, "the connection to the server was lost");
     let given = match (&mut caller, wanted) {
@@ -127,7 +128,7 @@ fn grpc_trailers(status: HeaderValue, sentence: &str) -> HeaderMap {
     trailers
 }
 
-/// As gRPC encodes a status message.
+/// Encodes a gRPC status message.
 fn percent_encoded(message: &str) -> String {
     use std::fmt::Write as _;
     let mut encoded = String::with_capacity(message.len());
@@ -158,7 +159,7 @@ fn keep_from_shared_caches(headers: &mut HeaderMap) {
             let value = match unshared.fate(name.as_str(), value.as_bytes()) {
                 Fate::Stays => Some(value),
                 Fate::Goes => None,
-                // Made of what was a value.
+                // Built from a valid value.
                 Fate::Becomes(value) => HeaderValue::from_bytes(&value).ok(),
             };
             if let Some(value) = value {
@@ -171,7 +172,7 @@ fn keep_from_shared_caches(headers: &mut HeaderMap) {
     }
 }
 
-/// Takes out of trailers what caches would go by if they took trailers for headers.
+/// Removes trailers that caches would follow if they took trailers for headers.
 pub(super) fn strip(trailers: &mut HeaderMap) {
     for name in for_caches(trailers) {
         trailers.remove(&name);
@@ -182,7 +183,7 @@ fn for_caches(fields: &HeaderMap) -> Vec<HeaderName> {
     fields.keys().filter(|name| is_for_caches(name.as_str())).cloned().collect()
 }
 
-/// Users have no control characters in their names, so this is never empty.
+/// Users' names have no control characters, so this is never empty.
 fn header_of(text: &str) -> HeaderValue {
     HeaderValue::from_bytes(text.as_bytes()).unwrap_or(HeaderValue::from_static(""))
 }

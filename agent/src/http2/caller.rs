@@ -6,10 +6,10 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 
-/// The caller's side of a stream, as far as its answer has got.
+/// The caller's side of a stream, by the progress of its answer.
 pub(super) enum Caller {
     Waits(SendResponse<Bytes>),
-    /// It has the head of the final answer.
+    /// It has got the head of the final answer.
     Hears(SendStream<Bytes>),
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Accepted {
 }
 
 impl Accepted {
-    /// The request's head as h2 sends it: with the authority that it has, and without if it has none.
+    /// The request's head as h2 sends it: with its authority, if it has one.
     pub(super) fn sendable(head: Parts) -> Request<()> {
         let mut request = Request::from_parts(head, ());
         if request.uri().authority().is_none() {
@@ -40,30 +40,30 @@ impl Accepted {
 
 /// How an exchange ended.
 pub(super) enum Exchanged {
-    /// The caller has all of it, or went away itself.
+    /// The caller has got all of it, or went away itself.
     Over,
     /// The server reset the stream. The caller gets the reset after what was sent before it.
     Reset(Caller, Reason),
-    /// Its session may hold no more of it.
+    /// Its session has no more room for it.
     NoRoom(Caller),
     /// The server is gone.
     Failed(Caller, h2::Error),
 }
 
-/// Counts the bytes that wait here, of request and answer.
+/// Counts the waiting bytes of request and answer.
 pub(super) struct Holds {
     pub(super) up: Waiting,
     pub(super) down: Waiting,
 }
 
-/// A request under way.
+/// A request in flight.
 pub(super) struct Exchange {
     up: Up,
     server: SendStream<Bytes>,
     down: Down,
     caller: Option<Caller>,
     record: Record,
-    /// Of the answer, until it begins.
+    /// For the answer, until it begins.
     down_waits: Option<Waiting>,
     /// The route of the laptop that serves it.
     route: Option<Arc<Entry>>,
@@ -84,7 +84,7 @@ enum Down {
 }
 
 impl Exchange {
-    /// `body` is what follows the request's head; `route` that of the laptop, if one serves it.
+    /// `body` follows the request's head; `route` is the laptop's, if one serves it.
     pub(super) fn new(
         body: Option<RecvStream>,
         respond: SendResponse<Bytes>,
@@ -106,7 +106,7 @@ impl Exchange {
         }
     }
 
-    /// In which form the caller understands an answer.
+    /// The form of answer that the caller understands.
     pub(super) fn wanted(&self) -> Wanted {
         self.wanted
     }
@@ -141,12 +141,12 @@ impl Exchange {
         }
     }
 
-    /// The caller was given another answer than the server's.
+    /// Notes that the caller got another answer than the server's.
     pub(super) fn answered_instead(&mut self, status: u16) {
         self.record.answered(status);
     }
 
-    /// The answer's way. `Err`: there is more to come.
+    /// Passes the answer down. `Err`: there is more to come.
     fn go_down(&mut self, cx: &mut Context<'_>, mut caller: Caller) -> Result<Poll<Exchanged>, Caller> {
         loop {
             match (&mut self.down, &mut caller) {
@@ -243,7 +243,7 @@ fn poll_head(
 fn failed(caller: Caller, error: h2::Error) -> Exchanged {
     match error.reason() {
         Some(reason) if error.is_reset() => Exchanged::Reset(caller, reason),
-        // Beyond the last stream that a GOAWAY names: it was not looked at.
+        // Beyond the last stream that a GOAWAY names: it was not processed.
         Some(_) if error.is_go_away() && error.is_remote() => {
             Exchanged::Reset(caller, Reason::REFUSED_STREAM)
         }

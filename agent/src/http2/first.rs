@@ -1,18 +1,18 @@
-//! A server's first bytes: its SETTINGS, or something that is not HTTP/2. Pure.
+//! Reads a server's first bytes: its SETTINGS, or something that is not HTTP/2. Pure.
 
 use super::settings::Announced;
 use crate::connection::sniff::begins_settings;
 
 /// Length of a frame's head (RFC 9113 section 4.1).
 const FRAME_HEAD: usize = 9;
-/// Frames that are longer nobody may send before SETTINGS were exchanged.
+/// Nobody may send longer frames before SETTINGS were exchanged.
 const MAX_FRAME: usize = 16 * 1024;
 
 /// A peer's first frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum First {
     Settings(Announced),
-    /// It does not speak HTTP/2; this is what it said until then.
+    /// It does not speak HTTP/2; its bytes so far.
     Foreign(Vec<u8>),
 }
 
@@ -23,7 +23,7 @@ pub(super) struct FirstFrame {
 }
 
 impl FirstFrame {
-    /// Takes the next bytes (none: it has ended); says what the frame is as soon as that is clear.
+    /// Takes the next bytes (none: it has ended); returns the frame as soon as it is known.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Option<First> {
         self.bytes.extend_from_slice(bytes);
         let length = match self.bytes[..] {
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_settings_frame_is_kept() {
+    fn bytes_that_are_no_settings_frame_are_kept() {
         for (bytes, ends) in [
             (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], false),
             (&[0, 0, 7, 4, 0, 0, 0, 0, 0], false),
@@ -85,12 +85,12 @@ mod tests {
             (b"", true),
         ] {
             let mut first = FirstFrame::default();
-            let mut told = if bytes.is_empty() { None } else { first.advance(bytes) };
+            let mut found = if bytes.is_empty() { None } else { first.advance(bytes) };
             if ends {
-                assert_eq!(told, None, "{}", bytes.escape_ascii());
-                told = first.advance(b"");
+                assert_eq!(found, None, "{}", bytes.escape_ascii());
+                found = first.advance(b"");
             }
-            assert_eq!(told, Some(First::Foreign(bytes.to_vec())), "{}", bytes.escape_ascii());
+            assert_eq!(found, Some(First::Foreign(bytes.to_vec())), "{}", bytes.escape_ascii());
         }
     }
 }

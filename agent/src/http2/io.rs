@@ -1,4 +1,5 @@
-//! The byte streams under HTTP/2 connections: begun with what was read already, and handed back at their end.
+//! The byte streams under HTTP/2 connections: they start with bytes that were read before, and are handed back at the
+//! end.
 
 use std::io;
 use std::pin::Pin;
@@ -14,11 +15,11 @@ use super::first::{First, FirstFrame};
 use crate::io::end::End;
 use crate::io::side::Side;
 
-/// A side under an HTTP/2 connection, which owns it and never gives it back; this does, when dropped.
+/// A side under an HTTP/2 connection, which owns it and never returns it; this returns it when dropped.
 #[derive(Debug)]
 pub(super) struct Io<S: Side> {
     side: Option<S>,
-    /// Bytes that come before what the side says.
+    /// Bytes that come before those of the side.
     read: Bytes,
     home_tx: Option<oneshot::Sender<S>>,
     first: Option<Spy>,
@@ -27,10 +28,10 @@ pub(super) struct Io<S: Side> {
     hearing: Hearing,
 }
 
-/// What becomes of the bytes that a peer sent before it ceased to listen.
+/// What happens to bytes that a peer sent before it closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hearing {
-    /// They go with the connection, as soon as something cannot be written.
+    /// They are lost with the connection, as soon as something cannot be written.
     Ends,
     /// They are read.
     GoesOn,
@@ -45,7 +46,7 @@ struct Spy {
     first_tx: oneshot::Sender<First>,
 }
 
-/// How often one connection's task may read before others get their turn: h2 itself reads on as long as something comes.
+/// Limits the reads of one connection's task before others get their turn: h2 itself reads on as long as data comes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Turn(Arc<AtomicU32>);
 
@@ -61,13 +62,13 @@ impl Turn {
         self.0.load(Ordering::Relaxed) == 0
     }
 
-    /// Something was read.
+    /// Counts a read.
     fn take(&self) {
         self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
     }
 }
 
-/// Knows whether all that could be written is written.
+/// Knows whether everything that could be written is written.
 #[derive(Debug)]
 pub(super) struct Written(Arc<AtomicBool>);
 
@@ -78,7 +79,7 @@ impl Written {
 }
 
 impl<S: Side> Io<S> {
-    /// Also the place where the side arrives when this is dropped.
+    /// Returns also the receiver that gets the side when this is dropped.
     pub(super) fn new(end: End<S>) -> (Self, oneshot::Receiver<S>) {
         let (home_tx, home_rx) = oneshot::channel();
         let io = Self {
@@ -100,13 +101,13 @@ impl<S: Side> Io<S> {
         first_rx
     }
 
-    /// From now on it is read as often as the turn allows.
+    /// Limits its reads to the turn from now on.
     pub(super) fn takes_turns(&mut self, turn: &Turn) {
         self.turn = Some(turn.clone());
     }
 
-    /// Reads all that the peer has sent, although it listens no more: a server may close as soon as it has said all, and
-    /// h2 does not read on once it cannot write.
+    /// Reads everything that the peer has sent, even after it has closed: a server may close right after its last byte,
+    /// and h2 does not read on once it cannot write.
     pub(super) fn is_heard_out(&mut self) {
         self.hearing = Hearing::GoesOn;
     }
@@ -119,7 +120,8 @@ impl<S: Side> Io<S> {
         self.side.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// Writes `len` bytes, or all of them to nobody. Reading tells the end then, after what was sent before it.
+    /// Writes `len` bytes, or discards them if the peer is gone. Reading then reports the end, after the bytes sent
+    /// before it.
     fn write(
         &mut self,
         len: usize,
@@ -167,7 +169,7 @@ impl<S: Side> AsyncRead for Io<S> {
                 return Poll::Ready(Ok(()));
             };
             let foreign = matches!(first, First::Foreign(_));
-            // Nobody listens any more: nothing to tell.
+            // If it cannot be sent, nobody listens.
             let _ = spy.first_tx.send(first);
             if foreign {
                 buf.set_filled(before);
@@ -208,7 +210,7 @@ impl<S: Side> AsyncWrite for Io<S> {
     }
 }
 
-/// The peer has closed: reading comes to an end.
+/// Whether the peer has closed: reading comes to an end.
 fn is_of_closed(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
@@ -216,7 +218,7 @@ fn is_of_closed(error: &io::Error) -> bool {
 impl<S: Side> Drop for Io<S> {
     fn drop(&mut self) {
         if let (Some(side), Some(home_tx)) = (self.side.take(), self.home_tx.take()) {
-            // Nobody waits for it: it ends here.
+            // If nobody waits for it, it ends here.
             let _ = home_tx.send(side);
         }
     }

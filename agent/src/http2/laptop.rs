@@ -43,7 +43,7 @@ type Opening = Pin<Box<dyn Future<Output = Result<SendRequest<Bytes>, NotReached
 pub(super) struct Lane {
     route: Arc<Entry>,
     opening: SharedFuture<Opening>,
-    /// The event on it.
+    /// The bytes that wait on it.
     held: Arc<Held>,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Lanes {
     lanes: Vec<Lane>,
 }
 
-/// Where a lane begins and who drives it.
+/// The resources that a new lane needs.
 #[derive(Clone)]
 pub(super) struct Start {
     pub(super) target_port: u16,
@@ -62,7 +62,7 @@ pub(super) struct Start {
 }
 
 impl Lanes {
-    /// The lane for this route: the one that is there, or a new one.
+    /// The lane for this route: the existing one, or a new one.
     pub(super) fn lane(&mut self, route: &Arc<Entry>, start: &Start) -> Lane {
         self.lanes.retain(Lane::is_good);
         if let Some(lane) = self.lanes.iter().find(|lane| lane.route.leads_where(route)) {
@@ -74,7 +74,7 @@ impl Lanes {
         self.add(route.clone(), held, opening)
     }
 
-    /// A lane on a stream that is open already.
+    /// Adds a lane on a stream that is already open.
     pub(super) fn opened(&mut self, route: Arc<Entry>, end: End<TunnelStream>, start: &Start) {
         let (tasks, window) = (start.tasks.clone(), Window::of_lane(&route.session.budget));
         let held = window.held();
@@ -89,7 +89,7 @@ impl Lanes {
 }
 
 impl Lane {
-    /// It is opening, or takes streams.
+    /// Whether it is opening, or takes streams.
     fn is_good(&self) -> bool {
         match self.opening.peek() {
             None => true,
@@ -147,7 +147,7 @@ async fn speak(
     Ok(send)
 }
 
-/// Takes a stream to the laptop, which is to know of these hops, and the answer back.
+/// Takes a stream with these hops to the laptop, and the answer back.
 pub(super) async fn exchange(mut accepted: Accepted, lane: Lane, hops: HeaderValue, up: Arc<Held>) -> Ended {
     let route = &lane.route;
     let budget = &route.session.budget;
@@ -212,7 +212,7 @@ pub(super) async fn exchange(mut accepted: Accepted, lane: Lane, hops: HeaderVal
     }
 }
 
-/// What a broken lane means for a request that was on it, and whose answer may have begun.
+/// The failure of a request, whose answer may have begun, on a broken lane.
 fn failure(route: &Entry, error: &h2::Error, begun: bool) -> Failure {
     let (user, port) = (route.session.user.clone(), route.local_port);
     match error.get_io().map(io::Error::kind) {

@@ -14,13 +14,13 @@ use super::settings::{self, Announced};
 use crate::connection::origin::Origin;
 use crate::io::end::End;
 
-/// How long an origin may take to announce its settings. It is to do so at once (RFC 9113 section 3.4).
+/// The time that an origin has to announce its settings. It should do so at once (RFC 9113 section 3.4).
 const SETTINGS: Duration = Duration::from_secs(1);
 
-/// How the attempt to speak HTTP/2 with the origin went.
+/// The result of the attempt to speak HTTP/2 with the origin.
 pub(super) enum Opened {
     Up(Box<Up>, Announced),
-    /// It speaks something else, and has said what is in the buffer.
+    /// It speaks another protocol; its bytes are in the buffer.
     Foreign(End<TcpStream>),
     /// It cannot be reached, or broke at once.
     Failed,
@@ -60,7 +60,7 @@ impl Up {
         self.connection.set_target_window_size(size);
     }
 
-    /// A stream that was begun has still to wait for its turn: this handle begins no other.
+    /// Whether a stream that was begun still waits for its turn: this handle begins no other.
     pub(super) fn is_full(&mut self) -> bool {
         self.send.poll_ready(&mut Context::from_waker(Waker::noop())).is_pending()
     }
@@ -71,7 +71,7 @@ impl Link {
         Link::Opening(Box::pin(open(origin)))
     }
 
-    /// Begins to connect, if that has not happened.
+    /// Begins to connect, if it has not begun.
     pub(super) fn open(&mut self) {
         if let Link::Absent(_) = self
             && let Link::Absent(origin) = std::mem::replace(self, Link::Over)
@@ -80,7 +80,7 @@ impl Link {
         }
     }
 
-    /// It may be read again.
+    /// Allows it to be read again.
     pub(super) fn begin_turn(&self) {
         if let Link::Up(up) = self {
             up.turn.begin();
@@ -117,7 +117,7 @@ impl Link {
         Poll::Ready(event)
     }
 
-    /// Closes the connection to the origin, and sends what is still due.
+    /// Closes the connection to the origin, after sending what is due.
     pub(super) async fn end(self) {
         if let Link::Up(up) = self {
             let Up { send, mut connection, turn, .. } = *up;

@@ -1,10 +1,10 @@
 //! HTTP/2 with prior knowledge (RFC 9113): each stream of a caller's connection goes to the origin or to a laptop.
 //!
-//! `link` is the connection to the origin, one for one of the caller; `settings` what is announced to whom, `first` what a
-//! server announces; `task` the one task that drives all of it, `wakes` what of it has something to do. `exchange` is one
-//! request and its answer, `caller` the caller's side of it, `passage` a body on its way, `window` what all of them may
-//! hold; `laptop` the way there for those that match a route, `work` what is common to both ways, `answers` what the agent
-//! says itself, `io` the byte streams below.
+//! `link` is the connection to the origin, one for one of the caller; `settings` are those announced to each side,
+//! `first` reads a server's; `task` is the one task that drives everything, `wakes` shows which parts have something to
+//! do. `exchange` is one request and its answer, `caller` the caller's side of it, `passage` a body on its way,
+//! `window` the memory that all of them may hold; `laptop` takes streams that match a route to a laptop, `work` is
+//! common to both ways, `answers` are the agent's own, `io` the byte streams below.
 
 mod answers;
 mod caller;
@@ -40,20 +40,20 @@ use crate::io::side::Side as _;
 use crate::port::Port;
 use crate::requests::{Opaque, To};
 
-/// How long a caller whose streams a laptop may take waits for the origin.
+/// The time that a caller whose streams a laptop may take waits for the origin.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The outcome of the origin's first moments.
+/// The result of the origin's first moments.
 enum Begun {
     Http2(Announced),
-    /// It speaks something else: it is between the two of them.
+    /// It speaks another protocol: caller and origin are relayed.
     Foreign(End<TcpStream>),
     Unreachable,
     CallerGone,
 }
 
-/// Serves a connection that began with HTTP/2's preface, until its end. `opened`: the laptop that takes all of it unless
-/// another takes a stream.
+/// Serves a connection that began with HTTP/2's preface, until its end. `opened`: the laptop that takes all of it
+/// unless another takes a stream.
 pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
     let Connection { context, port, peer, mut client, origin, aside, .. } = conn;
     let start = Start { target_port: port.number, peer, tasks: context.tasks.clone() };
@@ -63,7 +63,7 @@ pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
             lanes.opened(route, end, &start);
             (Link::Absent(origin), Begun::Http2(Announced::default()))
         }
-        // The origin is dialled when a stream is its own: the session may end, or its routes may change.
+        // The origin is dialled when a stream goes to it: the session may end, or its routes may change.
         None if matches!(aside, Some(Aside::Nowhere(_))) => {
             (Link::Absent(origin), Begun::Http2(Announced::default()))
         }
@@ -114,7 +114,7 @@ async fn begin(context: &Arc<Data>, port: Port, client: &mut End<TcpStream>, lin
     match event {
         Event::Up(announced) => Begun::Http2(announced),
         Event::Foreign(end) => Begun::Foreign(end),
-        // A matched stream can still be answered, and the origin may be back when a stream is for it.
+        // A matched stream can still be answered, and the origin may be back when a stream needs it.
         Event::GoingAway | Event::Over(_) if routed => {
             *link = Link::Absent(Origin::new(context.origin(port)));
             Begun::Http2(Announced::default())

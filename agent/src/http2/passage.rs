@@ -1,7 +1,7 @@
 //! A body on its way from one HTTP/2 connection to another, trailers included.
 //!
-//! What comes is taken in at once, and given back to its sender's window only when the receiver's window has taken it: a
-//! stream is held up by its own receiver and by nothing else, and what is held for it has its window as bound.
+//! Data is taken in at once, and returned to its sender's window only when the receiver's window has taken it: only its
+//! own receiver holds a stream up, and its window bounds its memory.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, ready};
@@ -14,17 +14,17 @@ use super::answers;
 use super::window::Waiting;
 use crate::requests::Record;
 
-/// Pieces smaller than this are put together while they wait: else each would hold more memory than it has bytes.
+/// Smaller pieces are put together while they wait: else each would hold more memory than it has bytes.
 const SMALL: usize = 1024;
 
-/// A body under way.
+/// A body on its way.
 pub(super) struct Passage {
     from: RecvStream,
     pieces: VecDeque<Bytes>,
     /// The end after the pieces.
     end: Option<End>,
     waits: Waiting,
-    /// What trailers say to caches does not go on.
+    /// Trailers that address caches do not go on.
     private: bool,
 }
 
@@ -33,7 +33,7 @@ enum End {
     Trailers(HeaderMap),
 }
 
-/// Which side of a passage broke.
+/// The side of a passage that broke.
 pub(super) enum Broken {
     Source(h2::Error),
     Sink,
@@ -46,12 +46,12 @@ impl Passage {
         Self { from, pieces: VecDeque::new(), end: None, waits, private: false }
     }
 
-    /// What its trailers say to caches does not go on.
+    /// Drops trailers that address caches.
     pub(super) fn keeps_private(&mut self) {
         self.private = true;
     }
 
-    /// Moves what can be moved. Ready: the body has passed. `record` notes the trailers of an answer.
+    /// Moves as much as possible. Ready: the body has passed. `record` notes the trailers of an answer.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -93,7 +93,7 @@ impl Passage {
             }
             let ends = self.pieces.is_empty() && matches!(self.end, Some(End::Plain));
             to.send_data(part, ends).map_err(|_| Broken::Sink)?;
-            // Fails only for a stream that is gone, and then reading says so.
+            // Fails only for a stream that is gone, which reading reports.
             let _ = self.from.flow_control().release_capacity(room);
             if ends {
                 return Poll::Ready(Ok(()));
@@ -101,7 +101,7 @@ impl Passage {
         }
     }
 
-    /// Takes in all that has come.
+    /// Takes in everything that has come.
     fn take_in(&mut self, cx: &mut Context<'_>) -> Result<(), h2::Error> {
         while self.end.is_none() {
             match self.from.poll_data(cx) {
@@ -145,7 +145,7 @@ impl Passage {
     }
 }
 
-/// How many of `len` bytes the receiver takes now.
+/// The number of `len` bytes that the receiver takes now.
 fn poll_room(cx: &mut Context<'_>, len: usize, to: &mut SendStream<Bytes>) -> Poll<Result<usize, Broken>> {
     to.reserve_capacity(len);
     let room = match to.capacity() {

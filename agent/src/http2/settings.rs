@@ -1,4 +1,4 @@
-//! The origin's settings, and the settings that the agent announces to callers because of them. Pure.
+//! The origin's settings, and the settings for callers that follow from them. Pure.
 
 use std::time::Duration;
 
@@ -6,26 +6,27 @@ use h2::{client, server};
 
 use super::window;
 
-/// Streams of one caller's connection at most, even if the origin would take more.
+/// Limit on the streams of one caller's connection, even if the origin would take more.
 const MAX_STREAMS: u32 = 10_000;
-/// Size of a request's header list at most (RFC 9113 section 6.5.2), whatever the origin announces, and if it does not.
+/// Limit on a request's header list (RFC 9113 section 6.5.2), whatever the origin announces; also the default.
 const MAX_HEADER_LIST: u32 = 4 << 20;
-/// What a stream may carry unread, in each direction: what it holds here while its receiver does not take it.
+/// The unread data of a stream, in each direction, that is held here while its receiver does not take it.
 const STREAM_WINDOW: u32 = 256 << 10;
 /// The unsent bytes that a stream holds besides.
 const SEND_BUFFER: usize = 64 << 10;
 /// The window of a stream on the way from a laptop, whose round trips are long.
 const LAPTOP_STREAM_WINDOW: u32 = 1 << 20;
-/// How much the small frames may cost that have come and are not looked at yet, as h2 counts it: 256 bytes each, less
-/// what they carry.
+/// Limit on the cost of small frames that have come and were not processed, as h2 counts it: 256 bytes each, less their
+/// content.
 const SMALL_FRAMES: usize = 8 << 20;
-/// Streams that one side has reset while the other still sends for them, and how long they are remembered.
+/// The number of streams that one side has reset while the other still sends for them, and how long they are
+/// remembered.
 const RESET_STREAMS: usize = 1000;
 const RESET_REMEMBERED: Duration = Duration::from_secs(10);
-/// Streams that a caller has opened and reset at one go.
+/// The number of streams that a caller may open and reset at one go.
 const RESET_AT_ONCE: usize = 1000;
 
-/// What a server's SETTINGS say that matters to those who call it (RFC 9113 section 6.5.2, RFC 8441 section 3).
+/// The part of a server's SETTINGS that its callers need (RFC 9113 section 6.5.2, RFC 8441 section 3).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Announced {
     pub(super) max_concurrent_streams: Option<u32>,

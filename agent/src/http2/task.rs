@@ -1,5 +1,5 @@
-//! The one task of a caller's connection: the caller's side, the origin's, and the streams between them. `begin` takes a
-//! stream to where it belongs.
+//! The one task of a caller's connection: the caller's side, the origin's, and the streams between them. `begin`
+//! decides where a stream goes.
 
 mod begin;
 
@@ -29,9 +29,9 @@ use crate::port::Port;
 
 /// How often the parts of a task may wake each other before others get their turn.
 const MAX_ROUNDS: usize = 16;
-/// So many turns a caller may send all it can for no stream (pings, settings): some MiB.
+/// The number of turns in which a caller may send all it can for no stream (pings, settings): some MiB.
 const MAX_IDLE_TURNS: u32 = 256;
-/// How long a caller may stay after a GOAWAY.
+/// The time that a caller may stay after a GOAWAY.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A caller's connection that speaks HTTP/2.
@@ -42,16 +42,16 @@ pub(super) struct Task {
     caller: server::Connection<Io<TcpStream>, Bytes>,
     written: Written,
     link: Link,
-    /// The one before, which takes no more streams and serves those that it has.
+    /// The previous one, which takes no more streams and serves those that it has.
     before: Option<Link>,
     streams: FuturesUnordered<Work>,
-    /// Streams that wait for the origin's connection to be up.
+    /// Streams that wait for the origin's connection.
     waiting: Vec<Accepted>,
     lanes: Lanes,
     load: Load,
     /// Streams have something to do, and wait until the caller reads.
     held_back: bool,
-    /// To be reset once what was sent before has been written.
+    /// To be reset once earlier data has been written.
     resets: Vec<(Caller, Reason)>,
     /// Streams whose origin is gone. Their handles are kept, because dropping one resets its stream.
     lost: Vec<Caller>,
@@ -72,16 +72,16 @@ pub(super) struct Task {
 #[derive(Debug, Default)]
 struct Load {
     at_laptop: usize,
-    /// Bytes of the heads of all requests, those that wait included.
+    /// Bytes of the heads of all requests, waiting ones included.
     heads: usize,
 }
 
 /// The connection is to end.
 #[derive(Default)]
 struct Leaving {
-    /// What the GOAWAY says that has still to be sent.
+    /// The reason of the GOAWAY that has still to be sent.
     reason: Option<Reason>,
-    /// Runs once no stream is under way.
+    /// Runs while no stream is in progress.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -129,7 +129,7 @@ impl Task {
         }
     }
 
-    /// Serves until the connection is over. The caller's socket goes home.
+    /// Serves until the connection is over. The caller's socket is returned to its owner.
     pub(super) async fn run(mut self) {
         std::future::poll_fn(|cx| self.poll(cx)).await;
         let Self { caller, link, before, streams, waiting, lost, resets, lanes, .. } = self;
@@ -150,7 +150,7 @@ impl Task {
             if due.has(Part::Origin) {
                 self.poll_origin();
             }
-            // A caller that does not read gets no more to read: what it has not taken waits where it comes from.
+            // A caller that does not read gets nothing more: untaken data waits at its source.
             self.worked |= due.has(Part::Streams);
             if due.has(Part::Streams) && !self.written.all() {
                 self.held_back = true;
@@ -182,7 +182,7 @@ impl Task {
         Poll::Pending
     }
 
-    /// The turn is over although there is more to read.
+    /// Notes that the turn is over although there is more to read.
     fn note_turn(&mut self) {
         let idle = self.turn.is_over() && !std::mem::take(&mut self.worked);
         self.idle_turns = if idle { self.idle_turns + 1 } else { 0 };
@@ -215,7 +215,8 @@ impl Task {
             }
             Event::GoingAway => {
                 self.caller_goes();
-                // What the caller begins before it hears of that is not refused: it has a connection of its own.
+                // Streams that the caller begins before it gets the GOAWAY are not refused: they get a connection of
+                // their own.
                 if self.before.is_none() {
                     let next = Link::Absent(Origin::new(self.context.origin(self.port)));
                     self.before = Some(std::mem::replace(&mut self.link, next));
@@ -229,7 +230,7 @@ impl Task {
                 }
                 self.leave(reason);
             }
-            // Too late to become as it is.
+            // Too late to relay it.
             Event::Foreign(_) => self.leave(Some(Reason::INTERNAL_ERROR)),
         }
     }
@@ -260,7 +261,7 @@ impl Task {
         }
     }
 
-    /// Stalled streams leave room for others.
+    /// Grows the windows, so that stalled streams leave room for others.
     fn grow_windows(&mut self) {
         if let Some(size) = self.from_caller.grow() {
             self.caller.set_target_window_size(size);
@@ -307,13 +308,13 @@ impl Task {
         }
     }
 
-    /// Tells the caller to begin no more streams; those that it has begun are served.
+    /// Announces to the caller that it may begin no more streams; those that it has begun are served.
     fn caller_goes(&mut self) {
         self.caller.graceful_shutdown();
         self.wakes.set(Part::Caller);
     }
 
-    /// Nothing more can go to the origin: the connection ends when the streams under way have.
+    /// Nothing more can go to the origin: the connection ends after the streams in progress.
     fn leave(&mut self, reason: Option<Reason>) {
         self.caller_goes();
         self.leaving = Some(Leaving { reason, deadline: None });
@@ -322,7 +323,7 @@ impl Task {
     /// Ready: the connection is over.
     fn poll_leave(&mut self) -> Poll<()> {
         let Some(leaving) = &mut self.leaving else { return Poll::Pending };
-        // A caller may read late: what it is owed is held for it, as a socket would hold it.
+        // A caller may read late: its data is held for it, as a socket would hold it.
         let under_way = !(self.streams.is_empty() && self.waiting.is_empty() && self.resets.is_empty());
         if under_way || !self.written.all() {
             leaving.deadline = None;

@@ -1,8 +1,8 @@
-//! Which parts of a connection's task have something to do.
+//! Tracks which parts of a connection's task have something to do.
 //!
 //! The two HTTP/2 connections and the streams between them run in one task and wake each other all the time. Each has a
-//! waker of its own, so that only what was woken is polled, and so that what wakes another part from within the task does
-//! not have the scheduler run the task again.
+//! waker of its own, so that only woken parts are polled, and so that waking another part from within the task does not
+//! make the scheduler run the task again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -83,7 +83,7 @@ impl Wakes {
         self.shared.due.fetch_or(part as u8, Ordering::SeqCst);
     }
 
-    /// The task runs.
+    /// Notes that the task runs.
     pub(super) fn run(&self, cx: &Context<'_>) {
         self.shared.task.register(cx.waker());
         self.shared.running.store(true, Ordering::SeqCst);
@@ -94,7 +94,7 @@ impl Wakes {
         Due(self.shared.due.swap(0, Ordering::SeqCst))
     }
 
-    /// The task is about to rest. False: something became due meanwhile.
+    /// To be called when the task is about to rest. False: something became due meanwhile.
     pub(super) fn rest(&self) -> bool {
         self.shared.running.store(false, Ordering::SeqCst);
         let rests = self.shared.due.load(Ordering::SeqCst) == 0;
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_woken_is_due() {
+    fn only_woken_parts_are_due() {
         let (task, wakes) = (Arc::new(Task::default()), Wakes::new());
         let waker = task.clone().into();
         wakes.run(&Context::from_waker(&waker));

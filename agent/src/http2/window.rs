@@ -1,8 +1,8 @@
-//! The window of a connection as a whole (RFC 9113 section 5.2): it grows while streams stall, so that these do not hold
-//! up others, and memory has a bound.
+//! The window of a connection as a whole (RFC 9113 section 5.2): it grows while streams stall, so that these do not
+//! hold up others, and memory has a bound.
 //!
-//! What stalls on its way between a caller and the origin is held out of a pool that all connections share; what stalls on
-//! its way to or from a laptop is its session's. So no session takes the room of others' streams.
+//! Data that stalls between a caller and the origin is held out of a pool that all connections share; data that stalls
+//! on its way to or from a laptop counts against its session. So no session takes the room of others' streams.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,10 +15,10 @@ use futures::task::AtomicWaker;
 pub(super) const SMALLEST: u32 = 256 << 10;
 /// The largest window of one connection, in each direction.
 const LARGEST: u32 = 128 << 20;
-/// What one connection can have that leads to a laptop, and what it begins with if there is plenty.
+/// The largest window of one connection to a laptop, and its first one if there is plenty.
 const LARGEST_LANE: u32 = 16 << 20;
 const WIDE_LANE: u32 = 4 << 20;
-/// By how much a window follows what waits for laptops.
+/// The step by which a window follows the data that waits for laptops.
 const STEP: usize = 256 << 10;
 
 /// The bytes that all connections of an agent may hold beyond their own windows.
@@ -30,23 +30,23 @@ pub(crate) struct Pool {
 /// Bytes that came on one connection and still wait for their receivers.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    /// Between caller and origin; on a lane, all.
+    /// Between caller and origin; on a lane, all bytes.
     plain: AtomicUsize,
     /// From a caller to laptops.
     for_laptops: AtomicUsize,
     changed: AtomicWaker,
 }
 
-/// The bytes of one body that wait here.
+/// The waiting bytes of one body.
 #[derive(Debug)]
 pub(super) struct Waiting {
     held: Arc<Held>,
     counted: usize,
-    /// They are on their way to a laptop, and its session's.
+    /// They are on their way to a laptop, and count against its session.
     of_session: Option<Hold>,
 }
 
-/// Out of what a window grows.
+/// The source of a window's growth.
 #[derive(Debug)]
 enum Source {
     Pool(Arc<Pool>),
@@ -59,13 +59,13 @@ pub(super) struct Window {
     source: Source,
     size: u32,
     largest: u32,
-    /// What it has beyond `size`, because so much waits for laptops.
+    /// The part beyond `size`, for data that waits for laptops.
     beyond: u32,
     held: Arc<Held>,
 }
 
 impl Pool {
-    /// So many bytes.
+    /// A pool of this number of bytes.
     pub(crate) fn new(bytes: u64) -> Self {
         Self { left: AtomicUsize::new(usize::try_from(bytes).unwrap_or(usize::MAX)) }
     }
@@ -77,7 +77,7 @@ impl Pool {
 }
 
 impl Held {
-    /// To be woken whenever what waits has changed.
+    /// The waker to wake whenever the waiting data has changed.
     pub(super) fn register(&self, waker: &Waker) {
         self.changed.register(waker);
     }
@@ -102,7 +102,7 @@ impl Waiting {
         Self { held, counted: 0, of_session: Some(session.nothing()) }
     }
 
-    /// So many bytes wait now. False: more than the session may hold.
+    /// Sets the number of waiting bytes. False: more than the session may hold.
     pub(super) fn count(&mut self, bytes: usize) -> bool {
         if bytes == self.counted {
             return true;
@@ -133,7 +133,7 @@ impl Window {
         Self { source: Source::Pool(pool), size: SMALLEST, largest: LARGEST, beyond: 0, held: Arc::default() }
     }
 
-    /// That of a connection to a laptop.
+    /// The window of a connection to a laptop.
     pub(super) fn of_lane(session: &Budget) -> Self {
         let mut hold = session.hold(SMALLEST.into());
         let wide = hold.widen((WIDE_LANE - SMALLEST).into());
@@ -149,8 +149,8 @@ impl Window {
         self.size
     }
 
-    /// A new size, if half of the window waits for receivers, or if what waits for laptops has changed. What was given is
-    /// taken back when the connection ends.
+    /// Returns a new size, if half of the window waits for receivers, or if the data that waits for laptops has
+    /// changed. The additions are returned when the connection ends.
     pub(super) fn grow(&mut self) -> Option<u32> {
         let needed = self.held.plain.load(Ordering::Relaxed) * 2 >= self.size as usize;
         let grows = needed && self.size < self.largest && self.take(self.size);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_a_laptop_takes_no_room_from_others() {
+    fn data_that_waits_for_a_laptop_takes_no_room_from_others() {
         let (pool, session) = (pool(), Budget::new(1 << 20));
         let mut window = Window::new(pool.clone());
         let mut waiting = Waiting::for_laptop(window.held(), &session);

@@ -1,5 +1,5 @@
-//! What a stream's future ends with, and the future itself: one type for both sides, so that the usual one, between caller
-//! and origin, costs no allocation of its own.
+//! A stream's future and its result: one type for both sides, so that the usual one, between caller and origin, costs
+//! no allocation of its own.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,14 +11,14 @@ use super::caller::Caller;
 use super::exchange::{Accepted, Exchange, Exchanged};
 use crate::requests::FellBack;
 
-/// A stream under way.
+/// A stream in progress.
 pub(super) struct Work {
     pub(super) with: With,
     /// Bytes of the request's head, which may still wait to be sent.
     pub(super) head: usize,
 }
 
-/// Who serves a stream.
+/// The side that serves a stream.
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and is spared an allocation")]
 pub(super) enum With {
     Origin(Exchange),
@@ -39,7 +39,7 @@ pub(super) enum Ended {
     ToOrigin(Accepted, FellBack),
     /// The way to the laptop was lost before anything was delivered: to be routed once more.
     Again(Accepted),
-    /// To be reset, after what was sent on it.
+    /// To be reset, after the data sent on it.
     Reset(Caller, Reason),
     /// The origin's connection was lost.
     Lost(Caller, Wanted),

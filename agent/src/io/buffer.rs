@@ -50,7 +50,7 @@ impl Buffer {
         }
     }
 
-    /// Puts other bytes in the place of the first `len`.
+    /// Replaces the first `len` bytes.
     pub(crate) fn replace_front(&mut self, len: usize, mut other: Vec<u8>) {
         other.extend_from_slice(&self.filled()[len..]);
         self.bytes = other;
@@ -96,7 +96,7 @@ impl Buffer {
         Poll::Ready(Ok(written))
     }
 
-    /// Gives the memory back if nothing is held.
+    /// Frees the memory if nothing is held.
     fn release(&mut self) {
         if self.is_empty() && self.bytes.capacity() > 0 {
             self.bytes = Vec::new();
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_in_comes_out() {
+    fn bytes_come_out_as_they_went_in() {
         let mut buffer = Buffer::new();
         buffer.replace_front(0, b"one two".to_vec());
         buffer.consume(4);

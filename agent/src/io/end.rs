@@ -1,4 +1,4 @@
-//! One end of a connection: its byte stream, what was read from it, and which directions are over.
+//! One end of a connection: its byte stream, its read bytes, and the directions that are over.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::buffer::Buffer;
 use super::side::Side;
 
-/// How long a side may go on sending after we have closed: what it sends is discarded.
+/// The time for which a side may go on sending after we have closed: its bytes are discarded.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// A side and what is known of it.
+/// A side and its state.
 #[derive(Debug)]
 pub(crate) struct End<S> {
     pub(crate) side: S,
@@ -19,7 +19,7 @@ pub(crate) struct End<S> {
     pub(crate) read: Buffer,
     /// It sent its last byte.
     pub(crate) ended: bool,
-    /// We told it that nothing follows.
+    /// We sent our last byte to it.
     pub(crate) finished: bool,
 }
 
@@ -38,7 +38,7 @@ impl<S: Side> End<S> {
         Poll::Ready(Ok(read))
     }
 
-    /// Tells the side that nothing follows.
+    /// Ends our direction: nothing follows.
     pub(crate) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.finished {
             ready!(Pin::new(&mut self.side).poll_shutdown(cx))?;
@@ -47,7 +47,7 @@ impl<S: Side> End<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Resolves when the side fails, and only then; what it sends meanwhile is kept, as far as there is room.
+    /// Resolves when the side fails, and only then; its bytes are kept meanwhile, as far as there is room.
     pub(crate) async fn failure(&mut self) -> io::Error {
         std::future::poll_fn(|cx| {
             while !self.ended && !self.read.is_full() {
@@ -60,8 +60,8 @@ impl<S: Side> End<S> {
         .await
     }
 
-    /// Closes in order: says that nothing follows, and takes what still comes for a while, so that a reset does not
-    /// overtake the last bytes that were sent.
+    /// Closes in order: ends our direction, and reads for a while, so that a reset does not overtake the last bytes
+    /// that were sent.
     pub(crate) async fn close(mut self) {
         self.read.consume(self.read.filled().len());
         let discard = std::future::poll_fn(|cx| {

@@ -1,4 +1,4 @@
-//! Bytes as they come, both ways: TLS, databases, upgraded connections, and whatever must not be read by us.
+//! Relays bytes as they come, both ways: TLS, databases, upgraded connections, and anything that we must not read.
 
 use std::io;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use tokio::time::Sleep;
 use super::end::End;
 use super::side::Side;
 
-/// How long what comes for a side that takes nothing any more is thrown away, before both are cut.
+/// How long data for a side that has closed is discarded, before both are cut.
 const DISCARD: Duration = Duration::from_secs(5);
 
 /// One direction.
@@ -18,7 +18,7 @@ const DISCARD: Duration = Duration::from_secs(5);
 enum Flow {
     Going,
     Over,
-    /// The receiver takes nothing any more, but may still have something to say.
+    /// The receiver takes nothing any more, but may still send something.
     Discarding(Pin<Box<Sleep>>),
 }
 
@@ -60,7 +60,7 @@ impl Flow {
     }
 }
 
-/// Moves bytes until there is no more to do; then what the direction has become.
+/// Moves bytes until there is nothing more to do; returns the state of the direction.
 fn poll_going<A: Side, B: Side>(
     cx: &mut Context<'_>,
     from: &mut End<A>,

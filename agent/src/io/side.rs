@@ -1,4 +1,4 @@
-//! What callers, origins and laptops have in common: a byte stream that can be reset.
+//! The common part of callers, origins and laptops: a byte stream that can be reset.
 
 use std::io;
 use std::task::{Context, Poll};
@@ -8,9 +8,9 @@ use bridge_proto::v1::Cause;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-/// A byte stream that can be ended the hard way.
+/// A byte stream that can be reset.
 pub(crate) trait Side: AsyncRead + AsyncWrite + Unpin {
-    /// Whether reading makes sense now; spares a buffer while nothing is there.
+    /// Whether reading makes sense now; saves a buffer while nothing is there.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
     /// Ends it so that the peer sees a reset, not an orderly end.

@@ -1,12 +1,12 @@
-//! Which addresses a laptop may reach from here: those of the cluster and beyond it, but not what the node, the cloud or
-//! this pod keeps for itself. Pure, and the same for everything that is reached: connections, flows, probes.
+//! Which addresses a laptop may reach from here: those of the cluster and beyond it, but not those that the node, the
+//! cloud or this pod keeps for itself. Pure, and the same for connections, flows and probes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv6Net};
 use tonic::Status;
 
-/// Where clouds keep metadata and credentials, apart from link-local addresses.
+/// Metadata and credential services of clouds, other than link-local addresses.
 const METADATA: [IpAddr; 7] = [
     // Azure's host agent.
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
@@ -21,10 +21,10 @@ const METADATA: [IpAddr; 7] = [
     // Scaleway.
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),
 ];
-/// AWS: instance metadata (::254), pod identity (::23), and whatever comes next to them.
+/// AWS: instance metadata (::254), pod identity (::23), and anything next to them.
 const METADATA_OF_AWS: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32);
 
-/// Why an address is not reached.
+/// Why an address may not be reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Forbidden {
     #[error("`{0}` is not of the form ADDRESS:PORT")]
@@ -43,7 +43,7 @@ pub(crate) enum Forbidden {
     Own(IpAddr),
 }
 
-/// As calls that have no words of their own for it say so.
+/// As a gRPC status, for calls without an answer of their own for it.
 pub(super) fn status(why: Forbidden) -> Status {
     match why {
         Forbidden::NoAddress(_) => Status::invalid_argument(why.to_string()),
@@ -94,7 +94,7 @@ impl Allowed {
         }
     }
 
-    /// Checks what was connected to: a connection from an address to itself has not left this pod.
+    /// Checks the result of a connect: a connection from an address to itself has not left this pod.
     pub(super) fn check_connected(&self, from: IpAddr, to: IpAddr) -> Result<(), Forbidden> {
         if from == to && self.also.iter().all(|net| !net.contains(&to)) {
             return Err(Forbidden::Own(to));
@@ -104,7 +104,7 @@ impl Allowed {
 }
 
 /// The IPv4 addresses that an IPv6 address can stand for: translated (RFC 6052, RFC 8215), tunnelled (6to4, Teredo,
-/// ISATAP), or in one of the spellings that have gone out of use. What begins with a zero there is no address.
+/// ISATAP), or in one of the obsolete spellings. Results that begin with a zero are no addresses.
 fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 3] {
     let octets = address.octets();
     let v4 = |places: [usize; 4]| Ipv4Addr::from(places.map(|place| octets[place]));
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nodes_clouds_and_this_pod_keep_for_themselves_is_forbidden() {
+    fn addresses_that_nodes_clouds_and_this_pod_keep_are_forbidden() {
         for (address, good) in [
             ("10.96.0.1", true),
             ("93.184.216.34", true),
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_read_as_what_it_is_and_a_name_is_none() {
+    fn an_address_is_parsed_and_a_name_is_refused() {
         let to = allowed().check("[::ffff:10.96.0.1]:80").expect("allowed");
         assert_eq!(to, "10.96.0.1:80".parse().expect("an address"));
         for address in ["orders:80", "10.96.0.1", "[fe80::1%eth0]:80"] {

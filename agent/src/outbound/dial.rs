@@ -1,4 +1,4 @@
-//! Outbound TCP: connects where a daemon says, and carries the bytes.
+//! Outbound TCP: connects to a daemon's destination, and carries the bytes.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::Outbound;
 use super::allowed::Forbidden;
 use crate::session::{Session, share};
 
-/// A host that does not answer is not waited for as long as the system would: minutes.
+/// The system would wait for minutes for a host that does not answer.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// Serves one call of a session until its stream has ended.
@@ -27,7 +27,7 @@ pub(crate) async fn dial(
     let room = session.budget.begin(share::STREAM).zip(session.outbound.begin(1));
     let (memory, place) = room.unzip();
     let memory = memory.unwrap_or_else(|| session.budget.nothing());
-    // A call that ended before it said anything wants nothing.
+    // A call that ended before its first message wants nothing.
     let Ok(Some(wanted)) = offered(incoming, outgoing, memory).await else { return };
     let Some(_place) = place else {
         let _ = wanted.refuse(Cause::NoRoom, share::FULL).await;
@@ -39,7 +39,7 @@ pub(crate) async fn dial(
                 carry(connection, stream).await;
             }
         }
-        // One that cannot be sent means that the tunnel is gone, and with it who would read it.
+        // A refusal that cannot be sent means that the tunnel is gone, and its reader with it.
         Err((cause, detail)) => drop(wanted.refuse(cause, detail).await),
     }
 }

@@ -1,4 +1,4 @@
-//! Outbound UDP: a socket for each flow, connected to its peer, so that nobody else's datagrams come in.
+//! Outbound UDP: a socket for each flow, connected to its peer, so that it gets no other sender's datagrams.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -34,7 +34,7 @@ pub(crate) async fn flow(
     let over = Err(Status::cancelled("the session has ended"));
     let outcome = ended.run_until_cancelled(relay(outbound, &session, incoming, &to_daemon)).await;
     if let Err(status) = outcome.unwrap_or(over) {
-        // One that cannot be sent means that nobody waits for it.
+        // If it cannot be sent, nobody waits for it.
         let _ = to_daemon.send(Err(status)).await;
     }
 }
@@ -58,13 +58,13 @@ async fn relay(
                 Some(datagram) => send(&socket, &datagram.payload).await?,
                 None => return Ok(()),
             },
-            // An error of the way there (ICMP) makes it ready, but not readable.
+            // An error on the way there (ICMP) makes it ready, but not readable.
             ready = socket.ready(Interest::READABLE | Interest::ERROR) => {
                 if ready.map_err(refused)?.is_error() {
                     fails(&socket)?;
                 }
                 if let Some(payload) = receive(&socket, &session.budget)? {
-                    // Without room it is dropped: its sender knows how to live with that.
+                    // If the queue is full, the datagram is dropped: UDP senders expect that.
                     let _ = to_daemon.try_send(Ok(Datagram { address: String::new(), payload }));
                 }
             }
@@ -94,7 +94,7 @@ async fn send(socket: &UdpSocket, payload: &[u8]) -> Result<(), Status> {
     }
 }
 
-/// A datagram that waits for the tunnel, and counts as long as it does.
+/// A datagram that waits for the tunnel, and counts against the budget as long as it waits.
 struct Kept {
     payload: Box<[u8]>,
     _room: Hold,
@@ -106,7 +106,7 @@ impl AsRef<[u8]> for Kept {
     }
 }
 
-/// `None`: there is none, or no room for it.
+/// `None` if there is none, or no room for it.
 fn receive(socket: &UdpSocket, budget: &Budget) -> Result<Option<Bytes>, Status> {
     let mut buffer = [0; LARGEST];
     match socket.try_recv(&mut buffer) {
@@ -120,7 +120,7 @@ fn receive(socket: &UdpSocket, budget: &Budget) -> Result<Option<Bytes>, Status>
     }
 }
 
-/// Takes the socket's error; without one, it is as if none had been announced.
+/// Takes the socket's error; `Ok` if there is none after all.
 fn fails(socket: &UdpSocket) -> Result<(), Status> {
     match socket.take_error().map_err(refused)? {
         Some(error) => Err(refused(error)),
@@ -132,7 +132,7 @@ fn fails(socket: &UdpSocket) -> Result<(), Status> {
     }
 }
 
-/// Nobody listens there, or no way leads there.
+/// Nobody listens there, or there is no route to it.
 fn refused(error: io::Error) -> Status {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Status::unavailable(error.to_string()),

@@ -1,9 +1,9 @@
-//! The way out: what a laptop's process asks of the cluster is done from here, as if it ran in this pod.
+//! Outbound: carries out the requests of a laptop's process to the cluster, as if it ran in this pod.
 //!
-//! `dial` opens TCP connections, `flow` UDP flows and `probe` a connection that carries nothing, all to what `allowed`
-//! permits; `resolve` asks the pod's resolvers, which `resolv_conf` names; `surroundings` tells what the container sees,
-//! `files` its volumes. Callers of the target come first: what laptops open here has a bound of its own, apart from
-//! theirs, which sessions share as they share the agent's memory.
+//! `dial` opens TCP connections, `flow` UDP flows and `probe` a connection that carries nothing, all to addresses that
+//! `allowed` permits; `resolve` asks the pod's resolvers, which `resolv_conf` names; `surroundings` reports the
+//! container's environment, `files` its volumes. Callers of the target come first: connections that laptops open here
+//! have a limit of their own, which sessions share as they share the agent's memory.
 
 mod allowed;
 pub(crate) mod dial;
@@ -22,18 +22,18 @@ use ipnet::IpNet;
 
 use self::allowed::Allowed;
 
-/// What the way out is given. By default only the pod's own resolver, and no address that is not the cluster's.
+/// The settings of outbound. By default only the pod's own resolver, and no address outside the cluster.
 #[derive(Debug, Clone, Default)]
 pub struct Outward {
-    /// Of nodes, as far as they are known: never connected to.
+    /// Addresses of nodes, as far as known: never connected to.
     pub nodes: Vec<IpAddr>,
     /// Allowed although they are otherwise forbidden.
     pub also_allowed: Vec<IpNet>,
-    /// Asked instead of the pod's.
+    /// Used instead of the pod's.
     pub resolver: Option<SocketAddr>,
-    /// Variables of the environment that are ours and not the container's.
+    /// Environment variables that are ours and not the container's.
     pub own_variables: Vec<String>,
-    /// Where volumes of the container are mounted.
+    /// The mount paths of the container's volumes.
     pub volumes: Vec<PathBuf>,
 }
 

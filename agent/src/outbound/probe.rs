@@ -1,4 +1,4 @@
-//! Dials an address once, sends nothing, and tells where the connection came from.
+//! Dials an address once, sends nothing, and reports the connection's source address.
 
 use std::io;
 use std::time::Duration;

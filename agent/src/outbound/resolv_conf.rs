@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{self, Read as _};
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// Nobody's is longer.
+/// Real ones are shorter.
 const MAX_CONF: u64 = 64 * 1024;
 
-/// The pod's resolv.conf, as far as it is text of a bearable length: one that cannot be read says nothing.
+/// The pod's resolv.conf, if it is text of a reasonable length, else empty.
 pub(super) fn text() -> String {
     read().unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot read the pod's resolv.conf");

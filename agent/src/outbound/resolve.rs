@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::Outbound;
 use crate::session::{Session, share};
 
-/// How long one resolver is waited for, each time.
+/// The time to wait for one resolver, each time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 2;
 /// A header and the shortest question.
@@ -29,7 +29,7 @@ pub(crate) enum ResolveError {
 }
 
 impl Outbound {
-    /// Asks one after the other.
+    /// Asks the resolvers one after the other.
     pub(crate) async fn resolve(&self, session: &Session, query: &[u8]) -> Result<Bytes, ResolveError> {
         if !(SHORTEST..=dns::LONGEST).contains(&query.len()) {
             return Err(ResolveError::Length(query.len()));

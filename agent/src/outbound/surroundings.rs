@@ -1,5 +1,5 @@
-//! What the target's container sees: the stand-in has the origin's image, environment and volumes, so that it is what
-//! this process sees itself.
+//! The environment of the target's container: the stand-in has the origin's image, environment and volumes, so it is
+//! the environment of this process.
 
 use std::os::unix::ffi::OsStringExt as _;
 
@@ -8,7 +8,7 @@ use bridge_proto::v1::{SurroundingsReply, Variable};
 use super::Outbound;
 
 impl Outbound {
-    /// Holds the target's secrets: not to be logged.
+    /// Contains the target's secrets: not to be logged.
     pub(crate) fn surroundings(&self) -> SurroundingsReply {
         let ours = |name: &std::ffi::OsStr| self.own_variables.iter().any(|own| name == own.as_str());
         let environment = std::env::vars_os()

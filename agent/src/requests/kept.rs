@@ -1,7 +1,7 @@
 //! The last requests, for `bridge requests`: a bounded number. Of many in a second only some are kept, the others are
 //! counted.
 //!
-//! Requests that matched, or nearly did, have room of their own, so that all the others do not push them out.
+//! Requests that matched, or nearly did, have room of their own, so that the others do not push them out.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use bridge_proto::v1::{RequestsSeen, SeenRequest};
 
-/// Kept of each weight.
+/// The number kept of each weight.
 const ROOM: usize = 500;
-/// How often a follower looks.
+/// The time between a follower's looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How much a request matters to the reader.
@@ -30,12 +30,12 @@ pub(super) struct Kept {
     since: Instant,
     near: Allowance,
     plain: Allowance,
-    /// Too many to keep.
+    /// The number not kept.
     left_out: AtomicU64,
     log: Mutex<Log>,
 }
 
-/// So many a second.
+/// The number that may be kept in a second.
 #[derive(Debug)]
 struct Allowance {
     a_second: u32,
@@ -45,7 +45,7 @@ struct Allowance {
 
 #[derive(Debug, Default)]
 struct Log {
-    /// The number of the last.
+    /// The number of the last request.
     last: u64,
     near: VecDeque<Numbered>,
     plain: VecDeque<Numbered>,
@@ -63,9 +63,9 @@ impl Allowance {
         Self { a_second, second: AtomicU64::new(0), taken: AtomicU32::new(0) }
     }
 
-    /// Two who find a new second at once may both reset it: a few more are kept.
+    /// Two threads that find a new second at once may both reset it: a few more are kept.
     fn take(&self, second: u64) -> bool {
-        // Looked at first, because writing costs every connection's thread its copy.
+        // Read first, because writing costs every connection's thread its copy.
         if self.second.load(Ordering::Relaxed) != second
             && self.second.swap(second, Ordering::Relaxed) != second
         {
@@ -112,7 +112,7 @@ impl Kept {
         let oldest = if ring.len() >= ROOM { ring.pop_front() } else { None };
         ring.push_back(numbered);
         drop(log);
-        // Its memory is given back outside of the lock.
+        // Its memory is freed outside of the lock.
         drop(oldest);
     }
 
@@ -134,13 +134,13 @@ impl Log {
     }
 }
 
-/// What one reader has got so far.
+/// The progress of one reader.
 #[derive(Debug)]
 pub(crate) struct Followed {
     kept: Arc<Kept>,
     after_us: u64,
     /// The number of the last one that was sent.
-    told: u64,
+    sent: u64,
     left_out: u64,
     begun: bool,
 }
@@ -149,10 +149,10 @@ impl Followed {
     pub(super) fn new(kept: Arc<Kept>, after_us: u64) -> Self {
         // A reader who resumes has been sent this count before.
         let left_out = if after_us == 0 { 0 } else { kept.left_out() };
-        Self { kept, after_us, told: 0, left_out, begun: false }
+        Self { kept, after_us, sent: 0, left_out, begun: false }
     }
 
-    /// At first what is kept, at once and even if it is nothing; then what has come since, as soon as there is something.
+    /// At first the kept requests, at once and even if there are none; then new ones, as soon as there are some.
     pub(crate) async fn next(&mut self) -> RequestsSeen {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -172,14 +172,14 @@ impl Followed {
     fn look(&mut self) -> RequestsSeen {
         let (found, last) = {
             let log = lock(&self.kept.log);
-            (log.after(self.told), log.last)
+            (log.after(self.sent), log.last)
         };
         let sampled_out = self.kept.left_out();
         // Requests that the rings have dropped count as left out.
         let counts = self.begun || self.after_us == 0;
-        let lost = if counts { (last - self.told).saturating_sub(found.len() as u64) } else { 0 };
+        let lost = if counts { (last - self.sent).saturating_sub(found.len() as u64) } else { 0 };
         let left_out = (sampled_out - self.left_out) + lost;
-        (self.told, self.left_out) = (last, sampled_out);
+        (self.sent, self.left_out) = (last, sampled_out);
         let wanted = found.into_iter().filter(|(_, ended_us, _)| *ended_us > self.after_us);
         RequestsSeen { requests: wanted.map(|(.., seen)| Arc::unwrap_or_clone(seen)).collect(), left_out }
     }
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_follows_gets_what_is_kept_and_then_what_comes() {
+    async fn a_follower_gets_the_kept_requests_and_then_new_ones() {
         let kept = new();
         kept.keep(Weight::Plain, seen("/early"), 10);
         kept.keep(Weight::Near, seen("/late"), 20);
@@ -221,11 +221,11 @@ mod tests {
         assert_eq!(paths(&later.next().await), ["/late"]);
         kept.keep(Weight::Plain, seen("/new"), 30);
         assert_eq!(paths(&later.next().await), ["/new"]);
-        assert!(follow(&new(), 0).next().await.requests.is_empty(), "told at once");
+        assert!(follow(&new(), 0).next().await.requests.is_empty(), "sent at once");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_crowd_does_not_push_out_what_matters_and_what_is_lost_is_counted() {
+    async fn a_crowd_does_not_push_out_what_matters_and_lost_ones_are_counted() {
         let kept = new();
         let mut follower = follow(&kept, 0);
         follower.next().await;
@@ -233,15 +233,15 @@ mod tests {
         for _ in 0..ROOM + 7 {
             kept.keep(Weight::Plain, seen("/"), 2);
         }
-        let told = follower.next().await;
-        assert_eq!((paths(&told)[0], told.requests.len(), told.left_out), ("/mine", ROOM + 1, 7));
+        let seen = follower.next().await;
+        assert_eq!((paths(&seen)[0], seen.requests.len(), seen.left_out), ("/mine", ROOM + 1, 7));
         let who_comes_now = follow(&kept, 0).next().await;
         assert_eq!((who_comes_now.requests.len(), who_comes_now.left_out), (ROOM + 1, 7));
-        assert_eq!(follow(&kept, 1).next().await.left_out, 0, "told before");
+        assert_eq!(follow(&kept, 1).next().await.left_out, 0, "sent before");
     }
 
     #[test]
-    fn of_many_in_a_second_only_so_many_are_kept() {
+    fn a_limited_number_is_kept_in_a_second() {
         let kept = Kept::new();
         let allowed = |at: Instant| (0..1000).filter(|_| kept.has_room(Weight::Plain, at)).count();
         assert_eq!(allowed(kept.since), 100);

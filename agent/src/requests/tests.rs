@@ -22,7 +22,7 @@ fn table(header: &str, value: &str) -> Table {
     Table::new(1, crate::routes::read(&session, &[PORT], &[route]).expect("a good route").into_iter())
 }
 
-/// What is kept of one request, after `tell` has changed its record.
+/// The kept record of one request, after `tell` has changed it.
 async fn seen(table: &Table, headers: &[(&str, &str)], tell: impl FnOnce(&mut Record)) -> SeenRequest {
     let headers: Vec<Header<'_>> =
         headers.iter().map(|(name, value)| Header { name, value: value.as_bytes() }).collect();
@@ -47,7 +47,7 @@ async fn a_request_that_matched() {
 }
 
 #[tokio::test]
-async fn a_request_that_did_not_says_why() {
+async fn a_request_that_did_not_match_has_a_reason() {
     let alice = table("x-bridge", "alice");
     let others = [("cookie", "secret"), ("authorization", "secret")];
     let absent = seen(&alice, &others, |_| {}).await;

@@ -1,4 +1,4 @@
-//! What a request is decided by, whichever version of HTTP it came in.
+//! The part of a request that the decision depends on, in any version of HTTP.
 
 use bridge_proto::matching::RequestHead;
 use httparse::Header;

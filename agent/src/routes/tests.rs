@@ -60,7 +60,7 @@ fn the_oldest_session_is_asked_first_and_everything_last() {
 }
 
 #[test]
-fn what_no_route_takes_says_what_came_closest() {
+fn a_request_without_a_route_names_the_closest() {
     let entries = [entry("old", 1, &[("a", "1")]), entry("young", 2, &[("b", "1")])];
     let table = Table::new(1, entries.into_iter());
     assert_eq!(found(&table, &[]), Err(None));
@@ -191,7 +191,7 @@ fn routes_cost_what_their_conditions_hold() {
     let plain = route(&[&[header("a", "1"), header("b", "1")]]);
     let searching = route(&[&[pattern()], &[header("a", "1"), pattern()]]);
     assert_eq!(cost(&[]), 0);
-    assert_eq!(cost(&[route(&[])]), 1 << 10, "a route by itself");
+    assert_eq!(cost(&[route(&[])]), 1 << 10, "a route without conditions");
     assert_eq!(cost(std::slice::from_ref(&plain)), 3 << 10);
     assert_eq!(cost(std::slice::from_ref(&searching)), (2 * 128 + 4) << 10);
     assert_eq!(cost(&[plain, searching]), (3 + 2 * 128 + 4) << 10);

@@ -58,7 +58,7 @@ async fn everything_goes_to_the_origin_and_connections_end_after_an_answer() {
         origin.says("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").await;
         new.hears("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").await;
 
-        // and what is at the laptop finishes.
+        // and the request at the laptop finishes.
         process.says("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nlaptop").await;
         assert_eq!(busy.hears_answer().await.1, "laptop");
     })
@@ -76,7 +76,7 @@ async fn it_ends_when_the_last_connection_has_ended() {
         let port = agent.ports[0];
         let draining = tokio::spawn(agent.drain(QUICK));
         drop(origins);
-        // Given that nobody comes any more,
+        // Given that nobody connects any more,
         while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(150)).await;
         }
@@ -94,7 +94,7 @@ async fn it_ends_when_the_last_connection_has_ended() {
 }
 
 #[tokio::test]
-async fn what_does_not_end_is_cut() {
+async fn connections_that_do_not_end_are_cut() {
     story(async {
         let world = World::new().await;
         let (mut client, mut origin) = world.connection().await;

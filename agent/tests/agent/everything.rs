@@ -1,4 +1,4 @@
-//! A session that takes what no other took.
+//! A session that takes requests that no other took.
 
 use bridge_proto::v1::{Fallback, Reason, RequestsRequest, Route, SeenRequest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -42,7 +42,7 @@ async fn requests_that_the_same_session_takes_to_another_port_go_there() {
         let mut bob = world.laptop("bob", world.everything(rest.port())).await;
         bob.routes(vec![world.route("bob", marked.port()), world.everything(rest.port())]).await;
         let mut client = world.client().await;
-        // (a stream has been opened ahead, as nobody can know yet)
+        // (a stream has been opened ahead, as the requests are not known yet)
         let _ahead = rest.accepts().await;
         // when both come on one connection, each goes where it belongs.
         for (request, local) in [("GET / HTTP/1.1\r\nX-Bridge: bob\r\n\r\n", &marked), (PLAIN, &rest)] {
@@ -57,7 +57,7 @@ async fn requests_that_the_same_session_takes_to_another_port_go_there() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_goes_to_the_laptop() {
+async fn other_protocols_go_to_the_laptop() {
     story(async {
         let world = World::new().await;
         let local = Server::local().await;
@@ -128,7 +128,7 @@ async fn absent_bob(world: &World) -> Laptop {
     world.laptop("bob", route).await
 }
 
-/// Waits until the agent reports such a request.
+/// Waits until the agent reports a request that `such` accepts.
 async fn seen(laptop: &mut Laptop, such: impl Fn(&SeenRequest) -> bool) {
     let asked = with_token(RequestsRequest { follow: true, after_us: 0 }, &laptop.token);
     let mut seen = laptop.client.requests(asked).await.expect("the token is right").into_inner();
@@ -166,7 +166,7 @@ async fn the_origin_answers_requests_where_nothing_listens() {
 }
 
 #[tokio::test]
-async fn the_origin_gets_all_bytes_of_what_is_not_http_where_nothing_listens() {
+async fn the_origin_gets_all_bytes_of_other_protocols_if_nothing_listens() {
     story(async {
         let world = World::new().await;
         let mut bob = absent_bob(&world).await;
@@ -226,7 +226,7 @@ async fn a_silent_connection_outlives_a_session() {
         let world = World::new().await;
         let local = Server::local().await;
         let mut bob = world.laptop("bob", world.everything(local.port())).await;
-        // Given connections on which nothing was said yet, more than have a stream to the laptop ahead,
+        // Given connections on which nothing was sent yet, more than have a stream to the laptop ahead,
         let mut clients = Vec::new();
         for _ in 0..80 {
             clients.push(world.client().await);
@@ -235,7 +235,7 @@ async fn a_silent_connection_outlives_a_session() {
         for _ in 0..64 {
             processes.push(local.accepts().await);
         }
-        // when they speak, they reach the laptop;
+        // when the clients send something, it reaches the laptop;
         let mut late = clients.pop().expect("the last");
         late.says(PLAIN).await;
         local.accepts().await.hears(PLAIN).await;
@@ -291,7 +291,7 @@ async fn when_it_ends_the_origin_is_back() {
         let world = World::new().await;
         let bob = world.laptop("bob", world.everything(dead_port().await)).await;
         drop(bob);
-        // Connections that came before the end was noticed may still have been bob's.
+        // Connections from before the end was noticed may still have been bob's.
         loop {
             let mut client = world.client().await;
             client.says(PLAIN).await;

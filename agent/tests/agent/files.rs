@@ -29,7 +29,7 @@ fn secret(token: &str) -> TempDir {
     volume
 }
 
-/// As the kubelet does it.
+/// Replaces the token as the kubelet does.
 fn rotate(volume: &Path, generation: &str, token: &str) {
     fs::create_dir(volume.join(generation)).expect("a directory");
     fs::write(volume.join(generation).join("token"), token).expect("a file");
@@ -48,13 +48,13 @@ async fn asks(laptop: &Laptop, follow: bool) -> Streaming<FilesReply> {
 
 /// A volume as it arrived: a line for each entry.
 #[derive(Debug, Default, PartialEq)]
-struct Told {
+struct Volume {
     path: PathBuf,
     entries: BTreeMap<String, String>,
     left_out: Vec<LeftOut>,
 }
 
-impl Told {
+impl Volume {
     /// The content of a file, or the target of a link.
     fn says(&self, path: &str) -> &str {
         self.entries.get(path).map_or("nothing", String::as_str)
@@ -62,14 +62,14 @@ impl Told {
 }
 
 /// The next volume, or `None` when all are there.
-async fn next(told: &mut Streaming<FilesReply>) -> Option<Told> {
+async fn next(replies: &mut Streaming<FilesReply>) -> Option<Volume> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
-    let mut volume = Told::default();
+    let mut volume = Volume::default();
     let mut last = String::new();
     loop {
-        let reply = told.message().await.expect("it goes on").expect("it goes on");
+        let reply = replies.message().await.expect("it goes on").expect("it goes on");
         match reply.kind.expect("something that is known") {
-            Kind::Begins(begins) => volume = Told { path: text(&begins.path).into(), ..Told::default() },
+            Kind::Begins(begins) => volume = Volume { path: text(&begins.path).into(), ..Volume::default() },
             Kind::Entry(entry) => {
                 let said = match entry.kind {
                     None => String::new(),
@@ -90,7 +90,7 @@ async fn next(told: &mut Streaming<FilesReply>) -> Option<Told> {
 }
 
 #[tokio::test]
-async fn volumes_are_told_whole_and_anew_when_they_are_exchanged() {
+async fn volumes_are_sent_whole_and_again_when_they_change() {
     story(async {
         // Given a Secret and a file, both of which are mounted, and something that is not mounted.
         let (secret, other) = (secret("one"), tempfile::NamedTempFile::new().expect("a file"));
@@ -100,55 +100,55 @@ async fn volumes_are_told_whole_and_anew_when_they_are_exchanged() {
         let (_world, laptop) = world(&[secret.path(), &nothing, other.path()]).await;
 
         // When a laptop asks for them,
-        let mut told = asks(&laptop, true).await;
+        let mut replies = asks(&laptop, true).await;
 
         // then all of both comes.
-        let first = next(&mut told).await.expect("the Secret");
+        let first = next(&mut replies).await.expect("the Secret");
         assert_eq!(first.path, secret.path());
         assert_eq!(first.says(""), "a directory");
         assert_eq!((first.says("token"), first.says("..data")), ("to ..data/token", "to ..2026_1"));
         assert_eq!(first.says("..2026_1/token"), "one");
-        let second = next(&mut told).await.expect("the file");
+        let second = next(&mut replies).await.expect("the file");
         assert_eq!((second.path.as_path(), second.says("")), (other.path(), content.as_str()));
-        assert_eq!(next(&mut told).await, None);
+        assert_eq!(next(&mut replies).await, None);
 
         // When the Secret changes, it is sent again, and nothing else is.
         rotate(secret.path(), "..2026_2", "two");
-        let again = next(&mut told).await.expect("the Secret");
+        let again = next(&mut replies).await.expect("the Secret");
         assert_eq!((again.says("..data"), again.says("..2026_2/token")), ("to ..2026_2", "two"));
         assert_eq!(again.says("..2026_1"), "nothing");
 
-        // A file in whose place another one comes, too.
+        // So is a file that is replaced by another one.
         let beside = tempfile::NamedTempFile::new().expect("a file");
         fs::write(beside.path(), "short").expect("written");
         fs::rename(beside.path(), other.path()).expect("renamed");
-        assert_eq!(next(&mut told).await.expect("the file").says(""), "short");
+        assert_eq!(next(&mut replies).await.expect("the file").says(""), "short");
     })
     .await;
 }
 
 #[tokio::test]
-async fn what_does_not_come_is_named_and_the_rest_comes() {
+async fn omitted_files_are_named_and_the_rest_comes() {
     story(async {
         let secret = secret("one");
         let huge = fs::File::create(secret.path().join("huge")).expect("a file");
         huge.set_len(bridge_proto::files::MAX_BYTES).expect("it costs nothing");
         let (_world, laptop) = world(&[secret.path()]).await;
-        let mut told = asks(&laptop, false).await;
-        let volume = next(&mut told).await.expect("the Secret");
+        let mut replies = asks(&laptop, false).await;
+        let volume = next(&mut replies).await.expect("the Secret");
         assert_eq!(volume.says("..2026_1/token"), "one");
         let [left_out] = volume.left_out.as_slice() else { panic!("one file: {:?}", volume.left_out) };
         assert_eq!(left_out.path, secret.path().join("huge").into_os_string().into_encoded_bytes());
         assert_eq!(left_out.reason(), LeftOutReason::Bytes);
-        // Who does not follow has heard all.
-        assert_eq!(next(&mut told).await, None);
-        assert_eq!(told.message().await.expect("an orderly end"), None);
+        // A laptop that does not follow has got everything.
+        assert_eq!(next(&mut replies).await, None);
+        assert_eq!(replies.message().await.expect("an orderly end"), None);
     })
     .await;
 }
 
 #[tokio::test]
-async fn volumes_are_told_to_sessions_and_end_with_them() {
+async fn volumes_are_sent_to_sessions_and_end_with_them() {
     story(async {
         let secret = secret("one");
         let (_world, mut laptop) = world(&[secret.path()]).await;
@@ -156,11 +156,11 @@ async fn volumes_are_told_to_sessions_and_end_with_them() {
         let refused = laptop.client.files(request).await.expect_err("no token");
         assert_eq!(refused.code(), Code::Unauthenticated);
 
-        let mut told = asks(&laptop, true).await;
-        while next(&mut told).await.is_some() {}
+        let mut replies = asks(&laptop, true).await;
+        while next(&mut replies).await.is_some() {}
         laptop.stops_attending();
         laptop.is_ended().await;
-        let ended = told.message().await.expect_err("the session has ended");
+        let ended = replies.message().await.expect_err("the session has ended");
         assert_eq!(ended.code(), Code::Cancelled, "{ended}");
     })
     .await;

@@ -1,4 +1,4 @@
-//! Who may open a session, and what an agent hears before it has proven itself.
+//! Opening a session, and what an agent learns before it has proven itself.
 
 use bridge_proto::proof::{self, Handshake, LENGTH, NotOpened};
 use bridge_proto::v1::agent_client::AgentClient;
@@ -19,7 +19,7 @@ async fn challenge(client: &mut AgentClient<Channel>) -> Result<ChallengeReply, 
     client.challenge(request).await.map(tonic::Response::into_inner)
 }
 
-/// Who knows this key opens a session after that challenge.
+/// A client that knows this key opens a session after that challenge.
 fn answer(key: &[u8], asked: &ChallengeReply) -> OpenRequest {
     let handshake = Handshake { daemon_nonce: &NONCE, agent_nonce: &asked.nonce, pod: POD };
     OpenRequest {
@@ -40,7 +40,7 @@ async fn both_sides_know_the_key_or_no_session_is_opened() {
     story(async {
         let world = World::new().await;
         let mut mallory = client(world.agent.control).await;
-        let asked = challenge(&mut mallory).await.expect("anybody may ask");
+        let asked = challenge(&mut mallory).await.expect("anyone may ask");
         assert_eq!(asked.agent, POD);
         refused(&mut mallory, answer(b"wrong", &asked), "a wrong key").await;
 
@@ -66,15 +66,15 @@ async fn a_challenge_is_good_for_one_answer_of_its_own_connection() {
         let mut one = client(world.agent.control).await;
         let mut other = client(world.agent.control).await;
 
-        let asked = challenge(&mut one).await.expect("anybody may ask");
+        let asked = challenge(&mut one).await.expect("anyone may ask");
         refused(&mut other, answer(KEY, &asked), "another connection was asked").await;
-        let _ = challenge(&mut other).await.expect("anybody may ask");
+        let _ = challenge(&mut other).await.expect("anyone may ask");
         refused(&mut other, answer(KEY, &asked), "this connection was asked something else").await;
         one.open(answer(KEY, &asked)).await.expect("the one that was asked");
         refused(&mut one, answer(KEY, &asked), "it was answered already").await;
 
         let mut agents = asked.clone();
-        agents.nonce = challenge(&mut one).await.expect("anybody may ask").nonce;
+        agents.nonce = challenge(&mut one).await.expect("anyone may ask").nonce;
         let mut reflected = answer(KEY, &agents);
         reflected.proof = asked.proof;
         refused(&mut one, reflected, "the agent's own proof").await;
@@ -83,18 +83,18 @@ async fn a_challenge_is_good_for_one_answer_of_its_own_connection() {
 }
 
 #[tokio::test]
-async fn who_poses_as_an_agent_and_hands_the_challenge_on_to_a_real_one_hears_nothing_of_the_session() {
+async fn a_false_agent_that_relays_the_challenge_to_a_real_one_learns_nothing_of_the_session() {
     story(async {
         // Given another user's pod, which relays all bytes to an agent and back.
         let world = World::new().await;
         let (port, heard) = hands_on_to(world.agent.control).await;
 
         // When a daemon calls that pod,
-        let mut alice = daemon("her-session", "alice", 1);
+        let mut alice = daemon("alices-session", "alice", 1);
         alice.pod = "mallory-1".to_owned();
         let error = alice.opens(channel(port).await).await.expect_err("it is no agent's pod");
 
-        // then it sees that the proof is not that pod's, and has sent nothing but a nonce.
+        // then it sees that the proof is not that pod's, and has sent only a nonce.
         assert!(matches!(&error, NotOpened::NoAgent { pod } if pod == "mallory-1"), "{error}");
         let heard = heard.await.expect("the relay's own code is right");
         let contains = |what: &[u8]| heard.windows(what.len()).any(|part| part == what);
@@ -104,14 +104,14 @@ async fn who_poses_as_an_agent_and_hands_the_challenge_on_to_a_real_one_hears_no
             "expected the challenge, with a version, in {} bytes",
             heard.len()
         );
-        for secret in [KEY, b"her-session", b"alice", &alice.secret] {
+        for secret in [KEY, b"alices-session", b"alice", &alice.secret] {
             assert!(!contains(secret), "{:?} was sent", String::from_utf8_lossy(secret));
         }
     })
     .await;
 }
 
-/// A relay for one connection; what the daemon said over it.
+/// A relay for one connection; returns what the daemon sent over it.
 async fn hands_on_to(control: u16) -> (u16, JoinHandle<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("a bound socket").port();
@@ -135,7 +135,7 @@ async fn hands_on_to(control: u16) -> (u16, JoinHandle<Vec<u8>>) {
 }
 
 #[tokio::test]
-async fn programs_of_other_times_are_told_that_one_is_too_old() {
+async fn programs_of_other_versions_get_an_error_that_names_the_older_one() {
     story(async {
         // An old daemon, which would have sent the key at once.
         let world = World::new().await;

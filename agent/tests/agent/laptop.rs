@@ -1,4 +1,4 @@
-//! Requests that are a laptop's.
+//! Requests that go to a laptop.
 
 use crate::world::{World, story};
 
@@ -146,7 +146,7 @@ async fn a_request_is_not_sent_twice_when_its_way_breaks() {
         process.hears(ALICES).await;
         process.says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
         assert_eq!(client.hears_answer().await.1, "ok");
-        // When the process has got the second request of a connection, and dies of it,
+        // When the process has got the second request of a connection, and dies because of it,
         client.says(ALICES).await;
         process.hears(ALICES).await;
         drop(process);
@@ -251,7 +251,7 @@ async fn a_local_process_that_closes_closes_the_connection() {
 }
 
 #[tokio::test]
-async fn what_the_origin_does_meanwhile_reaches_nobody() {
+async fn an_origin_that_acts_meanwhile_is_not_heard() {
     story(async {
         let world = World::new().await;
         let (_alice, local) = world.alice().await;
@@ -264,7 +264,7 @@ async fn what_the_origin_does_meanwhile_reaches_nobody() {
         origin.ends().await;
         process.says("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nlaptop").await;
         assert_eq!(client.hears_answer().await.1, "laptop");
-        // the next request that is the origin's gets a new connection.
+        // the next request for the origin gets a new connection.
         client.says(PLAIN).await;
         let mut origin = world.origin.accepts().await;
         origin.hears(PLAIN).await;
@@ -317,7 +317,7 @@ async fn a_burst_beyond_the_parked_calls_waits() {
 }
 
 #[tokio::test]
-async fn what_an_answer_says_to_shared_caches_is_taken_from_it() {
+async fn an_answer_is_kept_from_shared_caches() {
     story(async {
         let world = World::new().await;
         let (_alice, local) = world.alice().await;
@@ -352,14 +352,14 @@ async fn what_an_answer_says_to_shared_caches_is_taken_from_it() {
 }
 
 #[tokio::test]
-async fn what_trailers_say_to_caches_is_taken_from_them() {
+async fn trailers_that_address_caches_are_removed() {
     story(async {
         let world = World::new().await;
         let (_alice, local) = world.alice().await;
         let mut client = world.client().await;
         client.says(ALICES).await;
         let mut process = local.accepts().await;
-        // Whether they come with the rest or byte by byte.
+        // With the rest or byte by byte.
         for at_once in [true, false] {
             process.hears(ALICES).await;
             let head = "HTTP/1.1 200 OK\r\nCache-Control: private\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n";

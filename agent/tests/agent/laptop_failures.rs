@@ -1,4 +1,4 @@
-//! What a caller sees when a laptop, or the process on it, does not do as it should.
+//! The caller's view when a laptop, or the process on it, fails.
 
 use bridge_proto::v1::{Fallback, Route};
 
@@ -98,7 +98,7 @@ async fn answers_that_could_be_read_in_two_ways_do_not_reach_the_caller() {
 }
 
 #[tokio::test]
-async fn what_follows_an_answer_later_does_not_reach_the_caller() {
+async fn late_bytes_after_an_answer_do_not_reach_the_caller() {
     story(async {
         let world = World::new().await;
         let (_alice, local) = world.alice().await;
@@ -196,7 +196,7 @@ async fn the_laptop_vanishes_while_a_request_is_there() {
         assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
         assert!(sentence.contains("alice's laptop was lost"), "{sentence}");
         client.hears_end().await;
-        // The next request is the origin's.
+        // The next request goes to the origin.
         let (mut client, mut origin) = world.connection().await;
         client.says(ALICES).await;
         answered_by(&mut origin, &mut client, ALICES).await;
@@ -216,13 +216,13 @@ async fn the_end_of_the_control_call_is_the_end_of_everything() {
         let (mut idle, mut origin) = world.connection().await;
         // Given a request under way and a connection that is idle, when the control call alone ends,
         alice.stops_attending();
-        // then what is under way is answered,
+        // then the request in flight is answered,
         assert!(busy.hears_answer().await.0.starts_with("HTTP/1.1 502 "));
-        // the token is worth nothing,
+        // the token is no longer valid,
         alice.is_ended().await;
         let parked = alice.client.arrivals(crate::world::with_token(Default::default(), &alice.token)).await;
         assert_eq!(parked.expect_err("the session has ended").code(), tonic::Code::Unauthenticated);
-        // and the next request is the origin's.
+        // and the next request goes to the origin.
         idle.says(ALICES).await;
         answered_by(&mut origin, &mut idle, ALICES).await;
     })

@@ -1,4 +1,4 @@
-//! What a laptop's port leads back to: requests that come round again, and connections from the agent's own pod.
+//! Requests that come back from a laptop's port, and connections from the agent's own pod.
 
 use bridge_proto::v1::{Reason, RequestsRequest, SeenRequest};
 use bytes::Bytes;
@@ -31,7 +31,7 @@ fn with_hops(request: &str, hops: &str) -> String {
     request.replacen("\r\n\r\n", &format!("\r\nx-bridge-hops: {hops}\r\n\r\n"), 1)
 }
 
-/// Waits until the agent reports such a request.
+/// Waits until the agent reports a request that `such` accepts.
 async fn seen(laptop: &mut Laptop, such: impl Fn(&SeenRequest) -> bool) {
     let asked = with_token(RequestsRequest { follow: true, after_us: 0 }, &laptop.token);
     let mut seen = laptop.client.requests(asked).await.expect("the token is right").into_inner();
@@ -39,7 +39,7 @@ async fn seen(laptop: &mut Laptop, such: impl Fn(&SeenRequest) -> bool) {
 }
 
 #[tokio::test]
-async fn a_request_tells_the_laptop_where_it_has_been() {
+async fn a_request_carries_its_hops_to_the_laptop() {
     story(async {
         let world = World::new().await;
         let (_alice, local) = world.alice().await;
@@ -79,7 +79,7 @@ async fn a_request_that_comes_back_ends_at_once() {
             assert!(sentence.contains(word), "{word:?} in {sentence}");
         }
         assert!(sentence.contains(&format!("forward or port-forward on local port {port}")), "{sentence}");
-        // It was seen twice: as it came, and as it came back.
+        // It was seen twice: when it came, and when it came back.
         seen(&mut alice, |seen| (seen.reason(), seen.status) == (Reason::Matched, 508)).await;
         seen(&mut alice, |seen| (seen.reason(), seen.status) == (Reason::Loop, 508)).await;
         // One with a body, and one that asks for a WebSocket, end the same way.
@@ -159,14 +159,14 @@ async fn streams_of_http2_that_come_back_end_at_once() {
         let (status, _, sentence) = answer(caller.asks(alices("/")).await).await;
         assert_eq!(status, 508, "{sentence}");
         assert!(sentence.contains(&format!("local port {port} leads back")), "{sentence}");
-        // A gRPC caller gets a status of its own, and is not to try again.
+        // A gRPC caller gets its own status, and should not retry.
         let call = with_header(alices("/shop.Prices/Get"), "content-type", "application/grpc");
         let (response, mut ask) = caller.begins(call).await;
         let _ = ask.send_data(Bytes::from_static(b"more"), false);
         let head = response.await.expect("an answer");
         assert_eq!(head.headers()["grpc-status"], "9");
         assert!(head.headers()["grpc-message"].to_str().expect("text").contains("leads back"));
-        // One that is the origin's reaches it as it came.
+        // A request for the origin reaches it as it came.
         let plain = caller.asks(with_header(get("/"), "x-bridge-hops", "a:1,,b")).await;
         let stream = origin.hears().await;
         assert_eq!(stream.request.headers()["x-bridge-hops"], "a:1,,b");
@@ -177,7 +177,7 @@ async fn streams_of_http2_that_come_back_end_at_once() {
 }
 
 #[tokio::test]
-async fn a_stream_of_http2_tells_the_laptop_where_it_has_been() {
+async fn a_stream_of_http2_carries_its_hops_to_the_laptop() {
     story(async {
         let world = World::new().await;
         let (_alice, local) = world.alice().await;
@@ -194,7 +194,7 @@ async fn a_stream_of_http2_tells_the_laptop_where_it_has_been() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_and_comes_from_the_pod_itself_is_the_origins() {
+async fn other_protocols_from_the_pod_itself_go_to_the_origin() {
     story(async {
         let world = World::new().await;
         let local = Server::local().await;
@@ -210,7 +210,7 @@ async fn what_is_not_http_and_comes_from_the_pod_itself_is_the_origins() {
         let mut client = Peer::connect_from_inside(world.port()).await;
         client.says("\x16\x03\x01").await;
         world.origin.accepts().await.hears("\x16\x03\x01").await;
-        // then requests still are bob's, for they would be known if they came back,
+        // then requests are still bob's, as they would be detected if they came back,
         let mut client = Peer::connect_from_inside(world.port()).await;
         client.says(PLAIN).await;
         local.accepts().await.hears(PLAIN).await;
@@ -219,7 +219,7 @@ async fn what_is_not_http_and_comes_from_the_pod_itself_is_the_origins() {
         let response = caller.asks(get("/")).await;
         Serving::on(&local).await.hears().await.answers("bob");
         assert_eq!(answer(response).await.2, "bob");
-        // and so is what comes from elsewhere.
+        // and so are connections from elsewhere.
         let mut client = world.client().await;
         client.says("\x16\x03\x01").await;
         local.accepts().await.hears("\x16\x03\x01").await;
@@ -243,18 +243,18 @@ async fn everything_that_is_forwarded_back_ends_at_once() {
 }
 
 #[tokio::test]
-async fn what_the_laptop_knows_to_lead_back_is_answered_with_508_and_its_sentence() {
+async fn a_port_that_the_laptop_knows_to_lead_back_is_answered_with_508_and_its_message() {
     story(async {
         let world = World::new().await;
-        // Given a route to a port of which the laptop knows that it leads back into the cluster,
+        // Given a route to a port that the laptop knows to lead back into the cluster,
         let _alice = world.laptop("alice", world.route("alice", LEADS_BACK)).await;
-        // when a request comes, then it ends at once, with what the laptop said;
+        // when a request comes, then it ends at once, with the laptop's message;
         let (mut client, mut origin) = world.connection().await;
         client.says(ALICES).await;
         let (head, body) = client.hears_answer().await;
         assert!(head.starts_with("HTTP/1.1 508 "), "{head}");
         assert!(body.contains("loop at alice's laptop: port 7 is bridge forward's"), "{body}");
-        // the others of the connection are the origin's.
+        // the other requests of the connection go to the origin.
         client.says(PLAIN).await;
         origin.hears(PLAIN).await;
         origin.says("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\norigin").await;

@@ -1,6 +1,6 @@
 //! The agent over loopback, between peers whose every byte the tests write and read themselves.
 
-// clippy knows tests by their attribute; what they share has none.
+// clippy knows tests by their attribute; the code that they share has none.
 #![allow(clippy::expect_used)]
 
 mod drain;

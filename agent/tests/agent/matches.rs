@@ -1,4 +1,4 @@
-//! Which requests a session's match takes.
+//! The requests that a session's match takes.
 
 use bridge_proto::v1::{Alternative, Condition, HeaderTest, Match, Route, Test, condition, test};
 
@@ -29,7 +29,7 @@ fn pattern(text: &str) -> test::Kind {
     test::Kind::Pattern(text.to_owned())
 }
 
-/// Says a request, and who answers it.
+/// Sends a request, which this server answers.
 async fn is_answered_by(client: &mut Peer, head: &str, server: &mut Peer, body: &str) {
     client.says(format!("{head}\r\nHost: a\r\n\r\n")).await;
     server.hears_head().await;
@@ -85,7 +85,7 @@ async fn all_conditions_of_one_alternative_must_hold() {
 }
 
 #[tokio::test]
-async fn what_this_agent_cannot_judge_is_refused() {
+async fn conditions_that_this_agent_does_not_know_are_refused() {
     story(async {
         let world = World::new().await;
         let mut alice = Laptop::attach(world.agent.control, "alice").await;

@@ -1,4 +1,4 @@
-//! Connections that are not for the agent to read.
+//! Connections that the agent must not read.
 
 use std::time::{Duration, Instant};
 
@@ -89,7 +89,7 @@ async fn a_request_that_comes_slowly_is_still_routed() {
         let (_alice, local) = world.alice().await;
         let (mut client, mut origin) = world.connection().await;
         client.says("GET /").await;
-        // Given a client that takes longer than a beginning would be held,
+        // Given a client that takes longer than the beginning of a request would be held,
         let nothing = tokio::time::timeout(Duration::from_millis(1500), origin.hears_some(1)).await;
         assert!(nothing.is_err(), "nothing of it reaches the origin");
         client.says(" HTTP/1.1\r\nX-Bridge: alice\r\n\r\n").await;

@@ -1,4 +1,4 @@
-//! Requests that are the origin's: their bytes pass unchanged, and nothing is refused that the origin would have taken.
+//! Requests that go to the origin: their bytes pass unchanged, and nothing is refused that the origin would have taken.
 
 use crate::peer::Peer;
 use crate::world::{World, story};
@@ -130,7 +130,7 @@ async fn an_answer_may_last_until_the_origin_closes() {
 }
 
 #[tokio::test]
-async fn what_two_parsers_could_read_differently_is_never_routed() {
+async fn requests_that_two_parsers_could_read_differently_are_never_routed() {
     let long_header = format!("X-Long: {}", "x".repeat(70_000));
     let many_headers = "X: y\r\n".repeat(300);
     let oddities: [&str; 11] = [
@@ -151,12 +151,12 @@ async fn what_two_parsers_could_read_differently_is_never_routed() {
             let world = World::new().await;
             let (_alice, local) = world.alice().await;
             let (mut client, mut origin) = world.connection().await;
-            // Given a request that looks like alice's, but could be two things at once,
+            // Given a request that looks like alice's, but can be read in two ways,
             let request = format!("POST / HTTP/1.1\r\nHost: a\r\nX-Bridge: alice\r\n{oddity}\r\n\r\nabc");
             client.says(&request).await;
-            // it is the origin's as it is,
+            // it goes to the origin as it is,
             origin.hears(&request).await;
-            // and so is whatever follows, however plain.
+            // and so does everything that follows, however plain.
             let plain = "GET / HTTP/1.1\r\nHost: a\r\nX-Bridge: alice\r\n\r\n";
             client.says(plain).await;
             origin.hears(plain).await;
@@ -208,7 +208,7 @@ async fn a_smuggled_request_in_a_bad_chunk_stays_with_the_origin() {
 }
 
 #[tokio::test]
-async fn what_the_origin_does_between_requests_is_for_the_client() {
+async fn the_origin_s_acts_between_requests_are_for_the_client() {
     story(async {
         let world = World::new().await;
         let (mut client, mut origin) = world.connection().await;
@@ -233,7 +233,7 @@ async fn an_origin_that_loses_patience_with_a_slow_head_is_heard() {
         origin.says("HTTP/1.1 408 Request Timeout\r\n\r\n").await;
         origin.ends().await;
         client.hears("HTTP/1.1 408 Request Timeout\r\n\r\n").await;
-        // The bytes that were held go on, as they would have without us.
+        // The held bytes go on, as they would have without us.
         origin.hears("GET / HTTP/1.1\r\nHost: a\r\nX-Slo").await;
     })
     .await;

@@ -48,7 +48,7 @@ async fn a_connection_carries_bytes_both_ways_and_ends_one_way_at_a_time() {
         let mut stream = dials(&laptop, &server.address().to_string()).await.expect("the server listens");
         let mut accepted = server.accepts().await;
 
-        // When the laptop has said all that it has to say,
+        // When the laptop has sent all its bytes,
         stream.write_all(b"question").await.expect("it is open");
         stream.shutdown().await.expect("it is open");
         accepted.hears("question").await;
@@ -65,7 +65,7 @@ async fn a_connection_carries_bytes_both_ways_and_ends_one_way_at_a_time() {
 }
 
 #[tokio::test]
-async fn why_a_connection_is_not_made_is_told() {
+async fn a_refused_connection_has_a_reason() {
     story(async {
         let (_world, laptop) = world().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -168,14 +168,14 @@ async fn a_flow_to_where_nobody_listens_ends_with_that() {
         drop(peer);
         let (to_agent_tx, mut answers) = flows(&laptop, nobody).await;
         assert_eq!(answers.message().await.expect("it is open"), Some(Datagram::default()));
-        to_agent_tx.send(datagram(b"anybody?")).await.expect("it is open");
+        to_agent_tx.send(datagram(b"hello?")).await.expect("it is open");
         let ended = answers.message().await.expect_err("refused");
         assert_eq!(ended.code(), Code::Unavailable, "{ended}");
     })
     .await;
 }
 
-/// A resolver that truncates what it sends by UDP.
+/// A resolver that truncates its answers by UDP.
 async fn resolver() -> SocketAddr {
     loop {
         let udp = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
@@ -244,7 +244,7 @@ async fn a_silent_resolver_is_an_error_and_no_hang() {
 }
 
 #[tokio::test]
-async fn the_container_s_environment_is_told_without_what_is_ours() {
+async fn the_container_s_environment_is_reported_without_our_variables() {
     story(async {
         let (_world, mut laptop) = world().await;
         let asked = laptop.client.surroundings(with_token(SurroundingsRequest {}, &laptop.token)).await;

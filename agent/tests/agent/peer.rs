@@ -1,4 +1,4 @@
-//! One end of a TCP connection, and servers that hand out such: what is said and heard is raw bytes.
+//! One end of a TCP connection, and servers that accept such: with raw bytes.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ const HOPS: &[u8] = b"x-bridge-hops: ";
 /// A client or a server's side of one connection.
 pub(crate) struct Peer {
     stream: TcpStream,
-    /// It is a process on a laptop: what it is expected to hear is without the header of hops.
+    /// It is a process on a laptop: expected bytes are without the header of hops.
     is_local: bool,
 }
 
@@ -44,7 +44,7 @@ impl Peer {
         self.stream.write_all(bytes.as_ref()).await.expect("the other end takes it");
     }
 
-    /// For what the other end may have ceased to take.
+    /// Sends bytes that the other end may no longer take.
     pub(crate) async fn tries_to_say(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
         self.stream.write_all(bytes.as_ref()).await
     }
@@ -72,7 +72,7 @@ impl Peer {
         }
     }
 
-    /// So many bytes, whatever they are.
+    /// This number of bytes, whatever they are.
     pub(crate) async fn hears_some(&mut self, len: usize) -> Vec<u8> {
         let mut heard = vec![0; len];
         self.stream.read_exact(&mut heard).await.expect("so many bytes");
@@ -130,12 +130,12 @@ impl Peer {
         text(&rest)
     }
 
-    /// The other end says nothing more and ends in order.
+    /// The other end sends nothing more and ends in order.
     pub(crate) async fn hears_end(&mut self) {
         assert_eq!(self.hears_rest().await, "");
     }
 
-    /// The connection breaks; what came before that is returned.
+    /// The connection breaks; returns the bytes before that.
     pub(crate) async fn hears_reset(&mut self) -> String {
         let mut rest = Vec::new();
         let end = self.stream.read_to_end(&mut rest).await;
@@ -154,7 +154,7 @@ impl Peer {
     }
 }
 
-/// Without the lines of hops, whole or begun, that stand in a head.
+/// The bytes without the lines of hops, whole or begun, of a head.
 fn without_hops(bytes: &[u8]) -> Vec<u8> {
     // Empty lines may be in front of a head.
     let begin = bytes.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(bytes.len());
@@ -210,7 +210,7 @@ impl Server {
     }
 }
 
-/// A port on which nothing listens, and which no other test is given: it stays bound as long as the tests run.
+/// A port on which nothing listens, and which no other test gets: it stays bound as long as the tests run.
 pub(crate) async fn dead_port() -> u16 {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");

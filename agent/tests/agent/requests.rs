@@ -1,4 +1,4 @@
-//! Which requests went where, and why: the agent's reports.
+//! The agent's reports: where each request went, and why.
 
 use bridge_proto::v1::{Fallback, Reason, RequestsRequest, RequestsSeen, Route, SeenRequest};
 use tonic::Streaming;
@@ -12,11 +12,11 @@ async fn requests(laptop: &mut Laptop, follow: bool) -> Streaming<RequestsSeen> 
     laptop.client.requests(asked).await.expect("the token is right").into_inner()
 }
 
-/// The next of those that are followed.
+/// The next request of a stream that follows.
 async fn next(seen: &mut Streaming<RequestsSeen>) -> SeenRequest {
-    let mut told = seen.message().await.expect("the session lives").expect("it goes on");
-    assert_eq!((told.requests.len(), told.left_out), (1, 0), "{told:?}");
-    told.requests.remove(0)
+    let mut report = seen.message().await.expect("the session lives").expect("it goes on");
+    assert_eq!((report.requests.len(), report.left_out), (1, 0), "{report:?}");
+    report.requests.remove(0)
 }
 
 async fn answers(server: &mut Peer, status: u16) {
@@ -25,7 +25,7 @@ async fn answers(server: &mut Peer, status: u16) {
 }
 
 #[tokio::test]
-async fn each_request_is_told_with_the_reason_why_it_went_there() {
+async fn each_request_is_reported_with_the_reason_for_its_destination() {
     story(async {
         let world = World::new().await;
         let (mut alice, local) = world.alice().await;
@@ -37,30 +37,36 @@ async fn each_request_is_told_with_the_reason_why_it_went_there() {
         client.says("GET /v1/orders?card=4711 HTTP/1.1\r\nx-bridge: alic\r\ncookie: secret\r\n\r\n").await;
         answers(&mut origin, 404).await;
         client.hears_answer().await;
-        let told = next(&mut seen).await;
+        let report = next(&mut seen).await;
         assert_eq!(
-            (told.reason(), told.about.as_str(), told.saw.as_str()),
+            (report.reason(), report.about.as_str(), report.saw.as_str()),
             (Reason::Differs, "x-bridge", "alic")
         );
-        let what = (told.method.as_str(), told.path.as_str(), told.status, told.to_laptop);
+        let what = (report.method.as_str(), report.path.as_str(), report.status, report.to_laptop);
         assert_eq!(what, ("GET", "/v1/orders", 404, false));
-        assert_eq!((told.target_port, told.protocol.as_str()), (world.port().into(), "HTTP/1"));
-        assert!(!format!("{told:?}").contains("secret") && !format!("{told:?}").contains("4711"), "{told:?}");
+        assert_eq!((report.target_port, report.protocol.as_str()), (world.port().into(), "HTTP/1"));
+        assert!(
+            !format!("{report:?}").contains("secret") && !format!("{report:?}").contains("4711"),
+            "{report:?}"
+        );
 
         client.says("POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n").await;
         answers(&mut origin, 200).await;
         client.hears_answer().await;
-        let told = next(&mut seen).await;
-        assert_eq!((told.reason(), told.about.as_str(), told.to_laptop), (Reason::Absent, "x-bridge", false));
+        let report = next(&mut seen).await;
+        assert_eq!(
+            (report.reason(), report.about.as_str(), report.to_laptop),
+            (Reason::Absent, "x-bridge", false)
+        );
 
         client.says("PUT /x HTTP/1.1\r\nX-Bridge: alice\r\nContent-Length: 0\r\n\r\n").await;
         answers(&mut local.accepts().await, 201).await;
         client.hears_answer().await;
-        let told = next(&mut seen).await;
-        assert_eq!((told.reason(), told.about.as_str()), (Reason::Matched, "x-bridge: alice"));
-        assert_eq!((told.status, told.to_laptop, told.user.as_str()), (201, true, "alice"));
+        let report = next(&mut seen).await;
+        assert_eq!((report.reason(), report.about.as_str()), (Reason::Matched, "x-bridge: alice"));
+        assert_eq!((report.status, report.to_laptop, report.user.as_str()), (201, true, "alice"));
 
-        // Who comes later gets what is kept, and no more if that is all that was asked for.
+        // A later reader gets the kept requests, and no more if it does not follow.
         let mut later = requests(&mut alice, false).await;
         let kept = later.message().await.expect("the session lives").expect("what is kept");
         let methods: Vec<&str> = kept.requests.iter().map(|request| request.method.as_str()).collect();
@@ -71,7 +77,7 @@ async fn each_request_is_told_with_the_reason_why_it_went_there() {
 }
 
 #[tokio::test]
-async fn what_the_laptop_could_not_take_is_told_as_such() {
+async fn requests_that_the_laptop_could_not_take_are_reported_as_such() {
     story(async {
         let world = World::new().await;
         let nobody = dead_port().await;
@@ -83,29 +89,29 @@ async fn what_the_laptop_could_not_take_is_told_as_such() {
         let mut slow = world.client().await;
         slow.says("GET /a HTTP/1.1\r\nx-bridge: alice\r\nConnection: close\r\n\r\n").await;
         assert!(slow.hears_answer().await.0.starts_with("HTTP/1.1 503"));
-        let told = next(&mut seen).await;
-        assert_eq!((told.path.as_str(), told.took_us < 2_000_000), ("/a", true), "{told:?}");
+        let report = next(&mut seen).await;
+        assert_eq!((report.path.as_str(), report.took_us < 2_000_000), ("/a", true), "{report:?}");
         drop(world.origin.accepts().await);
         let (mut client, mut origin) = world.connection().await;
 
         client.says("GET /a HTTP/1.1\r\nx-bridge: alice\r\n\r\n").await;
         assert!(client.hears_answer().await.0.starts_with("HTTP/1.1 503"));
-        let told = next(&mut seen).await;
-        assert_eq!((told.reason(), told.status, told.to_laptop), (Reason::Matched, 503, true));
+        let report = next(&mut seen).await;
+        assert_eq!((report.reason(), report.status, report.to_laptop), (Reason::Matched, 503, true));
 
         alice.routes(vec![Route { fallback: Fallback::Origin.into(), ..world.route("alice", nobody) }]).await;
         client.says("GET /b HTTP/1.1\r\nx-bridge: alice\r\n\r\n").await;
         answers(&mut origin, 200).await;
         client.hears_answer().await;
-        let told = next(&mut seen).await;
-        let what = (told.reason(), told.status, told.to_laptop, told.user.as_str());
+        let report = next(&mut seen).await;
+        let what = (report.reason(), report.status, report.to_laptop, report.user.as_str());
         assert_eq!(what, (Reason::NothingListens, 200, false, "alice"));
     })
     .await;
 }
 
 #[tokio::test]
-async fn what_is_not_read_is_told_once_and_why() {
+async fn unread_connections_are_reported_once_with_the_reason() {
     story(async {
         let world = World::new().await;
         let (mut alice, _local) = world.alice().await;
@@ -119,9 +125,12 @@ async fn what_is_not_read_is_told_once_and_why() {
             let (mut client, mut origin) = world.connection().await;
             client.says(bytes).await;
             origin.hears(bytes).await;
-            let told = next(&mut seen).await;
-            assert_eq!((told.reason(), told.to_laptop), (reason, false), "{}", bytes.escape_ascii());
-            assert!(told.method.is_empty() && told.path.is_empty() && told.protocol.is_empty(), "{told:?}");
+            let report = next(&mut seen).await;
+            assert_eq!((report.reason(), report.to_laptop), (reason, false), "{}", bytes.escape_ascii());
+            assert!(
+                report.method.is_empty() && report.path.is_empty() && report.protocol.is_empty(),
+                "{report:?}"
+            );
         }
         let (mut client, mut origin) = world.connection().await;
         origin.says("220 mail\r\n").await;
@@ -132,7 +141,7 @@ async fn what_is_not_read_is_told_once_and_why() {
 }
 
 #[tokio::test]
-async fn only_a_session_is_told() {
+async fn only_a_session_gets_reports() {
     story(async {
         let world = World::new().await;
         let mut stranger = crate::world::client(world.agent.control).await;
@@ -161,9 +170,10 @@ async fn counts_reach_the_daemon_and_prometheus() {
         answers(&mut laptop, 200).await;
         client.hears_answer().await;
 
-        let told = alice.counts.wait_for(|counts| counts.laptop.as_ref().is_some_and(|of| of.requests == 1));
-        let told = told.await.expect("the session lives").clone();
-        let (of_laptop, of_origin) = (told.laptop.unwrap_or_default(), told.origin.unwrap_or_default());
+        let report =
+            alice.counts.wait_for(|counts| counts.laptop.as_ref().is_some_and(|of| of.requests == 1));
+        let report = report.await.expect("the session lives").clone();
+        let (of_laptop, of_origin) = (report.laptop.unwrap_or_default(), report.origin.unwrap_or_default());
         assert_eq!((of_laptop.failed, of_origin.requests, of_origin.failed), (0, 1, 1));
         assert_eq!(of_laptop.took.iter().sum::<u64>(), 1);
 
@@ -188,7 +198,7 @@ async fn counts_reach_the_daemon_and_prometheus() {
 }
 
 #[tokio::test]
-async fn a_grpc_call_is_told_with_its_own_status() {
+async fn a_grpc_call_is_reported_with_its_own_status() {
     story(async {
         let world = World::new().await;
         let (mut alice, _local) = world.alice().await;
@@ -205,10 +215,10 @@ async fn a_grpc_call_is_told_with_its_own_status() {
         rest(&mut body).await;
 
         // Then it is reported with both statuses, and with the reason why it went to the origin.
-        let told = next(&mut seen).await;
-        assert_eq!((told.protocol.as_str(), told.path.as_str()), ("HTTP/2", "/prices.Prices/Get"));
-        assert_eq!((told.status, told.grpc_status), (200, Some(5)));
-        assert_eq!((told.reason(), told.saw.as_str()), (Reason::Differs, "alic"));
+        let report = next(&mut seen).await;
+        assert_eq!((report.protocol.as_str(), report.path.as_str()), ("HTTP/2", "/prices.Prices/Get"));
+        assert_eq!((report.status, report.grpc_status), (200, Some(5)));
+        assert_eq!((report.reason(), report.saw.as_str()), (Reason::Differs, "alic"));
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! Who may attach, and what several sessions are to each other.
+//! Opening sessions, and the effects of several on each other.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::peer::{Peer, Server};
 use crate::world::{Laptop, World, by_header, channel, client, daemon, loopback, story, with_token};
 
 #[tokio::test]
-async fn only_who_has_a_token_may_do_anything() {
+async fn nothing_is_allowed_without_a_token() {
     story(async {
         let world = World::new().await;
         let mut laptop = client(world.agent.control).await;
@@ -129,9 +129,9 @@ async fn a_daemon_that_comes_back_takes_its_session_over() {
 }
 
 #[tokio::test]
-async fn who_knows_the_key_and_the_id_but_not_the_secret_takes_no_session_over() {
+async fn key_and_id_without_the_secret_take_no_session_over() {
     story(async {
-        // Given Alice's session, whose id everybody reads in the annotation,
+        // Given Alice's session, whose id everyone can read in the annotation,
         let world = World::new().await;
         let (mut alice, local) = world.alice().await;
         let mut mallory = daemon("session of alice", "alice", 1000);
@@ -194,7 +194,7 @@ async fn a_daemon_from_which_nothing_comes_is_gone_after_five_seconds() {
         // then the agent ends it by its own clock,
         let silence = began.elapsed();
         assert!(silence > Duration::from_secs(3) && silence < Duration::from_secs(8), "{silence:?}");
-        // and the requests are the origin's.
+        // and the requests go to the origin.
         let (mut client, mut origin) = world.connection().await;
         client.says("GET / HTTP/1.1\r\nX-Bridge: alice\r\n\r\n").await;
         origin.hears("GET / HTTP/1.1\r\nX-Bridge: alice\r\n\r\n").await;

@@ -18,14 +18,14 @@ use crate::world::{Laptop, World, story, with_token};
 const MEMORY: u64 = 64 << 20;
 const ALICES: &str = "POST / HTTP/1.1\r\nX-Bridge: alice\r\nContent-Length: 67108864\r\n\r\n";
 
-/// Both the agent's bound, and what is held now.
+/// Checks both the agent's limit, and the memory that is held now.
 fn assert_bounded(world: &World) {
     let (held, total) = world.agent.memory();
     assert!(total == MEMORY / 2 && held <= total, "{held} bytes are held of {total}");
 }
 
 #[tokio::test]
-async fn what_stalls_at_one_laptop_leaves_room_for_others() {
+async fn stalled_streams_at_one_laptop_leave_room_for_others() {
     story(async {
         // Given a session whose process reads nothing of large requests, until the agent takes no more of them,
         let world = World::with_memory(MEMORY).await;
@@ -48,7 +48,7 @@ async fn what_stalls_at_one_laptop_leaves_room_for_others() {
         assert!(sentence.contains("alice's laptop") && sentence.contains("no memory left"), "{sentence}");
         assert_bounded(&world);
 
-        // then its connections into the cluster are refused as well, and say why;
+        // then its connections into the cluster are refused as well, with the reason;
         let refused = dials(&alice, "10.96.0.1:80").await;
         assert!(matches!(refused, Some(Cause::NoRoom)), "{refused:?}");
 
@@ -56,7 +56,7 @@ async fn what_stalls_at_one_laptop_leaves_room_for_others() {
         let bobs = Server::local().await;
         let _bob = world.laptop("bob", world.route("bob", bobs.port())).await;
         asks_and_is_answered(&world, "X-Bridge: bob\r\n", Some(&bobs)).await;
-        // and everybody's the origin.
+        // and everyone's reach the origin.
         asks_and_is_answered(&world, "", None).await;
         assert_bounded(&world);
 
@@ -99,7 +99,7 @@ async fn asks_and_is_answered(world: &World, headers: &str, laptop: Option<&Serv
         Some(laptop) => laptop.accepts().await,
         None => origin,
     };
-    // A laptop's has a header more.
+    // A request to a laptop has one more header.
     let heard = process.hears_head().await;
     assert!(heard.starts_with(request.trim_end()), "{heard}");
     process.says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
@@ -158,7 +158,7 @@ async fn streams_that_stall_at_a_laptop_hold_up_no_other_of_their_connection() {
 }
 
 #[tokio::test]
-async fn messages_that_never_end_count_as_what_their_session_holds() {
+async fn messages_that_never_end_count_as_memory_of_their_session() {
     story(async {
         let world = World::with_memory(MEMORY).await;
         let (mut alice, local) = world.alice().await;

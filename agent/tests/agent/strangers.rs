@@ -1,4 +1,5 @@
-//! Who may open connections to the control port, but does not know the key: they get little, and keep nobody out.
+//! Clients that may open connections to the control port, but do not know the key: they get little, and keep nobody
+//! out.
 
 use std::time::Duration;
 
@@ -73,7 +74,7 @@ async fn calls_are_few_without_the_key() {
         }
         assert!(made <= 8, "{made} calls were answered");
 
-        // Challenges are as few.
+        // The limit on challenges is as low.
         let mut stranger = client(world.agent.control).await;
         let mut asked = 0;
         let request = ChallengeRequest { version: Some(version::ours()), nonce: vec![1; LENGTH] };
@@ -89,7 +90,7 @@ async fn calls_are_few_without_the_key() {
 async fn time_is_up_after_five_seconds_without_the_key() {
     story(async {
         let world = World::new().await;
-        // Given one who says nothing, and one who says something all the time,
+        // Given one that sends nothing, and one that sends something all the time,
         let mut silent = Peer::connect(world.agent.control).await;
         let mut busy = Peer::connect(world.agent.control).await;
         busy.says("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
@@ -120,14 +121,14 @@ async fn connections_without_the_key_lock_no_daemon_out() {
         let attached = timeout(Duration::from_secs(2), Laptop::attach(world.agent.control, "bob")).await;
         let mut bob = attached.expect("a daemon that knows the key should not have to wait");
         bob.routes(vec![world.route("bob", 1)]).await;
-        // and the first has lost nothing.
+        // and the first session has lost nothing.
         alice.routes(vec![world.route("alice", local.port())]).await;
         answers_everybody(&world).await;
     })
     .await;
 }
 
-/// Requests that are no developer's are served.
+/// Requests without a developer's header are served.
 async fn answers_everybody(world: &World) {
     let (mut client, mut origin) = world.connection().await;
     client.says("GET / HTTP/1.1\r\n\r\n").await;

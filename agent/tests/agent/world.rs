@@ -23,9 +23,9 @@ use crate::peer::{Peer, Server, dead_port};
 pub(crate) const KEY: &[u8] = b"the stand-in's key";
 pub(crate) const POD: &str = "agent-1";
 
-/// Every story has an end.
-pub(crate) async fn story(told: impl Future<Output = ()>) {
-    tokio::time::timeout(Duration::from_secs(30), told).await.expect("the story should have ended by now");
+/// Ends every story in bounded time.
+pub(crate) async fn story(story: impl Future<Output = ()>) {
+    tokio::time::timeout(Duration::from_secs(30), story).await.expect("the story should have ended by now");
 }
 
 pub(crate) struct World {
@@ -39,12 +39,12 @@ impl World {
         Self::with_outward(Outward::default()).await
     }
 
-    /// With this said about what laptops may reach.
+    /// With these settings of outbound.
     pub(crate) async fn with_outward(outward: Outward) -> Self {
         Self::with(outward, None).await
     }
 
-    /// With so much memory, in bytes.
+    /// With this amount of memory, in bytes.
     pub(crate) async fn with_memory(memory: u64) -> Self {
         Self::with(Outward::default(), Some(memory)).await
     }
@@ -52,7 +52,7 @@ impl World {
     async fn with(outward: Outward, memory: Option<u64>) -> Self {
         let origin = Server::start().await;
         let (agent, key_file) = agent_for(origin.address(), outward, memory).await;
-        // The agent's own first knock, by which it knows that the origin is there.
+        // The agent's own first connection, by which it learns that the origin is there.
         origin.accepts().await.hears_end().await;
         Self { origin, agent, key_file }
     }
@@ -144,7 +144,7 @@ pub(crate) struct Laptop {
     pub(crate) client: AgentClient<Channel>,
     pub(crate) token: String,
     pub(crate) draining: watch::Receiver<bool>,
-    /// The last that the agent has told.
+    /// The last counts from the agent.
     pub(crate) counts: watch::Receiver<Counts>,
     to_agent_tx: mpsc::Sender<FromDaemon>,
     routed_rx: mpsc::Receiver<Routed>,
@@ -161,11 +161,11 @@ pub(crate) async fn channel(control: u16) -> Channel {
     endpoint.connect().await.expect("the control port listens")
 }
 
-/// A session, and what its daemon proves itself with.
+/// A session, and its daemon's means to prove itself.
 #[derive(Clone)]
 pub(crate) struct Daemon {
     pub(crate) key: Vec<u8>,
-    /// The pod that it means to speak to.
+    /// The pod that it intends to reach.
     pub(crate) pod: String,
     pub(crate) session: Session,
     pub(crate) secret: [u8; LENGTH],
@@ -178,7 +178,7 @@ pub(crate) fn daemon(id: &str, user: &str, since_ms: u64) -> Daemon {
 }
 
 impl Daemon {
-    /// Opens its session; the token.
+    /// Opens its session; returns the token.
     pub(crate) async fn opens(&self, channel: Channel) -> Result<String, NotOpened> {
         let Self { key, pod, session, secret } = self;
         proof::open(channel, Opening { key, pod, nonce: rand::random(), session, secret }).await
@@ -212,12 +212,12 @@ impl Laptop {
         Self { client, token, draining, counts, to_agent_tx, routed_rx, revision: 0, tasks }
     }
 
-    /// Sets routes, and expects them to be taken.
+    /// Sets routes, and expects them to be accepted.
     pub(crate) async fn routes(&mut self, routes: Vec<Route>) {
         assert_eq!(self.tries_routes(routes).await, "");
     }
 
-    /// Sets routes; why they are refused, if they are.
+    /// Sets routes; returns why they are refused, if they are.
     pub(crate) async fn tries_routes(&mut self, routes: Vec<Route>) -> String {
         self.revision += 1;
         let kind = from_daemon::Kind::Routes(Routes { revision: self.revision, routes });
@@ -227,7 +227,7 @@ impl Laptop {
         routed.refused
     }
 
-    /// Keeps so many calls parked, and carries each stream to the local port that it asks for.
+    /// Keeps this number of calls parked, and carries each stream to the local port that it asks for.
     pub(crate) async fn park(&mut self, calls: usize) {
         for _ in 0..calls {
             let (client, token) = (self.client.clone(), self.token.clone());
@@ -277,7 +277,7 @@ async fn listen(
     }
 }
 
-/// A local port of which the laptop knows that it leads back into the cluster.
+/// A local port that the laptop knows to lead back into the cluster.
 pub(crate) const LEADS_BACK: u16 = 7;
 
 /// Parks one call and carries the stream that comes over it.

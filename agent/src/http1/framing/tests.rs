@@ -1,6 +1,6 @@
 use super::*;
 
-/// What the values of Content-Length and of Transfer-Encoding say together.
+/// The framing by these values of Content-Length and Transfer-Encoding.
 fn read(lengths: &[&str], codings: &[&str]) -> Result<Option<Framing>, Flaw> {
     let mut read = Lengths::default();
     for value in lengths {

@@ -41,7 +41,7 @@ fn requests_are_framed() {
 }
 
 #[test]
-fn what_two_parsers_could_read_differently_is_not_interpreted() {
+fn heads_that_two_parsers_could_read_differently_are_not_interpreted() {
     let cases = [
         ("GET / HTTP/1.1\nHost: a\n\n", Flaw::LineEnd),
         ("GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", Flaw::LineEnd),
@@ -105,7 +105,7 @@ fn a_target_has_one_of_four_forms() {
 }
 
 #[test]
-fn what_else_a_request_says() {
+fn other_facts_in_a_request_head() {
     let plain = Request {
         head_len: 0,
         method: Method::Other,
@@ -128,7 +128,7 @@ fn what_else_a_request_says() {
         ("GET / HTTP/1.1\r\nConnection: a\r\nConnection: b ,\tclose\r\nConnection: c\r\n", closes),
         ("GET / HTTP/1.1\r\nConnection: closed\r\n", plain),
         ("GET / HTTP/1.1\r\nEXPECT: 100-continue\r\n", Request { expects: true, ..plain }),
-        // To upgrade takes both headers, and HTTP/1.1 (RFC 9110 section 7.8).
+        // An upgrade takes both headers, and HTTP/1.1 (RFC 9110 section 7.8).
         (
             "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n",
             Request { upgrades: true, ..plain },
@@ -302,11 +302,11 @@ fn an_answer_to_connect_has_no_body() {
 }
 
 #[test]
-fn what_else_an_answer_says() {
+fn other_facts_in_an_answer_head() {
     for (head, status, closes, says_close) in [
         ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", 404, false, false),
         ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 200, true, true),
-        // Its end is the connection's, whether it says so or not.
+        // Its end is the connection's, whether announced or not.
         ("HTTP/1.1 200 OK\r\n\r\n", 200, true, false),
         ("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", 200, true, true),
         ("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", 200, true, false),

@@ -1,4 +1,5 @@
-//! Our reading of requests against hyper's: what we would route, hyper reads too, with the same end and the same body.
+//! Compares our reading of requests with hyper's: hyper reads every request that we would route, with the same end and
+//! the same body.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -17,21 +18,21 @@ use crate::http1::head::{HeadScan, Method, Scan, parse_request};
 
 const CASES: u32 = 4000;
 
-/// A request as somebody has read it.
+/// A request as one of the two has read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Read {
     method: String,
-    /// `None`: there is no end to it.
+    /// `None` if it has no end.
     body: Option<Vec<u8>>,
 }
 
-/// The requests that we would route, as far as we would go on reading.
+/// The requests that we would route, as far as we would read on.
 fn ours(mut bytes: &[u8]) -> Vec<Read> {
     let mut read = Vec::new();
     while let Ok(Scan::Complete(len)) = HeadScan::default().advance(bytes) {
         let parsed = parse_request(&bytes[..len], |head| (head.method.to_owned(), head.target.to_owned()));
         let Ok((request, (method, target))) = parsed else { break };
-        // Of the characters in a target hyper has an opinion of its own, which has nothing to do with where it ends.
+        // hyper has its own rules for the characters in a target, which have nothing to do with where it ends.
         if Uri::try_from(target).is_err() {
             break;
         }
@@ -72,7 +73,7 @@ fn unchunked(mut chunks: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The requests that hyper reads. It ends where it refuses one.
+/// The requests that hyper reads, up to the first that it refuses.
 async fn hypers(bytes: &[u8]) -> Vec<Read> {
     let read = Arc::new(Mutex::new(Vec::new()));
     let service = hyper::service::service_fn(|request: Request<Incoming>| {
@@ -94,7 +95,7 @@ async fn hypers(bytes: &[u8]) -> Vec<Read> {
     client.shutdown().await.expect("it is open");
     let mut http1 = hyper::server::conn::http1::Builder::new();
     let serving = http1.half_close(true).serve_connection(TokioIo::new(server), service);
-    // It may end with what it makes of the last request.
+    // It may end with its reading of the last request.
     let _ = serving.await;
     let mut answers = Vec::new();
     let _ = client.read_to_end(&mut answers).await;
@@ -112,7 +113,7 @@ async fn collected(mut body: Incoming) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn what_we_would_route_is_what_hyper_reads() {
+fn hyper_reads_every_request_that_we_would_route() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let usual = ProptestConfig::default();
     let config = ProptestConfig { cases: CASES.max(usual.cases), failure_persistence: None, ..usual };

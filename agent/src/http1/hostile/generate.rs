@@ -1,9 +1,9 @@
-//! Requests for tests: valid ones, and such as one or two small changes make of them.
+//! Generates requests for tests: valid ones, and variants with one or two small changes.
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-/// What makes trouble, wherever it stands.
+/// Strings that make trouble anywhere.
 const TROUBLE: &[&str] = &[
     "\r",
     "\n",
@@ -44,12 +44,12 @@ const TROUBLE: &[&str] = &[
 #[derive(Debug, Clone)]
 enum Change {
     Insert(&'static str),
-    /// This many bytes go.
+    /// Deletes this many bytes.
     Delete(usize),
     Overwrite(&'static str),
 }
 
-/// Some bytes that a client could send: requests, most of them valid.
+/// Bytes that a client could send: requests, most of them valid.
 pub(super) fn requests() -> impl Strategy<Value = Vec<u8>> {
     let changes = prop_oneof![
         3 => select(TROUBLE).prop_map(Change::Insert),
@@ -91,7 +91,7 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-/// A header that frames it, and the body.
+/// A header that frames a body, and the body.
 fn body() -> impl Strategy<Value = (String, Vec<u8>)> {
     let data = || prop::collection::vec(prop_oneof![any::<u8>(), select(&b"\r\n0 GET/"[..])], 0..20);
     let length = data().prop_map(|data| (format!("Content-Length: {}", data.len()), data));

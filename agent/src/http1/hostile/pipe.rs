@@ -1,4 +1,4 @@
-//! One end of a connection without a network: says what it is given, piece by piece, and takes as much as it likes.
+//! One end of a connection without a network: delivers its input piece by piece, and takes as much as it likes.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,7 +13,7 @@ use crate::io::side::Side;
 pub(in crate::http1) struct Pipe {
     unsaid: VecDeque<Vec<u8>>,
     pub(in crate::http1) taken: Vec<u8>,
-    /// How many bytes it takes at once. It takes none every other time.
+    /// The number of bytes that it takes at once. It takes none every other time.
     at_once: usize,
     tired: bool,
 }

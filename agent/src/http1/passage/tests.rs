@@ -5,7 +5,7 @@ use crate::http1::hostile::pipe::Pipe;
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\n\r\n";
 
-/// A message on its way from somebody who says it in these pieces; the head is in the buffer, with what came with it.
+/// A message that arrives in these pieces; the head is in the buffer, with what came with it.
 struct Under {
     passage: Passage,
     from: End<Pipe>,
@@ -24,7 +24,7 @@ impl Under {
         Self { passage: passage.expect("a good beginning"), from, to: Pipe::taking(7) }
     }
 
-    /// How it ended.
+    /// Passes the message; returns how it ended.
     fn passes(&mut self) -> Result<Passed, Flaw> {
         loop {
             match self.passage.poll(&mut Context::from_waker(Waker::noop()), &mut self.from, &mut self.to) {
@@ -52,14 +52,14 @@ fn a_message_passes_up_to_its_end() {
         (Framing::Chunked, &["5\r\nhello\r\n0\r\n"], "", Ok(Passed::Truncated)),
         (Framing::UntilClose, &["hel", "lo"], "", Ok(Passed::Whole)),
     ] {
-        // given a message, and what follows it in the same piece,
+        // given a message, and more bytes in the same piece,
         let last = body.last().copied().unwrap_or(HEAD).to_owned() + beyond;
         let pieces = match body {
             [] => vec![last.as_str()],
             [first @ .., _] => [&[HEAD], first, &[&last]].concat(),
         };
         let mut under = Under::way(&pieces, framing, false);
-        // when it passes, then all of it has arrived, and what follows waits.
+        // when it passes, then all of it has arrived, and the other bytes wait.
         assert_eq!(under.passes(), passed, "{framing:?} {body:?}");
         assert_eq!(under.arrived(), [HEAD, &body.concat()].concat(), "{framing:?}");
         assert_eq!(under.from.read.filled(), beyond.as_bytes());
@@ -78,7 +78,7 @@ fn a_message_that_turns_out_to_be_flawed_passes_no_further() {
 }
 
 #[test]
-fn trailers_of_a_private_answer_say_nothing_to_caches() {
+fn trailers_of_a_private_answer_do_not_address_caches() {
     let chunks = "5\r\nhello\r\n0\r\n";
     for (trailers, private, left) in [
         ("\r\n", true, "\r\n"),
@@ -91,7 +91,7 @@ fn trailers_of_a_private_answer_say_nothing_to_caches() {
         for cut in [HEAD.len(), HEAD.len() + chunks.len(), all.len() - trailers.len() / 2, all.len()] {
             let (first, rest) = all.split_at(cut);
             let mut under = Under::way(&[first, rest, "HTTP/1.1"], Framing::Chunked, private);
-            // when they pass, then only what is no matter of caches arrives.
+            // when they pass, then only fields that do not address caches arrive.
             assert_eq!(under.passes(), Ok(Passed::Whole), "{trailers:?} cut at {cut}");
             assert_eq!(under.arrived(), [HEAD, chunks, left].concat(), "cut at {cut}");
         }
@@ -107,7 +107,7 @@ fn private_trailers_wait_until_all_of_them_are_there() {
 }
 
 #[test]
-fn what_is_there_beyond_a_message_is_known() {
+fn bytes_beyond_a_message_are_known() {
     for (body, framing, surplus) in [
         ("", Framing::None, Some(0)),
         ("HTTP/1.1", Framing::None, Some(8)),

@@ -1,4 +1,4 @@
-//! Where a stream goes that a caller has begun: to the origin or to a laptop.
+//! Decides where a caller's new stream goes: to the origin or to a laptop.
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -19,7 +19,7 @@ use crate::http1::answers::Failure;
 use crate::requests::{FellBack, Protocol};
 use crate::routes::{Decision, Way};
 
-/// Bytes of the heads of all requests under way on one connection at most; what is over is refused.
+/// Limit on the heads of all requests in progress on one connection, in bytes; more are refused.
 const MAX_HEADS: usize = 8 << 20;
 
 impl Task {
@@ -64,7 +64,7 @@ impl Task {
     fn hand_to_laptop(&mut self, mut accepted: Accepted, way: &Way) {
         let route = &way.route;
         let hops = match &way.hops {
-            // It has nothing that a value cannot have.
+            // It has only characters that a value may have.
             Ok(hops) => HeaderValue::from_str(hops).unwrap_or(HeaderValue::from_static("")),
             Err(why) => {
                 let failure = Failure::of_loop(&self.context.name, route, why);
@@ -124,9 +124,10 @@ impl Task {
         self.wakes.set(Part::Streams);
     }
 
-    /// A stream whose origin is gone; `None`: it was not there. It goes with the connection, unless others still need that.
+    /// Ends a stream whose origin is gone; `None`: it was not there. It goes with the connection, unless others still
+    /// need that.
     pub(super) fn lose(&mut self, mut caller: Caller, at_origin: Option<Wanted>) {
-        // What came after the origin's GOAWAY is on another connection.
+        // Streams begun after the origin's GOAWAY are on another connection.
         let alone = self.load.at_laptop == 0 && matches!(self.link, Link::Over | Link::Absent(_));
         match at_origin {
             _ if alone => self.lost.push(caller),
@@ -139,7 +140,7 @@ impl Task {
     }
 }
 
-/// As RFC 9113 section 6.5.2 counts it, but for the pseudo-headers, of which only the path can be large.
+/// As RFC 9113 section 6.5.2 counts it, except for the pseudo-headers, of which only the path can be large.
 fn size_of_head(head: &Parts) -> usize {
     let headers: usize =
         head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use bridge_proto::files::{MAX_DEPTH, MAX_PATH};
 use bridge_proto::v1::LeftOutReason as Reason;
 
-/// Of what is left out, as much is named.
+/// The number of omitted entries that are named.
 const NAMED: usize = 32;
 const PERMISSIONS: u32 = 0o777;
 
-/// How much may be listed.
+/// Limits on a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Room {
     pub(super) bytes: u64,
@@ -24,18 +24,18 @@ pub(super) struct Room {
 
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// Where the volume is, without links on the way.
+    /// The volume's path, without links on the way.
     pub(super) place: PathBuf,
-    /// A directory comes before what is in it.
+    /// A directory comes before its entries.
     pub(super) entries: Vec<Listed>,
     pub(super) left_out: Vec<(PathBuf, Reason)>,
-    /// The number left out beside those.
+    /// The number of omitted entries beyond the named ones.
     pub(super) more: u64,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Listed {
-    /// Below the volume; empty: the volume itself.
+    /// The path below the volume; empty for the volume itself.
     pub(super) path: PathBuf,
     pub(super) mode: u32,
     pub(super) kind: Kind,
@@ -57,11 +57,11 @@ struct Stamp {
 }
 
 impl Listing {
-    /// Lists a volume. Other volumes that are mounted within it (`borders`) are not of it.
+    /// Lists a volume. Other volumes mounted inside it (`borders`) are excluded.
     ///
     /// # Errors
     ///
-    /// There is no such volume. All other trouble is a reason to leave something out.
+    /// If there is no such volume. Other problems only cause entries to be omitted.
     pub(super) fn of(volume: &Path, borders: &[PathBuf], room: Room) -> io::Result<Self> {
         let mut listing = Self::default();
         listing.place = match fs::canonicalize(volume) {
@@ -85,7 +85,7 @@ impl Listing {
                     }
                     listing.entries.push(entry);
                 }
-                // Gone meanwhile: the next look tells.
+                // Gone meanwhile: the next listing shows it.
                 Ok(None) => {}
                 Err(reason) => listing.leave_out(below(volume, &path), reason),
             }
@@ -93,7 +93,7 @@ impl Listing {
         Ok(listing)
     }
 
-    /// Two listings of a volume have the same one if nothing was changed between them.
+    /// Equal for two listings of a volume if nothing was changed between them.
     pub(super) fn stamp(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (&self.entries, &self.left_out, self.more).hash(&mut hasher);
@@ -123,12 +123,13 @@ impl Listing {
         Ok(Some(Listed { path: path.to_owned(), mode: metadata.mode() & PERMISSIONS, kind, stamp }))
     }
 
-    /// Puts what is in a directory, at most so much of it, on top of what waits, so that the first name is the next.
+    /// Puts the entries of a directory, at most this number, on top of the waiting ones, so that the first name is the
+    /// next.
     fn wait_for_children(&mut self, volume: &Path, path: &Path, most: u64, waiting: &mut Vec<PathBuf>) {
         let Ok(children) = fs::read_dir(below(&self.place, path)) else {
             return self.leave_out(below(volume, path), Reason::Unreadable);
         };
-        // One more than there is room for, which then says so.
+        // One more than there is room for, which is then reported.
         let most = usize::try_from(most).unwrap_or(usize::MAX).saturating_add(1);
         let mut names: Vec<OsString> = children.take(most).flatten().map(|child| child.file_name()).collect();
         names.sort_unstable_by(|a, b| b.cmp(a));
@@ -144,7 +145,7 @@ impl Listing {
     }
 }
 
-/// `None`: gone meanwhile.
+/// `None` if it is gone meanwhile.
 fn kind(place: &Path, metadata: &Metadata) -> Result<Option<Kind>, Reason> {
     let kind = metadata.file_type();
     if kind.is_dir() {
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_what_they_say_and_are_not_followed() {
+    fn links_are_listed_as_they_are_and_not_followed() {
         let volume = volume();
         symlink("/etc", volume.path().join("out")).expect("a link");
         let listing = list(&volume, &[], ROOM);
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_is_left_out_and_named() {
+    fn entries_beyond_the_limits_are_left_out_and_named() {
         let volume = volume();
         fs::write(volume.path().join("big"), [0; 1000]).expect("a file");
         let _socket = UnixListener::bind(volume.path().join("socket")).expect("a socket");
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_mounted_within_is_not_of_it() {
+    fn volumes_mounted_within_are_excluded() {
         let volume = volume();
         fs::create_dir_all(volume.path().join("inner/there")).expect("directories");
         fs::write(volume.path().join("one"), "").expect("a file");

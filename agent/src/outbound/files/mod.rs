@@ -1,7 +1,7 @@
 //! Sends the volumes of the target's container: each as a whole, and again whenever it changes.
 //!
-//! `listing` reads what is there. A volume is sent between two equal listings, so the laptop gets its state at one
-//! moment, also while the kubelet replaces it.
+//! `listing` reads the entries. A volume is sent between two equal listings, so the laptop gets its state at one
+//! moment, even while the kubelet replaces it.
 
 mod listing;
 
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_proto::files::{CHUNK, MAX_BYTES, MAX_ENTRIES};
-use bridge_proto::v1::files_reply::Kind as Told;
+use bridge_proto::v1::files_reply::Kind as Reply;
 use bridge_proto::v1::{
     AllThere, Directory, FileEntry, FilesReply, LeftOut, LeftOutReason as Reason, VolumeBegins, VolumeEnds,
     file_entry,
@@ -29,7 +29,7 @@ use self::listing::{Kind, Listed, Listing, Room, below};
 use super::Outbound;
 use crate::session::{Session, share};
 
-/// Between two looks at the volumes.
+/// The time between two looks at the volumes.
 const PERIOD: Duration = Duration::from_secs(1);
 /// Attempts to send a volume that changes while it is read,
 const ATTEMPTS: usize = 3;
@@ -40,15 +40,15 @@ pub(crate) type ToDaemon = mpsc::Sender<Result<FilesReply, Status>>;
 
 /// Serves one call of a session.
 pub(crate) async fn files(outbound: &Outbound, session: Arc<Session>, follow: bool, to_daemon: ToDaemon) {
-    let told = async {
+    let sending = async {
         let _room =
             session.budget.begin(share::FILES).ok_or_else(|| Status::resource_exhausted(share::FULL))?;
-        // That nobody listens any more is an end like any other.
+        // If nobody listens any more, that is an end like any other.
         let _ = Teller::new(&outbound.volumes, &to_daemon).tell(follow).await;
         Ok(())
     };
     let over = Err(Status::cancelled("the session has ended"));
-    if let Err(status) = session.ended.run_until_cancelled(told).await.unwrap_or(over) {
+    if let Err(status) = session.ended.run_until_cancelled(sending).await.unwrap_or(over) {
         let _ = to_daemon.send(Err(status)).await;
     }
 }
@@ -89,7 +89,7 @@ impl<'a> Teller<'a> {
 
     async fn tell(&mut self, follow: bool) -> Result<(), Gone> {
         self.tell_changed().await?;
-        self.say(Told::AllThere(AllThere {})).await?;
+        self.say(Reply::AllThere(AllThere {})).await?;
         if !follow {
             return Ok(());
         }
@@ -110,11 +110,11 @@ impl<'a> Teller<'a> {
         Ok(())
     }
 
-    /// Sends a volume if it differs from what was sent before.
+    /// Sends a volume if it differs from the version sent before.
     async fn refresh(&mut self, index: usize) -> Result<(), Gone> {
         let mut looked = self.look(index).await;
         for _ in 0..ATTEMPTS {
-            // A mount of the pod that does not exist has nothing to tell, such as a token that the pod does not get.
+            // A mount of the pod that does not exist has no content, such as a token that the pod does not get.
             let Some(listing) = looked else { return Ok(()) };
             let (stamp, size) = (listing.stamp(), listing.size());
             if self.volumes[index].stamp == Some(stamp) {
@@ -125,7 +125,7 @@ impl<'a> Teller<'a> {
             if as_listed && looked.as_ref().map(Listing::stamp) == Some(stamp) {
                 let volume = &mut self.volumes[index];
                 (volume.stamp, volume.size) = (Some(stamp), size);
-                return self.say(Told::Ends(VolumeEnds {})).await;
+                return self.say(Reply::Ends(VolumeEnds {})).await;
             }
         }
         let volume = &mut self.volumes[index];
@@ -146,11 +146,11 @@ impl<'a> Teller<'a> {
         aside(move || Listing::of(&path, &borders, room)).await.ok()
     }
 
-    /// Returns whether everything was found as it is listed.
+    /// Returns whether everything was found as listed.
     async fn tell_volume(&self, index: usize, listing: Listing) -> Result<bool, Gone> {
         let volume = &self.volumes[index].path;
         let path = volume.as_os_str().as_bytes().to_vec();
-        self.say(Told::Begins(VolumeBegins { path })).await?;
+        self.say(Reply::Begins(VolumeBegins { path })).await?;
         for entry in listing.entries {
             let found = match entry.kind {
                 Kind::File { size } => self.tell_file(volume, &listing.place, entry, size).await?,
@@ -167,12 +167,12 @@ impl<'a> Teller<'a> {
             self.say(left_out(&path, reason)).await?;
         }
         if listing.more > 0 {
-            self.say(Told::LeftOut(LeftOut { more: listing.more, ..LeftOut::default() })).await?;
+            self.say(Reply::LeftOut(LeftOut { more: listing.more, ..LeftOut::default() })).await?;
         }
         Ok(true)
     }
 
-    /// Returns whether it was found as it is listed.
+    /// Returns whether it was found as listed.
     async fn tell_file(&self, volume: &Path, place: &Path, entry: Listed, size: u64) -> Result<bool, Gone> {
         let path = below(place, &entry.path);
         let mut file = match aside(move || open(&path)).await {
@@ -193,31 +193,31 @@ impl<'a> Teller<'a> {
             }
             left -= content.len() as u64;
             file = rest;
-            self.say(Told::Content(content)).await?;
+            self.say(Reply::Content(content)).await?;
         }
         Ok(true)
     }
 
-    async fn say(&self, kind: Told) -> Result<(), Gone> {
+    async fn say(&self, kind: Reply) -> Result<(), Gone> {
         self.to_daemon.send(Ok(FilesReply { kind: Some(kind) })).await.map_err(|_| Gone)
     }
 }
 
-fn described(entry: Listed) -> Told {
+fn described(entry: Listed) -> Reply {
     let kind = match entry.kind {
         Kind::Directory => Some(file_entry::Kind::Directory(Directory {})),
         Kind::Link(target) => Some(file_entry::Kind::Link(target.into_os_string().into_vec())),
         Kind::File { .. } => None,
     };
-    Told::Entry(FileEntry { path: entry.path.into_os_string().into_vec(), mode: entry.mode, kind })
+    Reply::Entry(FileEntry { path: entry.path.into_os_string().into_vec(), mode: entry.mode, kind })
 }
 
-fn left_out(path: &Path, reason: Reason) -> Told {
+fn left_out(path: &Path, reason: Reason) -> Reply {
     let path = path.as_os_str().as_bytes().to_vec();
-    Told::LeftOut(LeftOut { path, reason: reason.into(), more: 0 })
+    Reply::LeftOut(LeftOut { path, reason: reason.into(), more: 0 })
 }
 
-/// Never by a link, and never waiting for the other end of a pipe: what was listed as a file may have become either.
+/// Follows no link, and never waits for the other end of a pipe: a listed file may have become either.
 fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
@@ -230,7 +230,7 @@ fn read(mut file: File, most: u64) -> io::Result<(File, Bytes)> {
     Ok((file, content.into()))
 }
 
-/// Off the threads that serve callers: a file system may be slow.
+/// Runs work off the threads that serve callers: a file system may be slow.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }

@@ -32,7 +32,7 @@ async fn the_origins_goaway_is_a_graceful_one() {
         // Given streams on both sides, when the origin takes no more,
         origin.says(Say::GracefulGoAway);
         caller.is_told_to_go().await;
-        // then those that are there are served,
+        // then the existing ones are served,
         at_origin.answers("origin");
         assert_eq!(answer(plain).await.2, "origin");
         origin.ended.await.expect("no panic").expect("an orderly end");
@@ -97,7 +97,7 @@ async fn an_origin_that_is_lost_leaves_the_laptops_streams() {
     .await;
 }
 
-/// The largest age of a server's connection: GOAWAY, and after a time of grace its end, whatever is still under way.
+/// The maximum age of a server's connection: GOAWAY, and after a grace period its end, even with requests in flight.
 #[tokio::test]
 async fn an_origins_connection_that_grows_too_old_ends_as_without_the_agent() {
     story(async {
@@ -154,7 +154,7 @@ async fn hears_frame(client: &mut Peer, kind: u8) -> (u8, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn what_is_begun_while_the_origins_goaway_is_under_way_is_served() {
+async fn streams_begun_while_the_origins_goaway_is_on_its_way_are_served() {
     const HEADERS: u8 = 1;
     const GOAWAY: u8 = 7;
     story(async {
@@ -164,7 +164,7 @@ async fn what_is_begun_while_the_origins_goaway_is_under_way_is_served() {
         client.says(request_frame(1)).await;
         let mut origin = Serving::on(&world.origin).await;
         let first = origin.hears().await;
-        // Given a caller that has begun a stream before it heard that the origin takes no more,
+        // Given a caller that has begun a stream before it learned that the origin takes no more,
         origin.says(Say::GracefulGoAway);
         let (_, goaway) = hears_frame(&mut client, GOAWAY).await;
         assert_eq!(goaway[..8], [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0], "any stream may still come");
@@ -204,7 +204,7 @@ async fn a_caller_that_goes_is_gone_for_all() {
 }
 
 #[tokio::test]
-async fn a_drained_agent_says_goaway_and_serves_what_is_there() {
+async fn a_drained_agent_sends_goaway_and_serves_open_streams() {
     story(async {
         let world = World::new().await;
         let (_alice, local) = world.alice().await;
@@ -241,7 +241,7 @@ async fn an_origin_that_refuses_refuses_streams_too() {
         let mut process = Serving::on(&local).await;
         process.hears().await.answers("laptop");
         assert_eq!(answer(matched).await.2, "laptop");
-        // what does not ends as the origin ended.
+        // others end as the origin ended.
         let mut other = Caller::connect(world.port()).await;
         other.asks(get("/")).await.await.expect_err("nobody is there");
         let _ = other.ended.await.expect("no panic");

@@ -1,4 +1,4 @@
-//! Streams that are a laptop's.
+//! Streams that go to a laptop.
 
 use bytes::Bytes;
 use http::Response;
@@ -14,7 +14,7 @@ async fn streams_of_one_connection_go_to_both() {
         let mut caller = Caller::connect(world.port()).await;
         let mut origin = Serving::on(&world.origin).await;
 
-        // Given a stream for each side under way,
+        // Given an open stream for each side,
         let (matched, mut ask_matched) = caller.begins(alices("/")).await;
         let (plain, mut ask_plain) = caller.begins(get("/")).await;
         let mut process = Serving::on(&local).await;
@@ -50,7 +50,7 @@ async fn streams_of_one_connection_go_to_both() {
 }
 
 #[tokio::test]
-async fn what_an_answer_says_to_shared_caches_is_taken_from_it() {
+async fn an_answer_is_kept_from_shared_caches() {
     story(async {
         let world = World::new().await;
         let (_alice, local) = world.alice().await;

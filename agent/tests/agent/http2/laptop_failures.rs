@@ -1,4 +1,4 @@
-//! What a caller of HTTP/2 sees when a laptop, or the process on it, does not do as it should.
+//! The view of a caller of HTTP/2 when a laptop, or the process on it, fails.
 
 use bridge_proto::v1::{Fallback, Route};
 use bytes::Bytes;
@@ -22,7 +22,7 @@ async fn nothing_listens_on_the_local_port() {
         let mut caller = Caller::connect(world.port()).await;
         let mut origin = Serving::on(&world.origin).await;
 
-        // A caller of HTTP gets a sentence,
+        // A caller of HTTP gets a message,
         let (status, headers, sentence) = answer(caller.asks(alices("/")).await).await;
         assert_eq!((status, &headers["x-bridge-served-by"]), (503, &"alice".parse().expect("a value")));
         assert!(sentence.contains(&format!("port {port} of alice's laptop")), "{sentence}");
@@ -71,7 +71,7 @@ async fn a_stream_that_still_waits_for_the_laptop_goes_to_the_origin() {
         let mut caller = Caller::connect(world.port()).await;
         let mut origin = Serving::on(&world.origin).await;
         let response = caller.asks(alices("/")).await;
-        // The agent has it, for this one came after it.
+        // The agent has it, as this one came after it.
         let after = caller.asks(get("/")).await;
         origin.hears().await.answers("after");
         assert_eq!(answer(after).await.2, "after");
@@ -151,7 +151,7 @@ async fn the_laptop_vanishes_while_a_stream_is_there() {
         assert!(sentence.contains("alice's laptop was lost"), "{sentence}");
         let error = body.data().await.expect("no end").expect_err("it is not whole");
         assert_eq!(error.reason(), Some(Reason::INTERNAL_ERROR));
-        // The next one is the origin's.
+        // The next one goes to the origin.
         let response = caller.asks(alices("/")).await;
         origin.hears().await.answers("origin");
         assert_eq!(answer(response).await.2, "origin");
@@ -189,7 +189,7 @@ async fn a_connection_outlives_a_session_on_whose_laptop_nothing_listens() {
         // Given a connection that began while nothing listened,
         let mut caller = Caller::connect(world.port()).await;
         assert_eq!(answer(caller.asks(get("/")).await).await.0, 503);
-        // when the session ends, its streams are the origin's, on the same connection.
+        // when the session ends, its streams go to the origin, on the same connection.
         bob.routes(vec![]).await;
         let response = caller.asks(get("/")).await;
         let mut origin = Serving::on(&world.origin).await;

@@ -18,7 +18,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// The whole of a body that is sent as fast as it is taken.
+/// Sends a whole body as fast as it is taken.
 async fn send_all(stream: &mut h2::SendStream<Bytes>, body: &Bytes) {
     let mut left = body.clone();
     while !left.is_empty() {
@@ -92,7 +92,7 @@ async fn stalled_streams_hold_up_no_others() {
     story(async {
         let world = World::new().await;
         let (_alice, local) = world.alice().await;
-        // Given servers that leave it to each stream how much it takes,
+        // Given servers that let each stream take as much as it likes,
         let mut patient = h2::server::Builder::new();
         patient.initial_connection_window_size(1 << 30);
         let mut caller = Caller::connect(world.port()).await;
@@ -181,7 +181,7 @@ async fn a_caller_that_reads_late_gets_all_of_it() {
 }
 
 #[tokio::test]
-async fn an_origin_that_closes_once_it_has_said_all_is_heard_out() {
+async fn an_origin_that_closes_after_its_last_byte_is_heard_out() {
     story(async {
         let world = World::new().await;
         let mut caller = Caller::connect(world.port()).await;
@@ -195,7 +195,7 @@ async fn an_origin_that_closes_once_it_has_said_all_is_heard_out() {
             origin.hears_some(usize::from(head[2])).await;
             kind = head[3];
         }
-        // Given an origin that answers, asks for pongs meanwhile, and closes without hearing any,
+        // Given an origin that answers, asks for pongs meanwhile, and closes without getting any,
         let mut answered = frame(1, 4, 1, &[0x88]);
         for left in (0..15).rev() {
             answered.extend(frame(6, 0, 0, &[7; 8]));
@@ -259,7 +259,7 @@ async fn floods_do_not_reach_others() {
 }
 
 #[tokio::test]
-async fn who_only_pings_is_told_to_calm_down() {
+async fn a_caller_that_only_pings_gets_enhance_your_calm() {
     story(async {
         let world = World::new().await;
         let hostile = Peer::connect(world.port()).await;

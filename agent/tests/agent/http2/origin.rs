@@ -1,4 +1,4 @@
-//! Streams that are the origin's.
+//! Streams that go to the origin.
 
 use bytes::Bytes;
 use h2::Reason;

@@ -49,7 +49,7 @@ impl Caller {
     /// The server takes no more streams.
     pub(crate) async fn is_told_to_go(&mut self) {
         while self.send.clone().ready().await.is_ok() {
-            // It has still to read what came.
+            // The client has still to read the bytes that came.
             tokio::task::yield_now().await;
         }
     }
@@ -148,7 +148,7 @@ impl Serving {
         self.streams_rx.recv().await.expect("a stream should have come")
     }
 
-    /// Takes a stream that has come already.
+    /// Takes a stream that has already come.
     pub(crate) fn hears_at_once(&mut self) -> bool {
         self.streams_rx.try_recv().is_ok()
     }

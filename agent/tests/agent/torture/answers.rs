@@ -1,5 +1,5 @@
-//! Answers of a laptop that break the rules: the caller's connection is often a shared pool, and no byte of theirs may get
-//! to another caller.
+//! Answers of a laptop that break the rules: the caller's connection is often a shared pool, and no byte of them may
+//! get to another caller.
 
 use super::{ALICES, OK, PLAIN};
 use crate::peer::Peer;
@@ -11,7 +11,7 @@ const OLD: &str = "GET / HTTP/1.0\r\nConnection: keep-alive\r\nX-Bridge: alice\r
 /// The part of a laptop's answer that a caller sees.
 #[derive(Debug, Clone, Copy)]
 enum Seen {
-    /// A 502 with a sentence that has these words; its connection ends.
+    /// A 502 with a message that has these words; its connection ends.
     Refused(&'static str),
     /// Its first piece, which ends like this, and then a reset.
     Cut(&'static str),
@@ -30,7 +30,7 @@ struct Row {
     seen: Seen,
 }
 
-/// What the local process does when it has said all.
+/// The end of the local process's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ends {
     Not,
@@ -114,7 +114,7 @@ async fn torture(rows: Vec<Row>) {
     }
 }
 
-/// Says which row it was, if it fails.
+/// Names the row, if it fails.
 struct Failing(&'static str);
 
 impl Drop for Failing {
@@ -228,7 +228,7 @@ async fn lengths_that_break_the_rules() {
 }
 
 #[tokio::test]
-async fn what_shows_later() {
+async fn flaws_that_show_later() {
     let length = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab";
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n";
     let endless = "HTTP/1.1 200 OK\r\n\r\nab";
@@ -259,7 +259,7 @@ async fn what_shows_later() {
 }
 
 #[tokio::test]
-async fn what_is_allowed() {
+async fn odd_answers_that_are_allowed() {
     let closing = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
     let old = "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let old_endless = "HTTP/1.0 200 OK\r\nServer: SimpleHTTP\r\n\r\nok";

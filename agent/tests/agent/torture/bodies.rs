@@ -6,7 +6,7 @@ use crate::world::{World, story};
 const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: a\r\n{alice}Transfer-Encoding: chunked\r\n\r\n";
 const FIVE: &str = "POST / HTTP/1.1\r\nHost: a\r\n{alice}Content-Length: 5\r\n\r\n";
 
-/// Chunks that are read in one way only.
+/// Chunks that can be read in one way only.
 const CHUNKS: &[(&str, &str)] = &[
     ("no data", "0\r\n\r\n"),
     ("zeros", "0000\r\n\r\n"),
@@ -24,7 +24,7 @@ const CHUNKS: &[(&str, &str)] = &[
     ("data that looks like a request", "12\r\nGET / HTTP/1.1\r\n\r\n\r\n0\r\n\r\n"),
 ];
 
-/// Chunks that are not.
+/// Chunks that can be read in several ways.
 const BAD_CHUNKS: &[(&str, &str)] = &[
     ("a size with a plus", "+5\r\nhello\r\n0\r\n\r\n"),
     ("a negative size", "-5\r\nhello\r\n0\r\n\r\n"),
@@ -166,7 +166,7 @@ async fn expectations() {
         Row::new(Kind::Plain, "nothing to wait for")
             .says("GET / HTTP/1.1\r\nHost: a\r\n{alice}Expect: 100-continue\r\n\r\n")
             .answers(OK),
-        // Whether the body follows is the caller's choice, so what follows is not read.
+        // The caller may or may not send the body, so the following bytes are not read.
         Row::new(Kind::Last, "an answer in place of 100")
             .says(expecting)
             .marked_with("x-bridge-served-by: alice\r\nCache-Control: private\r\nConnection: close\r\n")

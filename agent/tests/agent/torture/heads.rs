@@ -1,4 +1,5 @@
-//! Request lines and headers: what no two parsers agree on goes to the origin unread, the odd but clear is routed.
+//! Request lines and headers: those that parsers read differently go to the origin unread, the odd but clear are
+//! routed.
 
 use super::{Kind, OK, Row, torture};
 
@@ -66,14 +67,14 @@ async fn ambiguous_heads_of_a_second_request() {
         ("a fold", "GET / HTTP/1.1\r\nX-Bridge: alice\r\n bob\r\n\r\n"),
     ];
     let rows = heads.into_iter().map(|(name, head)| {
-        // The first one is the origin's in any case.
+        // The first one goes to the origin in any case.
         Row::new(Kind::Ambiguous, name).says(super::PLAIN).answers(OK).says(head)
     });
     torture(rows.collect()).await;
 }
 
 #[tokio::test]
-async fn more_than_is_read() {
+async fn heads_beyond_the_limits() {
     let long_header = format!("X: {}", "x".repeat(70_000));
     let many_headers = "X: y\r\n".repeat(300);
     let long_target = "x".repeat(70_000);

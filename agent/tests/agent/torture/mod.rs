@@ -1,7 +1,8 @@
 //! The torture table of HTTP/1: each row is played without the agent, through it, and through it with alice's header.
 //!
-//! A row says what the caller sends, in which pieces, and what the server answers. The server sees the very bytes that the
-//! caller sent and the caller the very bytes of the answer, in all three; what is ambiguous never reaches the laptop.
+//! A row lists what the caller sends, in which pieces, and what the server answers. The server gets the very bytes that
+//! the caller sent and the caller the very bytes of the answer, in all three; ambiguous messages never reach the
+//! laptop.
 
 mod answers;
 mod bodies;
@@ -19,7 +20,7 @@ use crate::world::{World, story};
 const PLAIN: &str = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
 const ALICES: &str = "GET /next HTTP/1.1\r\nHost: a\r\nX-Bridge: alice\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-/// Where a row's request has alice's header, if it has.
+/// The place of alice's header in a row's request, if it has one.
 const HOLE: &str = "{alice}";
 const HEADER: &str = "X-Bridge: alice\r\n";
 const MARKS: &str = "x-bridge-served-by: alice\r\nCache-Control: private\r\n";
@@ -27,13 +28,13 @@ const MARKS: &str = "x-bridge-served-by: alice\r\nCache-Control: private\r\n";
 /// The kind of a row's message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// To be read in one way only; the connection goes on after it.
+    /// Can be read in one way only; the connection goes on after it.
     Plain,
     /// The same, but it is the last one of its connection.
     Last,
     /// It goes to the origin even if it seems to match, and so does everything after it.
     Ambiguous,
-    /// That it is ambiguous shows after its head has gone on.
+    /// Shows after its head has gone on that it is ambiguous.
     Late,
 }
 
@@ -59,11 +60,11 @@ struct Row {
     name: &'static str,
     kind: Kind,
     steps: Vec<Step>,
-    /// What an answer of the laptop has more than the origin's.
+    /// The part of a laptop's answer beyond the origin's.
     marks: &'static str,
 }
 
-/// In which world a row is played.
+/// The world in which a row is played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     WithoutAgent,
@@ -86,7 +87,7 @@ impl Row {
         self
     }
 
-    /// What the caller says arrives before anything else happens.
+    /// The bytes from the caller arrive before anything else happens.
     fn says(self, bytes: impl Into<String>) -> Self {
         let bytes = bytes.into();
         self.sends(bytes.clone()).hears(bytes)
@@ -136,7 +137,7 @@ impl Row {
                 Way::Unmatched | Way::Matched => world.connection().await,
             };
             if self.is_at_laptop(way) {
-                // A head that comes in pieces shows whose it is when it is whole.
+                // A head that comes in pieces is routed when it is whole.
                 let heads = |step: &Step| matches!(step, Step::Send(_) | Step::Spell(_));
                 let (pieces, rest) =
                     self.steps.split_at(self.steps.iter().take_while(|step| heads(step)).count());
@@ -236,7 +237,7 @@ async fn torture(rows: Vec<Row>) {
     torture_in(rows, &[Way::WithoutAgent, Way::Unmatched, Way::Matched]).await;
 }
 
-/// Plays all rows that are about the origin alone.
+/// Plays all rows that concern only the origin.
 async fn torture_without_laptop(rows: Vec<Row>) {
     torture_in(rows, &[Way::WithoutAgent, Way::Unmatched]).await;
 }
@@ -260,7 +261,7 @@ fn filled(bytes: &str, way: Way) -> String {
     bytes.replace(HOLE, if way == Way::Matched { HEADER } else { "" })
 }
 
-/// A final answer has the marks behind its status line.
+/// A final answer has the marks after its status line.
 fn marked(answer: &str, marks: &str) -> String {
     match answer.split_once("\r\n") {
         Some((status, rest)) if status.starts_with("HTTP/1.") && !answer.starts_with("HTTP/1.1 10") => {
@@ -279,7 +280,7 @@ async fn directly_connected() -> (Peer, Peer) {
     (caller, origin.accepts().await)
 }
 
-/// Says which row it was, if it fails.
+/// Names the row, if it fails.
 struct Failing(&'static str, Way);
 
 impl Drop for Failing {

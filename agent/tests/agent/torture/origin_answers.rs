@@ -1,11 +1,11 @@
-//! Answers: those that are read in one way only, from either side, and those of the origin that are not.
+//! Answers: those that can be read in one way only, from either side, and those of the origin that cannot.
 
 use super::{ALICES, HEADER, Kind, OK, PLAIN, Row, torture, torture_without_laptop};
 use crate::world::{World, story};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n{alice}\r\n";
 const HEAD: &str = "HEAD / HTTP/1.1\r\nHost: a\r\n{alice}\r\n";
-/// What is added to a laptop's answer that ends its connection and does not say so.
+/// The addition to a laptop's answer that ends its connection without announcing it.
 const CLOSED: &str = "x-bridge-served-by: alice\r\nCache-Control: private\r\nConnection: close\r\n";
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn ambiguous_answers_of_the_origin() {
         let (before, after) = answer.split_at(answer.len() / 2);
         [
             Row::new(Kind::Ambiguous, name).says(PLAIN).answers(*answer),
-            // In two parts; a head of which the first part is plausible waits for the second.
+            // In two parts; a head with a plausible first part waits for the second.
             Row::new(Kind::Ambiguous, name).says(PLAIN).answers_in_parts(before, after),
         ]
     });
@@ -210,7 +210,7 @@ async fn pipelined_requests_of_both_keep_their_order() {
         caller.says(requests.concat()).await;
         let mut process = None;
         for (number, request) in requests.iter().enumerate() {
-            // each goes to where it belongs, once the one before it was answered,
+            // each goes to its destination, once the one before it was answered,
             let answer =
                 format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{number}", number.to_string().len());
             if number % 3 == 1 {
@@ -245,7 +245,7 @@ async fn an_ambiguous_one_among_pipelined_requests_ends_the_reading() {
         process.hears(ALICES).await;
         process.says(OK).await;
         assert_eq!(caller.hears_answer().await.1, "ok");
-        // the other two are the origin's.
+        // the other two go to the origin.
         origin.hears([ambiguous, ALICES].concat()).await;
     })
     .await;

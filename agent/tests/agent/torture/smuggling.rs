@@ -1,4 +1,4 @@
-//! Messages whose length two parsers could read differently: the stuff that requests are smuggled with.
+//! Messages whose length two parsers could read differently: the means to smuggle requests.
 
 use super::{Kind, Row, torture};
 
@@ -67,7 +67,7 @@ const LENGTHS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Reads as a chunked body that is over, as five bytes, and as a request, by who counts how.
+/// Reads as a complete chunked body, as five bytes, and as a request, depending on the reader.
 const BODY: &str = "0\r\n\r\nGET /smuggled HTTP/1.1\r\nX-Bridge: alice\r\nX: ";
 
 #[tokio::test]
