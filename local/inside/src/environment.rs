@@ -33,35 +33,35 @@ impl FromStr for Variable {
 /// Names and values, as bytes.
 pub type Variables = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// What the user wants of the target's variables.
+/// The user's choice among the target's variables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Choice {
-    /// Although programs here act on them.
+    /// Taken even if programs here act on them.
     pub include: Vec<String>,
-    /// Names, or their beginnings with a `*` at the end.
+    /// Names, or prefixes with a `*` at the end.
     pub exclude: Vec<String>,
 }
 
-/// Of the target's variables, those that come here.
+/// The target's variables that are used here.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Chosen {
     pub variables: Variables,
     pub left_out: LeftOut,
 }
 
-/// Which of them do not come, beside those that are this machine's own and those that the user leaves out.
+/// The omitted variables, beside this machine's own and those that the user excludes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeftOut {
     /// Those that would make programs here run or load something.
     pub withheld: Vec<String>,
-    /// How many are none.
+    /// The number of entries that are no valid variables.
     pub impossible: usize,
-    /// What was asked for by name and the target does not have.
+    /// Included by name, but the target does not have them.
     pub missing: Vec<String>,
 }
 
-/// Of the container's variables: without those that stay this machine's or act on its programs, unless they were asked for,
-/// and without those that the user leaves out.
+/// Chooses among the container's variables: leaves out those that stay this machine's or act on its programs, unless
+/// included by name, and those that the user excludes.
 pub fn of_the_target(inside: &v1::SurroundingsReply, choice: &Choice) -> Chosen {
     let mut chosen = Chosen::default();
     let mut missing: BTreeSet<&str> = choice.include.iter().map(String::as_str).collect();
@@ -96,18 +96,18 @@ fn fits(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// The lines of an env file: NAME=VALUE, quoted or not; empty ones and comments are passed over.
+/// Reads the lines of an env file: NAME=VALUE, quoted or not; empty lines and comments are skipped.
 ///
 /// # Errors
 ///
-/// Which line is no such line; never what is there.
+/// The number of an invalid line; never its content.
 pub fn read_file(text: &str) -> Result<Vec<Variable>, String> {
     let lines = text.lines().map(str::trim).enumerate();
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     lines
         .map(|(number, line)| {
             let line = line.strip_prefix("export ").unwrap_or(line);
-            // What is there instead may be a secret.
+            // The line may be a secret.
             let wrong = |_| format!("line {} is not of the form NAME=VALUE", number + 1);
             let Variable { name, value } = line.parse().map_err(wrong)?;
             let name = name.trim().to_owned();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_target_s_variables_come_but_for_those_that_are_left_out() {
+    fn the_target_s_variables_are_taken_except_those_left_out() {
         let all = inside(&[("PATH", "/app"), ("LC_ALL", "C"), ("DB", "orders-db"), ("OTEL_URL", "x")]);
         let of = |exclude: &[&str]| of_the_target(&all, &choice(&[], exclude));
         assert_eq!(names(&of(&[])), ["DB", "OTEL_URL"]);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_programs_here_act_on_comes_only_when_it_is_asked_for_by_name() {
+    fn variables_that_programs_here_act_on_are_taken_only_by_name() {
         let all = inside(&[
             ("NODE_OPTIONS", "--require /tmp/evil"),
             ("BASH_ENV", "$(touch /tmp/evil)"),

@@ -1,9 +1,9 @@
-//! On which ports a command listens, and to which its target's requests come: where no request would find it, they are led
-//! to it, or the user gets a warning.
+//! Follows the ports on which a command listens: if requests would not find it, they are led there, or the user gets a
+//! warning.
 //!
-//! As long as nobody has chosen them, the local ports are those of the pods, because a program listens there as it does in
-//! its container. If it listens on the port that callers of the Service use, that is as clear. Any other port may be
-//! anything (a debugger's, a build daemon's): bridge does not guess, it prints a warning.
+//! Unless the user has chosen them, the local ports are those of the pods, because a program listens there as it does
+//! in its container. A listener on the Service's own port is as clear. Any other port may be anything (a debugger's, a
+//! build daemon's): bridge does not guess, it prints a warning.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -14,10 +14,10 @@ use bridge_client::{Asked, Attached, Said, Say};
 use bridge_proto::v1;
 use tokio::sync::{mpsc, watch};
 
-/// What listens elsewhere first (a debugger) may listen where it should by then.
+/// The time after which a command that listens elsewhere first (a debugger) should listen on the right port.
 const SETTLED: Duration = Duration::from_secs(3);
 
-/// Where requests come in, and how that is changed.
+/// The routes to a command, and the way to change them.
 pub struct Entrances {
     routes: watch::Receiver<Vec<v1::RouteStatus>>,
     asked: Asked,
@@ -32,17 +32,17 @@ impl Entrances {
         describe(&self.routes.borrow())
     }
 
-    /// What to say if the requests of another session come to the same port.
+    /// The warning if the requests of another session come to the same port.
     pub fn shared_with(&self, others: &[v1::SessionStatus]) -> Option<String> {
         shared(&self.routes.borrow(), others)
     }
 
-    /// Follows what a command listens on, to its end. Says once if no request finds it.
+    /// Follows the ports of a command, to its end. Warns once if no request finds it.
     pub async fn watch(mut self, mut listens_rx: mpsc::Receiver<SocketAddr>, say: Say) {
         let mut ports = BTreeSet::new();
-        let mut told = false;
+        let mut warned = false;
         loop {
-            let sentence = elsewhere(&self.routes.borrow_and_update(), &ports).filter(|_| !told);
+            let sentence = elsewhere(&self.routes.borrow_and_update(), &ports).filter(|_| !warned);
             let settled = async {
                 match &sentence {
                     Some(_) => tokio::time::sleep(SETTLED).await,
@@ -57,17 +57,17 @@ impl Entrances {
                     }
                     None => return,
                 },
-                // What has ended does not change any more.
+                // The routes of an ended session do not change any more.
                 Ok(()) = self.routes.changed() => {}
                 () = settled => {
                     say(&Said::Warning(sentence.unwrap_or_default()));
-                    told = true;
+                    warned = true;
                 }
             }
         }
     }
 
-    /// Leads requests to where the command listens, if that is clear.
+    /// Leads requests to the command's port, if that is clear.
     fn follow(&self, ports: &BTreeSet<u32>) {
         if let Some(mappings) = nearer(&self.routes.borrow(), ports)
             && self.asked.is_free()
@@ -77,7 +77,7 @@ impl Entrances {
     }
 }
 
-/// The routes' mappings, if one of them leads nowhere and its Service's port is listened on.
+/// The routes' mappings to the Service's port, if a route leads nowhere and the command listens there.
 fn nearer(routes: &[v1::RouteStatus], ports: &BTreeSet<u32>) -> Option<Vec<v1::PortMapping>> {
     let is_taken = |port: u32| routes.iter().any(|route| route.local_port == port);
     let leads = |route: &v1::RouteStatus| {
@@ -104,7 +104,7 @@ fn shared(routes: &[v1::RouteStatus], others: &[v1::SessionStatus]) -> Option<St
     ))
 }
 
-/// What to say of a command that listens, but on no port that requests come to.
+/// The warning for a command that listens, but on no port that requests come to.
 fn elsewhere(routes: &[v1::RouteStatus], ports: &BTreeSet<u32>) -> Option<String> {
     let one = ports.first()?;
     if routes.iter().any(|route| ports.contains(&route.local_port)) {
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_led_to_the_service_s_port_only_if_the_pods_one_is_not_listened_on() {
+    fn requests_go_to_the_service_s_port_only_if_nothing_listens_on_the_pods_one() {
         let one = [route("http", 5000, 8080)];
         assert_eq!(led(&one, &[5000]), Some(vec![5000]));
         assert_eq!(led(&one, &[5000, 8080]), None);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_to_which_another_session_s_requests_come_is_said() {
+    fn a_port_that_another_session_s_requests_use_is_reported() {
         let session = |target: &str, routes: &[v1::RouteStatus]| v1::SessionStatus {
             target: target.to_owned(),
             routes: routes.to_vec(),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_requests_do_not_find_is_said_once_and_how_to_mend_it() {
+    fn a_command_that_requests_do_not_find_is_reported_once_with_the_remedy() {
         let say = |routes: &[v1::RouteStatus], ports: &[u32]| {
             elsewhere(routes, &ports.iter().copied().collect()).unwrap_or_default()
         };

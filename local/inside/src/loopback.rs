@@ -1,4 +1,4 @@
-//! Whom a loopback listener serves: this user, and no other user of the machine.
+//! Restricts a loopback listener to this user: other users of the machine are refused.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,7 +9,7 @@ use bridge_client::{Said, Say};
 use bridge_os::owners::{self, Owner};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Under a flood, one line a second.
+/// The least time between two reports.
 const SAID_EVERY: Duration = Duration::from_secs(1);
 
 /// The entrance to one listener, or several.
@@ -18,11 +18,11 @@ pub struct Door {
     say: Say,
 }
 
-/// Which of them were reported.
+/// The refused connections so far.
 #[derive(Debug, Default)]
 struct Refusals {
     last: Option<Instant>,
-    /// Not reported since then.
+    /// The number not reported since then.
     unsaid: u64,
 }
 
@@ -80,7 +80,7 @@ pub async fn pair() -> io::Result<(TcpStream, TcpStream)> {
     }
 }
 
-/// Whether all who can have sent a datagram from this address are this user.
+/// Whether only this user can have sent a datagram from this address.
 pub fn is_own_datagram(from: SocketAddr) -> bool {
     owners::of_udp(from)
         .is_ok_and(|owners| !owners.is_empty() && owners.iter().all(|owner| owner.is_trusted()))

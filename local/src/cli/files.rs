@@ -109,7 +109,7 @@ struct ByDaemon {
 }
 
 impl Teller for ByDaemon {
-    type Told = Streaming<FilesReply>;
+    type Replies = Streaming<FilesReply>;
 
     async fn tell(&self) -> Result<Streaming<FilesReply>, Status> {
         let session = self.via.now().ok_or_else(|| Status::unavailable("the daemon is gone"))?;

@@ -1,20 +1,20 @@
-//! Which variables of the target bridge withholds from programs on this machine, and why. Pure: one table.
+//! The variables of the target that bridge withholds from programs on this machine, with the reason. Pure: one table.
 //!
-//! The target's environment comes from the cluster. Anyone who edits the workload's template, or runs in place of the
-//! agent, chooses it. A variable that makes a local program run or load something would hand that person the
-//! developer's account; one that says where things are in the image would break local programs. `--env-include NAME`
-//! takes one all the same.
+//! The target's environment comes from the cluster. Anyone who can edit the workload's template, or runs in place of
+//! the agent, chooses it. A variable that makes a local program run or load something would give that person the
+//! developer's account; one with a path of the image would break local programs. `--env-include NAME` takes one all the
+//! same.
 
-/// Why a variable stays out.
+/// Why a variable is withheld.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
-    /// It says who and where the user is, which this machine knows. Every image has some of them: not worth a line.
+    /// It describes the user, which this machine knows. Every image has some of them: no need to report them.
     Own,
     /// It makes a program here run or load something, or points programs here at something that the sender chooses.
     Acts,
 }
 
-/// `*` at the end stands for anything. Case does not count: npm, zsh and Windows' programs do not look at it either.
+/// A `*` at the end stands for anything. Case does not matter: npm, zsh and Windows' programs ignore it, too.
 const TABLE: [(Why, &str); 12] = [
     (Why::Own, OWN),
     (Why::Acts, LOADER),
@@ -30,20 +30,20 @@ const TABLE: [(Why, &str); 12] = [
     (Why::Acts, DESKTOP),
 ];
 
-/// Who and where the user is.
+/// The user's name and directories.
 const OWN: &str = "
     PATH HOME USER USERNAME LOGNAME SHELL PWD OLDPWD SHLVL TMPDIR TMP TEMP TEMPDIR HOSTNAME HOST MAIL _ TERM
     TERM_* COLORTERM COLUMNS LINES LANG LANGUAGE LC_* LS_COLORS NO_COLOR CLICOLOR CLICOLOR_FORCE XDG_*
     BRIDGE_*";
 
-/// The dynamic loader and the C library (ld.so(8); glibc's unsecvars.h), and what else is linked in.
+/// The dynamic loader and the C library (ld.so(8); glibc's unsecvars.h), and other linked code.
 const LOADER: &str = "
     LD_* DYLD_* GCONV_PATH GETCONF_DIR GLIBC_TUNABLES LOCPATH NLSPATH NIS_PATH TZDIR MALLOC_TRACE
     MALLOC_CONF _RJEM_MALLOC_CONF JE_MALLOC_CONF HEAPPROFILE CPUPROFILE PPROF_PATH QEMU_LD_PREFIX FAKEROOT*
     FAKECHROOT* ASAN_* LSAN_* MSAN_* TSAN_* UBSAN_* VALGRIND_* GCOV_* LLVM_PROFILE_FILE ICU_DATA TERMINFO
     TERMINFO_DIRS TERMCAP TERMPATH INPUTRC";
 
-/// Shells: what is read at the start, run before a prompt, or taken for a function.
+/// Shells: files read at the start, commands run before a prompt, and functions.
 const SHELLS: &str = "
     BASH BASH_* BASHOPTS SHELLOPTS ENV PROMPT PROMPT_COMMAND PS0 PS1 PS2 PS3 PS4 IFS CDPATH GLOBIGNORE
     EXECIGNORE FIGNORE FPATH ZDOTDIR MAILPATH FCEDIT HISTFILE HISTFILESIZE HISTSIZE HISTCONTROL HISTIGNORE HISTTIMEFORMAT FISH_* __FISH_* PSMODULEPATH POWERSHELL_*
@@ -54,7 +54,7 @@ const EDITORS_AND_PAGERS: &str = "
     SYSTEMD_PAGER AWS_PAGER GH_PAGER PSQL_PAGER BAT_PAGER DELTA_PAGER LESS LESSOPEN LESSCLOSE LESSEDIT LESSECHO LESSKEY* LESSHISTFILE LESSSECURE LESSCHARSET LESSMETA* MORE MANOPT MANROFFOPT MANPATH
     INFOPATH VIM VIMRUNTIME VIMINIT GVIMINIT MYVIMRC EXINIT NVIM* EMACS* MC_* TMUX* STY SCREENRC SCREENDIR";
 
-/// Programs of every day whose options or helpers can be set from outside.
+/// Everyday programs whose options or helpers can be set from outside.
 const TOOLS: &str = "
     GREP_OPTIONS TAR_OPTIONS TAPE RSH RSYNC_* ZIP ZIPOPT UNZIP ZIPINFO GZIP BZIP BZIP2 XZ_OPT XZ_DEFAULTS
     FZF_* RIPGREP_CONFIG_PATH ACKRC BAT_CONFIG_PATH PARALLEL* WGETRC SYSTEM_WGETRC CURL_HOME NETRC LYNX_*
@@ -80,14 +80,14 @@ const INTERPRETERS: &str = "
     GUILE_* ERL_* ELIXIR_ERL_OPTIONS MIX_* HEX_* REBAR_* GHCRTS GHC_* CABAL_* STACK_* CAML* OCAML* OPAM*
     AWKPATH AWKLIBPATH";
 
-/// Java, .NET and other machines with agents and profilers.
+/// Java, .NET and other runtimes with agents and profilers.
 const VIRTUAL_MACHINES: &str = "
     JAVA_HOME JAVA_TOOL_OPTIONS JAVA_OPTS* JAVA_OPTIONS JAVA_ARGS _JAVA_* JDK_* JRE_HOME JAVACMD JAVA_CMD
     JVM_OPTS IBM_JAVA_OPTIONS OPENJ9_JAVA_OPTIONS CLASSPATH CATALINA_* GROOVY_* SCALA_HOME KOTLIN_HOME
     DOTNET_* COMPLUS_* CORECLR_* COR_* ASPNETCORE_HOSTINGSTARTUP* MONO_* NUGET_* MSBUILD* DART_VM_OPTIONS
     PUB_* FLUTTER_ROOT";
 
-/// Compilers, their flags and wrappers, and what drives them.
+/// Compilers, their flags and wrappers, and build tools.
 const BUILDS: &str = "
     MAVEN_* MVN* M2_HOME GRADLE_* SBT_* ANT_* LEIN_* GOFLAGS GOROOT GOPATH GOBIN GOENV GOTOOLCHAIN GOTOOLDIR
     GOPROXY GOPRIVATE GONOPROXY GONOSUMDB GONOSUMCHECK GOINSECURE GOSUMDB GOCACHE GOCACHEPROG GOMODCACHE
@@ -98,26 +98,26 @@ const BUILDS: &str = "
     PKG_CONFIG* ACLOCAL_PATH AUTOM4TE* CONFIG_SITE M4PATH BISON_PKGDATADIR YACC LEX PROTOC TEXINPUTS TEXMF*
     BAZEL* BUCK* NIX_* GUIX_* HOMEBREW_* EARTHLY_* DAGGER_*";
 
-/// Whom programs here trust, and where keys and credentials are.
+/// The authorities that programs here trust, and the places of keys and credentials.
 const TRUST: &str = "
     OPENSSL_* SSL_CERT_FILE SSL_CERT_DIR SSL_DIR SSLKEYLOGFILE CURL_CA_BUNDLE CURL_SSL_BACKEND
     REQUESTS_CA_BUNDLE AWS_CA_BUNDLE HTTPLIB2_CA_CERTS WEBSOCKET_CLIENT_CA_BUNDLE
     GRPC_DEFAULT_SSL_ROOTS_FILE_PATH GNUTLS_* PKCS11_* P11_KIT_* SOFTHSM2_CONF KRB5* SASL_PATH LDAPCONF
     LDAPRC LDAPTLS_*";
 
-/// Whom programs here ask for names, and through whom they speak: this machine's own.
+/// The resolvers and proxies that programs here use: this machine's own.
 const NETWORK: &str = "
     HTTP_PROXY HTTPS_PROXY FTP_PROXY ALL_PROXY NO_PROXY RSYNC_PROXY SOCKS_* HOSTALIASES LOCALDOMAIN
     RES_OPTIONS RESOLV_*";
 
-/// The session of the user, and what its programs load.
+/// The user's desktop session, and what its programs load.
 const DESKTOP: &str = "
     DISPLAY WAYLAND_* XAUTHORITY ICEAUTHORITY SESSION_MANAGER DBUS_* DESKTOP_* GNOME_* KDE* GTK* GDK_* GIO_*
     GST_* GI_TYPELIB_PATH GSETTINGS_* QT_* QML* PULSE_* PIPEWIRE_* ALSA_CONFIG_* AT_SPI_* VK_* LIBGL_*
     MESA_* EGL_* __EGL* __GLX* __NV_* OCL_ICD_* OPENCL_* LIBVA_* VDPAU_* SYSTEMD_* NOTIFY_SOCKET LISTEN_FDS
     LISTEN_PID LISTEN_FDNAMES WATCHDOG_* VSCODE_*";
 
-/// Names that a pattern above means and that nothing acts on: applications and their images set them for themselves.
+/// Names that match a pattern above and that nothing acts on: applications and their images set them for themselves.
 const HARMLESS: &str = "
     GIT_COMMIT GIT_COMMIT_SHA GIT_COMMIT_HASH GIT_SHA GIT_HASH GIT_REVISION GIT_REV GIT_REF GIT_BRANCH
     GIT_TAG GIT_VERSION PYTHONUNBUFFERED PYTHONDONTWRITEBYTECODE PYTHONFAULTHANDLER PYTHONHASHSEED
@@ -126,13 +126,14 @@ const HARMLESS: &str = "
     DOTNET_ENVIRONMENT DOTNET_VERSION DOTNET_RUNNING_IN_CONTAINER DOTNET_RUNNING_IN_CONTAINERS
     DOTNET_SYSTEM_GLOBALIZATION_INVARIANT DOTNET_USE_POLLING_FILE_WATCHER DOTNET_GCSERVER DOCKER_IMAGE";
 
-/// The end of what Kubernetes sets for each Service, whatever that is called: a Service `cargo` is no build tool.
+/// The endings of the names that Kubernetes sets for each Service, whatever its name: a Service `cargo` is no build
+/// tool.
 const SERVICE_LINKS: [&str; 3] = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"];
 
-/// An exported function of a shell: old ones took any variable for code that begins so (CVE-2014-6271).
+/// The beginning of an exported shell function: old shells took any such variable for code (CVE-2014-6271).
 const FUNCTION: &[u8] = b"() {";
 
-/// Why this one stays out; `None`: it comes. `name` is one that [`is_name`] accepts.
+/// Why this variable is withheld; `None`: it is used. `name` is one that [`is_name`] accepts.
 pub(super) fn why(name: &str, value: &[u8]) -> Option<Why> {
     if value.starts_with(FUNCTION) {
         return Some(Why::Acts);
@@ -148,8 +149,8 @@ pub(super) fn why(name: &str, value: &[u8]) -> Option<Why> {
         .map(|(why, _)| *why)
 }
 
-/// Whether a variable can have this name and value, as Kubernetes and execve(2) have it. What cannot would be something
-/// else here: a name with `=` is another variable's, one with a control character steers the terminal that shows it.
+/// Whether a variable can have this name and value, by Kubernetes' and execve(2)'s rules. Others would change their
+/// meaning here: a name with `=` is another variable's, one with a control character steers the terminal that shows it.
 pub(super) fn is_possible(name: &[u8], value: &[u8]) -> bool {
     let printable = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'=';
     !name.is_empty() && name.iter().all(printable) && !value.contains(&0)
@@ -180,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_makes_a_program_here_run_or_load_something_stays_out() {
+    fn variables_that_make_a_program_here_run_or_load_something_stay_out() {
         const NAMES: &str = "
             BASH_ENV ENV BASH_FUNC_ls%% SHELLOPTS PROMPT_COMMAND PS4 IFS NODE_OPTIONS
             npm_config_script_shell NPM_CONFIG_REGISTRY GIT_SSH_COMMAND GIT_CONFIG_COUNT GIT_CONFIG_KEY_0
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn who_and_where_the_user_is_stays_out_in_silence() {
+    fn variables_about_the_user_stay_out_in_silence() {
         for name in ["PATH", "HOME", "USER", "SHELL", "PWD", "TMPDIR", "LC_ALL", "XDG_DATA_HOME", "BRIDGE_ME"]
         {
             assert_eq!(why(name, b"x"), Some(Why::Own), "{name}");
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_application_reads_comes() {
+    fn variables_of_an_application_are_taken() {
         const NAMES: &str = "
             DB_HOST DATABASE_URL LOG_LEVEL KUBERNETES_SERVICE_HOST ORDERS_PORT_80_TCP_ADDR OTEL_SERVICE_NAME
             NODE_ENV NODE_VERSION RAILS_ENV SPRING_PROFILES_ACTIVE SPRING_DATASOURCE_URL ASPNETCORE_URLS
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_be_a_variable_is_one() {
+    fn only_possible_variables_are_taken() {
         for name in [&b"DB"[..], b"my.dotted-name", b"a b", b"BASH_FUNC_x%%"] {
             assert!(is_possible(name, b"x"), "{}", name.escape_ascii());
         }

@@ -1,15 +1,15 @@
 //! Places on this machine that no volume may cover: anyone who may edit the workload chooses where a volume is mounted.
-//! Pure, except for what `here` asks of this process.
+//! Pure, except for `here`, which asks this process.
 //!
-//! A volume is shown only where this machine has nothing that its programs read: not over the system's directories, the
+//! A volume is shown only at places that this machine's programs do not read: not over the system's directories, the
 //! user's home, the working directory or directories that the environment names, not within them, and not around them.
-//! Volumes that are kept from their own paths are still in the directory that the command gets.
+//! Volumes kept from their own paths are still in the directory that the command gets.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-/// Nothing is put here, and nothing below: programs, libraries, devices.
+/// No volume may be here or below: programs, libraries, devices.
 const CLOSED: [&str; 15] = [
     "/usr",
     "/bin",
@@ -27,7 +27,7 @@ const CLOSED: [&str; 15] = [
     "/snap",
     "/lost+found",
 ];
-/// Nothing is put over these, or around them.
+/// No volume may cover these, or be around them.
 const PARENTS: [&str; 18] = [
     "/etc",
     "/run",
@@ -48,7 +48,7 @@ const PARENTS: [&str; 18] = [
     "/srv",
     "/mnt",
 ];
-/// Of these, only a name that is not there yet.
+/// Only new names may be added to these.
 const NEW_NAMES_IN: [&str; 7] =
     ["/var", "/var/lib", "/var/log", "/var/cache", "/var/opt", "/var/tmp", "/var/www"];
 /// The only place for volumes in `/run`, where Kubernetes has its tokens.
@@ -61,29 +61,29 @@ const READ_IN_ETC: &str = "
     gtk-2.0 gtk-3.0 gtk-4.0 init.d ipython java jupyter krb5.conf.d ld.so.conf.d lib lynx maven modprobe.d mono mysql nix npm
     OpenCL openldap openssl opt pam.d perl perl5 php pip pkcs11 pki polkit-1 profile.d python python3 R rc.d ruby sasl2
     security skel ssh ssl sudo.conf.d sudoers.d sysctl.d systemd terminfo udev uv vim vulkan X11 xdg zsh";
-/// What tools look for in each directory from the working directory upwards, beside files and hidden names.
+/// Names that tools look for in each directory from the working directory upwards, besides files and hidden names.
 const LOOKED_FOR_UPWARDS: [&str; 1] = ["node_modules"];
 
 #[derive(Debug, Default)]
 pub(super) struct Guarded {
-    /// Home, the working directory, and what the environment names: nothing there, below or around.
+    /// Home, the working directory, and the directories that the environment names: no volume there, below or around.
     own: BTreeSet<PathBuf>,
     /// From the working directory upwards.
     upwards: BTreeSet<PathBuf>,
 }
 
-/// Where a volume would be.
+/// The place of a volume.
 #[derive(Debug)]
 pub(super) struct Spot<'a> {
-    /// What of its path this machine has, without links,
+    /// The part of its path that exists on this machine, without links,
     pub(super) there: &'a Path,
-    /// and what is missing of it; empty: it would hide something.
+    /// and the missing part; empty: it would hide something.
     pub(super) missing: &'a Path,
     pub(super) is_file: bool,
 }
 
 impl Guarded {
-    /// Of this process.
+    /// The guarded places of this process.
     pub(super) fn here() -> Self {
         let folder = std::env::current_dir().unwrap_or_default();
         let variables = std::env::vars_os();
@@ -94,7 +94,7 @@ impl Guarded {
     pub(super) fn of(folder: &Path, named: impl Iterator<Item = PathBuf>) -> Self {
         let is_parent =
             |path: &Path| path.parent().is_none() || PARENTS.iter().any(|it| path == Path::new(it));
-        // A link leads to what is guarded as well.
+        // The target of a link is guarded as well.
         let both = |path: PathBuf| [std::fs::canonicalize(&path).ok(), Some(path)].into_iter().flatten();
         // The end of a URL is no path.
         let is_path = |path: &PathBuf| path.is_absolute() && !path.as_os_str().as_bytes().starts_with(b"//");
@@ -105,7 +105,7 @@ impl Guarded {
         }
     }
 
-    /// Whether this is no place for a volume.
+    /// Whether no volume may be here.
     pub(super) fn keeps(&self, spot: &Spot<'_>) -> bool {
         let exists = spot.missing.as_os_str().is_empty();
         let there = lower(spot.there);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_covers_what_is_the_machine_s_or_the_user_s() {
+    fn nothing_covers_places_of_the_machine_or_the_user() {
         for (there, missing) in [
             ("/", ""),
             ("/etc", ""),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_an_application_s_own_is_shown() {
+    fn an_application_s_own_places_are_shown() {
         for (there, missing, is_file) in [
             ("/etc", "shop", false),
             ("/etc", "shop/menu.txt", true),

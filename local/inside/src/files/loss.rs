@@ -1,4 +1,4 @@
-//! What a command would lose by seeing the volumes at their own paths: reasons not to show them there unasked.
+//! What a command would lose by a view with the volumes at their own paths: reasons not to build one unasked.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -8,11 +8,12 @@ use bridge_os::peer::own_uid;
 
 use super::own_paths::Plan;
 
-/// Files that ssh refuses unless they are root's or its user's own; within the view, root's are nobody's.
+/// The directory of files that ssh refuses unless they are root's or its user's own; within the view, root's have no
+/// owner.
 const SETTINGS_OF_SSH: &str = "/etc/ssh/ssh_config.d";
 const ROOT: u32 = 0;
 
-/// What is lost, the first of them.
+/// The first loss found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Loss {
     #[error("root would lose its rights there")]
@@ -23,7 +24,7 @@ pub enum Loss {
     Hidden { path: PathBuf },
 }
 
-/// Nothing may be lost by any view, for this user of this machine.
+/// Checks for losses by any view, for this user of this machine.
 pub(super) fn none_by_any_view() -> Result<(), Loss> {
     if own_uid() == ROOT {
         return Err(Loss::Rights);
@@ -34,7 +35,7 @@ pub(super) fn none_by_any_view() -> Result<(), Loss> {
     }
 }
 
-/// Nothing may be lost by this one.
+/// Checks for losses by this view.
 pub(super) fn none_by(plan: &Plan) -> Result<(), Loss> {
     match plan.hidden.first() {
         Some(path) => Err(Loss::Hidden { path: path.clone() }),
@@ -57,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_of_somebody_else_s_are_what_ssh_would_refuse() {
+    fn settings_of_another_user_are_those_that_ssh_would_refuse() {
         let directory = tempfile::tempdir().unwrap();
         let settings = directory.path().join("20-proxy.conf");
         let found = |uid| foreign_settings(directory.path(), uid);
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_hidden_is_lost() {
+    fn hidden_files_are_a_loss() {
         let hidden = vec![PathBuf::from("/etc/ssl"), PathBuf::from("/srv")];
         assert_eq!(
             none_by(&Plan { hidden, ..Plan::default() }),

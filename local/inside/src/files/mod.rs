@@ -1,8 +1,8 @@
 //! The volumes of the target's container, as files of this machine for as long as a command runs.
 //!
-//! `private` is the directory that they are in, `unpack` makes files of what an agent tells, `tree` exchanges a volume
-//! that has changed so that no reader sees half of it; `own_paths` plans a view in which they are where the container has
-//! them, `guarded` keeps them from what is this machine's own, and `loss` says what that would take from a command.
+//! `private` is the directory that they are in, `unpack` makes files of an agent's messages, `tree` replaces a changed
+//! volume so that no reader sees half of it; `own_paths` plans a view in which they are at the container's paths,
+//! `guarded` keeps them from this machine's own places, and `loss` finds what a command would lose by the view.
 
 mod guarded;
 mod loss;
@@ -30,16 +30,16 @@ use self::unpack::{Heard, Unpack};
 
 /// Longer than a daemon waits for an agent.
 const FIRST_WITHIN: Duration = Duration::from_secs(15);
-/// All of them: 64 MiB take this long at 4 Mbit/s.
+/// For all of them: 64 MiB take this long at 4 Mbit/s.
 const ALL_WITHIN: Duration = Duration::from_secs(130);
-/// Before it is asked again for what was cut off.
+/// The pause before the stream is opened again after it was cut off.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Who tells the files: an agent, by way of the daemon.
+/// The source of the files: an agent, through the daemon.
 pub trait Teller: Send + Sync + 'static {
-    type Told: Stream<Item = Result<FilesReply, Status>> + Unpin + Send + 'static;
+    type Replies: Stream<Item = Result<FilesReply, Status>> + Unpin + Send + 'static;
 
-    fn tell(&self) -> impl Future<Output = Result<Self::Told, Status>> + Send;
+    fn tell(&self) -> impl Future<Output = Result<Self::Replies, Status>> + Send;
 }
 
 /// Why there are no files.
@@ -48,7 +48,7 @@ pub enum FilesError {
     #[error("cannot use {path:?}")]
     Place { path: PathBuf, source: std::io::Error },
     #[error("{}", .0.message())]
-    Told(#[from] Status),
+    Answered(#[from] Status),
     #[error("the daemon or the agent is older than this command and does not send them")]
     Older,
     #[error("no data for {} s", FIRST_WITHIN.as_secs())]
@@ -61,7 +61,7 @@ pub enum FilesError {
     Unpack(#[from] UnpackError),
 }
 
-/// Why they are not where the container has them.
+/// Why the files are not at the container's paths.
 #[derive(Debug, thiserror::Error)]
 pub enum OwnPathsError {
     #[error(transparent)]
@@ -72,7 +72,7 @@ pub enum OwnPathsError {
     Refused(#[source] std::io::Error),
 }
 
-/// Why they are not there unless that is asked for.
+/// Why they are not there without an option.
 #[derive(Debug, thiserror::Error)]
 pub enum UnaskedError {
     #[error(transparent)]
@@ -81,10 +81,10 @@ pub enum UnaskedError {
     Loss(#[from] Loss),
 }
 
-/// They are kept up to date, until they are removed.
+/// The files of the volumes, kept up to date until they are removed.
 pub struct Files {
     private: Private,
-    /// Where the container has them.
+    /// The container's paths.
     volumes: Vec<PathBuf>,
     left_out: Vec<LeftOut>,
     stop: CancellationToken,
@@ -92,8 +92,8 @@ pub struct Files {
 }
 
 impl Files {
-    /// All of them, in a directory of their own in the runtime directory; `None` if there are no volumes. `complain` is
-    /// told if they can be kept up to date no more.
+    /// Fetches all of them into a directory of their own in the runtime directory; `None` if there are no volumes.
+    /// `complain` gets the reason if they can no longer be kept up to date.
     pub async fn fetch(
         teller: impl Teller,
         runtime: &Path,
@@ -102,17 +102,17 @@ impl Files {
         let place = |source| FilesError::Place { path: runtime.to_owned(), source };
         let private = Private::make(runtime).map_err(place)?;
         let mut unpack = Unpack::into(private.path()).map_err(place)?;
-        let told = tokio::time::timeout(ALL_WITHIN, first(&teller, &mut unpack)).await;
-        let told = told.map_err(|_| FilesError::Slow)??;
+        let replies = tokio::time::timeout(ALL_WITHIN, first(&teller, &mut unpack)).await;
+        let replies = replies.map_err(|_| FilesError::Slow)??;
         if unpack.is_empty() {
             return Ok(None);
         }
         let volumes = unpack.volumes();
         let (stop, left_out) = (CancellationToken::new(), std::mem::take(&mut unpack.left_out));
         let (stopped, runtime) = (stop.clone(), tokio::runtime::Handle::current());
-        // On a thread of its own: it writes files, and the command's connections are to wait for no disk.
+        // On a thread of its own: it writes files, and the command's connections must not wait for a disk.
         let follower = tokio::task::spawn_blocking(move || {
-            let following = follow(&teller, told, &mut unpack);
+            let following = follow(&teller, replies, &mut unpack);
             if let Some(error) = runtime.block_on(stopped.run_until_cancelled(following)) {
                 complain(&error);
             }
@@ -120,7 +120,7 @@ impl Files {
         Ok(Some(Self { private, volumes, left_out, stop, follower }))
     }
 
-    /// What stands for the root of the container.
+    /// The directory that stands for the root of the container.
     pub fn root(&self) -> PathBuf {
         tree::root(self.private.path())
     }
@@ -129,13 +129,13 @@ impl Files {
         &self.left_out
     }
 
-    /// A view of the file system in which they are where the container has them, and what else is different in it. Once.
+    /// A view of the file system with the files at the container's paths, and its other differences. Can be built once.
     pub fn at_their_own_paths(&self) -> Result<(View, Plan), OwnPathsError> {
         let plan = self.plan()?;
         Ok((possible(&plan)?, plan))
     }
 
-    /// The same, unless something is lost by it. Once.
+    /// The same, unless something is lost by it. Can be built once.
     pub fn at_their_own_paths_without_loss(&self) -> Result<(View, Plan), UnaskedError> {
         loss::none_by_any_view()?;
         let plan = self.plan()?;
@@ -163,43 +163,43 @@ impl Drop for Files {
     }
 }
 
-/// Why no volumes would be at their own paths unasked, whichever they are.
+/// Why no volumes would be at their own paths without an option, whichever they are.
 pub fn at_their_own_paths_here() -> Result<(), UnaskedError> {
     loss::none_by_any_view()?;
     Ok(possible(&Plan::default()).map(drop)?)
 }
 
-/// If this system permits it.
+/// Builds the view, if this system permits it.
 fn possible(plan: &Plan) -> Result<View, OwnPathsError> {
     let view = View::new(&plan.steps).and_then(|view| view.try_out().map(|()| view));
     view.map_err(OwnPathsError::Refused)
 }
 
-/// All of them, once; then what changes comes.
-async fn first<T: Teller>(teller: &T, unpack: &mut Unpack) -> Result<T::Told, FilesError> {
-    let told = tokio::time::timeout(FIRST_WITHIN, teller.tell()).await;
-    let mut told = told.map_err(|_| FilesError::Silent)?.map_err(refused)?;
+/// Reads all of them once; the stream then brings the changes.
+async fn first<T: Teller>(teller: &T, unpack: &mut Unpack) -> Result<T::Replies, FilesError> {
+    let replies = tokio::time::timeout(FIRST_WITHIN, teller.tell()).await;
+    let mut replies = replies.map_err(|_| FilesError::Silent)?.map_err(refused)?;
     loop {
-        let message = tokio::time::timeout(FIRST_WITHIN, told.next()).await;
+        let message = tokio::time::timeout(FIRST_WITHIN, replies.next()).await;
         let message = message.map_err(|_| FilesError::Silent)?.ok_or(FilesError::CutOff)?.map_err(refused)?;
         if unpack.take(message, Instant::now())? == Heard::AllThere {
-            return Ok(told);
+            return Ok(replies);
         }
     }
 }
 
 fn refused(status: Status) -> FilesError {
-    if status.code() == Code::Unimplemented { FilesError::Older } else { FilesError::Told(status) }
+    if status.code() == Code::Unimplemented { FilesError::Older } else { FilesError::Answered(status) }
 }
 
-/// Keeps the files up to date, for ever or until they cannot be written.
-async fn follow<T: Teller>(teller: &T, mut told: T::Told, unpack: &mut Unpack) -> UnpackError {
+/// Keeps the files up to date, forever or until they cannot be written.
+async fn follow<T: Teller>(teller: &T, mut replies: T::Replies, unpack: &mut Unpack) -> UnpackError {
     loop {
-        if let Err(error) = listen(&mut told, unpack).await {
+        if let Err(error) = listen(&mut replies, unpack).await {
             return error;
         }
-        // While nobody tells them, they stay as they are.
-        told = loop {
+        // Without a source, they stay as they are.
+        replies = loop {
             tokio::time::sleep(PAUSE).await;
             if let Ok(again) = teller.tell().await {
                 break again;
@@ -210,7 +210,7 @@ async fn follow<T: Teller>(teller: &T, mut told: T::Told, unpack: &mut Unpack) -
 
 /// Takes volumes as they arrive, until the stream ends.
 async fn listen(
-    told: &mut (impl Stream<Item = Result<FilesReply, Status>> + Unpin),
+    replies: &mut (impl Stream<Item = Result<FilesReply, Status>> + Unpin),
     unpack: &mut Unpack,
 ) -> Result<(), UnpackError> {
     loop {
@@ -222,7 +222,7 @@ async fn listen(
             }
         };
         tokio::select! {
-            message = told.next() => match message {
+            message = replies.next() => match message {
                 Some(Ok(reply)) => {
                     let _ = unpack.take(reply, Instant::now())?;
                 }

@@ -1,8 +1,8 @@
 //! Shows volumes at their own absolute paths: the steps that build a command's view of the file system.
 //!
-//! Where this machine has a directory of that name, the volume is laid upon it. Where it has none, none is made: the
-//! nearest directory that is there is covered by one in memory, in which all that it holds is seen again, and the volume
-//! beside it. What is made in the covered directory later, by others, is not seen.
+//! If this machine has a directory of that name, the volume is mounted on it. If not, none is created: the nearest
+//! existing directory is covered by one in memory that shows all its entries, and the volume beside them. Entries that
+//! others add to the covered directory later are not seen.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirEntry};
@@ -27,19 +27,19 @@ pub enum NoPlace {
     Unreadable { path: PathBuf, source: io::Error },
 }
 
-/// What is done, and what comes of it that a user should know.
+/// The steps of the view, and their side effects that a user should know.
 #[derive(Debug, Default)]
 pub struct Plan {
     pub steps: Vec<Step>,
-    /// What this machine has there and the command does not see.
+    /// Paths of this machine that the command does not see.
     pub hidden: Vec<PathBuf>,
-    /// Directories of this machine that the command sees as they were when it began.
+    /// Directories of this machine that the command sees as they were at its start.
     pub covered: Vec<PathBuf>,
-    /// Volumes that are not shown there, as the place is this machine's own.
+    /// Volumes that are not shown there, as the place belongs to this machine.
     pub kept: Vec<PathBuf>,
 }
 
-/// For volumes with these paths, which are below `root`, too. `stage` is an empty directory.
+/// Plans for volumes with these paths, which are below `root`, too. `stage` is an empty directory.
 pub(super) fn plan(
     volumes: &[PathBuf],
     root: &Path,
@@ -64,7 +64,7 @@ pub(super) fn plan(
             continue;
         }
         let is_file = !from.is_dir();
-        // An empty one has nothing to show, and /tmp is worth more as it is.
+        // An empty volume has nothing to show, and /tmp is more useful as it is.
         let is_empty = || fs::read_dir(&from).is_ok_and(|mut entries| entries.next().is_none());
         let (there, missing) = nearest(volume)?;
         if !missing.as_os_str().is_empty() {
@@ -78,7 +78,7 @@ pub(super) fn plan(
             plan.steps.push(Step::Bind { from, at: there });
         }
     }
-    // The innermost first: they are seen again in those around them.
+    // The innermost first: they are shown again in those around them.
     for (number, (there, seen)) in covers.into_iter().rev().enumerate() {
         let stage = stage.join(number.to_string());
         fs::create_dir(&stage).map_err(|source| NoPlace::Unreadable { path: stage.clone(), source })?;
@@ -88,26 +88,26 @@ pub(super) fn plan(
     Ok(plan)
 }
 
-/// Where its files are.
+/// The directory with the volume's files.
 fn from(volume: &Path, root: &Path) -> PathBuf {
     root.join(volume.strip_prefix("/").unwrap_or(volume))
 }
 
-/// A volume in a directory where this machine has nothing of that name.
+/// A volume in a directory that has no entry of that name.
 struct Seen {
     from: PathBuf,
-    /// From the directory on.
+    /// The path below the directory.
     missing: PathBuf,
     is_file: bool,
 }
 
-/// Without those within others, which are seen with them.
+/// Without volumes inside others, which are shown with them.
 fn outermost(volumes: &[PathBuf]) -> impl Iterator<Item = &PathBuf> {
     let is_within = |volume: &&PathBuf, other: &PathBuf| *volume != other && volume.starts_with(other);
     volumes.iter().filter(move |volume| !volumes.iter().any(|other| is_within(volume, other)))
 }
 
-/// As much of a path as this machine has, without links, and what is missing of it.
+/// The existing part of a path, without links, and the missing part.
 fn nearest(path: &Path) -> Result<(PathBuf, PathBuf), NoPlace> {
     let mut missing = PathBuf::new();
     for there in path.ancestors() {
@@ -115,7 +115,7 @@ fn nearest(path: &Path) -> Result<(PathBuf, PathBuf), NoPlace> {
         match fs::canonicalize(there) {
             Ok(found) if rest.as_os_str().is_empty() || found.is_dir() => return Ok((found, missing)),
             Ok(_) => return Err(NoPlace::InTheWay { path: there.to_owned() }),
-            // A link that leads nowhere is something, and not nothing.
+            // A dangling link exists all the same.
             Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(there).is_err() => {
                 missing = path.strip_prefix(there.parent().unwrap_or(there)).unwrap_or(path).to_owned();
             }
@@ -126,7 +126,7 @@ fn nearest(path: &Path) -> Result<(PathBuf, PathBuf), NoPlace> {
     Ok((PathBuf::from("/"), missing))
 }
 
-/// A directory in memory with all that this one holds, and the volumes.
+/// A directory in memory with all entries of this one, and the volumes.
 fn cover(there: &Path, stage: &Path, seen: &[Seen]) -> Result<Vec<Step>, NoPlace> {
     let unreadable = |source| NoPlace::Unreadable { path: there.to_owned(), source };
     let mut steps = vec![Step::Memory(stage.to_owned())];
@@ -161,7 +161,7 @@ fn cover(there: &Path, stage: &Path, seen: &[Seen]) -> Result<Vec<Step>, NoPlace
     Ok(steps)
 }
 
-/// What this machine has there, seen in the covering directory.
+/// Shows an existing entry in the covering directory.
 fn again(entry: &DirEntry, stage: &Path) -> io::Result<Vec<Step>> {
     let (from, at) = (entry.path(), stage.join(entry.file_name()));
     let kind = entry.file_type()?;
@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    /// A machine's directory, and the volumes that are to be seen in it.
+    /// A machine's directory, and the volumes to show in it.
     struct World {
         machine: TempDir,
         root: TempDir,
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_is_laid_upon_a_directory_that_is_there() {
+    fn a_volume_is_mounted_on_an_existing_directory() {
         let mut world = World::new();
         world.has("etc/shop").has("etc/ssl").has("tmp");
         fs::write(world.at("etc/ssl/own"), "").unwrap();
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_is_there_the_directory_around_is_covered() {
+    fn without_a_directory_the_one_around_is_covered() {
         let mut world = World::new();
         world.has("run/own");
         fs::write(world.at("run/socket"), "").unwrap();
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_covered_within_another_is_covered_first() {
+    fn a_covered_directory_within_another_is_covered_first() {
         let mut world = World::new();
         world.has("etc");
         world.volume("etc/shop", &["menu"]);
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_machine_s_own_stays_and_the_others_are_shown() {
+    fn the_machine_s_own_places_stay_and_other_volumes_are_shown() {
         let mut world = World::new();
         world.has("home/anna").has("opt");
         world.guarded = Guarded::of(&world.at("home/anna"), std::iter::empty());

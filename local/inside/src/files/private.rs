@@ -1,5 +1,5 @@
-//! A directory of one command, in the runtime directory: gone with the command, or, if that was killed, before the next
-//! one. A lock says whether its command lives: numbers of processes come again.
+//! A directory of one command, in the runtime directory: removed with the command, or, if that was killed, before the
+//! next one. A lock shows whether its command lives, as process ids are reused.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 const PREFIX: &str = "run-";
-/// The names that are tried; one is in use if another command has the same number, in a container of its own.
+/// The number of names to try; one is in use if another command has the same process id, in a container of its own.
 const ATTEMPTS: u32 = 16;
 
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) struct Private {
 impl Private {
     /// In the runtime directory, which is the user's own.
     pub(super) fn make(runtime: &Path) -> io::Result<Self> {
-        // What cannot be removed now is left to the next command.
+        // Directories that cannot be removed now are left to the next command.
         let _ = sweep(runtime);
         for attempt in 0..ATTEMPTS {
             let path = runtime.join(format!("{PREFIX}{}-{attempt}", std::process::id()));
@@ -28,7 +28,7 @@ impl Private {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 made => made?,
             }
-            // Before it is locked, the sweep of another command may take it.
+            // Before it is locked, the sweep of another command may remove it.
             if let Some(lock) = locked(&path)? {
                 return Ok(Private { path, _lock: lock });
             }
@@ -43,12 +43,12 @@ impl Private {
 
 impl Drop for Private {
     fn drop(&mut self) {
-        // What is left goes before the next command.
+        // The rest is removed before the next command.
         let _ = fs::remove_dir_all(&self.path);
     }
 }
 
-/// The lock of a directory that is nobody's, or that was just made; `None` if it is somebody's or gone.
+/// The lock of a directory that is unused, or that was just created; `None` if it is in use or gone.
 fn locked(path: &Path) -> io::Result<Option<File>> {
     let directory = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -65,7 +65,7 @@ fn locked(path: &Path) -> io::Result<Option<File>> {
     Ok(is_there.then_some(directory))
 }
 
-/// Removes what killed commands left behind.
+/// Removes the directories of killed commands.
 fn sweep(runtime: &Path) -> io::Result<()> {
     for entry in fs::read_dir(runtime)? {
         let entry = entry?;
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_command_left_goes_and_what_is_in_use_stays() {
+    fn a_killed_command_s_directory_goes_and_one_in_use_stays() {
         let runtime = tempfile::tempdir().unwrap();
         let left = runtime.path().join("run-1-0");
         fs::create_dir(&left).unwrap();

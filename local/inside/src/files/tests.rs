@@ -35,13 +35,13 @@ struct World {
 
 /// The agent itself, without a daemon between.
 #[derive(Clone)]
-struct Told {
+struct FromAgent {
     client: AgentClient<Channel>,
     token: Arc<Mutex<String>>,
 }
 
-impl Teller for Told {
-    type Told = Streaming<FilesReply>;
+impl Teller for FromAgent {
+    type Replies = Streaming<FilesReply>;
 
     async fn tell(&self) -> Result<Streaming<FilesReply>, Status> {
         let token = self.token.lock().unwrap().clone();
@@ -50,7 +50,7 @@ impl Teller for Told {
     }
 }
 
-/// A session. Dropped, it ends.
+/// Alice's session. It ends when dropped.
 struct OfAlice {
     token: String,
     _attending: JoinSet<()>,
@@ -85,7 +85,7 @@ fn with_token<T>(message: T, token: &str) -> Request<T> {
 }
 
 impl World {
-    /// With volumes of these paths, apart from the one of the world.
+    /// With volumes of these paths, in addition to the world's own.
     async fn with(more: &[&Path]) -> Self {
         let volume = tempfile::tempdir().unwrap();
         let key = tempfile::NamedTempFile::new().unwrap();
@@ -111,21 +111,21 @@ impl World {
         Self { _agent: agent, _key: key, channel, client, session, volume, runtime }
     }
 
-    fn teller(&self) -> Told {
+    fn teller(&self) -> FromAgent {
         let token = Arc::new(Mutex::new(self.session.token.clone()));
-        Told { client: self.client.clone(), token }
+        FromAgent { client: self.client.clone(), token }
     }
 
     async fn fetch(&self) -> Option<Files> {
         Files::fetch(self.teller(), self.runtime.path(), |error| panic!("{error}")).await.unwrap()
     }
 
-    /// Where a path of the volume is on this machine.
+    /// The path on this machine of a path of the volume.
     fn here(&self, files: &Files, path: &str) -> PathBuf {
         files.root().join(self.volume.path().strip_prefix("/").unwrap()).join(path)
     }
 
-    /// As the kubelet does it, at first and whenever the Secret has changed.
+    /// Writes the Secret as the kubelet does, at first and whenever it has changed.
     fn rotate(&self, generation: &str) {
         let at = |name: &str| self.volume.path().join(name);
         fs::create_dir(at(generation)).unwrap();
@@ -183,7 +183,7 @@ async fn a_reader_sees_one_whole_token_after_the_other_while_they_rotate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_telling_was_cut_off_it_goes_on() {
+async fn a_stream_that_was_cut_off_is_resumed() {
     let mut world = World::with(&[]).await;
     world.rotate("..first");
     let teller = world.teller();
@@ -196,7 +196,7 @@ async fn when_the_telling_was_cut_off_it_goes_on() {
     world.session = another;
     world.rotate("..second");
 
-    // then its agent tells what has changed.
+    // then its agent sends the changes.
     let path = world.here(&files, "token");
     let within = Instant::now() + Duration::from_secs(10);
     while fs::read_to_string(&path).expect("it is always there") != "..second" {
@@ -207,7 +207,7 @@ async fn when_the_telling_was_cut_off_it_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn links_and_modes_are_as_they_are_and_what_is_left_out_is_named() {
+async fn links_and_modes_are_kept_and_omitted_files_are_named() {
     use std::os::unix::fs::PermissionsExt;
     let (mounted, huge) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
     fs::create_dir(mounted.path().join("bin")).unwrap();
@@ -241,18 +241,18 @@ async fn without_volumes_there_is_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_telling_is_refused_nothing_is_left() {
+async fn when_the_stream_is_refused_nothing_is_left() {
     let world = World::with(&[]).await;
-    let teller = Told { token: Arc::new(Mutex::new("guessed".to_owned())), ..world.teller() };
+    let teller = FromAgent { token: Arc::new(Mutex::new("guessed".to_owned())), ..world.teller() };
     let refused = Files::fetch(teller, world.runtime.path(), |_| {}).await;
-    assert!(matches!(refused, Err(FilesError::Told(_))));
+    assert!(matches!(refused, Err(FilesError::Answered(_))));
     assert_eq!(fs::read_dir(world.runtime.path()).unwrap().count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_a_hostile_volume_leads_out_of_it_or_takes_a_place_of_this_machine() {
     use std::os::unix::fs::PermissionsExt;
-    // Given a volume in the user's working directory, with all that a volume can have,
+    // Given a volume in the user's working directory, with everything that a volume can have,
     let folder = std::env::current_dir().unwrap();
     let (hostile, outside) = (tempfile::tempdir_in(&folder).unwrap(), tempfile::tempdir().unwrap());
     let secret = outside.path().join("id_ed25519");
@@ -272,7 +272,7 @@ async fn nothing_of_a_hostile_volume_leads_out_of_it_or_takes_a_place_of_this_ma
     let files = world.fetch().await.expect("volumes");
     let here = |path: &str| files.root().join(hostile.path().strip_prefix("/").unwrap()).join(path);
 
-    // then what leads out of it is not there, and named,
+    // then links out of it are missing, and named,
     let mut left_out: Vec<_> = files.left_out().iter().map(|left| text(&left.path)).collect();
     left_out.sort();
     let named = |name: &str| at(name).display().to_string();
@@ -287,13 +287,13 @@ async fn nothing_of_a_hostile_volume_leads_out_of_it_or_takes_a_place_of_this_ma
     files.remove().await;
 }
 
-/// Says something again and again, and never all.
+/// A source that sends the same again and again, and never ends.
 struct Endless;
 
 impl Teller for Endless {
-    type Told = std::pin::Pin<Box<dyn Stream<Item = Result<FilesReply, Status>> + Send>>;
+    type Replies = std::pin::Pin<Box<dyn Stream<Item = Result<FilesReply, Status>> + Send>>;
 
-    async fn tell(&self) -> Result<Self::Told, Status> {
+    async fn tell(&self) -> Result<Self::Replies, Status> {
         let every =
             tokio_stream::wrappers::IntervalStream::new(tokio::time::interval(Duration::from_secs(5)));
         Ok(Box::pin(every.map(|_| Ok(FilesReply { kind: None }))))
@@ -301,7 +301,7 @@ impl Teller for Endless {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_never_ends_is_not_waited_for() {
+async fn an_endless_stream_is_not_waited_for() {
     let runtime = tempfile::tempdir().unwrap();
     let begun = tokio::time::Instant::now();
     let fetched = Files::fetch(Endless, runtime.path(), |_| {}).await;

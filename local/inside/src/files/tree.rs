@@ -1,5 +1,6 @@
-//! The files as a command sees them. A volume is put together aside and then put in its place so that a reader finds it
-//! as it was or as it is, never something between: as the kubelet does it, which switches the link `..data` last.
+//! The files as a command sees them. A volume is put together aside and then moved into its place so that a reader
+//! finds either the old or the new one, never something between: as the kubelet does, which switches the link `..data`
+//! last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bridge_os::beneath::{Directory, Name};
 
-/// What a link led to until just now stays for a reader that is on its way there.
+/// The previous target of a link stays this long for a reader that is on its way there.
 const GRACE: Duration = Duration::from_secs(1);
 /// The link by which the kubelet switches a volume.
 const CURRENT: &[u8] = b"..data";
@@ -20,11 +21,11 @@ pub(super) type Names = Vec<Name>;
 #[derive(Debug)]
 pub(super) struct Tree {
     root: Directory,
-    /// Where volumes are put together, and where goes what was in the way; on the same file system.
+    /// The place where volumes are put together, and where replaced ones go; on the same file system.
     incoming: Aside,
     discarded: Aside,
     volumes: BTreeSet<Names>,
-    /// Directories to which no link leads any more, since when.
+    /// Directories to which no link leads any more, with the time of that.
     replaced: BTreeMap<Names, Instant>,
 }
 
@@ -59,7 +60,7 @@ pub(super) fn root(place: &Path) -> PathBuf {
 }
 
 impl Tree {
-    /// In an empty directory of the user's own.
+    /// In an empty directory that the user owns.
     pub(super) fn make(place: &Path) -> io::Result<Self> {
         Ok(Self {
             root: Aside::make(root(place))?.directory,
@@ -70,13 +71,14 @@ impl Tree {
         })
     }
 
-    /// Where a volume is put together, under its last name. What was put together before and not put in its place is gone.
+    /// The place where a volume is put together, under its last name. A previous volume that was not installed is
+    /// removed.
     pub(super) fn incoming(&self) -> io::Result<&Directory> {
         self.incoming.clear()?;
         Ok(&self.incoming.directory)
     }
 
-    /// Puts the volume that was put together in its place.
+    /// Moves the finished volume into its place.
     pub(super) fn install(&mut self, volume: &[Name], now: Instant) -> io::Result<()> {
         let Some((_, parents)) = volume.split_last() else { return Err(io::ErrorKind::InvalidInput.into()) };
         let mut to = self.root.try_clone()?;
@@ -93,7 +95,7 @@ impl Tree {
         self.incoming.clear()
     }
 
-    /// Removes what was replaced a while ago; says when there is more to remove.
+    /// Removes old directories that were replaced a while ago; returns when there is more to remove.
     pub(super) fn sweep(&mut self, now: Instant) -> io::Result<Option<Instant>> {
         let over: Vec<Names> = self
             .replaced
@@ -117,7 +119,7 @@ impl Tree {
         self.discard(&from, name)
     }
 
-    /// Puts one thing in the place of what is there; its name is the last of `path`.
+    /// Replaces one entry; its name is the last of `path`.
     fn place(
         &self,
         from: &Directory,
@@ -138,7 +140,7 @@ impl Tree {
         from.rename(name, to)
     }
 
-    /// What is new comes first, then the link that leads to it, then other links; at last goes what is no more.
+    /// New entries come first, then the link that leads to them, then other links; removed entries go last.
     fn merge(
         &self,
         from: &Directory,
@@ -188,7 +190,7 @@ fn in_order(from: &Directory, to: &Directory) -> io::Result<Vec<Name>> {
     Ok(names.into_iter().map(|(_, _, name)| name).collect())
 }
 
-/// The kubelet's directories with the files of one time: `..2026_11_22_08_00_00.123456789`.
+/// Whether it is one of the kubelet's directories with the files of one time: `..2026_11_22_08_00_00.123456789`.
 fn is_generation(name: &Name) -> bool {
     name.as_bytes().starts_with(b"..")
 }
@@ -223,7 +225,7 @@ mod tests {
             root(self.place.path()).join(path)
         }
 
-        /// Puts a volume together, by what it holds, and in its place.
+        /// Puts a volume together with `make`, and installs it.
         fn install(&mut self, volume: &str, make: impl FnOnce(&Path)) {
             let volume = names(volume);
             let name = volume.last().unwrap();
@@ -232,7 +234,7 @@ mod tests {
             self.tree.install(&volume, self.now).unwrap();
         }
 
-        /// A volume as the kubelet writes it, in which all files say the same.
+        /// A volume as the kubelet writes it, with the same text in all files.
         fn install_generation(&mut self, generation: &str, files: &[&str]) {
             self.install("etc/shop", |volume| {
                 fs::create_dir_all(volume.join(generation)).unwrap();
@@ -270,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_again_stays() {
+    fn a_volume_that_is_sent_again_stays() {
         let mut place = Place::new();
         place.install_generation("..1", &["token"]);
         place.install_generation("..2", &["token"]);
@@ -323,7 +325,7 @@ mod tests {
         assert!(place.at("data/file").is_dir());
         assert_eq!(fs::read_to_string(place.at("data/a")).unwrap(), "two");
         assert_eq!(fs::metadata(place.at("data")).unwrap().permissions().mode() & 0o777, 0o755);
-        // One file, too.
+        // A single file, too.
         place.install("etc/app.conf", |volume| fs::write(volume, "one").unwrap());
         place.install("etc/app.conf", |volume| fs::write(volume, "two").unwrap());
         assert_eq!(fs::read_to_string(place.at("etc/app.conf")).unwrap(), "two");

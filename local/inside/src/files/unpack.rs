@@ -1,5 +1,5 @@
-//! What an agent tells of volumes, made into files. An agent is believed nothing: names stay within their volume, nothing
-//! is reached through a link, and no more is taken than was agreed on.
+//! Makes files of an agent's messages about volumes. The agent is not trusted: names stay within their volume, nothing
+//! is reached through a link, and no more is accepted than was agreed on.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -21,10 +21,10 @@ use super::tree::{Names, Tree};
 const DIRECTORY_OF_OWNER: u32 = 0o700;
 const FILE_OF_OWNER: u32 = 0o400;
 const PERMISSIONS: u32 = 0o777;
-/// As much of what is left out is remembered.
+/// Limit on the omitted entries to remember.
 const MOST_LEFT_OUT: usize = 1000;
 
-/// Why what an agent tells is not taken.
+/// Why an agent's message is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
     #[error("cannot write {path:?}")]
@@ -37,7 +37,7 @@ pub enum UnpackError {
     OutOfPlace(&'static str),
 }
 
-/// How far the telling is.
+/// The progress of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Heard {
     More,
@@ -58,11 +58,11 @@ struct Size {
     entries: u64,
 }
 
-/// A volume that is not whole yet.
+/// A volume that is still arriving.
 #[derive(Debug)]
 struct Arriving {
     volume: Names,
-    /// Where it is put together.
+    /// The directory in which it is put together.
     into: Directory,
     content: Content,
     size: Size,
@@ -70,18 +70,18 @@ struct Arriving {
     left_out: Vec<LeftOut>,
 }
 
-/// What becomes of content that comes.
+/// The destination of arriving content.
 #[derive(Debug)]
 enum Content {
     Unexpected,
-    /// Of a file that is left out.
+    /// For an omitted file.
     Dropped,
-    /// Of this file, and the permissions that it gets when it is there.
+    /// For this file, with the permissions that it gets at the end.
     Of(File, u32),
 }
 
 impl Unpack {
-    /// In an empty directory of the user's own.
+    /// In an empty directory that the user owns.
     pub(super) fn into(place: &Path) -> io::Result<Self> {
         Ok(Self { tree: Tree::make(place)?, arriving: None, sizes: BTreeMap::new(), left_out: Vec::new() })
     }
@@ -109,13 +109,13 @@ impl Unpack {
             Some(Kind::LeftOut(left_out)) => self.leave_out(left_out),
             Some(Kind::Ends(_)) => self.end(now)?,
             Some(Kind::AllThere(_)) => return Ok(Heard::AllThere),
-            // Something that a newer agent has to say.
+            // A message that only a newer agent knows.
             None => {}
         }
         Ok(Heard::More)
     }
 
-    /// Removes what was replaced a while ago; says when there is more to remove.
+    /// Removes old directories that were replaced a while ago; returns when there is more to remove.
     pub(super) fn sweep(&mut self, now: Instant) -> Result<Option<Instant>, UnpackError> {
         self.tree
             .sweep(now)
@@ -243,7 +243,7 @@ impl Arriving {
     }
 }
 
-/// Why this is not made, whatever else is.
+/// Why this entry is not created, whatever else is.
 fn refusal(below: &[Name], kind: Option<&file_entry::Kind>) -> Option<LeftOutReason> {
     let is_steering = |name: &Name| String::from_utf8_lossy(name.as_bytes()).chars().any(char::is_control);
     if below.iter().any(is_steering) {
@@ -257,8 +257,8 @@ fn refusal(below: &[Name], kind: Option<&file_entry::Kind>) -> Option<LeftOutRea
     }
 }
 
-/// Whether a link in a directory that is this deep in its volume leads nowhere else, whatever other links there are. `..`
-/// is understood where it comes first: there it leads through directories, and after a name it may lead from a link.
+/// Whether a link in a directory at this depth of its volume stays within it, whatever other links there are. `..` is
+/// accepted only at the beginning: there it leads through directories, and after a name it may lead from a link.
 fn stays_within(depth: usize, target: &[u8]) -> bool {
     let mut names = target.split(|byte| *byte == b'/').filter(|name| !matches!(name, [] | [b'.'])).peekable();
     let mut ups = 0;
@@ -268,7 +268,7 @@ fn stays_within(depth: usize, target: &[u8]) -> bool {
     !target.starts_with(b"/") && ups <= depth && names.all(|name| name != b"..")
 }
 
-/// The names of a path that leads nowhere but downwards.
+/// The names of a path that leads only downwards.
 fn names(path: &[u8]) -> Result<Names, UnpackError> {
     let wrong = || UnpackError::Path(text(path));
     let names: Names =

@@ -1,10 +1,10 @@
-//! Which HTTP requests to a forwarded port are a program's of this machine, and which a website's. A browser lets any page
-//! send requests to a name whose address has become 127.0.0.1 (DNS rebinding), or to localhost itself; the names that it
-//! puts into them give it away. Pure.
+//! Distinguishes HTTP requests to a forwarded port by programs of this machine from those by websites. A browser lets
+//! any page send requests to a name whose address has become 127.0.0.1 (DNS rebinding), or to localhost itself; the
+//! names in the requests give it away. Pure.
 
 use std::net::IpAddr;
 
-/// The names that a Service goes by.
+/// The names of a Service.
 #[derive(Debug)]
 pub struct Names {
     service: String,
@@ -12,14 +12,14 @@ pub struct Names {
     address: IpAddr,
 }
 
-/// What the first bytes of a connection are.
+/// The verdict on the first bytes of a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum First {
-    /// Perhaps the beginning of a request: more is needed to tell.
+    /// Perhaps the beginning of a request: more is needed.
     Open,
     /// No HTTP/1, or a request that may pass.
     Pass,
-    /// Whose host or origin is foreign.
+    /// A request whose host or origin is foreign.
     Foreign(Foreign),
 }
 
@@ -29,12 +29,12 @@ pub enum Foreign {
     Origin(String),
 }
 
-/// More is no head that a server would take.
+/// No server accepts a longer head.
 pub(super) const LONGEST_HEAD: usize = 64 * 1024;
-/// The longest methods that there are have 17 letters.
+/// The longest existing method has 17 letters.
 const LONGEST_METHOD: usize = 32;
 const LONGEST_LINE: usize = 16 * 1024;
-/// Of a name that is shown.
+/// The length of a name to show.
 const SHOWN: usize = 100;
 
 impl Names {
@@ -46,7 +46,7 @@ impl Names {
         &self.service
     }
 
-    /// Looks at the first bytes of a client.
+    /// Judges the first bytes of a client.
     pub fn look_at(&self, bytes: &[u8]) -> First {
         match fields(bytes) {
             Head::Other => First::Pass,
@@ -86,7 +86,7 @@ impl Names {
         if host == "localhost" || host.ends_with(".localhost") {
             return true;
         }
-        // "orders", "orders.shop", "orders.shop.svc", and with the cluster's domain, which nobody else can be.
+        // "orders", "orders.shop", "orders.shop.svc", and with the cluster's domain, which no other host can be.
         let Some(rest) = host.strip_prefix(&self.service) else { return false };
         let Some(rest) = rest.strip_prefix('.') else { return rest.is_empty() };
         let Some(rest) = rest.strip_prefix(&self.namespace) else { return false };
@@ -95,7 +95,7 @@ impl Names {
 }
 
 impl Foreign {
-    /// The whole answer; `place` is where the port is.
+    /// The whole answer; `place` is the port's address.
     pub fn answer(&self, service: &str, place: &str) -> Vec<u8> {
         let (status, text) = match self {
             Foreign::Host(host) => (
@@ -129,9 +129,9 @@ enum Head {
     Whole(String),
 }
 
-/// As generous as the most generous server in what is a head: lines may end in LF alone.
+/// As generous as the most generous server in what it takes for a head: lines may end in LF alone.
 fn fields(bytes: &[u8]) -> Head {
-    // Empty lines before a request are passed over.
+    // Empty lines before a request are skipped.
     let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
     let bytes = &bytes[start..];
     let method = bytes.iter().position(|byte| !is_token(*byte)).unwrap_or(bytes.len());
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn nor_does_a_page_of_somebody_else_that_asks_for_localhost() {
+    fn nor_does_a_foreign_page_that_asks_for_localhost() {
         for origin in
             ["https://evil.example", "http://evil.example:8080", "null", "http://localhost.evil.example"]
         {
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_waited_for_and_what_is_no_http_is_not() {
+    fn a_head_is_waited_for_and_other_protocols_are_not() {
         let look = |bytes: &[u8]| names().look_at(bytes);
         for open in [
             &b""[..],
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_is_told_in_its_own_words() {
+    fn a_browser_is_answered_in_http() {
         let text =
             String::from_utf8(Foreign::Host("evil\u{1b}".into()).answer("orders", "127.0.0.1:8080")).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();

@@ -1,8 +1,8 @@
-//! One connection to a forwarded port, into the cluster, unless it is a website's.
+//! Passes one connection to a forwarded port into the cluster, unless it is a website's.
 //!
-//! A program that speaks first does so at once, and is looked at before the daemon gets the connection itself. Who does
-//! not speak at once may wait for the server, or may be a browser that has connected beforehand: its bytes pass through
-//! here, so that the first of them can be looked at whenever they come.
+//! A program that speaks first does so at once, and is judged before the daemon gets the connection itself. One that
+//! does not may wait for the server, or may be a browser that has connected in advance: its bytes pass through here, so
+//! that the first of them can be judged whenever they come.
 
 use std::io;
 use std::pin::Pin;
@@ -17,9 +17,9 @@ use super::hosts::{First, Foreign, LONGEST_HEAD, Names};
 use crate::loopback::pair;
 use crate::network::Dialled;
 
-/// A program on the same machine that speaks first has spoken by then.
+/// A program on the same machine that speaks first has sent something by then.
 const SPEAKS_WITHIN: Duration = Duration::from_millis(3);
-/// A client that is refused has so long to take its answer.
+/// The time that a refused client has to read its answer.
 const DROPPED_FOR: Duration = Duration::from_secs(1);
 const LOOK: usize = 16 * 1024;
 
@@ -30,11 +30,11 @@ pub enum Ended {
     Failed(String),
 }
 
-/// Carries the connection to what the dial reaches.
+/// Carries the connection to the destination of the dial.
 ///
 /// # Errors
 ///
-/// If the dial fails, or the client is a website's: that one has had its answer.
+/// If the dial fails, or the client is a website's: it has got its answer.
 pub async fn pass(
     connection: TcpStream,
     names: &Names,
@@ -60,7 +60,7 @@ pub async fn pass(
     dialled.carry(&far).await.map_err(failed)?;
     drop(far);
     let mut looked_at = LookedAt { connection, names, said: Vec::new(), first: First::Open };
-    // That one of the two breaks off is theirs to tell each other.
+    // If one of the two breaks off, the other sees it.
     let _ = copy_bidirectional(&mut looked_at, &mut near).await;
     match looked_at.first {
         First::Foreign(foreign) => Err(refuse(looked_at.connection, foreign, names.service()).await),
@@ -71,24 +71,24 @@ pub async fn pass(
 async fn first_look(connection: &TcpStream, names: &Names) -> First {
     let mut bytes = vec![0; LOOK];
     match tokio::time::timeout(SPEAKS_WITHIN, connection.peek(&mut bytes)).await {
-        // One that says nothing any more asks for nothing.
+        // A client that sends nothing more asks for nothing.
         Ok(Ok(0) | Err(_)) => First::Pass,
         Ok(Ok(length)) => names.look_at(&bytes[..length]),
         Err(_) => First::Open,
     }
 }
 
-/// A connection whose first bytes are given to nobody until it is known what they are.
+/// A connection whose first bytes are held until they are judged.
 struct LookedAt<'a> {
     connection: TcpStream,
     names: &'a Names,
-    /// Not given to anybody yet.
+    /// The bytes that are still held.
     said: Vec<u8>,
     first: First,
 }
 
 impl LookedAt<'_> {
-    /// Reads until it is known what the client says.
+    /// Reads until the client's first bytes can be judged.
     fn poll_known(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut bytes = [0; LOOK];
         while self.first == First::Open {
@@ -138,13 +138,13 @@ impl AsyncWrite for LookedAt<'_> {
     }
 }
 
-/// Answers, and lets the answer arrive.
+/// Answers, and waits until the answer has arrived.
 async fn refuse(mut connection: TcpStream, foreign: Foreign, service: &str) -> Ended {
     let place = connection.local_addr().map(|place| place.to_string()).unwrap_or_default();
     let answered = async {
         connection.write_all(&foreign.answer(service, &place)).await?;
         connection.shutdown().await?;
-        // What is left unread would become a reset, which could overtake the answer.
+        // Unread bytes would cause a reset, which could overtake the answer.
         tokio::io::copy(&mut connection, &mut tokio::io::sink()).await
     };
     let _ = tokio::time::timeout(DROPPED_FOR, answered).await;
@@ -157,7 +157,7 @@ mod tests {
 
     use super::*;
 
-    /// A client, and the server that it is led to through here.
+    /// A client, and the server that it is passed to through here.
     async fn led() -> (TcpStream, DuplexStream, tokio::task::JoinHandle<First>) {
         let (client, connection) = pair().await.unwrap();
         let (mut near, server) = tokio::io::duplex(LONGEST_HEAD);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_speaks_first_is_heard_and_what_is_no_http_goes_on() {
+    async fn a_server_that_speaks_first_is_heard_and_other_protocols_pass() {
         let (mut client, mut server, passing) = led().await;
         server.write_all(b"220 hello\r\n").await.unwrap();
         let mut greeting = [0; 11];
@@ -212,14 +212,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_website_s_request_reaches_nobody_however_late_it_comes() {
-        // Given a browser that has connected beforehand, and a server that has already spoken,
+        // Given a browser that has connected in advance, and a server that has already sent something,
         let (mut client, mut server, passing) = led().await;
         server.write_all(b"hello").await.unwrap();
         client.read_exact(&mut [0; 5]).await.unwrap();
         // when a page's request comes,
         client.write_all(b"POST / HTTP/1.1\r\nHost: evil.example:8080\r\n\r\nbody").await.unwrap();
         client.shutdown().await.unwrap();
-        // then it is answered here, and the server hears nothing.
+        // then it is answered here, and the server gets nothing.
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 421 "), "{answer}");
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_says_nothing_any_more_ends_in_order() {
+    async fn a_client_that_sends_nothing_more_ends_in_order() {
         let (mut client, mut server, passing) = led().await;
         client.shutdown().await.unwrap();
         assert_eq!(server.read(&mut [0; 1]).await.unwrap(), 0);

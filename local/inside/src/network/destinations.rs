@@ -1,5 +1,5 @@
-//! Which addresses are the cluster's: its networks, as far as they are known, and every address that its DNS gave out.
-//! Pure, but for what is learned.
+//! The cluster's addresses: its networks, as far as known, and every address that its DNS gave out. Pure, except that
+//! it learns.
 
 use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -10,21 +10,21 @@ use ipnet::IpNet;
 /// Addresses that are remembered; the oldest go first.
 const MOST_LEARNED: usize = 65_536;
 
-/// What is the cluster's beside what its DNS gives out.
+/// The cluster's networks, besides the addresses from its DNS.
 #[derive(Debug, Default)]
 pub struct Scope {
-    /// The cluster's own networks, and those that the user counts to them.
+    /// The cluster's own networks, and those that the user adds.
     pub networks: Vec<IpNet>,
-    /// Not the cluster's in any case.
+    /// Never the cluster's.
     pub excluded: Vec<IpNet>,
-    /// Everything that is not this machine's goes through the cluster.
+    /// All destinations outside this machine are reached through the cluster.
     pub everything: bool,
 }
 
-/// Where a destination is.
+/// The location of a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// This machine, or what it reaches on its own.
+    /// This machine, or a host that it reaches on its own.
     Laptop,
     Cluster,
     /// One of this machine's resolvers.
@@ -50,7 +50,7 @@ impl Destinations {
         Self { scope, resolvers, learned: RwLock::default() }
     }
 
-    /// Where this is; an IPv4 address in IPv6 clothes is the IPv4 address.
+    /// The location of an address; an IPv4-mapped IPv6 address is the IPv4 address.
     pub fn of(&self, destination: SocketAddr) -> Place {
         let address = destination.ip().to_canonical();
         if self.resolvers.contains(&SocketAddr::new(address, destination.port())) {
@@ -64,13 +64,13 @@ impl Destinations {
         if is_the_cluster_s { Place::Cluster } else { Place::Laptop }
     }
 
-    /// Whether this network's names can be asked of the cluster.
+    /// Whether the cluster can be asked for this network's names.
     pub fn overlaps(&self, net: &IpNet) -> bool {
         self.scope.networks.iter().any(|known| known.contains(net) || net.contains(known))
             || self.knows(net.addr())
     }
 
-    /// The cluster's DNS has given this address out.
+    /// Notes an address that the cluster's DNS has given out.
     pub fn learn(&self, address: IpAddr) {
         if is_local(address) || self.knows(address) {
             return;
@@ -91,7 +91,7 @@ impl Destinations {
     }
 }
 
-/// What never leaves this machine or its network segment.
+/// Whether it never leaves this machine or its network segment.
 pub(super) fn is_local(address: IpAddr) -> bool {
     let link_local = match address {
         IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cluster_s_networks_and_what_its_dns_gave_out_are_the_cluster_s() {
+    fn the_cluster_s_networks_and_addresses_from_its_dns_are_the_cluster_s() {
         let scope = Scope {
             networks: nets(&["10.96.0.0/16", "fd00:10:96::/112"]),
             excluded: nets(&["10.96.7.0/24"]),

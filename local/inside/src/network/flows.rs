@@ -21,18 +21,18 @@ pub struct Flows {
     pub via: Via,
 }
 
-/// The two directions. It ends when either end is dropped, or is idle for long. What finds no room is dropped, as in any
-/// network.
+/// The two directions. It ends when either end is dropped, or is idle for long. Datagrams without room are dropped, as
+/// in any network.
 #[derive(Debug)]
 pub struct Flow {
     pub datagrams_tx: mpsc::Sender<Bytes>,
     pub datagrams_rx: mpsc::Receiver<Bytes>,
 }
 
-/// Of a call that is under way.
+/// The two ends of an open call.
 type Ends = (mpsc::Sender<Bytes>, Streaming<v1::Datagram>);
 
-/// Why there is none.
+/// Why there is no flow.
 #[derive(Debug, thiserror::Error)]
 pub enum FlowError {
     #[error("cannot reach the daemon or the agent")]
@@ -47,7 +47,7 @@ impl Flows {
         let opened =
             self.via.ask(SESSION_WITHIN, |session| self.begin(session.to_string(), destination)).await;
         let (datagrams_tx, mut answers) = opened.unwrap_or(Err(FlowError::Away))?;
-        // The first one says that it is open.
+        // The first answer means that it is open.
         if !matches!(answers.message().await, Ok(Some(_))) {
             return Err(FlowError::Refused);
         }

@@ -1,8 +1,8 @@
-//! The cluster's network, for processes of this machine, by way of a session that the daemon holds.
+//! The cluster's network, for processes of this machine, through a session of the daemon.
 //!
-//! [`Via`] knows which session it is, also after the daemon has died. `streams` asks the daemon for connections and hands over
-//! those that are to be tied to them, `flows` for UDP; `names` decides what the cluster is asked for a name, and `resolver`
-//! asks; `destinations` knows which addresses are the cluster's, and `overlap` which of them are this machine's as well.
+//! [`Via`] knows the session, even after the daemon has died. `streams` asks the daemon for connections and passes the
+//! sockets to tie them to, `flows` for UDP; `names` decides which names to ask the cluster for, and `resolver` asks;
+//! `destinations` knows the cluster's addresses, and `overlap` those that this machine has as well.
 
 mod cluster_dns;
 mod destinations;

@@ -1,22 +1,22 @@
-//! What the cluster is asked for a name. Pure.
+//! The names to ask the cluster for. Pure.
 //!
-//! In a pod, the C library appends the pod's search domains to short names; here, it appends this machine's. So what
-//! arrives has the wrong domain, or none: it is asked with the pod's.
+//! In a pod, the C library appends the pod's search domains to short names; here, it appends this machine's. So names
+//! arrive with the wrong domain, or none: the cluster is asked with the pod's domains.
 
 use hickory_proto::rr::Name;
 
 /// How names are searched: in the target's pod, and on this machine (resolv.conf(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Search {
-    /// Of the pod: "shop.svc.cluster.local", "svc.cluster.local", "cluster.local" …
+    /// The pod's: "shop.svc.cluster.local", "svc.cluster.local", "cluster.local" …
     domains: Vec<Name>,
     /// Names with fewer dots are searched.
     ndots: usize,
-    /// What this machine appends.
+    /// The domains that this machine appends.
     appended: Vec<Name>,
-    /// The cluster is asked for what is in these domains, and nobody else,
+    /// Only the cluster is asked for names in these domains,
     also: Vec<Name>,
-    /// and never for what is in these.
+    /// and never for names in these.
     not: Vec<Name>,
 }
 
@@ -32,7 +32,7 @@ impl Search {
         }
     }
 
-    /// With domains that count to the cluster, and some that do not.
+    /// Adds domains that count as the cluster's, and some that do not.
     pub fn with(self, also: Vec<Name>, not: Vec<Name>) -> Self {
         Self { also, not, ..self }
     }
@@ -46,13 +46,13 @@ impl Search {
         self.domains.iter().find(svc)
     }
 
-    /// Whether nobody but the cluster is asked.
+    /// Whether only the cluster is asked.
     pub fn is_the_cluster_s(&self, name: &Name) -> bool {
         let within = |domains: &[Name]| domains.iter().any(|domain| domain.zone_of(name));
         !within(&self.not) && (within(&self.also) || self.zone().is_some_and(|zone| zone.zone_of(name)))
     }
 
-    /// The names to ask the cluster for, the one that counts most first.
+    /// The names to ask the cluster for, in order of precedence.
     pub fn candidates(&self, name: &Name) -> Vec<Name> {
         if self.is_the_cluster_s(name) {
             return vec![name.clone()];
@@ -104,7 +104,7 @@ fn ndots(conf: &str) -> usize {
     let options = conf.lines().filter_map(|line| line.trim().strip_prefix("options"));
     let mut ndots =
         options.flat_map(str::split_whitespace).filter_map(|option| option.strip_prefix("ndots:"));
-    // What libc does without the option, and the most it takes.
+    // libc's default, and its maximum.
     ndots.next_back().and_then(|number| number.parse().ok()).unwrap_or(1).min(15)
 }
 
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_this_machine_appends_is_taken_away() {
+    fn domains_that_this_machine_appends_are_removed() {
         let laptop = "search lan corp.example\n";
         assert_eq!(candidates(laptop, "orders.lan.")[0], "orders.shop.svc.cluster.local.");
         assert_eq!(candidates(laptop, "orders.corp.example.")[0], "orders.shop.svc.cluster.local.");

@@ -1,12 +1,12 @@
-//! Networks that the cluster and this machine both have: a VPN, a home network or containers with the cluster's numbers.
-//! Pure.
+//! Networks that the cluster and this machine both have: a VPN, a home network or containers with the cluster's
+//! addresses. Pure.
 
 use bridge_os::networks::Routed;
 use ipnet::IpNet;
 
 use super::destinations::Scope;
 
-/// What is the cluster's for a command, and would have been this machine's.
+/// A network that is the cluster's for a command, and would have been this machine's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overlap {
     cluster: IpNet,
@@ -25,8 +25,8 @@ impl std::fmt::Display for Overlap {
     }
 }
 
-/// Networks of this machine that lie within one of the cluster's. A wider one (a VPN for all of 10.0.0.0/8) is none: what
-/// is more precise counts, as among routes.
+/// Networks of this machine that lie within one of the cluster's. A wider one (a VPN for all of 10.0.0.0/8) is none:
+/// the more specific one wins, as among routes.
 pub fn overlaps(scope: &Scope, routed: &[Routed]) -> Vec<Overlap> {
     let mut found: Vec<Overlap> = Vec::new();
     for Routed { address, bits, interface } in routed {
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_within_the_cluster_s_networks_is_said_and_how_to_have_it_back() {
+    fn networks_within_the_cluster_s_are_reported_with_the_remedy() {
         let routed: Vec<Routed> = [
             ("10.0.0.0/8", "vpn0"),
             ("10.96.3.0/24", "vpn0"),

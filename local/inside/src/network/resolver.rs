@@ -1,5 +1,5 @@
-//! Answers DNS questions as the target's pod would hear them, and those that the cluster knows nothing of as this machine
-//! does (RFC 1035; EDNS of RFC 6891 goes through).
+//! Answers DNS questions as the target's pod would see them, and questions about names that the cluster does not know
+//! as this machine does (RFC 1035; EDNS of RFC 6891 goes through).
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -16,13 +16,13 @@ use tonic::Status;
 use super::destinations::{Destinations, is_local};
 use super::names::Search;
 
-/// Answers that are kept.
+/// The number of answers to keep.
 const MOST_KEPT: usize = 4096;
-/// How long it is believed that the cluster does not know a name.
+/// How long to remember that the cluster does not know a name.
 const UNKNOWN_FOR: Duration = Duration::from_secs(5);
-/// The longest that an answer is believed.
+/// The longest time for which an answer is kept.
 const KNOWN_FOR: Duration = Duration::from_secs(30);
-/// This machine's resolvers, each time.
+/// The limit for one of this machine's resolvers, each time.
 const UPSTREAM_WITHIN: Duration = Duration::from_secs(5);
 
 /// The cluster's resolver: one message there, one back.
@@ -30,13 +30,13 @@ pub trait Ask: Send + Sync + 'static {
     fn ask(&self, message: Bytes) -> impl Future<Output = Result<Bytes, Status>> + Send;
 }
 
-/// Where an answer comes from.
+/// The source of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// By this name.
+    /// The cluster, by this name.
     Cluster(Name),
     Laptop(SocketAddr),
-    /// The cluster was not reached, and nobody else may be believed.
+    /// The cluster was not reached, and no other answer may be trusted.
     Nobody(String),
 }
 
@@ -53,7 +53,7 @@ pub struct Resolver<A> {
     kept: Mutex<HashMap<Query, Kept>>,
 }
 
-/// What the cluster said to a question.
+/// The cluster's answer to a question.
 #[derive(Debug, Clone)]
 enum Verdict {
     Knows(Name, Box<Message>),
@@ -78,7 +78,7 @@ impl<A: Ask> Resolver<A> {
     pub async fn answer(&self, message: Bytes, upstream: SocketAddr) -> Answered {
         let question = Message::from_vec(&message).ok().and_then(|asked| Some((question(&asked)?, asked)));
         let Some((query, asked)) = question else {
-            // Nothing that could be the cluster's: an update, a zone transfer, no DNS at all.
+            // An update, a zone transfer or no DNS at all: nothing for the cluster.
             return self.by_the_laptop(&message, upstream).await;
         };
         let candidates = self.candidates(&query);
@@ -98,7 +98,7 @@ impl<A: Ask> Resolver<A> {
             }
             Verdict::Unknown => self.by_the_laptop(&message, upstream).await,
             Verdict::Unreached(why) => {
-                // What this machine knows for certain is no lie; that it knows of nothing might be one.
+                // A positive answer of this machine is no lie; a negative one might be.
                 let answered = if only_the_cluster_s {
                     None
                 } else {
@@ -112,7 +112,7 @@ impl<A: Ask> Resolver<A> {
         }
     }
 
-    /// What the cluster is asked: the names to search, or the name of an address of its own.
+    /// The names to ask the cluster for: the search candidates, or the name of an address of its own.
     fn candidates(&self, query: &Query) -> Vec<Name> {
         match query.name.parse_arpa_name() {
             Ok(net) if self.destinations.overlaps(&net) => vec![query.name.clone()],
@@ -141,7 +141,7 @@ impl<A: Ask> Resolver<A> {
             }
         }
         match (verdict, unreached) {
-            // Not kept: it may be reached at once again.
+            // Not kept: it may be reachable again at once.
             (Verdict::Unknown, Some(why)) => Verdict::Unreached(why),
             (verdict, _) => {
                 self.keep(query, &verdict);
@@ -207,7 +207,7 @@ impl<A: Ask> Resolver<A> {
         let source = Source::Laptop(upstream);
         match tokio::time::timeout(UPSTREAM_WITHIN, dns::ask(upstream, message)).await {
             Ok(Ok(message)) => Answered { message, source },
-            // As if it had not been there: the program asks the next resolver.
+            // As if it did not exist: the program asks the next resolver.
             _ => {
                 let asked = Message::from_vec(message).unwrap_or_else(|_| Message::query());
                 Answered { message: failed(&asked, ResponseCode::ServFail), source }
@@ -216,8 +216,8 @@ impl<A: Ask> Resolver<A> {
     }
 }
 
-/// Whether a name of the cluster would lead to this machine itself: there, the program would find another server than in
-/// the pod, which has a loopback of its own.
+/// Whether a name of the cluster would lead to this machine itself: the program would find another server there than in
+/// the pod, which has its own loopback.
 fn leads_here(record: &Record) -> bool {
     match &record.data {
         RData::A(address) => is_local(IpAddr::V4(address.0)),
@@ -246,7 +246,7 @@ fn shortest(records: &[Record]) -> Option<Duration> {
     records.iter().map(|record| Duration::from_secs(record.ttl.into())).min()
 }
 
-/// The answer to a longer name as one to the name that was asked for.
+/// Turns the answer to a longer name into one to the name that was asked for.
 fn renamed(mut answer: Message, name: &Name, query: &Query) -> Message {
     for record in &mut answer.answers {
         if record.name == *name {
@@ -256,11 +256,11 @@ fn renamed(mut answer: Message, name: &Name, query: &Query) -> Message {
     answer
 }
 
-/// The answer, with the id and the question of who asked.
+/// The answer, with the id and the question of the query.
 fn encode(asked: &Message, mut answer: Message) -> Bytes {
     answer.metadata.id = asked.metadata.id;
     answer.queries.clone_from(&asked.queries);
-    // What was decoded can be encoded; if not, that is a failure of ours.
+    // A decoded message can be encoded; if not, that is a bug of ours.
     answer.to_vec().map_or_else(|_| failed(asked, ResponseCode::ServFail), Bytes::from)
 }
 

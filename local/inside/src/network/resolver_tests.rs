@@ -30,7 +30,7 @@ impl Ask for Cluster {
         if !known {
             answer.metadata.response_code = ResponseCode::NXDomain;
         } else if query.query_type == RecordType::A {
-            // A hostile one leads its clients to their own machine, too.
+            // A hostile one sends its clients to their own machine, too.
             for address in [[127, 0, 0, 1], [10, 96, 0, 7], [0, 0, 0, 0], [169, 254, 169, 254]] {
                 let [a, b, c, d] = address;
                 answer.add_answer(Record::from_rdata(query.name.clone(), 5, RData::A(A::new(a, b, c, d))));
@@ -71,7 +71,7 @@ fn resolver(cluster: Cluster) -> Resolver<Cluster> {
     Resolver::new(Search::of(POD, "search lan\n"), cluster, destinations)
 }
 
-/// Status, source, and the addresses of the answer, each with the name that it is for.
+/// The status, the source, and the addresses of the answer, each with its name.
 async fn ask(
     resolver: &Resolver<Cluster>,
     name: &str,
@@ -115,7 +115,7 @@ async fn a_name_that_has_no_such_records_is_no_unknown_name() {
 }
 
 #[tokio::test]
-async fn what_the_cluster_does_not_know_this_machine_is_asked_for() {
+async fn names_that_the_cluster_does_not_know_are_asked_of_this_machine() {
     let resolver = resolver(Cluster::default());
     let (_, source, records) = ask(&resolver, "example.com.", RecordType::A).await;
     assert_eq!((source.as_str(), records), ("laptop", vec!["example.com. 93.184.216.34".to_owned()]));

@@ -1,4 +1,4 @@
-//! Connections into the cluster, asked of the daemon on its socket for streams; see `StreamRequest` in `daemon.proto`.
+//! Opens connections into the cluster through the daemon's socket for streams; see `StreamRequest` in `daemon.proto`.
 
 use std::collections::HashMap;
 use std::io;
@@ -36,7 +36,7 @@ struct Connection {
     asked: Mutex<Option<HashMap<u64, oneshot::Sender<Option<v1::Refused>>>>>,
 }
 
-/// A connection that an agent has made. Dropped, it is given up.
+/// A connection that an agent has made. It is given up when dropped.
 #[derive(Debug)]
 pub struct Dialled {
     connection: Arc<Connection>,
@@ -74,7 +74,7 @@ impl Streams {
         })
     }
 
-    /// The one that there is, or a new one if it has broken.
+    /// The existing connection, or a new one if it has broken.
     fn connection(&self) -> io::Result<Arc<Connection>> {
         let mut current = lock(&self.connection);
         if let Some(connection) = current.as_ref().filter(|connection| connection.lives()) {
@@ -105,13 +105,13 @@ impl Connection {
         lock(&self.asked).is_some()
     }
 
-    /// Hands answers to who waits for them, until the daemon is gone.
+    /// Passes answers to their waiters, until the daemon is gone.
     async fn listen(self: Arc<Self>) {
         while let Ok(Some((message, _))) = self.packets.receive().await {
             let Ok(reply) = v1::StreamReply::decode(message.as_slice()) else { break };
             let waiting = lock(&self.asked).as_mut().and_then(|asked| asked.remove(&reply.id));
             if let Some(answer_tx) = waiting {
-                // Who does not wait any more has given it up.
+                // A waiter that has gone has given it up.
                 let _ = answer_tx.send(reply.refused);
             }
         }
@@ -162,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    /// The next question of a command, and for which session.
+    /// A command's next question, and its session.
     async fn asked(packets: &Packets) -> (u64, String) {
         let (message, _) = packets.receive().await.unwrap().unwrap();
         let request = v1::StreamRequest::decode(message.as_slice()).unwrap();
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_daemon_that_died_was_asked_for_is_asked_of_the_next() {
+    async fn a_question_to_a_daemon_that_died_is_asked_of_the_next() {
         // Given a daemon that dies with a question unanswered,
         let home = tempfile::tempdir().unwrap();
         let socket = home.path().join("streams.sock");

@@ -20,23 +20,23 @@ use super::overlap::{Overlap, overlaps};
 use super::resolver::{Answered, Resolver};
 use super::streams::Streams;
 
-/// What libc asks where resolv.conf(5) names nobody.
+/// libc's resolver if resolv.conf(5) names none.
 const NO_RESOLVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// What the user counts to the cluster, or does not.
+/// A part of the network that the user adds to the cluster, or excludes.
 #[derive(Debug, Clone, Default)]
 pub struct Part {
     pub networks: Vec<IpNet>,
     pub names: Vec<Name>,
 }
 
-/// What the user chooses of the cluster's network.
+/// The user's choices about the cluster's network.
 #[derive(Debug, Clone, Default)]
 pub struct Choice {
     pub also: Part,
     pub not: Part,
-    /// All connections start in the cluster.
+    /// All connections go through the cluster.
     pub everything: bool,
 }
 
@@ -46,19 +46,19 @@ pub struct Network {
     pub resolver: Arc<Resolver<ClusterDns>>,
     pub streams: Arc<Streams>,
     pub flows: Flows,
-    /// The first of this machine's.
+    /// This machine's first resolver.
     pub upstream: SocketAddr,
     pub overlaps: Vec<Overlap>,
 }
 
 impl Network {
-    /// By way of this session, whose target sees these surroundings.
+    /// The network of this session, whose target has these surroundings.
     #[must_use]
     pub fn of(attached: &Attached, surroundings: &v1::SurroundingsOfTarget, choice: Choice) -> Self {
         let Choice { also, not, everything } = choice;
         let pods_conf = surroundings.inside.as_ref().map(|inside| inside.resolv_conf.as_str());
         let pods_conf = pods_conf.unwrap_or_default();
-        // A machine without a resolver asks nobody.
+        // A machine without a resolver asks none.
         let conf = std::fs::read_to_string(RESOLV_CONF).unwrap_or_default();
         let mut resolvers = nameservers(&conf);
         if resolvers.is_empty() {
@@ -86,7 +86,7 @@ impl Network {
         }
     }
 
-    /// Asks as a program would, and hears what it would hear.
+    /// Asks as a program would, and gets the same answer.
     ///
     /// # Errors
     ///
@@ -102,7 +102,7 @@ impl Network {
 
 #[cfg(test)]
 impl Network {
-    /// Of no cluster: everything is this machine's.
+    /// Without a cluster: everything is this machine's.
     pub fn of_this_machine() -> Self {
         let daemon = tonic::transport::Endpoint::from_static("http://daemon").connect_lazy();
         let daemon = bridge_client::DaemonClient::new(daemon);

@@ -1,5 +1,6 @@
-//! The datagrams of one SOCKS client (UDP ASSOCIATE: RFC 1928, 7), to any destinations, for as long as the connection that
-//! asked for them lives. What finds no room is dropped, as in any network; fragments, which nobody sends, always are.
+//! The datagrams of one SOCKS client (UDP ASSOCIATE: RFC 1928, 7), to any destinations, as long as the connection that
+//! asked for them lives. Datagrams without room are dropped, as in any network; fragments, which no client sends,
+//! always are.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,15 +19,15 @@ use super::wanted::Wanted;
 use crate::loopback::is_own_datagram;
 use crate::network::{Flow, Network, Place};
 
-/// Destinations of one client at a time. For one more, the one goes that was used least lately.
+/// Limit on one client's destinations. For one more, the least recently used one goes.
 const MOST: usize = 128;
 /// Datagrams that may wait for a destination, and those of all destinations that may wait for the client.
 const QUEUE: usize = 64;
-/// A destination to which nothing goes, and from which nothing comes, is forgotten.
+/// The time after which an idle destination is forgotten.
 const IDLE: Duration = Duration::from_secs(60);
 const LONGEST: usize = 65_535;
 
-/// Carries them until the client closes its connection, or says anything more on it.
+/// Carries them until the client closes its connection, or sends anything more on it.
 pub(super) async fn serve(mut connection: TcpStream, network: Arc<Network>) -> io::Result<()> {
     let socket = UdpSocket::bind((connection.local_addr()?.ip(), 0)).await?;
     connection.write_all(&socks::reply(0, socket.local_addr()?)).await?;
@@ -39,9 +40,9 @@ pub(super) async fn serve(mut connection: TcpStream, network: Arc<Network>) -> i
         tokio::select! {
             _ = connection.read(&mut more) => return Ok(()),
             received = socket.recv_from(&mut buffer) => {
-                // An error is what an earlier answer met: the client is gone, or about to be.
+                // The error of an earlier answer: the client is gone, or about to be.
                 let Ok((length, from)) = received else { continue };
-                // The first one of this user's says where the client is. Nobody else is served.
+                // This user's first datagram shows the client's address. No one else is served.
                 if client.is_none() && from.ip() == host && is_own_datagram(from) {
                     client = Some(from);
                 }
@@ -57,7 +58,7 @@ pub(super) async fn serve(mut connection: TcpStream, network: Arc<Network>) -> i
     }
 }
 
-/// Where a client has sent to. Each has a task; all end with this.
+/// The destinations of a client. Each has a task; all end with this.
 struct Destinations {
     network: Arc<Network>,
     back_tx: mpsc::Sender<Bytes>,
@@ -76,7 +77,7 @@ impl Destinations {
         let data = Bytes::copy_from_slice(data);
         if !self.all.contains_key(&to) && self.all.len() >= MOST {
             let oldest = self.all.iter().min_by_key(|(_, there)| there.used).map(|(to, _)| to.clone());
-            // Its task ends as nothing can be sent to it any more.
+            // Its task ends, as it can get nothing more to send.
             oldest.and_then(|oldest| self.all.remove(&oldest));
         }
         let there = self.all.entry(to).or_insert_with_key(|to| {
@@ -90,7 +91,7 @@ impl Destinations {
     }
 }
 
-/// Where a client's datagram goes, and what is in it.
+/// A client's datagram: its destination, and its content.
 async fn opened(datagram: &[u8]) -> Option<(Wanted, &[u8])> {
     const WHOLE: [u8; 3] = [0, 0, 0];
     let mut rest = datagram.strip_prefix(&WHOLE)?;
@@ -98,7 +99,7 @@ async fn opened(datagram: &[u8]) -> Option<(Wanted, &[u8])> {
     Some((to, rest))
 }
 
-/// What a client gets from this address.
+/// A datagram from this address, for the client.
 fn closed(from: SocketAddr, data: &[u8]) -> Bytes {
     [&[0, 0, 0][..], &socks::written(from), data].concat().into()
 }
@@ -130,7 +131,7 @@ async fn carry(
     }
 }
 
-/// How datagrams get to a destination, and back.
+/// The way of datagrams to a destination, and back.
 enum Path {
     Cluster(Flow),
     Laptop(UdpSocket, Vec<u8>),
@@ -154,7 +155,7 @@ impl Path {
         }
     }
 
-    /// Sends; the answer, if there is one at once. That nobody is there, a sender finds out by hearing nothing.
+    /// Sends; returns the answer, if there is one at once. A destination without a listener is just silent.
     async fn send(&self, datagram: Bytes) -> Option<Bytes> {
         match self {
             Path::Cluster(flow) => drop(flow.datagrams_tx.try_send(datagram)),
@@ -166,7 +167,7 @@ impl Path {
         None
     }
 
-    /// What comes back; `None` when nothing will any more.
+    /// The next datagram back; `None` when there will be none.
     async fn receive(&mut self) -> Option<Bytes> {
         match self {
             Path::Cluster(flow) => flow.datagrams_rx.recv().await,
@@ -186,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    /// A client of a proxy that knows this machine only, its connection, and where its datagrams go.
+    /// A client of a proxy that knows this machine only, its connection, and the address for its datagrams.
     async fn client() -> (UdpSocket, TcpStream, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut connection = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -277,7 +278,7 @@ mod tests {
         client.send_to(&closed(there, b"x"), proxy).await.unwrap();
         received(&client).await;
         drop(connection);
-        // Loopback says at once when nobody listens any more.
+        // Loopback reports at once that nobody listens any more.
         client.connect(proxy).await.unwrap();
         let gone = async {
             while client.send(&closed(there, b"x")).await.is_ok() {

@@ -9,12 +9,12 @@ use tokio::net::TcpStream;
 
 use super::wanted::{Asked, Host, Wanted};
 
-/// Of a request, all lines together.
+/// Limit on a request's head.
 const MAX_HEAD: usize = 64 * 1024;
 const NOT_UNDERSTOOD: &[u8] =
     b"HTTP/1.1 501 Not Implemented\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
-/// Reads a head, and not one byte more: what follows is for whom it is meant.
+/// Reads a head, and not one byte more: the rest is for the destination.
 pub(super) async fn asked(connection: &mut TcpStream) -> io::Result<Asked> {
     let mut head = Vec::with_capacity(1024);
     while !head.ends_with(b"\r\n\r\n") {
@@ -50,20 +50,20 @@ fn understood(head: &[u8]) -> Option<Asked> {
     Some(Asked::Request(Wanted { host: Host::of(name), port }, request.into_bytes()))
 }
 
-/// "http://orders:80/menu?x" is "orders:80" and "/menu?x".
+/// Splits "http://orders:80/menu?x" into "orders:80" and "/menu?x".
 fn split_url(url: &str) -> Option<(&str, String)> {
     let scheme = url.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("http://"))?;
     let rest = &url[scheme.len()..];
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    // The user's name and password go no further.
+    // The user's name and password are not passed on.
     let authority = authority.rsplit_once('@').map_or(authority, |(_, authority)| authority);
     let slash = if path.starts_with('/') { "" } else { "/" };
     (!authority.is_empty()).then(|| (authority, format!("{slash}{path}")))
 }
 
-/// The fields without those that were for the proxy. The connection is for this one request, as the next may be for
-/// another server; one that becomes something else (a WebSocket) stays what it is.
+/// The fields without those for the proxy. The connection is for this one request, as the next may be for another
+/// server; an upgraded connection (a WebSocket) stays what it is.
 fn passed_on(fields: &str) -> String {
     let is_upgraded = names(fields).any(|name| name.eq_ignore_ascii_case("upgrade"));
     let is_for_us = |name: &str| {
@@ -92,7 +92,7 @@ pub(super) fn answer_connect(refused: Option<&Refused>) -> Vec<u8> {
     refused.map_or_else(|| b"HTTP/1.1 200 Connected\r\n\r\n".to_vec(), sentence)
 }
 
-/// A server that is reached answers for itself.
+/// A server that is reached answers itself.
 pub(super) fn answer_request(refused: Option<&Refused>) -> Vec<u8> {
     refused.map(sentence).unwrap_or_default()
 }
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_meant_for_the_proxy_goes_no_further() {
+    fn fields_for_the_proxy_are_not_passed_on() {
         let fields = "Host: web\r\nProxy-Authorization: x\r\nConnection: keep-alive\r\nproxy-connection: y\r\nA: b\r\n\r\n";
         assert_eq!(passed_on(fields), "Host: web\r\nA: b\r\nConnection: close\r\n\r\n");
         let upgrade = "Host: web\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_said_in_the_client_s_own_words() {
+    fn a_failure_is_reported_in_the_client_s_protocol() {
         let refused = Refused { cause: Cause::Refused, detail: "nothing listens".into() };
         let text = String::from_utf8(answer_connect(Some(&refused))).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();

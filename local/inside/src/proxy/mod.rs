@@ -1,8 +1,8 @@
 //! SOCKS5 (RFC 1928) and HTTP (RFC 9110, 9.3.6; RFC 9112, 3.2.2) on one port of loopback, for programs that run already
 //! and for systems without supervision. Names are looked up as in the target's pod.
 //!
-//! `socks` and `http` hear what a client wants, and answer it; `wanted` finds where that is; `datagrams` carries the UDP of
-//! a SOCKS client.
+//! `socks` and `http` read a client's request, and answer it; `wanted` finds the addresses; `datagrams` carries the UDP
+//! of a SOCKS client.
 
 mod datagrams;
 mod http;
@@ -27,13 +27,13 @@ use crate::loopback::{Door, pair};
 use crate::network::{Dialled, Network, Place};
 
 pub const ANY_PORT: u16 = 0;
-/// Who connects says at once what is wanted.
+/// The time that a client has to send its request.
 const ASKED_WITHIN: Duration = Duration::from_secs(10);
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// After an accept that failed, as when descriptors have run out.
+/// The pause after an accept that failed, as when descriptors have run out.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// It listens, and serves nobody yet.
+/// A proxy that listens, and serves nobody yet.
 #[derive(Debug)]
 pub struct Proxy {
     listener: TcpListener,
@@ -41,7 +41,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// On loopback.
+    /// Listens on loopback.
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ impl Proxy {
         Ok(Self { address: listener.local_addr()?, listener })
     }
 
-    /// Serves this user until the future is dropped, and all connections end with it. Reports what cannot be reached.
+    /// Serves this user until the future is dropped, and all connections end with it. Reports unreachable destinations.
     pub async fn serve(self, network: Arc<Network>, say: Say) -> Infallible {
         let (mut connections, door) = (JoinSet::new(), Door::new(say.clone()));
         loop {
@@ -72,7 +72,7 @@ impl Proxy {
     }
 }
 
-/// What tells programs of a proxy, each kind in its own way.
+/// The environment variables that point programs to a proxy, for each kind of program.
 #[must_use]
 pub fn variables(proxy: SocketAddr) -> Vec<(&'static str, String)> {
     let (socks, http) = (format!("socks5h://{proxy}"), format!("http://{proxy}"));
@@ -86,13 +86,13 @@ pub fn variables(proxy: SocketAddr) -> Vec<(&'static str, String)> {
         ("https_proxy", http),
         ("NO_PROXY", own.clone()),
         ("no_proxy", own),
-        // Without it, Node does not look at the others.
+        // Without it, Node ignores the others.
         ("NODE_USE_ENV_PROXY", "1".to_owned()),
     ]
 }
 
 async fn pass_on(mut connection: TcpStream, network: Arc<Network>, say: Say) {
-    // What is no request, or breaks off, gets no answer: nobody could be meant.
+    // An invalid or incomplete request gets no answer.
     let Ok(Ok(asked)) = tokio::time::timeout(ASKED_WITHIN, asked(&mut connection)).await else { return };
     let (wanted, answer, head): (_, fn(_) -> _, _) = match asked {
         Asked::Socks(wanted) => (wanted, socks::answer, Vec::new()),
@@ -121,7 +121,7 @@ async fn asked(connection: &mut TcpStream) -> io::Result<Asked> {
     }
 }
 
-/// What was reached, and by whom.
+/// The connection that was made.
 enum Reached {
     Cluster(Dialled),
     Laptop(TcpStream),

@@ -1,4 +1,4 @@
-//! A SOCKS5 client (RFC 1928): what it asks for, and the answers.
+//! A SOCKS5 client (RFC 1928): its requests, and the answers.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,7 +15,7 @@ const IPV4: u8 = 1;
 const NAME: u8 = 3;
 const IPV6: u8 = 4;
 
-/// Answers the greeting, and reads what is wanted: not one byte more, as what follows is for whom it is meant.
+/// Answers the greeting, and reads the request: not one byte more, as the rest is for the destination.
 pub(super) async fn asked(connection: &mut TcpStream) -> io::Result<Asked> {
     const NO_AUTHENTICATION: u8 = 0;
     const NONE_ACCEPTABLE: u8 = 0xff;
@@ -36,7 +36,7 @@ pub(super) async fn asked(connection: &mut TcpStream) -> io::Result<Asked> {
     let wanted = wanted(connection).await?;
     match head[1] {
         CONNECT => Ok(Asked::Socks(wanted)),
-        // Where its datagrams will come from, most clients do not know yet: it is not looked at.
+        // Most clients do not know yet where their datagrams will come from: that address is ignored.
         UDP_ASSOCIATE => Ok(Asked::Datagrams),
         _ => {
             connection.write_all(&reply(COMMAND_NOT_SUPPORTED, NOWHERE)).await?;
@@ -45,7 +45,7 @@ pub(super) async fn asked(connection: &mut TcpStream) -> io::Result<Asked> {
     }
 }
 
-/// Reads a host and a port, each in its own way (RFC 1928, 5).
+/// Reads a host and a port, in each of the encodings (RFC 1928, 5).
 pub(super) async fn wanted(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Wanted> {
     let host = match from.read_u8().await? {
         IPV4 => Host::Address(Ipv4Addr::from_bits(from.read_u32().await?).into()),
@@ -60,7 +60,7 @@ pub(super) async fn wanted(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Wa
     Ok(Wanted { host, port: from.read_u16().await? })
 }
 
-/// An address in the same way.
+/// Encodes an address in the same way.
 pub(super) fn written(address: SocketAddr) -> Vec<u8> {
     let mut bytes = match address.ip() {
         IpAddr::V4(four) => [&[IPV4][..], &four.octets()].concat(),
@@ -76,7 +76,7 @@ pub(super) fn reply(code: u8, address: SocketAddr) -> Vec<u8> {
     [&[VERSION, code, 0][..], &written(address)].concat()
 }
 
-/// The address in it is of no use to anybody (RFC 1928, 6).
+/// The address in it is of no use (RFC 1928, 6).
 pub(super) fn answer(refused: Option<&Refused>) -> Vec<u8> {
     let code = refused.map_or(0, |refused| match refused.cause {
         Cause::Forbidden => 2,
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_client_is_greeted_and_heard_and_what_it_says_after_is_left_alone() {
+    async fn a_client_is_greeted_and_its_later_bytes_are_not_read() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let client = tokio::spawn(async move {
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn addresses_are_read_as_they_are_written() {
+    async fn addresses_are_read_as_written() {
         for address in ["10.96.0.10:53", "[fd00::7]:8080"] {
             let address: SocketAddr = address.parse().unwrap();
             let read = wanted(&mut written(address).as_slice()).await.unwrap();
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_said_in_the_client_s_own_words() {
+    fn a_failure_is_reported_in_the_client_s_protocol() {
         let refused = Refused { cause: Cause::Refused, detail: "nothing listens".into() };
         assert_eq!(answer(Some(&refused))[1], 5);
         assert_eq!(answer(None), [5, 0, 0, 1, 0, 0, 0, 0, 0, 0]);

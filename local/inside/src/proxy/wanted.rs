@@ -1,4 +1,4 @@
-//! What a client of the proxy wants, and where that is.
+//! The destination that a client of the proxy wants, and its addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -7,7 +7,7 @@ use hickory_proto::rr::{Name, RData, RecordType};
 
 use crate::network::Network;
 
-/// What a client wants to reach.
+/// The destination that a client wants to reach.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Wanted {
     pub(super) host: Host,
@@ -20,19 +20,19 @@ pub(super) enum Host {
     Name(String),
 }
 
-/// What a client asks for.
+/// A client's request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     Socks(Wanted),
     /// A socket for datagrams.
     Datagrams,
     Connect(Wanted),
-    /// One HTTP request, whose head goes on like this.
+    /// One HTTP request, whose head continues like this.
     Request(Wanted, Vec<u8>),
 }
 
 impl Wanted {
-    /// Where it may be, the likeliest first.
+    /// The possible addresses, the likeliest first.
     pub(super) async fn addresses(&self, network: &Network) -> Vec<SocketAddr> {
         let addresses = match &self.host {
             Host::Address(address) => vec![*address],

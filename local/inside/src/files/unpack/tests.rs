@@ -1,4 +1,4 @@
-//! Hostile and honest tellers, and what comes of what they tell.
+//! Hostile and honest agents, and the files that result.
 
 use std::fs;
 
@@ -39,9 +39,9 @@ fn content(text: &'static str) -> Kind {
     Kind::Content(Bytes::from_static(text.as_bytes()))
 }
 
-fn tell(unpack: &mut Unpack, told: Vec<Kind>) -> Result<Heard, UnpackError> {
+fn tell(unpack: &mut Unpack, messages: Vec<Kind>) -> Result<Heard, UnpackError> {
     let mut heard = Heard::More;
-    for kind in told {
+    for kind in messages {
         heard = unpack.take(FilesReply { kind: Some(kind) }, Instant::now())?;
     }
     Ok(heard)
@@ -50,13 +50,13 @@ fn tell(unpack: &mut Unpack, told: Vec<Kind>) -> Result<Heard, UnpackError> {
 const ENDS: Kind = Kind::Ends(VolumeEnds {});
 
 #[test]
-fn what_is_told_is_what_is_there() {
+fn files_are_written_as_sent() {
     let (place, mut unpack) = unpack();
-    let mut told = vec![begins("/etc/shop"), directory(""), directory("..1"), link("..data", "..1")];
-    told.extend([file("..1/menu"), content("tea "), content("and cake"), link("menu", "..data/menu")]);
-    told.extend([file("empty"), ENDS, begins("/etc/one"), file(""), content("1"), ENDS]);
-    told.push(Kind::AllThere(AllThere {}));
-    assert_eq!(tell(&mut unpack, told).unwrap(), Heard::AllThere);
+    let mut messages = vec![begins("/etc/shop"), directory(""), directory("..1"), link("..data", "..1")];
+    messages.extend([file("..1/menu"), content("tea "), content("and cake"), link("menu", "..data/menu")]);
+    messages.extend([file("empty"), ENDS, begins("/etc/one"), file(""), content("1"), ENDS]);
+    messages.push(Kind::AllThere(AllThere {}));
+    assert_eq!(tell(&mut unpack, messages).unwrap(), Heard::AllThere);
     let at = |path: &str| root(place.path()).join(path);
     assert_eq!(fs::read_to_string(at("etc/shop/menu")).unwrap(), "tea and cake");
     assert_eq!(fs::read_link(at("etc/shop/..data")).unwrap(), Path::new("..1"));
@@ -71,14 +71,14 @@ fn what_is_told_is_what_is_there() {
 fn nothing_hostile_is_written() {
     let outside = tempfile::tempdir().unwrap();
     let out = outside.path().to_str().unwrap();
-    let volume = |told: Vec<Kind>| {
+    let volume = |messages: Vec<Kind>| {
         let mut all = vec![begins("/v"), directory("")];
-        all.extend(told);
+        all.extend(messages);
         all.push(ENDS);
         all
     };
     let deep = ["d"; 33].join("/");
-    for (case, told) in [
+    for (case, messages) in [
         ("upwards", volume(vec![file("../x")])),
         ("upwards within", volume(vec![directory("d"), file("d/../../x")])),
         ("absolute", volume(vec![file(&format!("{out}/x"))])),
@@ -102,7 +102,7 @@ fn nothing_hostile_is_written() {
         ("an end of nothing", vec![ENDS]),
     ] {
         let (place, mut unpack) = unpack();
-        let wrong = tell(&mut unpack, told).expect_err(case);
+        let wrong = tell(&mut unpack, messages).expect_err(case);
         assert_eq!(fs::read_dir(root(place.path())).unwrap().count(), 0, "{case}: {wrong}");
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "{case}: {wrong}");
     }
@@ -140,10 +140,10 @@ fn links_stay_within_their_volume_and_the_others_are_named() {
     let secret = outside.path().join("id_ed25519");
     fs::write(&secret, "secret").unwrap();
     let (place, mut unpack) = unpack();
-    let mut told = vec![begins("/v"), directory(""), directory("d"), link("d/up", "..")];
-    told.extend([link("absolute", secret.to_str().unwrap()), link("d/through", "up/../../../..")]);
-    told.extend([link("ok", "d/up/file"), file("file"), content("x"), ENDS]);
-    tell(&mut unpack, told).unwrap();
+    let mut messages = vec![begins("/v"), directory(""), directory("d"), link("d/up", "..")];
+    messages.extend([link("absolute", secret.to_str().unwrap()), link("d/through", "up/../../../..")]);
+    messages.extend([link("ok", "d/up/file"), file("file"), content("x"), ENDS]);
+    tell(&mut unpack, messages).unwrap();
     let left_out: Vec<_> = unpack.left_out.iter().map(|it| (text(&it.path), it.reason())).collect();
     let link = |path: &str| (path.to_owned(), LeftOutReason::Link);
     assert_eq!(left_out, [link("/v/absolute"), link("/v/d/through")]);
@@ -155,9 +155,9 @@ fn links_stay_within_their_volume_and_the_others_are_named() {
 #[test]
 fn names_that_steer_a_terminal_are_left_out_with_what_is_below_them() {
     let (place, mut unpack) = unpack();
-    let mut told = vec![begins("/v"), directory(""), file("a\u{1b}[2J"), content("x"), directory("b\n")];
-    told.extend([file("b\n/c"), content("y"), link("d\u{9b}", "x"), file("e"), content("z"), ENDS]);
-    tell(&mut unpack, told).unwrap();
+    let mut messages = vec![begins("/v"), directory(""), file("a\u{1b}[2J"), content("x"), directory("b\n")];
+    messages.extend([file("b\n/c"), content("y"), link("d\u{9b}", "x"), file("e"), content("z"), ENDS]);
+    tell(&mut unpack, messages).unwrap();
     assert_eq!(unpack.left_out.len(), 4, "{:?}", unpack.left_out);
     assert!(unpack.left_out.iter().all(|it| it.reason() == LeftOutReason::Name));
     let names: Vec<_> = fs::read_dir(root(place.path()).join("v")).unwrap().collect();
@@ -167,19 +167,19 @@ fn names_that_steer_a_terminal_are_left_out_with_what_is_below_them() {
 #[test]
 fn volumes_of_nothing_are_counted_with_the_directories_that_lead_to_them() {
     let (place, mut unpack) = unpack();
-    let mut told = Ok(Heard::More);
+    let mut heard = Ok(Heard::More);
     let mut volumes = 0;
-    while told.is_ok() && volumes < MAX_NAMES {
+    while heard.is_ok() && volumes < MAX_NAMES {
         let deep = format!("/{volumes}/{}", ["d"; MAX_DEPTH - 1].join("/"));
-        told = tell(&mut unpack, vec![begins(&deep), ENDS]);
+        heard = tell(&mut unpack, vec![begins(&deep), ENDS]);
         volumes += 1;
     }
-    assert!(matches!(told, Err(UnpackError::TooMuch)), "{told:?}");
+    assert!(matches!(heard, Err(UnpackError::TooMuch)), "{heard:?}");
     assert!(fs::read_dir(root(place.path())).unwrap().count() <= MAX_NAMES / MAX_DEPTH);
 }
 
 #[test]
-fn what_is_left_out_takes_no_more_memory_than_its_name() {
+fn an_omitted_file_takes_no_more_memory_than_its_name() {
     let (_place, mut unpack) = unpack();
     let left_out = LeftOut { path: vec![b'x'; 1 << 20], reason: LeftOutReason::Special.into(), more: 0 };
     tell(&mut unpack, vec![Kind::LeftOut(left_out)]).unwrap();
@@ -195,7 +195,7 @@ fn no_more_is_taken_than_agreed_on() {
         .unwrap();
     let one_more = tell(&mut unpack, vec![begins("/v"), directory("")]);
     assert!(matches!(one_more, Err(UnpackError::TooMuch)), "{one_more:?}");
-    // The same volume again is not more.
+    // The same volume again does not count twice.
     tell(&mut unpack, vec![begins("/many"), directory(""), ENDS]).unwrap();
 
     tell(&mut unpack, vec![begins("/large"), file("")]).unwrap();
@@ -207,7 +207,7 @@ fn no_more_is_taken_than_agreed_on() {
 }
 
 #[test]
-fn what_was_told_of_a_volume_that_begins_again_does_not_count() {
+fn files_of_a_volume_that_begins_again_do_not_count() {
     let (place, mut unpack) = unpack();
     let left_out = |reason: LeftOutReason| {
         Kind::LeftOut(LeftOut { path: b"/v/x".to_vec(), reason: reason.into(), more: 0 })
