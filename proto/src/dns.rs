@@ -1,5 +1,5 @@
-//! Asks a resolver on behalf of a program, as both sides do: the agent asks its pod's, the command its machine's.
-//! Messages pass unchanged in both directions (RFC 1035); only their header is read.
+//! Asks a resolver on behalf of a program: the agent asks its pod's resolver, the command its machine's. Messages pass
+//! unchanged in both directions (RFC 1035); only their header is read.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, UdpSocket};
 /// The usual port of resolvers.
 const PORT: u16 = 53;
 const HEADER: usize = 12;
-/// No message is longer: by TCP, two bytes say its length.
+/// The maximum length of a message: by TCP, it has two bytes.
 pub const LONGEST: usize = 65_535;
 
 /// The `nameserver` lines of a resolv.conf(5).
@@ -25,17 +25,17 @@ pub fn nameservers(resolv_conf: &str) -> Vec<SocketAddr> {
     resolv_conf.lines().filter_map(address).collect()
 }
 
-/// Asks one resolver; by TCP for what does not fit into a datagram. It waits for as long as the caller does.
+/// Asks one resolver; by TCP if the answer does not fit into a datagram. Waits as long as the caller does.
 ///
 /// # Errors
 ///
-/// Those of the sockets; by TCP, a query that is longer than `LONGEST`, and what is no answer to it.
+/// Errors of the sockets; by TCP, a query longer than `LONGEST`, and an answer that does not fit the query.
 pub async fn ask(resolver: SocketAddr, query: &[u8]) -> io::Result<Bytes> {
     let answer = by_udp(resolver, query).await?;
     if is_truncated(&answer) { by_tcp(resolver, query).await } else { Ok(answer) }
 }
 
-/// From a port of its own for each query, and only from this resolver to it: nobody else's answer fits.
+/// Uses a new port for each query, and accepts only this resolver's datagrams: no other's answer fits.
 async fn by_udp(resolver: SocketAddr, query: &[u8]) -> io::Result<Bytes> {
     let any: IpAddr = match resolver {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -54,7 +54,7 @@ async fn by_udp(resolver: SocketAddr, query: &[u8]) -> io::Result<Bytes> {
     }
 }
 
-/// With the length before each message (RFC 1035, 4.2.2).
+/// Each message follows its length (RFC 1035, 4.2.2).
 async fn by_tcp(resolver: SocketAddr, query: &[u8]) -> io::Result<Bytes> {
     let length = u16::try_from(query.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut connection = TcpStream::connect(resolver).await?;
@@ -64,7 +64,7 @@ async fn by_tcp(resolver: SocketAddr, query: &[u8]) -> io::Result<Bytes> {
     if answers(&answer, query) { Ok(answer.into()) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
-/// The same id, and it is a response.
+/// Whether it is a response with the same id.
 fn answers(answer: &[u8], query: &[u8]) -> bool {
     answer.len() >= HEADER && answer.get(..2) == query.get(..2) && answer[2] & 0x80 != 0
 }
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(named, ["10.96.0.10:53", "[fd00::a]:53"]);
     }
 
-    /// Asks a resolver that says this by UDP, and this by TCP.
+    /// Asks a resolver with these answers by UDP, and by TCP.
     async fn asked(by_udp: &[&[u8]], by_tcp: &[u8]) -> io::Result<Bytes> {
         let (udp, tcp) = sockets().await;
         let resolver = udp.local_addr()?;

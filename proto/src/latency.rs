@@ -1,23 +1,23 @@
-//! How long things took: counts by bounds that both sides know, and what can be read from them.
+//! Durations: counts by bounds that both sides know, and the quantiles that follow from them.
 
 use std::time::Duration;
 
-/// The bounds, in microseconds: each counts what took no longer than it and longer than the one before. One more count
-/// follows, of what took longer than all.
+/// The bounds, in microseconds: each counts durations up to it and above the one before. One more count follows, of
+/// durations above all.
 pub const BOUNDS_US: [u64; 18] = [
     100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000,
     2_000_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
 ];
 
-/// Which count something belongs to.
+/// The index of the count for a duration.
 #[must_use]
 pub fn index(took: Duration) -> usize {
     let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     BOUNDS_US.partition_point(|bound| *bound < took_us)
 }
 
-/// The time that this share of them (0.99: 99 of 100) did not exceed, as near as the bounds tell: evenly spread between
-/// two of them. `None` if there are none. What took longer than all bounds counts as the last.
+/// The duration that this share of them (0.99: 99 of 100) did not exceed, interpolated between two bounds. `None` if
+/// there are none. Durations above all bounds count as the last.
 #[must_use]
 pub fn quantile(counts: &[u64], share: f64) -> Option<Duration> {
     let total: u64 = counts.iter().sum();

@@ -1,10 +1,10 @@
 //! The protocol between bridge's two sides.
 //!
-//! `v1` holds the generated messages and services, `version` and `proof` the handshake, `matching` which requests
-//! belong to whom and `pattern` its patterns, `target` the names that users type, `latency` how times are counted,
-//! `files` the limits on volumes, `dns` how resolvers are asked, `tunnel` the streams that one gRPC connection between
-//! a daemon and an agent carries. Both sides use this crate; it knows nothing of Kubernetes, and of HTTP only what a
-//! match looks at.
+//! `v1` holds the generated messages and services, `version` and `proof` the handshake, `matching` the match of a
+//! session's requests and `pattern` its patterns, `target` the names that users type, `latency` the counts of
+//! durations, `files` the limits on volumes, `dns` the queries to resolvers, `tunnel` the streams that one gRPC
+//! connection between a daemon and an agent carries. Both sides use this crate; it knows nothing of Kubernetes, and of
+//! HTTP only the parts that a match needs.
 
 pub mod dns;
 pub mod files;

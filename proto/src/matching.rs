@@ -1,4 +1,4 @@
-//! Which requests: the one model of a match, for command, daemon and agent.
+//! Matches: the one model of which requests a session takes, for command, daemon and agent.
 //!
 //! A match is typed (`typed`), travels as `v1::Match`, stands as texts in the Service's annotation and on screens, is compared
 //! with those of others, and decides about a request's head (`judge`). Pure.
@@ -16,23 +16,24 @@ pub use self::typed::{HeaderMatch, MethodMatch, PathMatch, contradiction};
 use crate::pattern::{Pattern, PatternError};
 use crate::v1::{self, condition, test};
 
-/// Bounds of one match.
+/// Limits on one match.
 const MAX_ALTERNATIVES: usize = 64;
 const MAX_CONDITIONS: usize = 64;
 
-/// The header that says whose requests these are, unless another is chosen.
+/// The header with the user of a request, unless another is chosen.
 const HEADER: &str = "x-bridge";
-/// The same as a member of W3C baggage, which instrumented services hand on.
+/// The same as a member of W3C baggage, which instrumented services forward.
 const BAGGAGE_KEY: &str = "bridge";
-/// What Bridge to Kubernetes has callers send.
+/// The header of Bridge to Kubernetes.
 const KUBERNETES_ROUTE_AS: &str = "kubernetes-route-as";
 
-/// Which requests. Two are equal if they take the same alternatives in the same order, however they were typed.
+/// The requests of a session. Two are equal if they take the same alternatives in the same order, however they were
+/// typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Match {
-    /// What no other session took, opaque connections too.
+    /// Requests that no other session takes, and opaque connections.
     Everything,
-    /// Those for which every condition of any of these holds. The conditions are sorted, and none is there twice.
+    /// Requests for which every condition of any of these holds. The conditions are sorted and unique.
     AnyOf(Vec<Vec<Condition>>),
 }
 
@@ -52,7 +53,7 @@ pub enum Condition {
     Path(Test),
 }
 
-/// What a value must be.
+/// The test of a value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Test {
     Exact(String),
@@ -79,7 +80,7 @@ pub enum BadMatch {
 }
 
 impl Match {
-    /// Reads what came from the other side.
+    /// Reads a message from the other side.
     ///
     /// # Errors
     ///
@@ -98,7 +99,7 @@ impl Match {
         Ok(Self::AnyOf(any_of.collect::<Result<_, _>>()?))
     }
 
-    /// The requests for which all of this holds.
+    /// The requests for which all of these hold.
     ///
     /// # Errors
     ///
@@ -107,8 +108,8 @@ impl Match {
         Ok(Self::AnyOf(vec![all_of(conditions)?]))
     }
 
-    /// What marks a developer's requests if nothing else was chosen; `kubernetes_route_as`: the header of Bridge to Kubernetes,
-    /// too.
+    /// The mark of a developer's requests if nothing else was chosen; `kubernetes_route_as`: also by the header of
+    /// Bridge to Kubernetes.
     #[must_use]
     pub fn of_user(user: &str, kubernetes_route_as: bool) -> Self {
         let header =
@@ -118,7 +119,7 @@ impl Match {
         Self::AnyOf([header(HEADER), baggage].into_iter().chain(compat).map(|one| vec![one]).collect())
     }
 
-    /// Those of these requests for which the conditions hold as well. Everything stays everything: opaque connections
+    /// The requests among these for which the conditions hold as well. Everything stays everything: opaque connections
     /// have no head to look at.
     ///
     /// # Errors
@@ -157,19 +158,19 @@ impl Match {
         }
     }
 
-    /// Whether two sessions cannot both have theirs.
+    /// Whether two sessions cannot have both.
     #[must_use]
     pub fn collides(&self, other: &Self) -> bool {
         collide(self.alternatives(), other.alternatives())
     }
 
-    /// How many conditions it has.
+    /// The number of conditions.
     #[must_use]
     pub fn conditions(&self) -> usize {
         self.alternatives().iter().map(Vec::len).sum()
     }
 
-    /// How many patterns it has.
+    /// The number of patterns.
     #[must_use]
     pub fn patterns(&self) -> usize {
         let is_pattern = |condition: &&Condition| {
@@ -204,13 +205,13 @@ pub fn sentence(texts: &[String]) -> String {
     if texts.is_empty() { EVERYTHING.to_owned() } else { texts.join(" or ") }
 }
 
-/// Whether two sessions cannot both have theirs, by the alternatives of each, or by their texts: both take everything, or
-/// they have one in common.
+/// Whether two sessions cannot have both, by the alternatives of each, or by their texts: both take everything, or they
+/// have one in common.
 pub fn collide<T: PartialEq>(ours: &[T], theirs: &[T]) -> bool {
     (ours.is_empty() && theirs.is_empty()) || ours.iter().any(|one| theirs.contains(one))
 }
 
-/// In an order that does not depend on how it was typed.
+/// Sorts them into an order that does not depend on how they were typed.
 fn all_of(mut conditions: Vec<Condition>) -> Result<Vec<Condition>, BadMatch> {
     match conditions.len() {
         0 => Err(BadMatch::NoConditions),
@@ -228,7 +229,7 @@ fn text_of(all_of: &[Condition]) -> String {
 }
 
 impl Condition {
-    /// Reads what came from the other side.
+    /// Reads a message from the other side.
     ///
     /// # Errors
     ///
@@ -268,13 +269,13 @@ impl Condition {
         v1::Condition { kind: Some(kind) }
     }
 
-    /// Whether it looks at a header.
+    /// Whether it tests a header.
     #[must_use]
     pub fn is_of_headers(&self) -> bool {
         matches!(self, Self::Header { .. } | Self::Baggage { .. })
     }
 
-    /// What it looks at: "x-bridge", "baggage bridge", "path", "method".
+    /// The tested part: "x-bridge", "baggage bridge", "path", "method".
     #[must_use]
     pub fn subject(&self) -> String {
         match self {
@@ -286,8 +287,7 @@ impl Condition {
     }
 }
 
-/// As it is typed, but for exact headers, which look as they do in a request: `x-bridge: alice`, `x-tenant^=a`,
-/// `path ^=/v1/`.
+/// As typed, except for exact headers, which look as in a request: `x-bridge: alice`, `x-tenant^=a`, `path ^=/v1/`.
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,8 +1,8 @@
-//! The patterns of matches: one engine and one set of bounds for both sides, so that what the command accepts the agent
-//! takes.
+//! The patterns of matches: one engine and one set of limits for both sides, so that the agent accepts what the command
+//! accepts.
 //!
-//! The syntax is that of the `regex` crate without Unicode classes; a pattern is found anywhere in the value unless `^` and
-//! `$` say otherwise. The time that a search takes grows with the value's length and no faster.
+//! The syntax is that of the `regex` crate without Unicode classes; a pattern is found anywhere in the value unless it
+//! has `^` or `$`. The time of a search grows with the value's length and no faster.
 
 use std::cmp::Ordering;
 use std::error::Error as _;
@@ -16,10 +16,10 @@ use regex_automata::util::syntax;
 
 /// Bytes of a pattern.
 pub const MAX_LENGTH: usize = 1024;
-/// Bytes of a value that a pattern is looked for in; in longer ones it is never found.
+/// Limit on a value to search, in bytes; patterns are never found in longer ones.
 pub const MAX_VALUE: usize = 8 * 1024;
 const MAX_NESTED: u32 = 32;
-/// Bytes that a pattern may become: bounds the time per byte of a value.
+/// Limit on a compiled pattern, in bytes: bounds the time per byte of a value.
 const MAX_COMPILED: usize = 32 * 1024;
 
 /// A regular expression. Two are equal if their texts are.
@@ -31,7 +31,7 @@ pub struct Pattern {
 
 struct Compiled {
     engine: PikeVM,
-    /// What a search needs beside the engine; kept from one to the next.
+    /// A search's memory besides the engine; kept from one search to the next.
     caches: Pool<Cache, NewCache>,
 }
 

@@ -1,6 +1,6 @@
-//! How the two ends of a tunnel prove to each other that they know the stand-in's key, which never travels: each shows a
-//! MAC over both sides' nonces and the name of the agent's pod. A proof is good for one connection to one pod: an agent
-//! that hands a challenge on to another one gets the proof of the other's name.
+//! Proves to both ends of a tunnel that the other knows the stand-in's key, which never travels: each shows a MAC over
+//! both sides' nonces and the name of the agent's pod. A proof is good for one connection to one pod: an agent that
+//! relays a challenge to another one gets the proof of the other's name.
 //!
 //! [`of_agent`] and [`of_daemon`] are the proofs, [`is_of_agent`] and [`is_of_daemon`] check them; [`open`] is the daemon's side of the handshake.
 
@@ -20,7 +20,7 @@ pub const LENGTH: usize = 32;
 /// The longest message before both sides have proven themselves.
 pub const LONGEST_MESSAGE: usize = 8 * 1024;
 
-/// Whose proof it is: neither can be shown as the other's.
+/// The side of a proof: neither proof can be shown as the other's.
 const OF_AGENT: &str = "bridge agent";
 const OF_DAEMON: &str = "bridge daemon";
 
@@ -45,13 +45,13 @@ pub fn of_daemon(key: &[u8], handshake: Handshake<'_>) -> [u8; LENGTH] {
     mac(key, OF_DAEMON, handshake).finalize().into_bytes().into()
 }
 
-/// Whether this is what the agent shows. How long it takes does not tell where it differs.
+/// Whether this is the agent's proof. Takes the same time wherever it differs.
 #[must_use]
 pub fn is_of_agent(key: &[u8], handshake: Handshake<'_>, shown: &[u8]) -> bool {
     mac(key, OF_AGENT, handshake).verify_slice(shown).is_ok()
 }
 
-/// Whether this is what the daemon shows; likewise.
+/// Whether this is the daemon's proof; likewise.
 #[must_use]
 pub fn is_of_daemon(key: &[u8], handshake: Handshake<'_>, shown: &[u8]) -> bool {
     mac(key, OF_DAEMON, handshake).verify_slice(shown).is_ok()
@@ -81,14 +81,14 @@ pub struct Opening<'a> {
     pub key: &'a [u8],
     /// The pod that was called.
     pub pod: &'a str,
-    /// Random, for this handshake alone.
+    /// Random, only for this handshake.
     pub nonce: [u8; LENGTH],
     pub session: &'a Session,
     /// Random, for as long as the session lives.
     pub secret: &'a [u8; LENGTH],
 }
 
-/// Without what is secret.
+/// Without the secrets.
 impl fmt::Debug for Opening<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Opening")
@@ -109,7 +109,7 @@ pub enum NotOpened {
     Refused(#[from] Status),
 }
 
-/// Opens a session at an agent, which must prove itself before it hears anything of the session; returns the token.
+/// Opens a session at an agent, which must prove itself before it learns anything of the session; returns the token.
 ///
 /// # Errors
 ///
@@ -120,7 +120,7 @@ pub async fn open(channel: Channel, opening: Opening<'_>) -> Result<String, NotO
     let request = ChallengeRequest { version: Some(version::ours()), nonce: nonce.to_vec() };
     let reply = match client.challenge(request).await {
         Ok(reply) => reply.into_inner(),
-        // Revision 1 knew no such call.
+        // Revision 1 had no such call.
         Err(status) if status.code() == Code::Unimplemented => {
             return Err(agree(&Version::default()).err().map_or(NotOpened::Refused(status), Into::into));
         }

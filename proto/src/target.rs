@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Longer names are none of Kubernetes'.
+/// Kubernetes has no longer names.
 const LONGEST: usize = 253;
 
 /// A Service, or a workload that is behind one.
@@ -47,7 +47,7 @@ impl Kind {
         })
     }
 
-    /// As one types it: "deploy".
+    /// As users type it: "deploy".
     fn typed(self) -> &'static str {
         match self {
             Self::Service => "svc",
@@ -81,7 +81,7 @@ impl fmt::Display for Kind {
 }
 
 impl Target {
-    /// It names the Service itself.
+    /// Whether it names the Service itself.
     #[must_use]
     pub fn is_service(&self) -> bool {
         self.kind == Kind::Service
@@ -94,7 +94,7 @@ impl Target {
     }
 }
 
-/// As one types it; a Service needs no kind.
+/// As users type it; a Service needs no kind.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {

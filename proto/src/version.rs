@@ -1,6 +1,6 @@
 //! The version handshake: which revisions of bridge.v1 two programs have in common.
 //!
-//! Revisions grow by one with each addition that the other side must know of; additions that can be ignored need none.
+//! Revisions grow by one with each addition that the other side must know; additions that can be ignored need none.
 
 use crate::v1::Version;
 
@@ -8,7 +8,7 @@ use crate::v1::Version;
 pub const REVISION: u32 = 2;
 /// The oldest revision that this program still understands. In revision 1 daemons sent the key.
 pub const OLDEST: u32 = 2;
-/// Of what the other side calls itself, this much is shown.
+/// Limit on the other side's version text to show.
 const LONGEST_NAME: usize = 32;
 
 /// This program's version, for the handshake.
@@ -52,8 +52,8 @@ fn agree_between(a_name: &str, a: &Version, b_name: &str, b: &Version) -> Result
     }
 }
 
-/// " 0.1.0 (protocol 2)"; nothing for a program that did not say. Only what a version is made of: the other side is not
-/// known yet.
+/// " 0.1.0 (protocol 2)"; nothing for a program without a version. Only characters of a version: the other side is not
+/// trusted yet.
 fn shown(version: &Version) -> String {
     let is_plain = |c: &char| c.is_ascii_alphanumeric() || ['.', '-', '+'].contains(c);
     let program: String = version.program.chars().filter(is_plain).take(LONGEST_NAME).collect();

@@ -1,9 +1,9 @@
 //! Members of the W3C header `baggage` (<https://www.w3.org/TR/baggage/>). Pure.
 
-/// The values of the members with this key, in one value of the header, as they stand there: percent-encoded.
+/// The values of the members with this key, in one value of the header, unchanged: percent-encoded.
 ///
-/// Several members may have the same key, and one may have properties after a semicolon, which do not matter here. Keys are
-/// compared as they stand; only values are encoded.
+/// Several members may have the same key, and one may have properties after a semicolon, which are ignored here. Keys
+/// are compared unchanged; only values are encoded.
 pub(super) fn members<'a>(header: &'a [u8], key: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     header.split(|&byte| byte == b',').filter_map(move |member| {
         let member = member.split(|&byte| byte == b';').next().unwrap_or_default();
@@ -12,7 +12,7 @@ pub(super) fn members<'a>(header: &'a [u8], key: &'a [u8]) -> impl Iterator<Item
     })
 }
 
-/// Without optional white space, which is space and tab alone (RFC 9110 section 5.6.3).
+/// Without optional white space, which is only space and tab (RFC 9110 section 5.6.3).
 fn trimmed(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
         bytes = rest;
@@ -20,7 +20,7 @@ fn trimmed(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// A member's value without its percent-encoding; what is no escape stands for itself.
+/// A member's value without its percent-encoding; an invalid escape stands for itself.
 pub(super) fn decoded(mut bytes: &[u8]) -> impl Iterator<Item = u8> {
     std::iter::from_fn(move || {
         let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
@@ -37,8 +37,8 @@ pub(super) fn decoded(mut bytes: &[u8]) -> impl Iterator<Item = u8> {
     })
 }
 
-/// What must hold whatever header comes: each member's value is what stands between its `=` and the next `,` or `;`, and a
-/// member that is added at the end is found, whatever is in front of it. The input is a key's length, the key, the header.
+/// The invariants for any header: each member's value is the text between its `=` and the next `,` or `;`, and a member
+/// added at the end is found, whatever is in front of it. The input is a key's length, the key, the header.
 #[cfg(any(test, fuzzing))]
 pub fn hostile(data: &[u8]) {
     let Some((len, rest)) = data.split_first() else { return };

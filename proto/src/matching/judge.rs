@@ -1,10 +1,10 @@
-//! What a match says of a request's head, and what comes closest in one that it does not take.
+//! Tests a match with a request's head, and finds the closest condition for one that it does not take.
 
 use http::request::Parts;
 
 use super::{Condition, Match, baggage};
 
-/// A request's head, as far as matches look at it, whichever version of HTTP it came in.
+/// A request's head, as far as matches need it, in any version of HTTP.
 pub trait RequestHead {
     fn method(&self) -> &str;
 
@@ -23,7 +23,7 @@ impl RequestHead for Parts {
     }
 
     fn path(&self) -> &str {
-        // A CONNECT has an authority alone; http's `path` would say "/" for one with a scheme.
+        // A CONNECT has only an authority; http's `path` would return "/" for one with a scheme.
         self.uri.path_and_query().map_or("", |path| path.path())
     }
 
@@ -32,7 +32,7 @@ impl RequestHead for Parts {
     }
 }
 
-/// What a condition says of a request.
+/// The result of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict<'a> {
     Holds,
@@ -41,16 +41,16 @@ enum Verdict<'a> {
     Differs(&'a [u8]),
 }
 
-/// What keeps a request from a route.
+/// The reason why a request misses a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Miss<'a> {
     pub condition: &'a Condition,
-    /// What was there in place of what the condition wants; `None`: nothing was.
+    /// The value in place of the wanted one; `None`: there was none.
     pub saw: Option<&'a [u8]>,
 }
 
 impl Match {
-    /// Whether it takes the request: the index of the alternative that holds, or what comes closest.
+    /// Whether it takes the request: the index of the alternative that holds, or the closest miss.
     pub fn judge<'a>(&'a self, head: &'a impl RequestHead) -> Result<usize, Miss<'a>> {
         let Match::AnyOf(any_of) = self else { return Ok(0) };
         let mut closest: Option<Miss<'a>> = None;
@@ -60,7 +60,7 @@ impl Match {
                 Some(miss) => closest = Some(closest.map_or(miss, |other| other.or_closer(miss))),
             }
         }
-        // `read` lets no match without alternatives in.
+        // `read` accepts no match without alternatives.
         closest.map_or(Ok(0), Err)
     }
 }
@@ -69,7 +69,7 @@ impl Match {
 fn first_miss<'a>(all_of: &'a [Condition], head: &'a impl RequestHead) -> Option<Miss<'a>> {
     let mut first: Option<Miss<'a>> = None;
     for condition in all_of {
-        // Spares the patterns of paths while the header is not there: paths come last.
+        // Saves the patterns of paths if the header is absent: paths come last.
         if first.is_some_and(|first| first.weight() >= condition.most_weight()) {
             break;
         }
@@ -85,7 +85,7 @@ fn first_miss<'a>(all_of: &'a [Condition], head: &'a impl RequestHead) -> Option
 }
 
 impl<'a> Miss<'a> {
-    /// The request has what the route asks for, or most of it, with another value.
+    /// Whether the request has what the route asks for, or most of it, with another value.
     #[must_use]
     pub fn is_near(&self) -> bool {
         self.saw.is_some()
@@ -131,8 +131,8 @@ impl Condition {
         verdict
     }
 
-    /// How much it explains if it does not hold: a wrong value of a header more than an absent one (1), and that more than
-    /// the path, which every request has.
+    /// How much it explains if it does not hold: a wrong value of a header more than an absent one (1), and that more
+    /// than the path, which every request has.
     fn most_weight(&self) -> u8 {
         if matches!(self, Condition::Path(_) | Condition::Method(_)) { 0 } else { 2 }
     }

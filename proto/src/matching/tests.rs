@@ -1,6 +1,6 @@
 use super::*;
 
-/// A request's head as it is in a test.
+/// A request's head in a test.
 struct Head<'a> {
     method: &'a str,
     path: &'a str,
@@ -69,12 +69,12 @@ fn matching(any_of: &[&[v1::Condition]]) -> Match {
     Match::read(&v1::Match { any_of }).expect("a good match")
 }
 
-/// What was seen in place of what was wanted, if the request is not taken.
+/// The value in place of the wanted one, if the request is not taken.
 fn judged(wanted: &Match, headers: &[(&str, &str)]) -> Result<usize, Option<String>> {
     judged_at(wanted, "GET", "/", headers).map_err(|(_, saw)| saw)
 }
 
-/// The condition that is to blame, and what it saw.
+/// The condition to blame, and the value that it saw.
 fn judged_at(
     wanted: &Match,
     method: &str,

@@ -1,5 +1,4 @@
-//! What a user types for which requests: headers, paths, a method: the grammar, and what is wrong with what does not follow
-//! it.
+//! Parses the conditions that a user types: headers, paths, a method; with the error for invalid ones.
 
 use std::str::FromStr;
 
@@ -8,10 +7,10 @@ use http::{HeaderName, Method};
 use super::{Condition, Test};
 use crate::pattern::Pattern;
 
-/// Bytes of a value that is compared.
+/// Limit on a value to compare, in bytes.
 const MAX_VALUE: usize = 4096;
 
-/// The sign of a test, as it is typed: `=WHOLE`, `^=BEGINNING` or `~=PATTERN`.
+/// The sign of a test, as typed: `=WHOLE`, `^=BEGINNING` or `~=PATTERN`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sign {
     Exact,
@@ -19,7 +18,7 @@ enum Sign {
     Pattern,
 }
 
-/// What comes before the first `=`, the sign, and what comes after it.
+/// The text before the first `=`, the sign, and the text after it.
 fn split(text: &str) -> Option<(&str, Sign, &str)> {
     let (before, value) = text.split_once('=')?;
     Some(if let Some(before) = before.strip_suffix('^') {
@@ -102,7 +101,7 @@ impl FromStr for MethodMatch {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // A method's case matters, but nobody means another one by `get`.
+        // A method's case matters, but nobody types `get` for another one.
         const USUAL: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT"];
         let upper = text.to_ascii_uppercase();
         let name = if USUAL.contains(&upper.as_str()) { &upper } else { text };

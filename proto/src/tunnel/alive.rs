@@ -1,7 +1,7 @@
-//! Tells a silent connection from a slow one: notes when bytes of any kind last came.
+//! Distinguishes a silent connection from a slow one: notes when bytes of any kind last came.
 //!
-//! HTTP/2 libraries wait for the answer to a ping alone, which would end a slow link that is busy with data. Both ends
-//! say something every `SAY_EVERY`, so a connection that delivered nothing for `SILENT_AFTER` is dead.
+//! HTTP/2 libraries wait only for the answer to a ping, which would end a slow link that is busy with data. Both ends
+//! send something every `SAY_EVERY`, so a connection that delivered nothing for `SILENT_AFTER` is dead.
 
 use std::io;
 use std::pin::Pin;
@@ -13,12 +13,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-/// How often each end says something.
+/// How often each end sends something.
 pub const SAY_EVERY: Duration = Duration::from_secs(2);
 /// A connection from which nothing came for this long is dead.
 pub const SILENT_AFTER: Duration = Duration::from_secs(5);
 
-/// When bytes last came over one connection. A clone is a handle to the same connection.
+/// The time when bytes last came over one connection. A clone is a handle to the same connection.
 #[derive(Debug, Clone)]
 pub struct Heard {
     began: Instant,
@@ -56,7 +56,7 @@ pub struct Listened<Io> {
 }
 
 impl<Io> Listened<Io> {
-    /// Wraps a connection that is new: it counts as heard from just now.
+    /// Wraps a new connection: it counts as heard from just now.
     pub fn new(io: Io) -> Self {
         Self { io, heard: Heard::new() }
     }

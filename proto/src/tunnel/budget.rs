@@ -1,14 +1,14 @@
-//! Limits the bytes that streams hold: one bound for a whole program, shared by all that use it.
+//! Limits the bytes that streams hold: one limit for a whole program, shared by all its users.
 //!
 //! A part of it is set aside, so that everyone has a share however much the others hold. The rest is for those who need
 //! it: each may have two thirds of what the others leave of it, so that something is always left for the next one. As
-//! it runs out, windows stop growing first, then nothing new begins, and last what is under way waits.
+//! it runs out, windows stop growing first, then nothing new begins, and last, streams in progress wait.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// The share of each is the same up to so many; more than these have to share what is set aside for these.
+/// The share of each is the same up to this number; more users have to share what is set aside for these.
 const SEATS: u64 = 8;
 
 /// The purpose of a reservation.
@@ -18,15 +18,15 @@ enum For {
     Wider,
     /// Something new: up to nine tenths.
     New,
-    /// What is under way: all there is.
+    /// A stream in progress: everything that is left.
     UnderWay,
 }
 
-/// A bound for all that use it, in bytes or in pieces of anything else. A clone is a handle to the same bound.
+/// A limit for all its users, in bytes or in pieces of anything else. A clone is a handle to the same limit.
 #[derive(Debug, Clone)]
 pub struct Pool {
     total: u64,
-    /// Set aside, and for how many.
+    /// The part that is set aside, and the number of its seats.
     set_aside: u64,
     seats: u64,
     users: Arc<Mutex<Users>>,
@@ -34,13 +34,13 @@ pub struct Pool {
 
 #[derive(Debug, Default)]
 struct Users {
-    /// The bytes that each of them holds.
+    /// The bytes that each user holds.
     held: Vec<Arc<AtomicU64>>,
-    /// To be woken when something is given back.
+    /// To be woken when something is returned.
     waiting: Vec<Waker>,
 }
 
-/// One user's part of a bound. A clone is a handle to the same part.
+/// One user's part of a limit. A clone is a handle to the same part.
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<User>);
 
@@ -50,7 +50,7 @@ struct User {
     held: Arc<AtomicU64>,
 }
 
-/// Something that is held; given back when dropped.
+/// An amount that is held; returned when dropped.
 #[derive(Debug)]
 pub struct Hold {
     budget: Budget,
@@ -58,7 +58,7 @@ pub struct Hold {
 }
 
 impl Pool {
-    /// A bound of `total`, for any number of users.
+    /// A limit of `total`, for any number of users.
     #[must_use]
     pub fn new(total: u64) -> Self {
         Self { total, set_aside: total / 4, seats: SEATS, users: Arc::default() }
@@ -72,7 +72,7 @@ impl Pool {
         Budget(Arc::new(User { pool: self.clone(), held }))
     }
 
-    /// What every user has, as long as there are no more of them than a few.
+    /// The amount that every user always has, if there are only a few.
     #[must_use]
     pub fn share(&self) -> u64 {
         self.set_aside / self.seats
@@ -91,7 +91,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, Users> {
-        // No code that holds the lock can leave them half changed, so a panic elsewhere does not spoil them.
+        // No code that holds the lock can leave them half changed, so a panic elsewhere does no harm.
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -106,7 +106,7 @@ impl Pool {
 }
 
 impl Budget {
-    /// A bound of `total` for one user alone.
+    /// A limit of `total` for a single user.
     #[must_use]
     pub fn new(total: u64) -> Self {
         Pool { total, set_aside: total, seats: 1, users: Arc::default() }.budget()
@@ -141,14 +141,14 @@ impl Budget {
         Hold { budget: self.clone(), amount }
     }
 
-    /// Holds `amount` for something new, if that leaves enough for what is under way.
+    /// Holds `amount` for something new, if that leaves enough for streams in progress.
     #[must_use]
     pub fn begin(&self, amount: u64) -> Option<Hold> {
         self.take(amount, For::New).then(|| Hold { budget: self.clone(), amount })
     }
 
-    /// Holds `amount` more for what is under way, or waits until it can. `first`: without waiting, so that what is under
-    /// way goes on however little is left.
+    /// Holds `amount` more for a stream in progress, or waits until it can. `first`: without waiting, so that the
+    /// stream goes on however little is left.
     pub(crate) fn poll_hold(&self, cx: &mut Context<'_>, amount: u64, first: bool) -> Poll<Hold> {
         let mut users = self.0.pool.lock();
         if !first && !self.may_hold(&users, amount, For::UnderWay) {
@@ -201,7 +201,7 @@ impl Drop for User {
     }
 }
 
-/// What a stream holds that nobody has asked a place for.
+/// Memory of a stream without a place of its own.
 impl From<&Budget> for Hold {
     fn from(budget: &Budget) -> Self {
         budget.nothing()
@@ -209,12 +209,13 @@ impl From<&Budget> for Hold {
 }
 
 impl Hold {
-    /// Holds so much more for a wider window, if there is plenty.
+    /// Holds this much more for a wider window, if there is plenty.
     pub fn widen(&mut self, amount: u64) -> bool {
         self.grow(amount, For::Wider)
     }
 
-    /// Holds `amount` in place of what was held, for what is under way. False: there is not so much, and nothing changes.
+    /// Holds `amount` in place of the current one, for a stream in progress. False: there is not so much, and nothing
+    /// changes.
     pub fn set(&mut self, amount: u64) -> bool {
         match amount.checked_sub(self.amount) {
             Some(more) => self.grow(more, For::UnderWay),
@@ -232,7 +233,7 @@ impl Hold {
         self.amount
     }
 
-    /// Whose part it is of.
+    /// The part that it is taken from.
     #[must_use]
     pub fn budget(&self) -> &Budget {
         &self.budget
@@ -304,7 +305,7 @@ mod tests {
         assert!(pool.lock().held.is_empty(), "who has gone is forgotten");
     }
 
-    /// Holds all that it can.
+    /// Holds as much as possible.
     fn fill(budget: &Budget, step: u64) -> Hold {
         let mut hold = budget.nothing();
         while hold.set(hold.amount() + step) {}
@@ -312,7 +313,7 @@ mod tests {
     }
 
     proptest! {
-        /// In whatever order they come, all together never hold more than there is, as long as there are seats.
+        /// In any order of events, all together never hold more than there is, as long as there are seats.
         #[test]
         fn the_total_holds(wishes in prop::collection::vec((0usize..8, 0u64..400), 1..200)) {
             let pool = Pool::new(1000);

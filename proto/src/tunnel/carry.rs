@@ -1,4 +1,4 @@
-//! A TCP connection and a stream, tied together.
+//! Ties a TCP connection and a stream together.
 
 use std::io;
 
@@ -8,14 +8,14 @@ use tokio::net::TcpStream;
 use super::{FRAME, ResetBy, TunnelStream};
 use crate::v1::Cause;
 
-/// The outcome of a carried connection.
+/// The result of a carried connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Carried {
     /// Bytes that went into the tunnel.
     pub in_bytes: u64,
     /// Bytes that came out of it.
     pub out_bytes: u64,
-    /// Why the tunnel's side ended before its time, if it did.
+    /// Why the tunnel's side ended early, if it did.
     pub reset: Option<ResetBy>,
 }
 
@@ -37,7 +37,7 @@ pub async fn carry(mut connection: TcpStream, mut stream: TunnelStream) -> Carri
 }
 
 impl Cause {
-    /// Why a connection was not made.
+    /// The reason why a connection was not made.
     pub fn of_dial(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused,

@@ -6,12 +6,12 @@
 
 use super::budget::Hold;
 
-/// Bytes in one data message at most: with all that frames it on its way, it is what container runtimes read at once, and
-/// two whole records of TLS.
+/// Limit on the bytes in one data message: with its framing, it fits into one read of container runtimes, and into two
+/// whole records of TLS.
 pub const FRAME: usize = 32 * 1024 - 64;
 /// A receiver's window at the beginning, which needs no message and no budget.
 pub const MIN_WINDOW: u64 = 64 * 1024;
-/// The window that a receiver goes to as soon as the first bytes are taken, if the tunnel's budget allows.
+/// The window that a receiver grows to as soon as the first bytes are taken, if the tunnel's budget allows.
 const FIRST_WINDOW: u64 = 256 * 1024;
 /// The widest window.
 pub const MAX_WINDOW: u64 = 4 * 1024 * 1024;
@@ -40,7 +40,7 @@ impl Sending {
         Self { sent: 0, limit: MIN_WINDOW, finished: false }
     }
 
-    /// How many bytes the next data message may hold.
+    /// The number of bytes that the next data message may hold.
     pub(crate) fn room(&self) -> usize {
         FRAME.min(usize::try_from(self.limit - self.sent).unwrap_or(FRAME))
     }
@@ -58,7 +58,7 @@ impl Sending {
         self.limit = self.limit.max(limit);
     }
 
-    /// Nothing follows: returns the final offset the first time.
+    /// Ends this direction: returns the final offset the first time.
     pub(crate) fn finish(&mut self) -> Option<u64> {
         (!std::mem::replace(&mut self.finished, true)).then_some(self.sent)
     }
@@ -89,7 +89,7 @@ impl Receiving {
         Self { received: 0, taken: 0, limit: MIN_WINDOW, window: MIN_WINDOW, finished: false, room }
     }
 
-    /// A data message came.
+    /// Takes a data message.
     pub(crate) fn data(&mut self, offset: u64, len: usize) -> Result<(), Violation> {
         if self.finished {
             return Err(Violation::AfterFinish);
@@ -105,7 +105,7 @@ impl Receiving {
         Ok(())
     }
 
-    /// The sender said that nothing follows.
+    /// Takes the sender's end.
     pub(crate) fn finish(&mut self, offset: u64) -> Result<(), Violation> {
         if offset != self.received {
             return Err(Violation::Offset { expected: self.received, got: offset });
@@ -114,7 +114,7 @@ impl Receiving {
         Ok(())
     }
 
-    /// The reader took `len` bytes. Returns the new limit when it is time to tell the sender.
+    /// Notes that the reader took `len` bytes. Returns the new limit when it is time to send it.
     pub(crate) fn taken(&mut self, len: usize) -> Option<u64> {
         self.taken += len as u64;
         debug_assert!(self.taken <= self.received);
@@ -280,7 +280,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the order of events: no rule is broken, the window's bound holds, and all bytes arrive.
+        /// In any order of events: no rule is broken, the window's limit holds, and all bytes arrive.
         #[test]
         fn bytes_arrive_whatever_the_order(
             steps in prop::collection::vec((0u8..4, 1u64..200_000), 1..400),

@@ -1,4 +1,4 @@
-//! A gRPC call's two message streams as one stream of bytes.
+//! Turns a gRPC call's two message streams into one stream of bytes.
 //!
 //! A task per stream drains the incoming messages at once (so HTTP/2's windows never fill) into a queue that credit
 //! bounds; reading takes from the queue and grants credit, writing spends credit. All decisions are the engine's.
@@ -21,26 +21,26 @@ use super::budget::{Budget, Hold};
 use crate::v1::frame::Kind;
 use crate::v1::{self, Cause, Frame};
 
-/// The outgoing messages of a call. Only `Ok` is ever sent; the type is what a tonic server's answer is made of.
+/// The outgoing messages of a call. Only `Ok` is ever sent; a tonic server's answer needs this type.
 pub type FrameSender = mpsc::Sender<Result<Frame, Status>>;
 
 /// The far end could not be reached; not one byte was delivered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {detail}", cause_text(*.cause))]
 pub struct Refused {
-    /// Why.
+    /// The cause, for programs.
     pub cause: Cause,
-    /// More about it, for people.
+    /// Details, for people.
     pub detail: String,
 }
 
-/// The stream ended before its time. Read and write errors carry this as their source.
+/// The stream ended early. Read and write errors carry this as their source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {detail}", cause_text(*.cause))]
 pub struct ResetBy {
-    /// Why.
+    /// The cause, for programs.
     pub cause: Cause,
-    /// More about it, for people.
+    /// Details, for people.
     pub detail: String,
 }
 
@@ -75,13 +75,13 @@ impl From<ResetBy> for io::Error {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// The task has something to send.
+    /// Notified when the task has something to send.
     due: Notify,
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code that holds the lock can leave the state half changed, so a panic elsewhere does not spoil it.
+        // No code that holds the lock can leave the state half changed, so a panic elsewhere does no harm.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -113,24 +113,24 @@ impl AsRef<[u8]> for Unsent {
 }
 
 impl TunnelStream {
-    /// How many messages a call's outgoing channel should hold: enough to keep the connection busy, few enough that a
-    /// slow uplink has little to catch up with.
+    /// The capacity of a call's outgoing channel: enough to keep the connection busy, few enough that a slow uplink has
+    /// little to catch up with.
     pub const QUEUE: usize = 4;
 
-    /// For the side that wants the stream: asks for it at once. Data may be written before the answer. What the stream
-    /// holds beyond its minimum counts as `room` does.
+    /// For the side that wants the stream: asks for it at once. Data may be written before the answer. Memory of the
+    /// stream beyond its minimum is held with `room`.
     pub fn open(
         open: v1::Open,
         incoming: impl Stream<Item = Result<Frame, Status>> + Send + Unpin + 'static,
         outgoing: FrameSender,
         room: impl Into<Hold>,
     ) -> Self {
-        // A fresh call's channel has room; if the call is already gone, its incoming side says so.
+        // A new call's channel has room; if the call is already gone, its incoming side shows it.
         let _ = outgoing.try_send(Ok(frame(Kind::Open(open))));
         Self::start(Answer::Awaited, incoming, outgoing, room.into())
     }
 
-    /// Resolves once the far end is connected, or to why it is not.
+    /// Waits until the far end is connected, or returns why it is not.
     pub async fn opened(&mut self) -> Result<(), Refused> {
         future::poll_fn(|cx| {
             let mut state = self.shared.lock();
@@ -149,7 +149,7 @@ impl TunnelStream {
         .await
     }
 
-    /// Ends both directions at once and tells the far end why.
+    /// Ends both directions at once and sends the cause to the far end.
     pub fn reset(self, cause: Cause, detail: impl Into<String>) {
         self.reset_because(ResetBy { cause, detail: detail.into() });
     }
@@ -212,7 +212,7 @@ impl Drop for TunnelStream {
 
 impl AsyncRead for TunnelStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // Who reads as fast as the other side sends lets others have their turn.
+        // A reader that is as fast as the other side lets others have their turn.
         let turn = ready!(coop::poll_proceed(cx));
         let mut state = self.shared.lock();
         if let Some(reset) = &state.ended {
@@ -255,7 +255,7 @@ impl AsyncWrite for TunnelStream {
             }
             let first = Arc::strong_count(&self.unsent) == 1;
             let Poll::Ready(held) = self.budget.poll_hold(cx, len as u64, first) else {
-                // The stream's end has to be noticed as well.
+                // The stream's end must be noticed as well.
                 state.write_waker = Some(cx.waker().clone());
                 return Poll::Pending;
             };
@@ -294,13 +294,13 @@ impl AsyncWrite for TunnelStream {
 /// A stream that the other side asks for, not answered yet.
 #[derive(Debug)]
 pub struct Offered {
-    /// What it asks for.
+    /// The request for it.
     pub open: v1::Open,
     stream: TunnelStream,
 }
 
 impl Offered {
-    /// The far end is connected.
+    /// Answers that the far end is connected.
     pub async fn accept(mut self) -> io::Result<TunnelStream> {
         self.stream.shared.lock().answer = Answer::Opened;
         future::poll_fn(|cx| self.stream.poll_room(cx)).await?;
@@ -308,7 +308,7 @@ impl Offered {
         Ok(self.stream)
     }
 
-    /// It cannot be reached.
+    /// Answers that it cannot be reached.
     pub async fn refuse(mut self, cause: Cause, detail: impl Into<String>) -> io::Result<()> {
         let detail = detail.into();
         future::poll_fn(|cx| self.stream.poll_room(cx)).await?;
@@ -369,12 +369,12 @@ async fn carry(
     }
 }
 
-/// Ends a call in order: says that nothing follows, and waits for the other side to say so. A call that is dropped is
-/// cancelled, and what was said last on it may be lost.
+/// Ends a call in order: ends our direction, and waits for the other side to end. A dropped call is cancelled, and its
+/// last message may be lost.
 async fn leave(outgoing: FrameSender, mut incoming: impl Stream<Item = Result<Frame, Status>> + Unpin) {
     drop(outgoing);
     while let Some(Ok(_)) = incoming.next().await {
-        // There may be no end of them.
+        // They may be endless.
         coop::consume_budget().await;
     }
 }

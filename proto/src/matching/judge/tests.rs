@@ -1,12 +1,12 @@
-//! What a match says of requests that it leaves: which condition is to blame, and what it saw. As stories of typed conditions
-//! and of requests as HTTP/2 brings them.
+//! The verdicts of a match on requests that it does not take: the condition to blame, and the value that it saw. As
+//! stories of typed conditions and of requests as HTTP/2 brings them.
 
 use std::cell::Cell;
 
 use super::super::{HeaderMatch, MethodMatch, PathMatch};
 use super::*;
 
-/// A condition as it is typed: "x-bridge=alice", "baggage bridge=alice", "method GET", "path ^=/v1/".
+/// A condition as typed: "x-bridge=alice", "baggage bridge=alice", "method GET", "path ^=/v1/".
 fn condition(typed: &str) -> Condition {
     match typed.split_once(' ') {
         Some(("method", name)) => name.parse::<MethodMatch>().expect("a method").0,
@@ -33,7 +33,7 @@ fn request(line: &str, headers: &[(&str, &str)]) -> Parts {
     request.body(()).expect("a good request").into_parts().0
 }
 
-/// What keeps the request away: "x-bridge: bob" if that was seen, "no x-bridge" if nothing was.
+/// The reason why the request is not taken: "x-bridge: bob" for that value, "no x-bridge" for none.
 fn blamed(wanted: &Match, head: &impl RequestHead) -> Result<usize, String> {
     wanted.judge(head).map_err(|Miss { condition, saw }| match saw {
         Some(saw) => format!("{}: {}", condition.subject(), saw.escape_ascii()),
@@ -48,11 +48,11 @@ fn a_wrong_value_explains_more_than_an_absent_header_and_that_more_than_the_path
     let (alice, tenant, baggage) = (("x-bridge", "alice"), ("x-tenant", "a"), ("baggage", "bridge=alice"));
     for (line, headers, blame) in [
         ("GET /v1/x", &[alice, tenant, baggage][..], None),
-        // Nothing but the path and the method: every request has those.
+        // Only the path and the method: every request has those.
         ("PUT /v1/x", &[alice, tenant, baggage], Some("method: PUT")),
         ("GET /v2/x", &[alice, tenant, baggage], Some("path: /v2/x")),
         ("PUT /v2/x", &[alice, tenant, baggage], Some("method: PUT")),
-        // A header that is not there explains more, wherever it stands.
+        // An absent header explains more, wherever it is.
         ("GET /v1/x", &[], Some("no x-bridge")),
         ("PUT /v2/x", &[], Some("no x-bridge")),
         ("PUT /v2/x", &[alice, baggage], Some("no x-tenant")),
@@ -86,7 +86,7 @@ fn of_several_alternatives_the_first_that_saw_something_explains_most() {
         ("GET /v1/x", &[], Err("no x-bridge")),
         ("GET /v1/x", &[("x-bridge", "bob"), ("baggage", "bridge=bob")], Err("x-bridge: bob")),
         ("GET /v1/x", &[("baggage", "bridge=bob")], Err("baggage bridge: bob")),
-        // Alice's own requests to another path: the path is why, not the half of the mark that is not there.
+        // Alice's own requests to another path: the path is the reason, not the absent half of the mark.
         ("GET /v2/x", &[by_header], Err("path: /v2/x")),
         ("GET /v2/x", &[by_baggage], Err("path: /v2/x")),
         ("GET /v2/x", &[], Err("no x-bridge")),
@@ -104,7 +104,7 @@ fn everything_takes_any_request() {
     }
 }
 
-/// Counts how often its path is looked at.
+/// Counts how often its path is read.
 struct Watched {
     head: Parts,
     looks: Cell<usize>,

@@ -1,6 +1,6 @@
-//! What must hold of a stream whatever messages the other side sends, and in whatever order.
+//! Invariants of a stream for any messages from the other side, in any order.
 //!
-//! The input is a script of messages and reads. The tests run scripts that are generated, the fuzz target of `tests/fuzz` those
+//! The input is a script of messages and reads. The tests run generated scripts, the fuzz target of `tests/fuzz` those
 //! that a fuzzer finds.
 
 use std::sync::LazyLock;
@@ -10,7 +10,7 @@ use prost::Message as _;
 use super::*;
 use crate::tunnel::{FRAME, MAX_WINDOW, MIN_WINDOW};
 
-/// What the stream's tunnel may hold beyond the minimum of a stream.
+/// The tunnel's budget beyond the minimum of a stream.
 const BUDGET: u64 = 1024 * 1024;
 
 /// Bytes of a script, one after the other; zeros after its end.
@@ -33,7 +33,7 @@ impl Script<'_> {
     }
 }
 
-/// Whatever comes: no panic, no more is held than was granted, and what is read are the bytes that were sent, in order.
+/// For any script: no panic, no more is held than was granted, and the bytes read are the bytes sent, in order.
 pub fn frames(data: &[u8]) {
     if let Ok(frame) = Frame::decode(data) {
         let again = Frame::decode(frame.encode_to_vec().as_slice());
@@ -42,11 +42,11 @@ pub fn frames(data: &[u8]) {
     let budget = Budget::new(BUDGET);
     let mut state = State::new(Answer::Awaited, budget.nothing());
     let mut script = Script(data);
-    // What a byte is follows from its place in the stream.
+    // A byte's value follows from its place in the stream.
     let (mut received, mut read) = (0u64, 0u64);
     while !script.0.is_empty() {
         match script.byte() % 11 {
-            // As often as all others together, for only then something happens.
+            // As often as all others together, as only then something happens.
             0..=3 => {
                 let len = usize::try_from(script.number()).unwrap_or(0).min(2 * FRAME);
                 receive_data(&mut state, received, len);
@@ -89,7 +89,7 @@ fn receive_data(state: &mut State, offset: u64, len: usize) {
     );
 }
 
-/// What stands at this place of the stream: 4 * FRAME bytes of it at most.
+/// The bytes at this place of the stream: 4 * FRAME bytes at most.
 fn content(offset: u64, len: usize) -> Bytes {
     static REPEATED: LazyLock<Bytes> = LazyLock::new(|| (0..=250).cycle().take(5 * FRAME).collect());
     let begin = usize::try_from(offset % 251).unwrap_or(0);
@@ -113,7 +113,7 @@ fn foreign(script: &mut Script<'_>) -> Option<Result<Frame, Status>> {
     let (bytes, rest) = script.0.split_at(len);
     script.0 = rest;
     match (Frame::decode(bytes), bytes.len() % 16) {
-        // Data of its own making would not be what stands at its place.
+        // Other data would not be the bytes at their place.
         (Ok(Frame { kind: Some(Kind::Data(_)) }), _) => Some(Ok(Frame { kind: None })),
         (Ok(frame), _) => Some(Ok(frame)),
         (Err(_), 0) => None,
@@ -134,7 +134,7 @@ fn send(state: &mut State, wanted: u64) {
     assert_eq!(state.sending.sent(len), before, "offsets follow each other");
 }
 
-/// Reads as `poll_read` does; returns how much has been read in all.
+/// Reads as `poll_read` does; returns the number of bytes read in total.
 fn take(state: &mut State, read: u64, wanted: u64) -> u64 {
     if state.ended.is_some() {
         return read;

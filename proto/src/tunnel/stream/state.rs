@@ -13,10 +13,10 @@ use crate::tunnel::engine::{Receiving, Sending, Violation};
 use crate::v1::frame::Kind;
 use crate::v1::{Cause, Frame};
 
-/// Pieces smaller than this are put together while they wait: else each would hold more memory than it has bytes.
+/// Smaller pieces are put together while they wait: else each would hold more memory than it has bytes.
 const SMALL: usize = 1024;
 
-/// Whether the far end has answered the wish for this stream.
+/// The far end's answer to the request for this stream.
 #[derive(Debug)]
 pub(super) enum Answer {
     Awaited,
@@ -31,7 +31,7 @@ pub(super) struct State {
     pub(super) queue: VecDeque<Bytes>,
     pub(super) answer: Answer,
     pub(super) ended: Option<ResetBy>,
-    /// What the task is to send when there is room: the newest limit, and the reset that ends everything.
+    /// To be sent when there is room: the newest limit, and the reset that ends everything.
     pub(super) credit_due: Option<u64>,
     pub(super) reset_due: Option<ResetBy>,
     pub(super) read_waker: Option<Waker>,
@@ -69,7 +69,7 @@ impl State {
         }
     }
 
-    /// Moves what was received to the reader, and returns how much.
+    /// Moves received bytes to the reader, and returns their number.
     pub(super) fn take(&mut self, buf: &mut ReadBuf<'_>) -> usize {
         let mut taken = 0;
         while let Some(front) = self.queue.front_mut() {
@@ -95,15 +95,15 @@ impl State {
         self.sending.is_finished() && self.receiving.is_finished()
     }
 
-    /// One message of the other side, or the end of its messages.
+    /// Takes one message of the other side, or the end of its messages.
     pub(super) fn receive(&mut self, next: Option<Result<Frame, Status>>) {
         if self.ended.is_some() {
-            // It may have been under way when this side ended the stream.
+            // It may have been on its way when this side ended the stream.
             return;
         }
         let kind = match next {
             Some(Ok(Frame { kind: Some(kind) })) => kind,
-            // A kind that this revision does not know: additions that matter come with a new revision.
+            // A kind that this revision does not know: important additions come with a new revision.
             Some(Ok(Frame { kind: None })) => return,
             Some(Err(_)) | None => return self.end(tunnel_lost()),
         };
@@ -156,7 +156,7 @@ fn keep(queue: &mut VecDeque<Bytes>, bytes: Bytes) {
             both.extend_from_slice(&bytes);
             *last = both.freeze();
         }
-        // A small one is a part of what it came with.
+        // A small one is a part of the buffer that it came in.
         _ if bytes.len() < SMALL => queue.push_back(Bytes::copy_from_slice(&bytes)),
         _ => queue.push_back(bytes),
     }

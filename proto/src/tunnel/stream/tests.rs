@@ -182,12 +182,12 @@ async fn whoever_sends_beyond_its_credit_is_reset() {
     let error = agent.write_all(&[0; 1 << 20]).await.expect_err("reset");
     assert_eq!(reset_of(&error).cause, Cause::Protocol);
     drop(agent);
-    let mut told = None;
+    let mut last = None;
     while let Some(Ok(Frame { kind })) = at_far.next().await {
-        told = kind;
+        last = kind;
     }
     assert!(
-        matches!(told, Some(Kind::Reset(reset)) if reset.cause() == Cause::Protocol),
+        matches!(last, Some(Kind::Reset(reset)) if reset.cause() == Cause::Protocol),
         "the far end gets a reset"
     );
 }
