@@ -1,4 +1,4 @@
-//! What can be wrong with what an object is made from.
+//! Errors in the input from which an object is made.
 
 /// Why an object could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

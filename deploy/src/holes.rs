@@ -13,7 +13,7 @@ pub(crate) struct Template {
     pub(crate) text: &'static str,
 }
 
-/// What goes into the holes, by name. `Value::Null` removes the key, or the element of a list, whose value the hole is.
+/// The values for the holes, by name. `Value::Null` removes the key, or the element of a list, whose value the hole is.
 #[derive(Debug, Default)]
 pub(crate) struct Filling(Vec<(&'static str, Value)>);
 
@@ -33,8 +33,7 @@ impl Template {
     ///
     /// # Errors
     ///
-    /// A hole for which nothing is given, a filling for which there is no hole, and a hole that is only a part of its
-    /// scalar.
+    /// A hole without a value, a value without a hole, and a hole that is only a part of its scalar.
     pub(crate) fn fill(&self, filling: &Filling) -> Result<Value, DeployError> {
         let tree: Value = serde_saphyr::from_str(self.text)
             .map_err(|error| DeployError::Template { template: self.name, reason: error.to_string() })?;
@@ -48,7 +47,7 @@ impl Template {
         }
     }
 
-    /// `None`: the value is to be left out. What was filled in is not searched for holes.
+    /// `None`: the value is omitted. Filled-in values are not searched for holes.
     fn walk(
         &self,
         value: Value,

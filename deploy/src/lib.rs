@@ -1,9 +1,9 @@
 //! Every Kubernetes object that bridge creates: YAML with typed holes (`objects/`), and the pure functions that fill it.
 //!
-//! In goes what is known of a Service and of its pods ([`StandIn`]), as JSON where Kubernetes may know more than we do;
-//! out come objects as JSON, ready to be created in this order: [`secret`], [`program`] and [`origin_service`], then
-//! [`deployment`], which needs the address that the origin's Service was given. No Kubernetes client and none of its
-//! types in here.
+//! The input is a description of a Service and its pods ([`StandIn`]), as JSON where Kubernetes may know more than we
+//! do; the output are objects as JSON, to be created in this order: [`secret`], [`program`] and [`origin_service`],
+//! then [`deployment`], which needs the address of the origin's Service. No Kubernetes client and none of its types in
+//! here.
 
 mod error;
 mod holes;

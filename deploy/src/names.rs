@@ -1,4 +1,4 @@
-//! What our objects are called and labelled: after the Service and the stand-in's short random id, in 63 characters.
+//! Names and labels of our objects: after the Service and the stand-in's short random id, in 63 characters.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ pub const STAND_IN_LABEL: &str = "bridge.dev/stand-in";
 pub const SERVICE_LABEL: &str = "bridge.dev/service";
 /// On every object of ours; its value is `bridge`.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
-/// On every object of ours: who made it, what for, and how to remove it.
+/// On every object of ours: its creator, its purpose, and how to remove it.
 pub const ABOUT_ANNOTATION: &str = "bridge.dev/about";
 
 /// The longest name that a Service, and a label's value, may have.
 const LONGEST: usize = 63;
-/// Room for what is added to the name of a Service that must be no longer. Names of ConfigMaps may be.
+/// Room for the suffix of a Service's name, which has this limit. Names of ConfigMaps may be longer.
 const LONGEST_SUFFIX: usize = "-program-9".len();
 
 const LONGEST_ID: usize = 16;
@@ -34,13 +34,13 @@ pub struct Names {
 
 impl Names {
     /// The ConfigMap with the given part of the agent program of that identity ([`crate::Program::identity`]): another
-    /// developer's bridge may bring another one.
+    /// developer's bridge may bring another program.
     #[must_use]
     pub fn program(&self, identity: &str, part: usize) -> String {
         format!("{}-program-{identity}-{part}", self.stand_in)
     }
 
-    /// Whether a ConfigMap of this name is one with a part of a program, whatever its identity.
+    /// Whether this is the name of a ConfigMap with a part of a program, whatever its identity.
     #[must_use]
     pub fn is_program(&self, name: &str) -> bool {
         let program = format!("{}-program-", self.stand_in);
@@ -50,14 +50,14 @@ impl Names {
     }
 }
 
-/// Whether this may be a stand-in's id: what labels and annotations say may be anybody's words, and names are made of it.
+/// Whether this can be a stand-in's id: anyone can write labels and annotations, and names are made from the id.
 #[must_use]
 pub fn is_stand_in_id(id: &str) -> bool {
     (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
 /// The names for a Service and the id of its stand-in (a few characters of `a-z0-9`). A Service's name that is too long
-/// is cut, and told from others by a hash.
+/// is cut, and made unique by a hash.
 #[must_use]
 pub fn names(service: &str, id: &str) -> Names {
     let tail = format!("-bridge-{id}");
@@ -77,8 +77,8 @@ fn cut(name: &str, room: usize) -> String {
     format!("{kept}-{hash}")
 }
 
-/// The selector that leads to the stand-in: exactly the original's keys, each with the stand-in's name. Whatever merge
-/// of it and the original a later `apply` makes is the original, never one that matches nothing.
+/// The selector that leads to the stand-in: exactly the original's keys, each with the stand-in's name. Any merge of it
+/// and the original by a later `apply` is the original, never one that matches nothing.
 #[must_use]
 pub fn attached_selector(original: &BTreeMap<String, String>, stand_in: &str) -> BTreeMap<String, String> {
     original.keys().map(|key| (key.clone(), stand_in.to_owned())).collect()
@@ -89,7 +89,7 @@ pub(crate) fn labels(service: &str, id: &str) -> Value {
     json!({ MANAGED_BY_LABEL: "bridge", SERVICE_LABEL: service, STAND_IN_LABEL: id })
 }
 
-/// The labels of the stand-in's pods: ours, and those that the attached selector asks for.
+/// The labels of the stand-in's pods: ours, and those in the attached selector.
 pub(crate) fn pod_labels(service: &str, id: &str, attached: &BTreeMap<String, String>) -> Value {
     let mut labels = labels(service, id);
     for (key, value) in attached {
@@ -130,7 +130,7 @@ mod tests {
         "[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
     }
 
-    /// RFC 1035 label, which the name of a Service must be.
+    /// Whether it is an RFC 1035 label, as the name of a Service must be.
     fn is_label(name: &str) -> bool {
         name.len() <= 63
             && name.starts_with(|c: char| c.is_ascii_lowercase())

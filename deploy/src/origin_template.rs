@@ -1,5 +1,5 @@
-//! Which template of the origin a stand-in was made of: a short text for an annotation, the same from every program and
-//! API server for the same template.
+//! Identifies the origin's template from which a stand-in was made: a short text for an annotation, the same from every
+//! program and API server for the same template.
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 /// On the stand-in's Deployment; see [`origin_template`].
 pub const ORIGIN_TEMPLATE_ANNOTATION: &str = "bridge.dev/origin-template";
 
-/// How the text is made. Programs that make it otherwise must choose another, so that none of them takes the stand-in of
-/// another for stale, and both roll it in turn.
+/// The scheme of the text. Programs with another scheme must choose another prefix: otherwise each would take the
+/// other's stand-in for stale, and both would roll it in turn.
 const SCHEME: &str = "v1-";
 
 /// The pod template (`metadata` and `spec`) as a short text: equal for equal templates, whatever the order of their
@@ -20,14 +20,14 @@ pub fn origin_template(pod_template: &Value) -> String {
     format!("{SCHEME}{hash}")
 }
 
-/// Whether a stand-in with this annotation was made of another template than this one. One that carries no annotation
-/// is: it is older than the annotation. One that was annotated in a way that we do not know is not.
+/// Whether a stand-in with this annotation was made from another template than this one. Without the annotation it was:
+/// it is older than the annotation. With an annotation of an unknown scheme it counts as current.
 #[must_use]
 pub fn is_stale(annotation: Option<&str>, pod_template: &Value) -> bool {
     annotation.is_none_or(|made_of| made_of.starts_with(SCHEME) && made_of != origin_template(pod_template))
 }
 
-/// Fields in order, and none without a value: some API servers write `creationTimestamp: null`.
+/// Fields in order, without those that have no value: some API servers write `creationTimestamp: null`.
 fn canonical(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
@@ -54,7 +54,7 @@ mod tests {
         let same = json!({"spec": {"containers": [{"image": "shop:1", "name": "c"}]},
             "metadata": {"labels": {"b": "2", "a": "1"}}});
         let known = origin_template(&one);
-        // What is written at stand-ins of other programs: it must not change.
+        // Stand-ins of other programs have this text: it must not change.
         assert_eq!(known, "v1-963c1cfcea2ea4ed");
         assert!(!is_stale(Some(&known), &same), "the order of fields says nothing");
     }

@@ -1,9 +1,9 @@
-//! What the stand-in's pods take over from the origin's pod template: pure functions from its JSON, so that no field
-//! unknown to us is lost within what is taken over. What is not named here is not taken over: probes, hooks, other and
-//! init containers, host namespaces and ports, capabilities, other kinds of volumes, labels.
+//! The parts of the origin's pod template that the stand-in's pods copy: pure functions from its JSON, so that no field
+//! unknown to us is lost within these parts. Everything else is not copied: probes, hooks, other and init containers,
+//! host namespaces and ports, capabilities, other kinds of volumes, labels.
 //!
-//! References to ConfigMaps, Secrets and trust bundles are taken over as optional: the origin may be rolled out with
-//! others and these deleted, and an agent must start all the same.
+//! References to ConfigMaps, Secrets and trust bundles are copied as optional: the origin may be rolled out with others
+//! and these deleted, and an agent must start all the same.
 
 use std::collections::BTreeSet;
 
@@ -34,12 +34,12 @@ pub(crate) struct ContainerPort<'a> {
     pub(crate) number: u16,
 }
 
-/// The elements of the list at a JSON pointer; none when there is no such list.
+/// The elements of the list at a JSON pointer; none if there is no such list.
 pub(crate) fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
     value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// What lies at a JSON pointer, else `Null`, which leaves a hole out.
+/// The value at a JSON pointer, else `Null`, which omits a hole.
 pub(crate) fn at(value: &Value, pointer: &str) -> Value {
     value.pointer(pointer).cloned().unwrap_or(Value::Null)
 }
@@ -48,7 +48,7 @@ pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
     value.pointer(pointer).and_then(Value::as_str)
 }
 
-/// An empty list as `Null`, so that its key is left out.
+/// An empty list as `Null`, so that its key is omitted.
 pub(crate) fn some(items: Vec<Value>) -> Value {
     if items.is_empty() { Value::Null } else { Value::Array(items) }
 }
@@ -76,8 +76,8 @@ pub(crate) fn tcp_ports(template: &Value) -> Vec<ContainerPort<'_>> {
         .collect()
 }
 
-/// The container that serves the Service: the one that declares most of the ports, else the one that kubectl takes by
-/// default, else the first. `None` for a template without containers.
+/// The container that serves the Service: the one that declares most of the ports, else kubectl's default container,
+/// else the first. `None` for a template without containers.
 #[must_use]
 pub fn main_container<'a>(template: &'a Value, ports: &[ListenPort]) -> Option<&'a str> {
     let declared = tcp_ports(template);
@@ -105,7 +105,7 @@ pub(crate) fn container<'a>(template: &'a Value, name: &str) -> Result<&'a Value
 }
 
 /// The ports of all containers, so that a Service's named ports lead to us as well; without host ports. A container has
-/// each name and number once: the first of a kind stays, as it is the one that Kubernetes finds.
+/// each name and number once: the first of each stays, as it is the one that Kubernetes finds.
 pub(crate) fn ports(template: &Value) -> Value {
     let (mut names, mut numbers) = (BTreeSet::new(), BTreeSet::new());
     let mut kept = Vec::new();
@@ -124,9 +124,9 @@ pub(crate) fn ports(template: &Value) -> Value {
     some(kept)
 }
 
-/// The origin's environment. What the downward API would read from labels and annotations, which our pods do not have,
-/// becomes the text that the origin gets; what it reads from a container is read from ours. Variables from files of a
-/// volume are left out: an init container writes those, and we have none.
+/// The origin's environment. Values that the downward API would read from labels and annotations, which our pods do not
+/// have, become the text that the origin gets; values from a container are read from ours. Variables from files of a
+/// volume are omitted: an init container writes those, and we have none.
 pub(crate) fn env(template: &Value, container: &Value) -> Vec<Value> {
     list(container, "/env")
         .iter()
@@ -146,13 +146,13 @@ pub(crate) fn env(template: &Value, container: &Value) -> Vec<Value> {
         .collect()
 }
 
-/// The ConfigMaps and Secrets that are whole in the environment.
+/// The ConfigMaps and Secrets that the environment includes as a whole.
 pub(crate) fn env_from(container: &Value) -> Value {
     let sources = list(container, "/envFrom").iter().cloned();
     some(sources.map(|source| optional(source, &["/configMapRef", "/secretRef"])).collect())
 }
 
-/// The same without the need that what is referred to at these JSON pointers exists.
+/// The same, with the references at these JSON pointers made optional.
 fn optional(mut value: Value, references: &[&str]) -> Value {
     for reference in references {
         if let Some(reference) = value.pointer_mut(reference).and_then(Value::as_object_mut) {
@@ -196,7 +196,7 @@ pub(crate) fn volumes(template: &Value, container: &Value) -> Volumes {
         .filter(|mount| volumes.iter().any(|volume| volume.get("name") == mount.get("name")))
         .cloned()
         .map(|mut mount| {
-            // Only privileged containers may hand mounts back; nobody hands any to us.
+            // Only privileged containers may propagate mounts to the host; and the host propagates none to us.
             if let Some(fields) = mount.as_object_mut() {
                 fields.remove("mountPropagation");
             }
@@ -206,8 +206,8 @@ pub(crate) fn volumes(template: &Value, container: &Value) -> Volumes {
     Volumes { volumes, mounts }
 }
 
-/// Where a container finds these mounts, and the token of its service account: that one is mounted without the template
-/// saying so.
+/// The mount paths of a container, including the token of its service account, which is mounted without the template
+/// naming it.
 #[must_use]
 pub fn mount_paths(template: &Value, mounts: &[Value]) -> Vec<String> {
     const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -248,8 +248,7 @@ fn in_our_container(mut volume: Value) -> Value {
     volume
 }
 
-/// The user that the origin runs as, if it says so by number and is not root; the container's word goes before the
-/// pod's.
+/// The origin's user, if it is given by number and is not root; the container's setting goes before the pod's.
 pub(crate) fn user(template: &Value, container: &Value) -> Option<u64> {
     security(template, container, "runAsUser").as_u64().filter(|user| *user != 0)
 }
@@ -269,8 +268,8 @@ pub(crate) fn sysctls(template: &Value, listen: &[ListenPort]) -> Value {
         .cloned()
         .collect();
     // Every connection to the origin takes a local port: nearly twice the default. Not from 1024 on: that is where
-    // services listen, and after a restart of the container a connection of ours could hold a port that must be
-    // listened on. (Above, the agent listens before it dials, and the kernel gives no port away that is listened on.)
+    // services listen, and after a restart of the container a connection of ours could hold a port that we must listen
+    // on. (Above, the agent listens before it dials, and the kernel gives no listening port away.)
     sysctls.push(json!({"name": "net.ipv4.ip_local_port_range", "value": "10240 65535"}));
     if listen.iter().any(|port| port.listen < 1024) {
         // Port 80 without a capability: in this pod, any user may.
@@ -279,8 +278,8 @@ pub(crate) fn sysctls(template: &Value, listen: &[ListenPort]) -> Value {
     some(sysctls)
 }
 
-/// Node affinity: the origin's, on nodes for our program (architecture and system), the given nodes preferred, as the
-/// image is there already. Affinity to pods is not taken over: it was said about the origin's labels.
+/// Node affinity: the origin's, on nodes for our program (architecture and system), the given nodes preferred, as they
+/// have the image. Affinity to pods is not copied: it was meant for the origin's labels.
 pub(crate) fn affinity(
     template: &Value,
     os: &str,
@@ -295,7 +294,7 @@ pub(crate) fn affinity(
     let mut requirements = vec![node("kubernetes.io/os", os)];
     requirements.extend(architecture.map(|name| node("kubernetes.io/arch", name)));
 
-    // Terms are alternatives, so ours goes into each. One without content matches nothing and must not begin to.
+    // Terms are alternatives, so ours goes into each. An empty one matches nothing and must stay so.
     let mut terms: Vec<Value> = list(template, REQUIRED)
         .iter()
         .filter(|term| ["/matchExpressions", "/matchFields"].iter().any(|p| !list(term, p).is_empty()))

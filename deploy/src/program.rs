@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
-/// What the API server accepts in one ConfigMap (`MaxSecretSize`). It counts the values; we count the keys as well.
+/// The API server's limit for one ConfigMap (`MaxSecretSize`). It counts the values; we count the keys as well.
 const CONFIG_MAP_LIMIT: usize = 1024 * 1024;
 
 pub(crate) const LOADER_FILE: &str = "loader";
 
-/// The program that the client carries for pods of one kind of node.
+/// The program that the client carries, for pods on one kind of node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
     /// As in the label `kubernetes.io/arch`: "amd64".
@@ -22,11 +22,11 @@ pub struct Program {
     pub agent: Cow<'static, [u8]>,
 }
 
-/// A file of the program, or a part of one, as it lies in a ConfigMap.
+/// A file of the program, or a part of one, in a ConfigMap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProgramPart<'a> {
     pub file: &'static str,
-    /// Of the agent's parts, counted from 0, when it has several.
+    /// The number of an agent's part, from 0, if it has several.
     pub number: Option<usize>,
     pub bytes: &'a [u8],
 }
@@ -43,14 +43,14 @@ impl ProgramPart<'_> {
 }
 
 impl Program {
-    /// Tells programs apart: part of the names of the ConfigMaps that it comes in.
+    /// Distinguishes programs: part of the names of their ConfigMaps.
     #[must_use]
     pub fn identity(&self) -> String {
         let digest = Sha256::new().chain_update(&self.loader).chain_update(&self.agent).finalize();
         digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// What goes into each ConfigMap, in order: the loader first, then the agent, cut where it must be.
+    /// The content of each ConfigMap, in order: the loader first, then the agent, cut where necessary.
     #[must_use]
     pub fn maps(&self) -> Vec<Vec<ProgramPart<'_>>> {
         const AGENT_FILE: &str = "agent.zst";

@@ -1,4 +1,4 @@
-//! The Service that is connected: what of it we need, where its ports lead, and the Service in front of its origin.
+//! The connected Service: the facts about it, the container ports of its ports, and the Service in front of its origin.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::error::DeployError;
 
-/// What is known of the Service when the stand-in is made: read from its JSON with [`ServiceFacts::of`].
+/// The facts about the Service from which the stand-in is made: read from its JSON with [`ServiceFacts::of`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServiceFacts {
     pub namespace: String,
@@ -15,7 +15,7 @@ pub struct ServiceFacts {
     pub uid: String,
     pub selector: BTreeMap<String, String>,
     pub ports: Vec<ServicePort>,
-    /// `None` as `ClientIP` is refused elsewhere; copied all the same.
+    /// Normally `None`, as `ClientIP` is refused elsewhere; copied all the same.
     pub session_affinity: Option<String>,
     pub session_affinity_config: Value,
     pub publish_not_ready_addresses: bool,
@@ -46,7 +46,7 @@ impl ServicePort {
     }
 }
 
-/// Kubernetes' IntOrString, where it means a port.
+/// Kubernetes' IntOrString for a port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum TargetPort {
@@ -90,7 +90,7 @@ impl ServiceFacts {
     ///
     /// # Errors
     ///
-    /// [`DeployError::Service`] when it has no name, namespace or uid, or a port that is none.
+    /// [`DeployError::Service`] if it has no name, namespace or uid, or an invalid port.
     pub fn of(service: &Value) -> Result<Self, DeployError> {
         let Object { metadata, spec } = Object::deserialize(service)
             .map_err(|error| DeployError::Service { reason: error.to_string() })?;
@@ -109,24 +109,25 @@ impl ServiceFacts {
         })
     }
 
-    /// Deleting the Service deletes what it owns, and only that: it controls none of it and waits for none.
+    /// Deleting the Service deletes the objects that it owns, and only that: it controls none of them and waits for
+    /// none.
     pub(crate) fn owners(&self) -> Value {
         json!([{ "apiVersion": "v1", "kind": "Service", "name": self.name, "uid": self.uid }])
     }
 }
 
-/// A TCP port of the Service and where it leads in the pods.
+/// A TCP port of the Service and the container port that it leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenPort {
-    /// As callers know it.
+    /// The port that callers use.
     pub service_port: u16,
     pub name: Option<String>,
-    /// As the pods listen on it.
+    /// The port that the pods listen on.
     pub listen: u16,
 }
 
-/// Where the Service's TCP ports lead in pods with this template, as kube-proxy would find it: a number as it is, a name
-/// by the containers' ports, nothing as the port itself. Ports of other protocols are left out.
+/// The container ports of the Service's TCP ports in pods with this template, as kube-proxy would find them: a number
+/// as it is, a name by the containers' ports, nothing as the port itself. Ports of other protocols are omitted.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! The stand-in: a Deployment of agents in the origin's place, and what it needs beside it. Pure functions from what is
-//! known to the objects as JSON, in the order in which they are created.
+//! The stand-in: a Deployment of agents in the origin's place, and the objects beside it. Pure functions that return
+//! the objects as JSON, in the order in which they are created.
 
 use std::net::IpAddr;
 
@@ -16,9 +16,9 @@ use crate::{
     service::{ListenPort, ServiceFacts, resolve_ports},
 };
 
-/// The user of the agent where the origin does not say a better one: "nonroot" in distroless images.
+/// The agent's user if the origin's cannot be used: "nonroot" in distroless images.
 const NOBODY_SPECIAL: u64 = 65532;
-/// The first port that is tried for ourselves: below the range of ephemeral ports, and nobody's habit.
+/// The first port to try for ourselves: below the range of ephemeral ports, and not in common use.
 const FIRST_OWN_PORT: u16 = 7390;
 
 const SECRET: Template = Template { name: "secret.yaml", text: include_str!("../objects/secret.yaml") };
@@ -28,32 +28,32 @@ const ORIGIN_SERVICE: Template =
 const DEPLOYMENT: Template =
     Template { name: "deployment.yaml", text: include_str!("../objects/deployment.yaml") };
 
-/// Everything that decides what a stand-in looks like.
+/// Everything that determines a stand-in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StandIn {
     /// Short and random, `a-z0-9`: "7f3a".
     pub id: String,
-    /// Who asked for it, as others see them; for the annotation that says so.
+    /// The user's name, for the annotation with the creator.
     pub user: String,
     pub service: ServiceFacts,
     /// The origin's pod template, `metadata` and `spec`, as JSON.
     pub pod_template: Value,
-    /// The container of the template whose image, environment and mounts the agent takes over; see
+    /// The container of the template whose image, environment and mounts the agent copies; see
     /// [`crate::main_container`].
     pub container: String,
     pub replicas: u32,
     pub agent: AgentSource,
     /// See [`own_ports`].
     pub own_ports: OwnPorts,
-    /// Names of the nodes on which the origin runs: the image is there already.
+    /// Names of the nodes on which the origin runs: they have the image.
     pub preferred_nodes: Vec<String>,
-    /// The namespace's users are assigned by OpenShift: none is set then.
+    /// OpenShift assigns the namespace's users: then none is set.
     pub openshift: bool,
-    /// Where a quota or LimitRange asks for one: "500m".
+    /// Set if a quota or LimitRange demands it: "500m".
     pub cpu_limit: Option<String>,
 }
 
-/// Where the agent program comes from.
+/// The source of the agent program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentSource {
     /// Brought by the client; runs on the origin's own image.
@@ -62,10 +62,10 @@ pub enum AgentSource {
     Image(String),
 }
 
-/// Ports of the agent itself, apart from those of the Service.
+/// Ports of the agent itself, besides those of the Service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OwnPorts {
-    /// On loopback: where daemons speak to it.
+    /// On loopback: for daemons.
     pub control: u16,
     /// On the pod's address: `/ready`.
     pub readiness: u16,
@@ -88,7 +88,7 @@ pub fn own_ports(pod_template: &Value, listen: &[ListenPort]) -> OwnPorts {
     }
 }
 
-/// How many agents stand in for so many pods: one for one, else at least two, so that one may go.
+/// The number of agents for this number of pods: one for one, else at least two, so that one may go.
 #[must_use]
 pub fn replicas_for(origin: u32) -> u32 {
     if origin == 1 { 1 } else { origin.max(2) }
@@ -106,7 +106,7 @@ impl StandIn {
         attached_selector(&self.service.selector, &self.names().stand_in)
     }
 
-    /// What all our objects have in common.
+    /// The values that all our objects share.
     fn common(&self) -> Filling {
         let (service, namespace) = (&self.service.name, &self.service.namespace);
         let about = format!(
@@ -127,12 +127,12 @@ impl StandIn {
 ///
 /// # Errors
 ///
-/// None for templates that pass the tests; so with the other objects, where they say nothing else.
+/// None for templates that pass the tests; likewise for the other objects, unless stated otherwise.
 pub fn secret(stand_in: &StandIn, key: &[u8]) -> Result<Value, DeployError> {
     SECRET.fill(&stand_in.common().with("name", stand_in.names().secret).with("key", BASE64.encode(key)))
 }
 
-/// The ConfigMaps with the agent program; none when it comes as an image.
+/// The ConfigMaps with the agent program; none if it comes as an image.
 ///
 /// # Errors
 ///
@@ -177,7 +177,7 @@ pub fn origin_service(stand_in: &StandIn) -> Result<Value, DeployError> {
     )
 }
 
-/// The Deployment of agents, which reach the origin at `origin`, the address of the Service made before.
+/// The Deployment of agents, which reach the origin at `origin`, the address of the Service created before.
 ///
 /// # Errors
 ///
@@ -216,7 +216,7 @@ pub fn deployment(stand_in: &StandIn, origin: IpAddr) -> Result<Value, DeployErr
     DEPLOYMENT.fill(&of_the_origin(filling, template))
 }
 
-/// What is copied as it is.
+/// Adds the fields that are copied unchanged.
 fn of_the_origin(filling: Filling, template: &Value) -> Filling {
     [
         ("service_account", "/spec/serviceAccountName"),
@@ -254,7 +254,7 @@ fn run_as_user(stand_in: &StandIn, container: &Value) -> Value {
     json!(pod::user(&stand_in.pod_template, container).unwrap_or(NOBODY_SPECIAL))
 }
 
-/// The one container, as far as it is not the same for every stand-in.
+/// The parts of the one container that differ between stand-ins.
 struct Agent {
     image: String,
     command: String,
@@ -299,7 +299,7 @@ impl Agent {
         let variables = OwnVariables { pod_name, node };
         let mut agent_args = agent_args(stand_in.own_ports, listen, origin, &key, &variables);
         for path in of_the_container {
-            // Kubernetes would put a variable in the place of "$(NAME)".
+            // Kubernetes would replace "$(NAME)" by a variable.
             agent_args.extend(["--volume".to_owned(), path.replace("$(", "$$(")]);
         }
 
@@ -330,7 +330,7 @@ struct OwnVariables {
     node: String,
 }
 
-/// All ConfigMaps of the program in one folder, executable.
+/// All ConfigMaps of the program in one directory, executable.
 fn program_volume(program: &Program, names: &Names) -> Value {
     let identity = program.identity();
     let name = |index| names.program(&identity, index);
@@ -381,8 +381,8 @@ fn free_name(wanted: &str, objects: &[Value]) -> String {
     name
 }
 
-/// A folder at the root that no mount is in or above. Named as no program at an image's root would be: one of its files
-/// in the way would keep the pod from starting.
+/// A directory at the root that no mount is in or above. It is named unlike any program at an image's root: a file of
+/// the image with its name would keep the pod from starting.
 fn free_folder(mounts: &[Value]) -> String {
     let inside = |folder: &str| {
         mounts.iter().filter_map(|mount| pod::text(mount, "/mountPath")).any(|path| {

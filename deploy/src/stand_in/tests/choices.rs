@@ -1,4 +1,4 @@
-//! What becomes of images, large programs, users, names, ports and limits that are not the usual ones.
+//! Unusual images, large programs, users, names, ports and limits.
 
 use super::*;
 

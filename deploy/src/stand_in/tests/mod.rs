@@ -1,5 +1,5 @@
-//! Stand-ins of one Service, `orders`: `objects` shows all that is created for it, `choices` what differs where something
-//! of it does.
+//! Stand-ins of one Service, `orders`: `objects` shows all objects that are created for it, `choices` the differences
+//! for unusual input.
 
 mod choices;
 mod objects;
