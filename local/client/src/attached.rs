@@ -1,5 +1,5 @@
-//! A session for the duration of a program: the program is one of its users, from its wish to its end. Programs that stay
-//! running keep the session: if the daemon dies, they have another daemon open it again.
+//! A session for the duration of a program: the program is one of its users, from its wish to its end. Programs that
+//! stay running keep the session: if the daemon dies, they have another daemon open it again.
 
 mod again;
 mod call;
@@ -24,16 +24,16 @@ use crate::via::Via;
 pub struct Attached {
     pub daemon: Daemon,
     pub runtime_dir: RuntimeDir,
-    /// Its id, at first,
+    /// Its first id,
     pub session: String,
-    /// and what it is by now.
+    /// and its present one.
     pub via: Via,
     pub target: String,
     pub namespace: String,
     pub context: String,
-    /// Where requests come in, by now.
+    /// The present routes of its requests.
     pub routes: watch::Receiver<Vec<v1::RouteStatus>>,
-    /// What this program asks of it.
+    /// This program's requests to it.
     pub asked: Asked,
     keeping: Keeping,
 }
@@ -55,7 +55,8 @@ pub enum Ended {
 }
 
 impl Attached {
-    /// Asks for a session, and reports each step until it is there. Dropped before that, the daemon undoes what it has begun.
+    /// Asks for a session, and reports each step until it exists. If this is dropped before that, the daemon undoes
+    /// what it has begun.
     ///
     /// # Errors
     ///
@@ -69,7 +70,7 @@ impl Attached {
         let (call, using) = Call::begin(&mut daemon.client, wish.clone(), say).await?;
         let v1::SessionStatus { id, target, namespace, context, routes, .. } =
             using.session.unwrap_or_default();
-        // Where it is, whatever the kubeconfig says by now; and another daemon will know another id.
+        // The same place, even if the kubeconfig has changed; and another daemon will know another id.
         wish.session.clear();
         if let Some(request) = &mut wish.request {
             request.target.clone_from(&target);
@@ -84,7 +85,7 @@ impl Attached {
         Ok(Self { daemon, runtime_dir, session: id, via, target, namespace, context, routes, asked, keeping })
     }
 
-    /// From now on until the end, the session is opened again if the daemon dies, and `say` hears of it.
+    /// From now on until the end, the session is opened again if the daemon dies, and `say` gets the messages about it.
     #[must_use]
     pub fn kept(self, say: Say) -> Self {
         let Keeping::NotYet(beginning) = self.keeping else { return self };
@@ -95,7 +96,7 @@ impl Attached {
         Self { keeping: Keeping::By(Keeper::begin(hands, again, known, call)), ..self }
     }
 
-    /// Reports the ports on which this program listens for what it passes on into the cluster.
+    /// Reports the ports on which this program listens for connections into the cluster.
     ///
     /// # Errors
     ///
@@ -104,7 +105,7 @@ impl Attached {
         self.asked.listen(v1::Listeners { ports, what: what.to_owned() });
         match &mut self.keeping {
             Keeping::NotYet(beginning) => beginning.0.may_listen().await,
-            // The keeper says it, if it is refused.
+            // The keeper reports it, if it is refused.
             Keeping::By(_) => Ok(()),
         }
     }
@@ -152,11 +153,11 @@ impl Attached {
         Ok(self.daemon.client.surroundings(query).await?.into_inner())
     }
 
-    /// This program uses it no more. When nobody else does, the daemon restores the target.
+    /// Stops using the session. If nobody else uses it, the daemon restores the target.
     ///
     /// # Errors
     ///
-    /// If the daemon could not do it.
+    /// If the daemon failed.
     pub async fn end(self, say: impl Fn(&Said)) -> Result<Ended, ClientError> {
         let kept = match self.keeping {
             Keeping::By(keeper) => keeper.end().await.unwrap_or(Kept::Ended),

@@ -1,4 +1,4 @@
-//! Calls to the daemon, and which of their failures mean that it is gone.
+//! Calls to the daemon, and the failures that mean that it is gone.
 
 use bridge_proto::v1;
 use tonic::Status;
@@ -6,11 +6,7 @@ use tonic::transport::Channel;
 
 pub type DaemonClient = v1::daemon_client::DaemonClient<Channel>;
 
-/// Whether a call failed because the daemon is gone.
-///
-/// tonic makes a `Status` of what a server answers, from its headers or trailers, and then it has no source; or of an error
-/// of the connection, and then that is the source. Codes do not tell: a daemon may answer UNAVAILABLE, too. That this is so
-/// is tonic's doing and not promised by its API, so the tests below go through each of the cases.
+/// Whether a call failed because the daemon is gone: a daemon's own answers have no source.
 pub fn is_gone(status: &Status) -> bool {
     std::error::Error::source(status).is_some()
 }
@@ -42,7 +38,7 @@ mod tests {
         // none,
         let gone = DaemonClient::new(connect()).resolve(ResolveRequest::default()).await.unwrap_err();
         assert!(is_gone(&gone), "{gone:?}");
-        // and one that dies of a call.
+        // and one that dies during a call.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = Endpoint::from_shared(format!("http://{}", listener.local_addr().unwrap())).unwrap();
         let mut client = DaemonClient::new(endpoint.connect_lazy());

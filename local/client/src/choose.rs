@@ -1,11 +1,11 @@
-//! Which of this user's sessions a program means: the daemon decides.
+//! Finds the sessions that a program names: the daemon decides.
 
 use bridge_proto::v1::{self, failure::Cause};
 
 use crate::error::ClientError;
 use crate::find::Daemon;
 
-/// The sessions that are meant.
+/// Returns the sessions that are meant.
 ///
 /// # Errors
 ///

@@ -6,8 +6,8 @@ use crate::error::ClientError;
 use crate::find::Daemon;
 use crate::said::Said;
 
-/// Has the daemon connect, and reports each step until the session is there. Dropped before that, the daemon undoes what
-/// it has begun.
+/// Has the daemon connect, and reports each step until the session exists. If this is dropped before that, the daemon
+/// undoes what it has begun.
 ///
 /// # Errors
 ///
@@ -28,7 +28,7 @@ pub async fn connect(
             Some(connect_event::Kind::Warning(warning)) => say(&Said::Warning(warning)),
             Some(connect_event::Kind::Connected(session)) => return Ok(session),
             Some(connect_event::Kind::Failed(failure)) => return Err(failure.into()),
-            // Something that a newer daemon has to say.
+            // An event that only a newer daemon knows.
             None => {}
         }
     }

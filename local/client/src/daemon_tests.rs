@@ -1,4 +1,4 @@
-//! Stories of a client and a real daemon that holds no session: both in this process, the socket in a directory of the test.
+//! Stories of a client and a real daemon without sessions: both in this process, the socket in a directory of the test.
 
 use std::os::unix::net::UnixListener;
 use std::sync::Mutex;
@@ -47,7 +47,7 @@ impl Laptop {
     }
 }
 
-/// A connect whose kubeconfig is not there.
+/// A connect with a missing kubeconfig.
 fn impossible() -> v1::ConnectRequest {
     let kubeconfig = vec!["/nowhere/config".to_owned()];
     let cluster = v1::Cluster { kubeconfig, ..v1::Cluster::default() };

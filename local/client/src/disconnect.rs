@@ -1,4 +1,4 @@
-//! The end of a session.
+//! Ends a session.
 
 use bridge_proto::v1::{self, disconnect_event};
 

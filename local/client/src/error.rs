@@ -15,13 +15,13 @@ impl ClientError {
         Self(v1::Failure { cause: cause.into(), message, advice, ..v1::Failure::default() })
     }
 
-    /// Something that should not happen.
+    /// An error that should not happen.
     #[must_use]
     pub fn internal(message: impl Into<String>) -> Self {
         Self::of_daemon(Cause::Internal, message)
     }
 
-    /// The daemon's log may say more.
+    /// The daemon's log may have details.
     fn of_daemon(cause: Cause, message: impl Into<String>) -> Self {
         Self::new(cause, message, "bridge logs --daemon may say more")
     }
@@ -53,7 +53,7 @@ impl fmt::Display for ClientError {
 
 impl std::error::Error for ClientError {}
 
-/// The daemon could not do it.
+/// The daemon failed.
 impl From<v1::Failure> for ClientError {
     fn from(failure: v1::Failure) -> Self {
         Self(failure)
@@ -66,7 +66,7 @@ impl From<ClientError> for v1::Failure {
     }
 }
 
-/// The call failed, not what the daemon was asked for.
+/// The call failed, not the request to the daemon.
 impl From<tonic::Status> for ClientError {
     fn from(status: tonic::Status) -> Self {
         match status.code() {

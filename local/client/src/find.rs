@@ -31,7 +31,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// What it holds.
+    /// The daemon's state.
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ pub async fn started(runtime_dir: &RuntimeDir) -> Result<Daemon, ClientError> {
         .ok_or_else(|| ClientError::internal("the daemon exited as soon as it was ready"))
 }
 
-/// Another program version that holds nothing.
+/// Whether it is another version that holds nothing.
 fn replaceable(hello: &v1::HelloReply) -> bool {
     let ours = version::ours();
     let is_ours = |theirs: &v1::Version| theirs.program == ours.program && theirs.revision == ours.revision;
@@ -107,7 +107,7 @@ fn understood(hello: &v1::HelloReply) -> Result<(), ClientError> {
     })
 }
 
-/// Whether it stops: a session may have been made since it was asked.
+/// Stops the daemon. False: it has got a session since it was asked.
 async fn stop(daemon: &mut Daemon) -> Result<bool, ClientError> {
     match daemon.client.stop(v1::StopRequest {}).await {
         Ok(reply) => {
@@ -120,7 +120,7 @@ async fn stop(daemon: &mut Daemon) -> Result<bool, ClientError> {
     }
 }
 
-/// None: nobody listens there.
+/// `None`: nobody listens there.
 async fn greet(runtime_dir: &RuntimeDir) -> Result<Option<Daemon>, ClientError> {
     let socket = runtime_dir.socket();
     let connect = service_fn(move |_| {
@@ -134,7 +134,7 @@ async fn greet(runtime_dir: &RuntimeDir) -> Result<Option<Daemon>, ClientError> 
     let channel = match Endpoint::from_static("http://bridge.local").connect_with_connector(connect).await {
         Ok(channel) => channel,
         Err(error) => match io_kind(&error) {
-            // A socket file without a listener is what a killed daemon leaves.
+            // A killed daemon leaves a socket file without a listener.
             Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => return Ok(None),
             _ => return Err(ClientError::internal(format!("cannot talk to the daemon: {}", chain(&error)))),
         },

@@ -1,8 +1,8 @@
-//! How a program of the laptop works with the daemon: finds or starts it (`find`), connects and disconnects targets, and
-//! uses a session for as long as it runs (`attached`). The command is one such program; an editor could be another.
+//! A program's access to the daemon: finds or starts it (`find`), connects and disconnects targets, and uses a session
+//! for as long as it runs (`attached`). The command is one such program; an editor could be another.
 //!
-//! Failures come with their cause ([`ClientError`]), what happens meanwhile comes as sentences ([`Said`]). Exit codes and
-//! output belong to the caller.
+//! Failures have a cause ([`ClientError`]), progress is reported as sentences ([`Said`]). Exit codes and output belong
+//! to the caller.
 
 mod attached;
 mod calls;

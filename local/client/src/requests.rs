@@ -6,10 +6,10 @@ use tonic::Streaming;
 use crate::error::ClientError;
 use crate::find::Daemon;
 
-/// Bytes of what a hundred agents keep: 1,000 requests each, with the longest paths.
+/// Size of the records of a hundred agents: 1,000 requests each, with the longest paths.
 const LARGEST: usize = 64 * 1024 * 1024;
 
-/// They come in batches.
+/// The requests, in batches.
 #[derive(Debug)]
 pub struct Seen(Streaming<v1::SeenByAgents>);
 

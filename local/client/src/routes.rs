@@ -1,10 +1,10 @@
-//! Where a session's requests come to, for people.
+//! The routes of a session, for people.
 
 use std::collections::BTreeSet;
 
 use bridge_proto::v1;
 
-/// As a match is called that takes all.
+/// The name of a match that takes everything.
 const EVERYTHING: &str = "everything";
 
 /// For people: "requests with x-bridge: alice come to port 8080".

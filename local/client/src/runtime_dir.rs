@@ -1,4 +1,4 @@
-//! The runtime directory: where the daemon's sockets, locks and log are.
+//! The runtime directory: the daemon's sockets, locks and log.
 
 use std::fs::{self, File};
 use std::io;
@@ -25,7 +25,7 @@ impl RuntimeDir {
     ///
     /// # Errors
     ///
-    /// If there can be none that is safe to use.
+    /// If no safe directory can be found.
     pub fn find() -> Result<Self, ClientError> {
         let directory = runtime::directory().map_err(|error| {
             let advice = "set XDG_RUNTIME_DIR to a directory that you own, with mode 0700, or unset it";
@@ -44,7 +44,7 @@ impl RuntimeDir {
         self.directory.join("daemon.sock")
     }
 
-    /// Where connections into the cluster are asked for.
+    /// The socket for connections into the cluster.
     #[must_use]
     pub fn streams(&self) -> PathBuf {
         self.directory.join("streams.sock")
@@ -60,7 +60,7 @@ impl RuntimeDir {
         &self.directory
     }
 
-    /// Waits for the lock that a daemon holds as long as it lives. Dropped with the file.
+    /// Waits for the lock that a daemon holds as long as it lives. Released when the file is dropped.
     ///
     /// # Errors
     ///

@@ -1,19 +1,19 @@
-//! What happens while a caller waits, or while a session is kept for it.
+//! Messages while a caller waits, or while a session is kept for it.
 
 use std::sync::Arc;
 
 use bridge_proto::v1::StepKind;
 
-/// Who hears it.
+/// The receiver of messages.
 pub type Say = Arc<dyn Fn(&Said) + Send + Sync>;
 
 /// One sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
-    /// A step that begins now. Programs go by its kind, where it has one.
+    /// A step that begins now. Programs decide by its kind, if it has one.
     Step { kind: StepKind, text: String },
-    /// Something the user should know, and may have to act on.
+    /// A warning: the user may have to act.
     Warning(String),
-    /// Something that has changed.
+    /// A change.
     Note(String),
 }

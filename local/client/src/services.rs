@@ -16,11 +16,11 @@ pub struct Reachable {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
     pub number: u16,
-    /// Empty: it has none.
+    /// Empty if it has none.
     pub name: String,
 }
 
-/// What is no address, or no port, is left out.
+/// Invalid addresses and ports are omitted.
 pub(crate) fn of_messages(services: Vec<v1::ReachableService>) -> Vec<Reachable> {
     let port = |port: v1::NamedPort| Some(Port { number: u16::try_from(port.number).ok()?, name: port.name });
     let service = |service: v1::ReachableService| {

@@ -1,5 +1,5 @@
-//! The session by which a command reaches the cluster. It dies with the daemon that holds it, and another may take its
-//! place: what is asked meanwhile waits for that.
+//! The session through which a command reaches the cluster. It dies with its daemon, and another may replace it:
+//! requests wait for that meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-/// Which session it is. A clone is a handle to the same.
+/// The present session. A clone is a handle to the same.
 #[derive(Debug, Clone)]
 pub struct Via {
-    /// Its id; `None`: there is none just now.
+    /// Its id; `None`: there is none now.
     session: watch::Receiver<Option<Arc<str>>>,
 }
 
-/// Says which session it is. Without it, the last one said is the last one.
+/// Sets the present session. When it is dropped, the last one stays.
 pub type Sessions = watch::Sender<Option<Arc<str>>>;
 
 impl Via {
@@ -27,8 +27,8 @@ impl Via {
         self.session.borrow().clone()
     }
 
-    /// Asks by way of the session, as soon as there is one. If the daemon is gone (`ask` gives nothing), again by way of the
-    /// next one. `None`: there was none in time.
+    /// Asks through the session, as soon as there is one. If the daemon is gone (`ask` returns `None`), asks again
+    /// through the next one. `None`: there was none in time.
     pub async fn ask<T, Asking>(&self, within: Duration, ask: impl Fn(Arc<str>) -> Asking) -> Option<T>
     where
         Asking: Future<Output = Option<T>>,
@@ -79,7 +79,7 @@ mod tests {
         let asking = tokio::spawn(async move {
             via.ask(WITHIN, |session| async move { (&*session != "a").then_some(session) }).await
         });
-        // It is not asked of the same session time and again meanwhile.
+        // The same session is not asked again and again meanwhile.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let _ = sessions.send_replace(None);
         let _ = sessions.send_replace(Some("b".into()));

@@ -1,4 +1,4 @@
-//! What a command does about its session when the daemon dies: when to reconnect, and what to print. Pure.
+//! A command's reaction to its daemon's death: when to reconnect, and what to print. Pure.
 
 use std::time::Duration;
 
@@ -6,19 +6,19 @@ use bridge_proto::v1::{self, failure::Cause};
 
 use crate::error::ClientError;
 
-/// The pause before another attempt; it doubles up to the longest.
+/// The pause before another attempt; it doubles up to a limit.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// A session that ends sooner has not proved that attempts are worth it at once.
+/// A session that ends sooner has not shown that it is worth reconnecting at once.
 const PROVED: Duration = Duration::from_secs(10);
 /// Reasons to print while it does not work, each of them once.
 const MOST_REASONS: usize = 3;
 
-/// A command's session, with all that is needed to open it again.
+/// A command's session, with everything that is needed to open it again.
 #[derive(Debug)]
 pub(super) struct Again {
     target: String,
-    /// The wishes of `connect`, beside this command's.
+    /// The request of `connect`, besides this command's.
     lasting: Option<v1::ConnectRequest>,
     failures: u32,
     reasons: Vec<String>,
@@ -73,7 +73,8 @@ impl Again {
         self.lasting.as_ref()
     }
 
-    /// The daemon is gone, and the session had been there for so long. The pause before the first attempt, and what to say.
+    /// To be called when the daemon is gone, and the session had existed for this time. Returns the pause before the
+    /// first attempt, and the message.
     pub(super) fn daemon_is_gone(&mut self, lasted: Duration) -> (Duration, String) {
         self.reasons.clear();
         if lasted >= PROVED {
@@ -95,7 +96,7 @@ impl Again {
             return Next::End(format!("cannot reconnect {}: {why}{advice}", self.target));
         }
         self.failures = self.failures.saturating_add(1);
-        let new = self.reasons.len() < MOST_REASONS && self.reasons.iter().all(|told| told != why);
+        let new = self.reasons.len() < MOST_REASONS && self.reasons.iter().all(|printed| printed != why);
         if new {
             self.reasons.push(why.to_owned());
         }
@@ -103,9 +104,9 @@ impl Again {
         Next::Retry(self.pause(), new.then(said))
     }
 
-    /// It is there again.
+    /// To be called when the session exists again.
     pub(super) fn is_there(&mut self) -> String {
-        // It has yet to prove itself.
+        // It has yet to last.
         self.failures = self.failures.saturating_add(1);
         format!("{} is connected again", self.target)
     }
@@ -141,9 +142,9 @@ mod tests {
         let tried: Vec<_> = ["a", "b", "a", "c", "d", "a", "a", "a"].map(|why| fails(&mut again, why)).into();
         let pauses: Vec<u128> = tried.iter().map(|(pause, _)| pause.as_millis()).collect();
         assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 5000, 5000, 5000]);
-        let told: Vec<&String> = tried.iter().filter_map(|(_, said)| said.as_ref()).collect();
-        assert_eq!(told.len(), 3, "{told:?}");
-        assert_eq!(told[0], "cannot reconnect orders: a; retrying");
+        let printed: Vec<&String> = tried.iter().filter_map(|(_, said)| said.as_ref()).collect();
+        assert_eq!(printed.len(), 3, "{printed:?}");
+        assert_eq!(printed[0], "cannot reconnect orders: a; retrying");
         let _ = again.is_there();
         let _ = again.daemon_is_gone(LONG);
         let said = fails(&mut again, "a").1;

@@ -15,14 +15,14 @@ use crate::said::Said;
 /// Requests of a command that the daemon has not read yet.
 const REQUESTS: usize = 8;
 
-/// Dropped without [`Call::end`], it ends as well, and its outcome is lost.
+/// The call ends as well if it is dropped without [`Call::end`]; then its result is lost.
 pub(super) struct Call {
     pub(super) requests_tx: mpsc::Sender<v1::UseRequest>,
     pub(super) events: BoxStream<'static, v1::UseEvent>,
 }
 
 impl Call {
-    /// Asks for a session, and reports each step until it is there.
+    /// Asks for a session, and reports each step until it exists.
     pub(super) async fn begin(
         daemon: &mut DaemonClient,
         wish: v1::Wish,
@@ -47,7 +47,7 @@ impl Call {
                     let events = events.scan((), |(), event| std::future::ready(event.ok())).boxed();
                     return Ok((Self { requests_tx, events }, using));
                 }
-                // Something that a newer daemon has to say.
+                // An event that only a newer daemon knows.
                 _ => {}
             }
         }
@@ -62,7 +62,7 @@ impl Call {
         }
     }
 
-    /// The answer to what was said of listeners.
+    /// Waits for the answer to a report of listeners.
     pub(super) async fn may_listen(&mut self) -> Result<(), ClientError> {
         loop {
             match self.next().await {
@@ -75,7 +75,7 @@ impl Call {
         }
     }
 
-    /// The command uses the session no more. If nobody else does, the target is given back.
+    /// Stops using the session. If nobody else uses it, the target is restored.
     pub(super) async fn end(self, say: impl Fn(&Said)) -> Result<(), ClientError> {
         let Self { requests_tx, mut events } = self;
         drop(requests_tx);
@@ -85,7 +85,7 @@ impl Call {
             match event.kind {
                 Some(use_event::Kind::Step(text)) => say(&step(text)),
                 Some(use_event::Kind::Failed(failure)) => {
-                    // What the daemon does about it from now on is not waited for.
+                    // The daemon's further steps are not waited for.
                     ended = Err(failure.into());
                     break;
                 }
@@ -96,13 +96,12 @@ impl Call {
     }
 }
 
-/// Of the end, whose steps have no kinds.
+/// A step of the end, which has no kind.
 fn step(text: String) -> Said {
     Said::Step { kind: v1::StepKind::Unspecified, text }
 }
 
-/// What a command asks of its session: told to the daemon that holds it, and to the one after it. A clone is a handle to
-/// the same.
+/// A command's requests to its session, for the present daemon and any later one. A clone is a handle to the same.
 #[derive(Debug, Clone)]
 pub struct Asked(Arc<Mutex<Inner>>);
 
@@ -110,7 +109,7 @@ pub struct Asked(Arc<Mutex<Inner>>);
 struct Inner {
     wish: v1::Wish,
     listeners: Option<v1::Listeners>,
-    /// Where to tell, as long as the call lasts: this keeps none open, for its end is what the daemon goes by.
+    /// The present call's requests, if it is open: this does not keep it open, as the daemon goes by its end.
     requests_tx: mpsc::WeakSender<v1::UseRequest>,
 }
 
@@ -125,18 +124,18 @@ impl Asked {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All of it, for a daemon that knows nothing yet.
+    /// All requests, for a daemon that knows none yet.
     pub(super) fn wish(&self) -> v1::Wish {
         self.lock().wish.clone()
     }
 
-    /// Its local ports were nobody's choice.
+    /// Whether the user did not choose the local ports.
     #[must_use]
     pub fn is_free(&self) -> bool {
         self.lock().wish.request.as_ref().is_some_and(|request| request.ports.is_empty())
     }
 
-    /// The requests that come to this command come to other local ports from now on.
+    /// Routes this command's requests to other local ports from now on.
     pub fn lead(&self, ports: Vec<v1::PortMapping>) {
         let mut inner = self.lock();
         if let Some(request) = &mut inner.wish.request {
@@ -145,14 +144,14 @@ impl Asked {
         inner.say(use_request::Kind::Ports(v1::Ports { ports }));
     }
 
-    /// This command listens there for what it passes on into the cluster.
+    /// Reports the ports on which this command listens for connections into the cluster.
     pub fn listen(&self, listeners: v1::Listeners) {
         let mut inner = self.lock();
         inner.listeners = Some(listeners.clone());
         inner.say(use_request::Kind::Listeners(listeners));
     }
 
-    /// Another daemon has the wish; sends it the rest.
+    /// Sends the rest to another daemon, which has the wish.
     pub(super) fn goes_on(&self, call: &Call) {
         let mut inner = self.lock();
         inner.requests_tx = call.requests_tx.downgrade();

@@ -19,13 +19,13 @@ use crate::runtime_dir::RuntimeDir;
 use crate::said::{Said, Say};
 use crate::via::Sessions;
 
-/// It goes on until its end is asked for.
+/// The task that keeps a session until its end is asked for.
 pub(super) struct Keeper {
     stop: CancellationToken,
     keeping: JoinHandle<Kept>,
 }
 
-/// How the session stands at the end of the command.
+/// The state of the session at the end of the command.
 pub(super) enum Kept {
     There(Call),
     /// The daemon is gone, and no other has the session, or can have it; `lasts`: `bridge connect` had asked for it, too.
@@ -36,7 +36,7 @@ pub(super) enum Kept {
     Ended,
 }
 
-/// What is known of a session by those who use it.
+/// A session's state, for its users.
 pub(super) struct Known {
     pub(super) sessions: Sessions,
     pub(super) routes_tx: watch::Sender<Vec<v1::RouteStatus>>,
@@ -69,14 +69,14 @@ impl Keeper {
 
 /// The side effects of keeping a session.
 pub(super) trait Hands: Send + Sync + 'static {
-    /// Makes the session again, with what lasts of it.
+    /// Creates the session again, with the requests of its connect.
     fn again(
         &self,
         lasting: Option<&v1::ConnectRequest>,
     ) -> impl Future<Output = Result<(Call, v1::Using), ClientError>> + Send;
 
     fn say(&self, said: &Said);
-    /// The requests of these routes come to this command now.
+    /// Reports that the requests of these routes come to this command now.
     fn say_routes(&self, routes: &[v1::RouteStatus]);
 }
 
@@ -113,7 +113,7 @@ async fn keep(hands: &impl Hands, again: &mut Again, known: &Known, call: &mut O
     }
 }
 
-/// Takes in how the session stands.
+/// Takes in the session's new state.
 fn is_now(hands: &impl Hands, again: &mut Again, known: &Known, now: v1::Using) {
     again.lasts(now.lasting);
     let Some(v1::SessionStatus { id, routes, .. }) = now.session else { return };
@@ -160,7 +160,7 @@ async fn make_again(hands: &impl Hands, again: &mut Again, mut pause: Duration) 
     }
 }
 
-/// Does it by the daemons of this machine.
+/// Acts through the daemons of this machine.
 pub(super) struct ByDaemon {
     pub(super) runtime_dir: RuntimeDir,
     pub(super) target: String,

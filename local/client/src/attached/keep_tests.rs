@@ -11,10 +11,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::*;
 use crate::via::Via;
 
-/// A daemon that holds the session. Dropped, it dies.
+/// A daemon that holds the session. It dies when dropped.
 struct Daemon {
     events_tx: mpsc::Sender<v1::UseEvent>,
-    /// Dropped, the command has ended.
+    /// The command has ended when this is dropped.
     _requests_rx: mpsc::Receiver<v1::UseRequest>,
 }
 
@@ -28,14 +28,14 @@ fn daemon() -> (Daemon, Call) {
 impl Daemon {
     async fn tells(&self, kind: use_event::Kind) {
         self.events_tx.send(v1::UseEvent { kind: Some(kind), ..v1::UseEvent::default() }).await.unwrap();
-        // Sent again once the one before is taken.
+        // Sent again once the previous one is taken.
         let _ = self.events_tx.reserve().await.unwrap();
     }
 }
 
 type Attempt = Result<(Call, v1::Using), ClientError>;
 
-/// The outcome of attempts to open the session again.
+/// The outcomes of attempts to open the session again.
 #[derive(Clone, Default)]
 struct World {
     attempts: Arc<Mutex<VecDeque<Attempt>>>,
@@ -117,7 +117,8 @@ async fn is_away(via: &Via) {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_whose_daemon_dies_is_made_again_with_what_lasted_of_it() {
-    // Given a session that was connected with other ports since it began, and a cluster that is away for a while,
+    // Given a session that was connected with other ports since it began, and a cluster that is unreachable for a
+    // while,
     let world = World::default();
     let (first, call) = daemon();
     let (keeper, via) = world.keeps(call);
@@ -132,7 +133,7 @@ async fn a_session_whose_daemon_dies_is_made_again_with_what_lasted_of_it() {
     drop(first);
     comes_to(&via, "b").await;
 
-    // as it was at the end; and it is said what happens, once.
+    // as it was at the end; and the messages are printed once.
     assert_eq!(*world.lasting.lock().unwrap(), vec![Some(lasting(3000)); 4]);
     assert_eq!(
         world.said(),
