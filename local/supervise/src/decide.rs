@@ -1,4 +1,4 @@
-//! Decides about a destination. Pure: the caller has found out the destination and the kind of socket.
+//! Decides about a destination. Pure: the caller has determined the destination and the kind of socket.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -25,7 +25,7 @@ pub(crate) enum Step {
     Fail(Errno),
 }
 
-/// Whether a destination is nobody's business here, whatever the socket is. Most are, and cost no further look.
+/// Whether a destination is left alone, whatever the socket is. Most are, and cost nothing more.
 pub(crate) fn is_left(destinations: &impl Destinations, destination: SocketAddr) -> bool {
     [Transport::Tcp, Transport::Udp]
         .into_iter()
@@ -40,14 +40,14 @@ pub(crate) fn step(destinations: &impl Destinations, destination: SocketAddr, ki
     match (destinations.of(destination, transport), kind) {
         (Verdict::Leave, _) => Step::Leave,
         (Verdict::Refuse(refusal), _) => Step::Fail(refusal.errno()),
-        // The cluster's, but nothing that could be carried there: it must not go out by the laptop's own way.
+        // The cluster's, but of a kind that cannot be carried there: it must not go out by the laptop's own way.
         (_, Kind::OtherStream | Kind::Other) => Step::Fail(Errno::NETUNREACH),
         (Verdict::Relay, _) => Step::Relay,
         (Verdict::Resolve, _) => Step::Resolve,
     }
 }
 
-/// How long a blocking connect may take, and how it fails then: as tcp(7) has it with SO_SNDTIMEO, or by the way's patience.
+/// The limit for a blocking connect, and its error then: as tcp(7) has it with SO_SNDTIMEO, or by the way's patience.
 pub(crate) fn hold(send_timeout: Option<Duration>, patience: Duration) -> (Duration, Errno) {
     match send_timeout {
         Some(timeout) if timeout < patience => (timeout, Errno::INPROGRESS),

@@ -22,7 +22,7 @@ const IDLE: Duration = Duration::from_secs(30);
 
 const HEADER: usize = 12;
 const TRUNCATED: u8 = 0b0000_0010;
-/// The largest message over UDP unless the query says otherwise.
+/// The largest message over UDP unless the query allows more.
 const PLAIN_SIZE: usize = 512;
 
 /// Answers a program's questions over TCP, one after the other, until it closes.
@@ -41,8 +41,8 @@ pub(crate) async fn serve(mut local: TcpStream, resolver: SocketAddr, way: Arc<i
     }
 }
 
-/// The answer as it goes over UDP: itself, or its header and question marked as truncated, so that the program asks again
-/// over TCP.
+/// The answer for UDP: unchanged, or its header and question marked as truncated, so that the program asks again over
+/// TCP.
 pub(crate) fn fit(query: &[u8], answer: Bytes) -> Bytes {
     if answer.len() <= PLAIN_SIZE || answer.len() <= accepted_size(query) {
         return answer;
@@ -60,7 +60,7 @@ fn accepted_size(query: &[u8]) -> usize {
     Message::from_vec(query).map_or(PLAIN_SIZE, |query| usize::from(query.max_payload()))
 }
 
-/// Where the question section ends. The records that follow are left unread.
+/// The end of the question section. The records that follow are not read.
 fn questions_end(message: &[u8]) -> Result<usize, ProtoError> {
     let mut decoder = BinDecoder::new(message);
     let questions = Header::read(&mut decoder)?.counts.queries;

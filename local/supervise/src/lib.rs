@@ -1,31 +1,31 @@
-//! Runs a command natively, with those of its connections that belong to the cluster led there, without privileges.
+//! Runs a command natively, with its connections to the cluster led there, without privileges.
 //!
-//! The command and all that it starts inherit a seccomp filter; the few system calls that matter for where a packet goes
-//! arrive here, and their callers sleep until they are answered (`bridge_os::seccomp`). What is not the cluster's goes on
-//! as if nothing had been there. For the rest, the caller's own socket is connected to a relay of ours on loopback, so
-//! that its descriptor, its options and its place in an epoll set stay what they are.
+//! The command and all that it starts inherit a seccomp filter; the few system calls that determine a packet's
+//! destination arrive here, and their callers sleep until they are answered (`bridge_os::seccomp`). Other destinations
+//! are left alone. For the cluster's, the caller's own socket is connected to a relay of ours on loopback, so that its
+//! descriptor, its options and its place in an epoll set stay what they are.
 //!
-//! In the order in which a call meets them: `supervisor` takes it from the listener; `decide` says what becomes of it,
-//! asking `Destinations`; `tcp` and `udp` lead it to the `Way`; `unix` and `dns` close the short cuts around DNS and frame
-//! its messages; `run` starts, waits and ends; `remark` says what is not supervised.
+//! In the order in which a call meets them: `supervisor` takes it from the listener; `decide` decides about it, asking
+//! `Destinations`; `tcp` and `udp` lead it to the `Way`; `unix` and `dns` close the short cuts around DNS and frame its
+//! messages; `run` starts, waits and ends; `remark` reports programs that are not supervised.
 //!
-//! It is a convenience and no wall: a call that is let through reads its arguments again, so a program that wants to get
-//! around this can.
+//! It is a convenience and no wall: a call that is let through reads its arguments again, so a program can get around
+//! this on purpose.
 //!
-//! What is not supervised, and uses the laptop's own network: processes whose memory cannot be read (set-user-id
-//! programs lose their privilege, but ssh-agent and the like make themselves unreadable), 32-bit programs, processes in a
-//! network namespace of their own, and receiving by UDP on a descriptor that was duplicated below `HIGH`. A `Remark` says
-//! so of the first two, and of programs whose limit of descriptors is too low.
+//! Not supervised, on the laptop's own network: processes whose memory cannot be read (set-user-id programs lose their
+//! privilege, but ssh-agent and the like make themselves unreadable), 32-bit programs, processes in a network namespace
+//! of their own, and receiving by UDP on a descriptor that was duplicated below `HIGH`. A `Remark` reports the first
+//! two, and programs whose limit of descriptors is too low.
 //!
-//! What a program can notice: `getsockname` says loopback, and MPTCP's connects wait although they were not to. All else
-//! about a connect is as it would be in the cluster, whether its program waits for it or not: how long it takes, and how
-//! it fails. Only a program that asks neither SO_ERROR nor connect(2) why takes every failure for a reset.
+//! What a program can notice: `getsockname` returns loopback, and non-blocking connects of MPTCP block. Everything else
+//! about a connect is as it would be in the cluster, blocking or not: how long it takes, and how it fails. Only a
+//! program that asks neither SO_ERROR nor connect(2) for the error takes every failure for a reset.
 //!
-//! Where there is no supervision, `run_alone` is a parent that is as good, and nothing more.
+//! Without supervision, `run_alone` is as good a parent, and nothing more.
 //!
-//! When this process is killed, the command gets SIGTERM. What else still runs of its tree meets ENOSYS in every trapped
-//! call, those in progress included, and a connect that did not wait fails when the kernel next sends a packet for it
-//! (after 1, 3, 7 s): nothing hangs, and nothing goes out by the wrong way.
+//! When this process is killed, the command gets SIGTERM. The rest of its tree gets ENOSYS in every trapped call,
+//! including those in progress, and a non-blocking connect fails when the kernel next sends a packet for it (after 1,
+//! 3, 7 s): nothing hangs, and nothing goes out by the wrong way.
 
 mod decide;
 mod dns;

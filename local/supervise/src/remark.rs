@@ -21,29 +21,29 @@ pub enum Remark {
     FewDescriptors(String),
 }
 
-/// Programs beyond that are as the others were.
+/// Programs beyond this number are not reported.
 const MOST: usize = 64;
 
 pub(crate) struct Remarks {
     tell: Box<dyn Fn(&Remark) + Send + Sync>,
-    told: Mutex<HashSet<Remark>>,
+    made: Mutex<HashSet<Remark>>,
 }
 
 impl Remarks {
     pub(crate) fn new(tell: impl Fn(&Remark) + Send + Sync + 'static) -> Remarks {
-        Remarks { tell: Box::new(tell), told: Mutex::default() }
+        Remarks { tell: Box::new(tell), made: Mutex::default() }
     }
 
     pub(crate) fn make(&self, of: fn(String) -> Remark, trapped: &Trapped) {
-        // A caller that is gone has nothing that would matter any more.
+        // A caller that is gone is of no interest any more.
         if let Some(program) = trapped.program() {
             self.tell_once(of(program));
         }
     }
 
     fn tell_once(&self, remark: Remark) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < MOST && told.insert(remark.clone()) {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.len() < MOST && made.insert(remark.clone()) {
             (self.tell)(&remark);
         }
     }
@@ -57,15 +57,15 @@ mod tests {
 
     #[test]
     fn each_remark_is_made_once_of_each_program() {
-        let told = Arc::<Mutex<Vec<String>>>::default();
-        let into = Arc::clone(&told);
+        let heard = Arc::<Mutex<Vec<String>>>::default();
+        let into = Arc::clone(&heard);
         let remarks = Remarks::new(move |remark| into.lock().unwrap().push(remark.to_string()));
         for program in ["ssh-agent", "gpg-agent", "ssh-agent"] {
             remarks.tell_once(Remark::Hidden(program.to_owned()));
         }
         remarks.tell_once(Remark::ThirtyTwoBit("ssh-agent".to_owned()));
-        let told = told.lock().unwrap();
-        let first_words: Vec<_> = told.iter().filter_map(|remark| remark.split(' ').next()).collect();
+        let heard = heard.lock().unwrap();
+        let first_words: Vec<_> = heard.iter().filter_map(|remark| remark.split(' ').next()).collect();
         assert_eq!(first_words, ["ssh-agent", "gpg-agent", "ssh-agent"]);
     }
 }

@@ -1,8 +1,8 @@
 //! A supervised command from its start to its end.
 //!
-//! It stays in this process's group and has its terminal: Ctrl-C and Ctrl-Z reach both, so this process must not die of an
-//! interrupt. What is sent to this process alone (SIGTERM, SIGHUP) is handed on. Orphans of the tree become
-//! children of this process, and are reaped.
+//! It stays in this process's group and has its terminal: Ctrl-C and Ctrl-Z reach both, so this process must not die of
+//! an interrupt. Signals for this process only (SIGTERM, SIGHUP) are passed on. Orphans of the tree become children of
+//! this process, and are reaped.
 
 use std::{
     io,
@@ -53,19 +53,19 @@ pub enum SuperviseError {
     Lost(#[source] io::Error),
 }
 
-/// Runs the command until it ends, whatever else of its tree goes on: that meets ENOSYS where it would be supervised,
-/// as after the death of this process. `tell` hears, once, of each program that is not wholly supervised.
+/// Runs the command until it ends, even if the rest of its tree goes on: that gets ENOSYS where it would be supervised,
+/// as after the death of this process. `tell` gets one remark about each program that is not wholly supervised.
 ///
-/// It changes this process for good: its signal handlers, its limit of descriptors, and that orphans below come to it. All
-/// children of this process are waited for while it lasts. So: once at a time, in a process that has no children of its
-/// own.
+/// It changes this process for good: its signal handlers, its limit of descriptors, and that orphans below become its
+/// children. All children of this process are waited for while it lasts. So: once at a time, in a process that has no
+/// children of its own.
 pub async fn run<D: Destinations, W: Way>(
     command: Command,
     destinations: Arc<D>,
     way: Arc<W>,
     tell: impl Fn(&Remark) + Send + Sync + 'static,
 ) -> Result<ExitStatus, SuperviseError> {
-    // What would show only when the first call is trapped.
+    // Failures that would show only when the first call is trapped.
     let probed = tokio::task::spawn_blocking(seccomp::probe).await;
     probed.unwrap_or_else(|panic| Err(Obstacle::Other(io::Error::other(panic))))?;
     let mut signals = Signals::new().map_err(SuperviseError::Signals)?;
@@ -104,8 +104,8 @@ pub async fn run<D: Destinations, W: Way>(
     signals.wait(main, &mut supervision.lost).await
 }
 
-/// Runs the command until it ends, as `run` does but without supervision: on a machine where it cannot be had. To be
-/// polled by a thread that stays, as the command ends with the one that starts it.
+/// Runs the command until it ends, as `run` does but without supervision: for machines that do not support it. To be
+/// polled by a thread that stays, as the command ends with the thread that starts it.
 pub async fn run_alone(mut command: Command) -> Result<ExitStatus, SuperviseError> {
     let mut signals = Signals::new().map_err(SuperviseError::Signals)?;
     ends_with_us(&mut command);
@@ -116,7 +116,7 @@ pub async fn run_alone(mut command: Command) -> Result<ExitStatus, SuperviseErro
     signals.wait(Pid::from_child(&child), &mut lost_rx).await
 }
 
-/// The thread that answers calls, and what waits on behalf of them. Ends with the value.
+/// The thread that answers calls, and the tasks that wait for them. Ends when dropped.
 struct Supervision<D: Destinations, W: Way> {
     supervisor: Arc<Supervisor<D, W>>,
     listener: Arc<Listener>,
@@ -146,10 +146,10 @@ impl<D: Destinations, W: Way> Drop for Supervision<D, W> {
     }
 }
 
-/// The signals that matter while a command runs.
+/// The signals to handle while a command runs.
 struct Signals {
     children: unix::Signal,
-    /// Handed on. None: ignored since before us, and by the command too.
+    /// Passed on. `None`: ignored since before us, and by the command too.
     terminate: Option<unix::Signal>,
     hang_up: Option<unix::Signal>,
     /// The terminal's: caught and dropped, as the command gets them itself.
@@ -206,7 +206,7 @@ fn hand_on(main: Pid, signal: Signal) {
     let _ = kill_process(main, signal);
 }
 
-/// Reaps all that have ended; the status of the command if it is among them.
+/// Reaps all children that have ended; returns the status of the command if it is among them.
 fn reap(main: Pid) -> Option<ExitStatus> {
     let mut status = None;
     loop {

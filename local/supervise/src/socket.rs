@@ -1,4 +1,4 @@
-//! A program's socket, which it and this process both have while a call is answered.
+//! A program's socket, which the program and this process both have while a call is answered.
 
 use std::{
     io,
@@ -32,18 +32,18 @@ const MPTCP: u32 = 262;
 #[derive(Debug)]
 pub(crate) struct Socket {
     descriptor: OwnedFd,
-    /// Of IPv6, which may speak IPv4 too by mapped addresses.
+    /// An IPv6 socket, which may speak IPv4 too by mapped addresses.
     six: bool,
     kind: Kind,
     multipath: bool,
 }
 
-/// What tells a socket from all others while it exists, in whichever process.
+/// Identifies a socket while it exists, in any process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Identity(u64);
 
 impl Identity {
-    /// Of the caller's descriptor of this number, when this process has no room for the socket itself.
+    /// The identity of the caller's descriptor of this number, when this process has no room for the socket itself.
     pub(crate) fn of(trapped: &Trapped, number: i32) -> Option<Identity> {
         trapped.inode(number).ok().map(Identity)
     }
@@ -75,7 +75,7 @@ impl Socket {
         self.kind
     }
 
-    /// MPTCP's, which cannot be opened from both ends.
+    /// Whether it is MPTCP's, which cannot be opened from both ends.
     pub(crate) fn is_multipath(&self) -> bool {
         self.multipath
     }
@@ -100,13 +100,13 @@ impl Socket {
         SocketAddr::try_from(name).ok().map(canonical).filter(|local| local.port() != 0)
     }
 
-    /// Whom it is connected to, canonical.
+    /// The address that it is connected to, canonical.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         let name = rustix::net::getpeername(&self.descriptor).ok()??;
         SocketAddr::try_from(name).ok().map(canonical)
     }
 
-    /// The address as this socket spells it.
+    /// The address in this socket's family.
     pub(crate) fn spell(&self, address: SocketAddr) -> SocketAddr {
         spelled(address, self.six)
     }
@@ -132,7 +132,7 @@ impl Socket {
         rustix::fs::fstat(&self.descriptor).ok().map(|stat| Identity(stat.st_ino))
     }
 
-    /// The user who made it.
+    /// The user who created it.
     pub(crate) fn owner(&self) -> Option<u32> {
         rustix::fs::fstat(&self.descriptor).ok().map(|stat| stat.st_uid)
     }
@@ -142,7 +142,7 @@ impl Socket {
         let _ = rustix::net::shutdown(&self.descriptor, Shutdown::Both);
     }
 
-    /// For waiting on it.
+    /// For waits on it.
     pub(crate) fn watched(&self, interest: Interest) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
         watched(self.as_fd(), interest)
     }

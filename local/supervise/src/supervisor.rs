@@ -1,5 +1,5 @@
 //! Takes trapped calls from the listener, one after the other, on a thread of its own. Nothing here waits: a call that
-//! may have to goes on in a task, which answers it.
+//! may have to continues in a task, which answers it.
 
 use std::{
     future::Future,
@@ -41,13 +41,13 @@ pub(crate) struct Supervisor<D: Destinations, W: Way> {
     pub(crate) peers: Arc<Peers>,
     pub(crate) failures: Arc<Failures>,
     pub(crate) fronts: Fronts,
-    /// UDP sockets that have sent to a front: what they receive is looked at.
+    /// UDP sockets that have sent to a front: their received datagrams are inspected.
     pub(crate) touched: Touched,
     pub(crate) short_cuts: ShortCuts,
     pub(crate) remarks: Remarks,
     pub(crate) network: Namespace,
     pub(crate) runtime: Handle,
-    /// Calls that wait, and are answered elsewhere.
+    /// Calls that wait, and are answered in tasks.
     pub(crate) waiting: Mutex<JoinSet<()>>,
     pub(crate) next_number: AtomicU32,
 }
@@ -58,7 +58,7 @@ pub(crate) fn answer_all<D: Destinations, W: Way>(
     listener: &Arc<Listener>,
 ) -> io::Result<()> {
     while let Some(trapped) = listener.next()? {
-        // A panic ends one call, with EIO, and not all that come after it.
+        // A panic ends one call, with EIO, and not all later ones.
         if catch_unwind(AssertUnwindSafe(|| supervisor.handle(trapped))).is_err() {
             tracing::error!("a trapped call failed: this is a mistake in bridge");
         }
@@ -88,7 +88,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
         }
     }
 
-    /// Tells where a program listens. What cannot be found out remains the program's own business.
+    /// Reports where a program listens. Failures to find out remain the program's own business.
     fn listen(&self, trapped: Trapped, socket: i32) {
         if self.shares_network(&trapped).unwrap_or(false)
             && let Ok(socket) = Socket::of(&trapped, socket)
@@ -100,7 +100,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
         trapped.answer(Reply::Continue);
     }
 
-    /// Goes on with a call where it may wait.
+    /// Continues with a call where it may wait.
     pub(crate) fn wait_for(&self, call: impl Future<Output = ()> + Send + 'static) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         while waiting.try_join_next().is_some() {}
@@ -123,7 +123,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
                 if Errno::from_io_error(&error) == Some(Errno::PERM) && is_internet_s(name.length) {
                     self.remarks.make(Remark::Hidden, &trapped);
                 }
-                // Else a mistake of the caller's, which the kernel will tell it.
+                // Otherwise a mistake of the caller's, which the kernel will report.
                 Reply::Continue
             }
         };
@@ -185,13 +185,13 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
     }
 
     fn peer_name(&self, trapped: Trapped, socket: i32, name: u64, length: u64) {
-        let told = Socket::of(&trapped, socket).ok().and_then(|socket| {
+        let address = Socket::of(&trapped, socket).ok().and_then(|socket| {
             let peer = socket.peer()?;
             let meant = self.peers.meant(&socket, peer).or_else(|| self.fronts.meant(peer))?;
             Some(encode(socket.spell(meant)))
         });
-        let reply = match told {
-            Some(told) => match write_name(&trapped, &told, name, length) {
+        let reply = match address {
+            Some(address) => match write_name(&trapped, &address, name, length) {
                 Ok(()) => Reply::Value(0),
                 Err(_) => Reply::Error(Errno::FAULT),
             },
@@ -200,7 +200,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
         trapped.answer(reply);
     }
 
-    /// Makes a UDP socket and gives it to the caller under a high number, by which the filter knows it again.
+    /// Creates a UDP socket and gives it to the caller under a high number, by which the filter recognises it.
     fn udp_socket(&self, trapped: Trapped) {
         let Call::Socket { domain, non_blocking, close_on_exec, protocol, .. } = trapped.call() else {
             return;
@@ -218,9 +218,9 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
         };
         let Err((trapped, errno)) = given else { return };
         let reply = match errno {
-            // Ours: a low socket could send past us.
+            // A limit of ours: a low socket could send past us.
             Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Reply::Error(Errno::NOBUFS),
-            // The caller's limit is low, or it has hundreds: it makes its own, and may see the relay as the sender.
+            // The caller's limit is low, or it has hundreds: it creates its own, and may see the relay as the sender.
             Errno::BADF => {
                 self.remarks.make(Remark::FewDescriptors, &trapped);
                 Reply::Continue
@@ -230,9 +230,9 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
         trapped.answer(reply);
     }
 
-    /// High numbers, each call beginning where the last did not: most likely the first one is free.
+    /// High numbers, each call beginning after the last: most likely the first one is free.
     fn numbers(&self) -> impl Iterator<Item = u32> + use<D, W> {
-        /// Up to where select(2) can wait, and then where only poll(2) can.
+        /// The range in which select(2) can wait, and then that in which only poll(2) can.
         const COMFORTABLE: u32 = 1024 - HIGH;
         const MORE: u32 = 1024;
         let first = self.next_number.fetch_add(1, Ordering::Relaxed) % COMFORTABLE;
@@ -245,12 +245,12 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
 /// IPPROTO_UDP
 const UDP: i32 = 17;
 
-/// Whether an address that cannot be read is as long as one of IPv4 or IPv6, the scope left out or not.
+/// Whether an unreadable address has the length of an IPv4 or IPv6 one, with or without the scope.
 fn is_internet_s(length: usize) -> bool {
     matches!(length, 16 | 24 | 28)
 }
 
-/// Writes an address as getpeername(2) and recvfrom(2) do: as much as there is room for, and how long it is.
+/// Writes an address as getpeername(2) and recvfrom(2) do: as much as there is room for, and its length.
 pub(crate) fn write_name(trapped: &Trapped, name: &[u8], to: u64, length: u64) -> io::Result<()> {
     let mut room = [0; 4];
     trapped.read(length, &mut room)?;

@@ -13,7 +13,7 @@ const SHORT_CUTS: [&str; 6] = [
     "/var/run/avahi-daemon/socket",
 ];
 
-/// SSSD answers for users and groups too, which programs need: it is one only where it is asked for hosts.
+/// SSSD answers for users and groups too, which programs need: it is a short cut only if it is asked for hosts.
 const SSSD: &str = "/var/lib/sss/pipes/nss";
 
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct ShortCuts {
 }
 
 impl ShortCuts {
-    /// Those of this machine.
+    /// The short cuts of this machine.
     pub(crate) fn here() -> ShortCuts {
         ShortCuts::of(&fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default())
     }
@@ -34,7 +34,7 @@ impl ShortCuts {
         ShortCuts { sssd }
     }
 
-    /// Whether the path is to be taken for absent.
+    /// Whether the path must look absent.
     pub(crate) fn contain(&self, path: &[u8]) -> bool {
         SHORT_CUTS.iter().any(|closed| closed.as_bytes() == path) || (self.sssd && path == SSSD.as_bytes())
     }

@@ -15,17 +15,17 @@ pub enum Transport {
 /// The decision about a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Not ours: the kernel does what it would have done.
+    /// Not ours: the kernel continues as usual.
     Leave,
-    /// It is reached by the `Way`.
+    /// Reached through the `Way`.
     Relay,
-    /// A resolver: what is sent there are DNS messages, for `Way::resolve`.
+    /// A resolver: datagrams to it are DNS messages, for `Way::resolve`.
     Resolve,
     /// Known to fail, and fails at once.
     Refuse(Refusal),
 }
 
-/// How a destination fails, as the program sees it.
+/// The failure of a destination, as the program sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("connection refused")]
@@ -55,19 +55,18 @@ impl Refusal {
     }
 }
 
-/// Which destinations are the cluster's.
+/// Decides which destinations are the cluster's.
 pub trait Destinations: Send + Sync + 'static {
-    /// Asked for each trapped call, on the thread that answers all of them: pure and quick. IPv4 mapped into IPv6 comes
-    /// as IPv4.
+    /// Called for each trapped call, on the thread that answers all of them: pure and quick. IPv4-mapped IPv6 addresses
+    /// come as IPv4.
     fn of(&self, destination: SocketAddr, transport: Transport) -> Verdict;
 }
 
-/// How what is relayed gets there.
+/// Carries relayed connections and datagrams to the cluster.
 pub trait Way: Send + Sync + 'static {
     type Stream: Carry;
 
-    /// A program's call is held no longer than this for what may wait. A way that ends its waiting after ten seconds has
-    /// time to say why.
+    /// The limit for a program's call. A way that ends its waiting after ten seconds has time to report the reason.
     const PATIENCE: Duration = Duration::from_secs(11);
 
     /// Connects. After `PATIENCE` the future is dropped.
@@ -79,8 +78,8 @@ pub trait Way: Send + Sync + 'static {
     /// Answers a DNS message (RFC 1035) that was meant for this resolver, without a TCP length and of any size.
     fn resolve(&self, query: Bytes, resolver: SocketAddr) -> impl Future<Output = Bytes> + Send;
 
-    /// A program is about to listen for TCP connections at this address of the laptop. Told on the thread that answers all
-    /// calls: quick.
+    /// A program is about to listen for TCP connections at this address of the laptop. Called on the thread that
+    /// answers all calls: quick.
     fn listens(&self, _: SocketAddr) {}
 }
 
@@ -93,7 +92,7 @@ pub trait Carry: Send + 'static {
 /// The two directions of a UDP flow.
 #[derive(Debug)]
 pub struct Flow {
-    /// Datagrams to the destination. One that finds it full is dropped.
+    /// Datagrams to the destination. Dropped if the channel is full.
     pub datagrams_tx: mpsc::Sender<Bytes>,
     /// Datagrams from the destination.
     pub datagrams_rx: mpsc::Receiver<Bytes>,

@@ -1,4 +1,4 @@
-//! connect(2) of TCP sockets to the cluster, and what a program asks afterwards.
+//! connect(2) of TCP sockets to the cluster, and a program's later questions about it.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -22,7 +22,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
         destination: SocketAddr,
         step: Step,
     ) {
-        // One that cannot be parked is waited for, although its program would not.
+        // A socket that cannot be parked is waited for, although its program would not.
         if socket.is_blocking() || socket.is_multipath() {
             self.wait_for(Arc::clone(self).connect_blocking(trapped, socket, destination, step));
             return;
@@ -37,7 +37,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
         }
     }
 
-    /// Dials first, so that the program sees what became of it.
+    /// Dials first, so that the program sees the result.
     async fn connect_blocking(
         self: Arc<Self>,
         trapped: Trapped,
@@ -73,7 +73,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
         let _ = joined.await;
     }
 
-    /// The connect is in progress until the dial has ended, one way or the other.
+    /// Keeps the connect in progress until the dial has succeeded or failed.
     fn park(&self, trapped: Trapped, socket: Socket, destination: SocketAddr) {
         let parked = match self.parking.park(socket, destination) {
             Ok(parked) => parked,
@@ -96,7 +96,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
         trapped.answer(Reply::Error(Errno::INPROGRESS));
     }
 
-    /// What connect(2) says of a socket that was connected before, is, or is about to be.
+    /// connect(2)'s answer for a socket that was connected before, is, or is about to be.
     fn again(&self, socket: &Socket) -> Option<Reply> {
         let reason = || socket.identity().and_then(|identity| self.failures.take(identity));
         if let Some(reason) = reason() {
@@ -106,7 +106,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
         let (place, missed) = self.peers.take_missed(socket.identity()?)?;
         Some(match socket.connect(place) {
             Ok(()) => Reply::Value(0),
-            // Its caller was interrupted and never heard that it had succeeded.
+            // Its caller was interrupted and never learned that it had succeeded.
             Err(Errno::ISCONN) if missed => Reply::Value(0),
             // A parked one failed while it was waited for.
             Err(errno) => Reply::Error(reason().unwrap_or(errno)),
@@ -119,12 +119,12 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
         }
     }
 
-    /// getsockopt(2) for SO_ERROR: why a parked socket failed. All others are the kernel's to answer.
+    /// getsockopt(2) for SO_ERROR: why a parked socket failed. The kernel answers for all others.
     pub(crate) fn socket_error(&self, trapped: Trapped, socket: i32, value: u64, length: u64) {
         let reply = match self.failure(&trapped, socket) {
             Some(reason) => {
-                let told = reason.raw_os_error().to_ne_bytes();
-                let written = write_name(&trapped, &told, value, length);
+                let error = reason.raw_os_error().to_ne_bytes();
+                let written = write_name(&trapped, &error, value, length);
                 written.map_or(Reply::Error(Errno::FAULT), |()| Reply::Value(0))
             }
             None => Reply::Continue,

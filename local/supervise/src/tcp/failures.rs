@@ -1,5 +1,5 @@
-//! Why connects failed, until their programs ask. A socket that is made to fail says "connection reset by peer", which
-//! is the kernel's only word for it.
+//! Why connects failed, until their programs ask. A socket that is made to fail reports "connection reset by peer",
+//! which is the kernel's only word for it.
 
 use std::{
     collections::HashMap,
@@ -11,9 +11,9 @@ use rustix::io::Errno;
 
 use crate::socket::Identity;
 
-/// A program that has not asked by then has closed its socket, or goes by what the kernel says.
+/// A program that has not asked by then has closed its socket, or uses the kernel's error.
 const ASKED_WITHIN: Duration = Duration::from_secs(60);
-/// Failures beyond are resets to their programs.
+/// Further failures look like resets to their programs.
 const MOST: usize = 4096;
 
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ impl Failures {
         }
     }
 
-    /// Told once, as SO_ERROR is.
+    /// Returned once, as SO_ERROR is.
     pub(crate) fn take(&self, identity: Identity) -> Option<Errno> {
         self.table().remove(&identity).map(|(errno, _)| errno)
     }

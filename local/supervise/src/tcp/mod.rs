@@ -1,9 +1,8 @@
-//! TCP: the programs' own sockets are connected on loopback, and what is at the other end carries the bytes.
+//! TCP: the programs' own sockets are connected on loopback, and the other end carries the bytes.
 //!
-//! `connect` – the calls. A program that waits for its connect gets it answered when the destination is dialled, with
-//! the `relay` at the other end. One that does not gets EINPROGRESS, as always, and its socket is put into
-//! the `parking` until the destination has answered. `failures` – why it did not; `peers` – whom the sockets are
-//! meant for.
+//! `connect` – the calls. A blocking connect is answered when the destination is dialled, with the `relay` at the other
+//! end. A non-blocking one gets EINPROGRESS, as always, and its socket is put into the `parking` until the destination
+//! has answered. `failures` – why it did not; `peers` – the destinations of the sockets.
 
 mod connect;
 mod failures;

@@ -1,9 +1,10 @@
-//! Where sockets stay in SYN-SENT whose programs do not wait, as they would on the way to a host that has not answered yet.
+//! Keeps the sockets of non-blocking connects in SYN-SENT, as they would be on the way to a host that has not answered
+//! yet.
 //!
-//! A lot is a listener on loopback whose queue is full: the kernel drops what arrives there. When the destination has
-//! answered, a socket of ours with the lot's address opens toward the program's, whose own SYN was dropped: the two open
-//! at the same time (RFC 9293, 3.5), and are connected at once. When it has failed, the program's socket is made
-//! to fail, and the reason goes to the `failures`.
+//! A lot is a listener on loopback whose queue is full: the kernel drops packets that arrive there. When the
+//! destination has answered, a socket of ours with the lot's address opens toward the program's, whose own SYN was
+//! dropped: the two open at the same time (RFC 9293, 3.5), and are connected at once. When it has failed, the program's
+//! socket is made to fail, and the reason goes to the `failures`.
 
 use std::{
     io,
@@ -23,7 +24,7 @@ use super::failures::Failures;
 use super::peers::{Peer, Peers};
 use crate::socket::{Identity, Socket};
 
-/// A queue takes one connection more than it is said to (listen(2), `backlog`), in every kernel.
+/// A queue takes one connection more than its `backlog` (listen(2)), in every kernel.
 const ROOM: u32 = 1;
 const FILLED_BY: usize = 2;
 /// Two sockets on loopback are connected in microseconds. The first packet may get lost even there: the next one goes
@@ -41,14 +42,14 @@ pub(crate) struct Parking {
 #[derive(Debug)]
 struct Lot {
     address: SocketAddr,
-    /// The listener, and what fills it.
+    /// The listener, and the connections that fill it.
     _sockets: Vec<OwnedFd>,
 }
 
-/// A program's socket that waits. Dropped, it fails.
+/// A program's waiting socket. It fails when dropped.
 #[derive(Debug)]
 pub(crate) struct Parked {
-    /// None once it is connected. Until then this process has it too, even if the program has closed it meanwhile.
+    /// `None` once it is connected. Until then this process has it too, even if the program has closed it meanwhile.
     socket: Option<Socket>,
     identity: Identity,
     local: SocketAddr,
@@ -115,7 +116,7 @@ impl Parked {
             }
             Err(_) => return None,
         };
-        // From here on the program alone has it, so that closing it ends the connection.
+        // From here on only the program has it, so that closing it ends the connection.
         self.socket = None;
         self.peer.take().map(|peer| (opened, peer))
     }

@@ -1,4 +1,4 @@
-//! Whom the programs' sockets are meant for.
+//! The destinations of the programs' sockets.
 
 use std::{
     collections::HashMap,
@@ -20,7 +20,7 @@ pub(crate) struct Peers {
 #[derive(Debug)]
 struct Meant {
     destination: SocketAddr,
-    /// Where the socket is connected to, or about to be.
+    /// The address that the socket is connected to, or about to be.
     place: SocketAddr,
     /// A socket may be connected again after its connection: the end of the first must not forget the second.
     serial: u64,
@@ -56,13 +56,13 @@ impl Peers {
         socket.identity().is_some_and(|identity| self.table().contains_key(&identity))
     }
 
-    /// Whom a socket is meant for that is connected to `place`.
+    /// The destination of a socket that is connected to `place`.
     pub(crate) fn meant(&self, socket: &Socket, place: SocketAddr) -> Option<SocketAddr> {
         let identity = socket.identity()?;
         self.table().get(&identity).filter(|meant| meant.place == place).map(|meant| meant.destination)
     }
 
-    /// The answer to a socket's connect reached nobody: the same connect may come again.
+    /// Notes that the answer to a socket's connect reached nobody: the same connect may come again.
     pub(crate) fn missed(&self, socket: &Socket) {
         if let Some(identity) = socket.identity() {
             self.mark_missed(identity);
@@ -75,7 +75,7 @@ impl Peers {
         }
     }
 
-    /// Where it is connected to, and whether the answer to its connect was missed until now.
+    /// The address that it is connected to, and whether the answer to its connect was missed until now.
     pub(super) fn take_missed(&self, identity: Identity) -> Option<(SocketAddr, bool)> {
         let mut table = self.table();
         let meant = table.get_mut(&identity)?;

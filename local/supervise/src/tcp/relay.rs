@@ -1,6 +1,6 @@
-//! One relay on each loopback, to which the programs' own sockets are connected. Which destination a connection was meant
-//! for is known by its source address, which the relay sees on its side and the supervisor on the program's, and by whose it
-//! is: an address may belong to another process by now.
+//! One relay on each loopback, to which the programs' own sockets are connected. A connection's destination is known by
+//! its source address, which the relay sees on its side and the supervisor on the program's, and by its owner: an
+//! address may belong to another process by now.
 
 use std::{
     collections::HashMap,
@@ -36,7 +36,7 @@ const MAX_STRANGERS: usize = 1024;
 /// An announced connection that does not arrive was closed before it was made.
 const ARRIVAL: Duration = Duration::from_secs(30);
 const SWEEP_FROM: usize = 1024;
-/// How long `accept` rests when it fails, for want of descriptors above all.
+/// The pause in accepting after a failure, mostly for lack of descriptors.
 const REST: Duration = Duration::from_millis(20);
 
 /// The far end of a connection to the relay.
@@ -54,7 +54,7 @@ pub(crate) struct Relay<W: Way> {
     peers: Arc<Peers>,
 }
 
-/// One side knows of a connection before the other.
+/// One side learns of a connection before the other.
 enum Arrival<S> {
     Announced(Announced<S>, Instant),
     Awaited(oneshot::Sender<Announced<S>>),
@@ -64,7 +64,7 @@ enum Arrival<S> {
 struct Announced<S> {
     upstream: Upstream<S>,
     peer: Peer,
-    /// The user who made the program's socket.
+    /// The user who created the program's socket.
     owner: Option<u32>,
 }
 
@@ -127,7 +127,7 @@ impl<W: Way> Relay<W> {
         }
     }
 
-    /// What the connection from this address is for; none if nobody announces it.
+    /// The purpose of the connection from this address; `None` if nobody announces it.
     async fn announced(&self, local: SocketAddr) -> Option<Announced<W::Stream>> {
         let arrival_rx = {
             let mut arrivals = self.arrivals();
@@ -151,7 +151,7 @@ impl<W: Way> Relay<W> {
         announced.ok()?.ok()
     }
 
-    /// Takes connections for ever. All of them end with the future.
+    /// Accepts connections forever. All of them end with the future.
     pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) {
         let mut connections = JoinSet::new();
         loop {
@@ -188,7 +188,7 @@ impl<W: Way> Relay<W> {
     }
 }
 
-/// Whether a connection is for certain not of this user. One that was closed meanwhile may have been.
+/// Whether a connection certainly belongs to another user. If it was closed meanwhile, that is unknown.
 fn is_another_users(local: &TcpStream, from: SocketAddr, owner: Option<u32>) -> bool {
     let found = local.local_addr().and_then(|near| owners::of_tcp(from, near));
     matches!((found, owner), (Ok(Owner::User(user)), Some(owner)) if user != owner)
@@ -199,7 +199,7 @@ fn listen(socket: TcpSocket, address: std::net::IpAddr) -> io::Result<TcpListene
     socket.listen(BACKLOG)
 }
 
-/// The connection ends with RST: a program must not take a failure for an orderly end.
+/// Ends the connection with RST: a program must not take a failure for an orderly end.
 fn reset(local: &TcpStream) {
     let _ = local.set_zero_linger();
 }

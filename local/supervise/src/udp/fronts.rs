@@ -1,5 +1,6 @@
-//! The fronts. A front takes datagrams from the programs' sockets only, carries each sender's as a flow, and ends a flow
-//! that is idle. Fronts stay, because a connected socket may speak again; the least used go when there are too many.
+//! The fronts. A front takes datagrams from the programs' sockets only, carries each sender's as a flow, and ends a
+//! flow that is idle. Fronts stay, because a connected socket may send again; the least used go when there are too
+//! many.
 
 use std::{
     collections::HashMap,
@@ -30,13 +31,13 @@ use crate::{
 };
 
 const MAX_FRONTS: usize = 1024;
-/// Flows of one front, or questions that it asks at once. Datagrams beyond are dropped.
+/// Limit on the flows of one front, or its concurrent questions. Further datagrams are dropped.
 const MAX_FLOWS: usize = 512;
-/// A flow ends when nothing has come either way for this long.
+/// The time after which a flow without datagrams in either direction ends.
 const IDLE: Duration = Duration::from_secs(120);
-/// Datagrams of one sender that may wait, while its flow begins above all.
+/// Datagrams of one sender that may wait, mainly while its flow begins.
 const QUEUE: usize = 64;
-/// How long an answer to a question may take: libc asks again after 5 s.
+/// The limit for an answer to a question: libc asks again after 5 s.
 const ANSWER: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
@@ -52,7 +53,7 @@ struct Table {
     uses: u64,
 }
 
-/// The same address may be a resolver or not, as what is known of it changes.
+/// The same address may be a resolver or not, as knowledge of it changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     destination: SocketAddr,
@@ -66,22 +67,22 @@ struct Front {
     _task: AbortOnDropHandle<()>,
 }
 
-/// Where to send instead of to the destination.
+/// The address to send to instead of the destination.
 #[derive(Debug, Clone)]
 pub(crate) struct Entrance {
     pub(crate) address: SocketAddr,
     senders: Senders,
 }
 
-/// Addresses of the programs' sockets, and whose they are. What others on this machine send is none of the cluster's
-/// business.
+/// Addresses of the programs' sockets, and their owners. Datagrams of others on this machine must not reach the
+/// cluster.
 #[derive(Debug, Clone, Default)]
 struct Senders(Arc<Mutex<HashMap<SocketAddr, Option<u32>>>>);
 
 impl Entrance {
-    /// Lets datagrams from this socket in, whose address is `local`.
+    /// Admits datagrams from this socket, whose address is `local`.
     pub(crate) fn admit(&self, local: SocketAddr, owner: Option<u32>) {
-        // Of the addresses that such a socket has, it sends from the front's own.
+        // Of the addresses of such a socket, it sends from the front's own.
         let ip = if local.ip().is_unspecified() { self.address.ip() } else { local.ip() };
         let from = SocketAddr::new(ip, local.port());
         self.senders.0.lock().unwrap_or_else(PoisonError::into_inner).insert(from, owner);
@@ -89,7 +90,7 @@ impl Entrance {
 }
 
 impl Senders {
-    /// Whose socket has this address, if it is a program's.
+    /// The owner of this address, if it is a program's.
     fn owner(&self, from: SocketAddr) -> Option<Option<u32>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&from).copied()
     }
@@ -162,7 +163,7 @@ impl Table {
     }
 }
 
-/// Takes datagrams for ever. What it has begun ends with it.
+/// Takes datagrams forever. Its flows and questions end with it.
 async fn serve<W: Way>(
     socket: std::net::UdpSocket,
     senders: Senders,
@@ -177,7 +178,7 @@ async fn serve<W: Way>(
         let (length, from) = tokio::select! {
             received = socket.recv_from(&mut buffer) => match received {
                 Ok(received) => received,
-                // A program closed its socket before it was sent to: its mistake, or its haste.
+                // A program closed its socket before it got the answer: its mistake, or its haste.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
                 Err(error) => return Err(error),
             },
@@ -218,7 +219,7 @@ async fn resolve<W: Way>(
     from: SocketAddr,
     query: Bytes,
 ) {
-    // No answer is what a program waits for in vain from a resolver that is away.
+    // A program waits in vain for an answer from a resolver that is away.
     if let Ok(answer) = timeout(ANSWER, way.resolve(query.clone(), resolver)).await {
         let _ = socket.send_to(&dns::fit(&query, answer), from).await;
     }
@@ -321,7 +322,7 @@ mod tests {
         // when a stranger sends from the same port of another address,
         let stranger = UdpSocket::bind(("127.0.0.2", local.port())).await.unwrap();
         stranger.send_to(b"strange", front.address).await.unwrap();
-        // then the program alone is answered.
+        // then only the program is answered.
         program.send_to(b"own", front.address).await.unwrap();
         assert_eq!(echoed(&program).await, b"own");
         assert!(stranger.try_recv(&mut [0; 64]).is_err(), "the stranger was served");

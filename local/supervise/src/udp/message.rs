@@ -1,5 +1,4 @@
-//! struct msghdr, struct mmsghdr and struct iovec as they stand in a program's memory (recvmsg(2), sendmmsg(2)), on
-//! 64-bit machines.
+//! struct msghdr, struct mmsghdr and struct iovec in a program's memory (recvmsg(2), sendmmsg(2)), on 64-bit machines.
 
 use std::io;
 
@@ -10,9 +9,9 @@ use rustix::io::Errno;
 pub(super) const LONGEST_DATAGRAM: usize = u16::MAX as usize;
 /// sizeof(struct mmsghdr): a header, the length, and padding.
 pub(super) const STEP: u64 = 64;
-/// Where the length of one of several messages stands.
+/// The offset of the length of one of several messages.
 pub(super) const COUNT: u64 = 56;
-/// Where a header has the lengths of its name and of its control data, and its flags.
+/// The offsets of the lengths of a header's name and control data, and of its flags.
 pub(super) const NAME_LENGTH: u64 = 8;
 pub(super) const CONTROL_LENGTH: u64 = 40;
 pub(super) const FLAGS: u64 = 48;
@@ -22,7 +21,7 @@ const VECTOR: usize = 16;
 /// UIO_MAXIOV, for vectors and for messages.
 const MAX_VECTORS: usize = 1024;
 pub(super) const MAX_MESSAGES: usize = 1024;
-/// A header has room for small control data only; larger ones are cut, and say so.
+/// A header has room for small control data only; larger ones are cut, with the flag for it.
 const MAX_CONTROL: usize = 4096;
 
 /// The parts that a struct msghdr points to.
@@ -47,7 +46,7 @@ impl Header {
         Ok(Header { name, data: places(&bytes), control })
     }
 
-    /// The bytes that are to be sent.
+    /// The bytes to send.
     pub(super) fn gather(trapped: &Trapped, data: &[Place]) -> io::Result<Vec<u8>> {
         let length = room(data);
         if length > LONGEST_DATAGRAM {
@@ -64,7 +63,7 @@ impl Header {
     }
 }
 
-/// How many bytes there is room for.
+/// The number of bytes that there is room for.
 pub(super) fn room(data: &[Place]) -> usize {
     data.iter().fold(0, |sum: usize, place| sum.saturating_add(place.length))
 }

@@ -1,8 +1,8 @@
 //! recvfrom(2), recvmsg(2) and recvmmsg(2) on sockets that have sent to a front: received here, and written into the
 //! program's memory with the destination as the sender.
 //!
-//! A call that finds nothing waits as long as the program would have. Its caller sleeps where no signal's handler runs,
-//! so a signal that has one ends the call with EINTR.
+//! A call that finds nothing waits as long as the program would have. Its caller sleeps where no signal handler runs,
+//! so a signal with a handler ends the call with EINTR.
 
 use std::{io, os::fd::AsFd, sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ use crate::{
     way::{Destinations, Way},
 };
 
-/// How often it is looked whether a waiting caller was killed or has a signal.
+/// The time between looks whether a waiting caller was killed or has a signal.
 const LOOK: Duration = Duration::from_millis(100);
 
 const MSG_PEEK: i32 = RecvFlags::PEEK.bits() as i32;
@@ -34,17 +34,17 @@ const MSG_TRUNC: i32 = RecvFlags::TRUNC.bits() as i32;
 const MSG_DONTWAIT: i32 = RecvFlags::DONTWAIT.bits() as i32;
 const MSG_ERRQUEUE: i32 = RecvFlags::ERRQUEUE.bits() as i32;
 
-/// Where a datagram and what belongs to it are to be written. Addresses of 0 are not.
+/// The destinations of a datagram and its details. Those of 0 are not written.
 #[derive(Debug)]
 struct Slot {
     data: Vec<Place>,
     name: Place,
-    /// Where the name's length is written.
+    /// The address for the name's length.
     name_length: u64,
     control: Place,
     /// The struct msghdr, if the call has one.
     header: u64,
-    /// Where the datagram's length is written, if the call may have several.
+    /// The address for the datagram's length, if the call may have several.
     count: u64,
 }
 
@@ -122,7 +122,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
         }
     }
 
-    /// Receives what is there. What the call returns: bytes, or datagrams where there may be several.
+    /// Receives waiting datagrams. Returns the call's result: bytes, or datagrams if there may be several.
     fn try_receive(&self, trapped: &Trapped, socket: &Socket, receiving: &Receiving) -> Result<i64, Errno> {
         let mut received = 0;
         for slot in &receiving.slots {
@@ -143,7 +143,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
         slot: &Slot,
         flags: i32,
     ) -> Result<usize, Errno> {
-        // A datagram is gone once it is received: not for a caller that is gone.
+        // A received datagram is consumed: not for a caller that is gone.
         if !trapped.is_alive() {
             return Err(Errno::INTR);
         }
@@ -241,6 +241,6 @@ fn read_time(trapped: &Trapped, address: u64) -> io::Result<Duration> {
     let mut bytes = [[0; 8]; 2];
     trapped.read(address, bytes.as_flattened_mut())?;
     let [seconds, nanoseconds] = bytes.map(u64::from_ne_bytes);
-    // Beyond what a clock can add, it is as good as for ever.
+    // Longer than a clock can add: as good as forever.
     Ok(Duration::from_secs(seconds.min(u64::from(u32::MAX))) + Duration::from_nanos(nanoseconds))
 }

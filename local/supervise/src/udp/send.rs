@@ -1,7 +1,8 @@
-//! sendto(2), sendmsg(2) and sendmmsg(2). Datagrams to the cluster are sent to their front, by the program's own socket.
+//! sendto(2), sendmsg(2) and sendmmsg(2). Datagrams to the cluster are sent to their front, by the program's own
+//! socket.
 //!
-//! One call may have datagrams for both sides. Such a call is carried out here as a whole: let through, it would send the
-//! cluster's by the laptop's own way.
+//! One call may have datagrams for both sides. Such a call is carried out here as a whole: let through, it would send
+//! the cluster's by the laptop's own way.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -22,7 +23,7 @@ use crate::{
 
 /// A datagram of a program, or several of one size.
 struct Outgoing {
-    /// None: to whom the socket is connected.
+    /// `None`: to the address that the socket is connected to.
     to: Option<SocketAddr>,
     data: Vec<Place>,
     control: Place,
@@ -32,7 +33,7 @@ struct Outgoing {
 struct Sending {
     socket: i32,
     outgoing: Vec<Outgoing>,
-    /// sendmmsg(2)'s array, where each datagram's length is written.
+    /// sendmmsg(2)'s array, for the length of each datagram.
     array: Option<u64>,
     waits: bool,
 }
@@ -43,7 +44,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
     pub(crate) fn send(self: &Arc<Self>, trapped: Trapped) {
         let sending = match Sending::read(&trapped) {
             Ok(sending) if self.concerns(&sending) => sending,
-            // Nothing of the cluster's; or unreadable, which the kernel will say or which hides from us.
+            // Nothing for the cluster; or unreadable, which the kernel will report or which hides from us.
             _ => {
                 trapped.answer(Reply::Continue);
                 return;
@@ -94,7 +95,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
         }
     }
 
-    /// Sends as many as go. What the call returns: bytes, or datagrams where there may be several.
+    /// Sends as many as possible. Returns the call's result: bytes, or datagrams if there may be several.
     fn try_send(&self, trapped: &Trapped, socket: &Socket, sending: &Sending) -> Result<i64, Errno> {
         let mut sent = 0;
         for (index, outgoing) in sending.outgoing.iter().enumerate() {
@@ -103,7 +104,7 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
                 (Ok(length), None) => return Ok(length as i64),
                 (Ok(length), Some(_)) => length,
                 (Err(errno), _) if sent == 0 => return Err(errno),
-                // The caller meets the error when it sends the rest.
+                // The caller gets the error when it sends the rest.
                 (Err(_), _) => break,
             };
             if let Some(array) = sending.array {
@@ -198,7 +199,7 @@ impl Outgoing {
     }
 }
 
-/// The address that a datagram is for; none where it has none, or one of another family.
+/// The address that a datagram is for; `None` if it has none, or one of another family.
 fn read_name(trapped: &Trapped, name: Place) -> io::Result<Option<SocketAddr>> {
     if name.address == 0 {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! A set that forgets: sockets are noted when they send, and nobody says when they are closed.
+//! A set that forgets: sockets are noted when they send, and nobody reports when they are closed.
 
 use std::{
     collections::HashSet,

@@ -1,7 +1,7 @@
-//! The supervisor's role: it runs a program, and plays the cluster for it. What the cluster was asked for is counted, and
-//! said on stderr at the end.
+//! The supervisor's role: it runs a program, and plays the cluster for it. Requests to the cluster are counted, and the
+//! counts printed on stderr at the end.
 //!
-//! The cluster's addresses are of loopback's own range: what is missed by mistake stays on this machine.
+//! The cluster's addresses are of loopback's own range: connections that are missed by mistake stay on this machine.
 
 use std::{
     ffi::OsString,
@@ -29,7 +29,7 @@ pub(crate) const SERVICE: &str = "127.96.0.1";
 pub(crate) const SERVICE6: &str = "fd10:96::1";
 /// Known to refuse.
 pub(crate) const REFUSES: &str = "127.96.0.2";
-/// Found out to refuse when it is dialled.
+/// Turns out to refuse when it is dialled.
 pub(crate) const TURNS_DOWN: &str = "127.96.0.3";
 pub(crate) const TURNS_DOWN6: &str = "fd10:96::3";
 /// Each fails in its own way when it is dialled, after `SLOWNESS`.
@@ -42,11 +42,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// Echoes as `SERVICE` does, once it was dialled for longer than signals and kills take.
 pub(crate) const SLOW: &str = "127.96.0.5";
 const SLOWNESS: Duration = Duration::from_millis(200);
-/// Answers every question for an A record with `SERVICE`; with more than fits where the name begins with "big".
+/// Answers every question for an A record with `SERVICE`; with more than fits if the name begins with "big".
 pub(crate) const RESOLVER: &str = "127.96.0.10";
 pub(crate) const RESOLVER6: &str = "fd10:96::a";
 
-/// What the supervisor says when a program begins to listen.
+/// The supervisor's message when a program begins to listen.
 pub(crate) const LISTENS: &str = "listens at ";
 
 pub(crate) const BODY: &str = "from the cluster";
@@ -127,7 +127,7 @@ async fn late(refusal: Refusal) -> Result<Server, Refusal> {
     Err(refusal)
 }
 
-/// The query's question, and an A record if that is what it asks for.
+/// The query's question, and an A record if it asks for one.
 fn answer(query: &[u8]) -> Bytes {
     let name = 12 + query[12..].iter().position(|byte| *byte == 0).unwrap() + 1;
     let (kind, question_end) = (query[name + 1], name + 4);
@@ -170,7 +170,7 @@ impl Carry for Server {
     }
 }
 
-/// Runs the program, says what was counted, and ends as the program did.
+/// Runs the program, prints the counts, and ends as the program did.
 pub(crate) fn supervise(mut program: Vec<OsString>) -> ExitCode {
     let mut command = Command::new(program.remove(0));
     command.args(program);

@@ -1,4 +1,4 @@
-//! Simulates machines that this one is not: a seccomp filter around the supervisor refuses what they refuse.
+//! Simulates other machines: a seccomp filter around the supervisor refuses what they lack.
 
 use std::{ffi::OsString, os::unix::process::CommandExt, process::Command};
 
@@ -6,7 +6,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
-/// What a machine lacks, and why a supervisor there says that it cannot run a command.
+/// The features that machines lack, and the supervisor's error without each.
 pub(crate) const ALL: [(&str, &str); 6] = [
     ("seccomp", "the container or a security module forbids seccomp filters"),
     ("notification", "the kernel was built without seccomp user notification"),

@@ -1,8 +1,8 @@
 //! Programs run under supervision against a cluster that is played in the supervisor's own memory.
 //!
 //! This one program has four roles. Without a role it is the tests (`stories`). Each starts it again as a supervisor
-//! (`cluster`), which runs it a third time as the supervised program (`client`), or another program. What this machine
-//! has and others lack is taken from it by the fourth (`lacking`).
+//! (`cluster`), which runs it a third time as the supervised program (`client`), or another program. The fourth
+//! (`lacking`) removes features that this machine has and others lack.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 

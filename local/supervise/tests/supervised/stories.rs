@@ -14,7 +14,7 @@ use crate::{
     trouble,
 };
 
-/// The requests to the cluster.
+/// The counts of requests to the cluster.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Counted {
     pub(crate) dialled: usize,
@@ -60,12 +60,12 @@ pub(crate) fn run() -> ExitCode {
         ("a supervisor out of descriptors lets nothing through", trouble::out_of_descriptors),
         ("a run inside a run is refused", || part("nested", counted(0, 0, 0))),
         ("the command's exit code and death are its own", exit_codes),
-        ("a command that does not exist is said", missing_command),
+        ("a command that does not exist is reported", missing_command),
         ("SIGTERM is handed on", terminated),
         ("a command whose supervisor is killed ends", trouble::supervisor_killed),
         ("a supervisor that is killed under load leaves nothing hanging", trouble::killed_under_load),
-        ("what a machine lacks is said (simulated by a filter)", trouble::lacking),
-        ("a program that hides its memory is left alone, which is said", trouble::hides),
+        ("a feature that the machine lacks is reported (simulated by a filter)", trouble::lacking),
+        ("a program that hides its memory is left alone and reported", trouble::hides),
         ("so is a 32-bit program", trouble::thirty_two_bit),
         ("a program with few descriptors has its names and connections", trouble::few_descriptors),
         ("what outlives the command does not hang", trouble::left_behind),
@@ -139,9 +139,9 @@ fn multipath() {
 fn listening() {
     let output = client("listening").output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
-    let (listened, told) = (lines(&output.stdout), lines(&output.stderr));
-    let told: Vec<&str> = told.iter().filter_map(|line| line.strip_prefix(LISTENS)).collect();
-    assert!(listened.len() == 2 && told == listened, "{}", said(&output));
+    let (listened, reported) = (lines(&output.stdout), lines(&output.stderr));
+    let reported: Vec<&str> = reported.iter().filter_map(|line| line.strip_prefix(LISTENS)).collect();
+    assert!(listened.len() == 2 && reported == listened, "{}", said(&output));
 }
 
 fn lines(output: &[u8]) -> Vec<String> {
@@ -152,7 +152,7 @@ fn threads() {
     let output = client("threads").output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     let Counted { dialled, flows, .. } = count(&output);
-    // A port that is used again within the idle time goes on with its flow.
+    // A port that is used again within the idle time continues its flow.
     assert!(dialled == 16 * 34 && (200..=16 * 16).contains(&flows), "{}", said(&output));
 }
 
@@ -173,7 +173,7 @@ fn missing_command() {
 
 fn terminated() {
     let mut command = supervisor("sh");
-    // What it waits for is a child that ends with it.
+    // It waits for a child that ends with it.
     command.args(["-c", r#"trap 'exit 43' TERM; echo ready; read line <"$0""#]);
     let directory = tempfile::tempdir().unwrap();
     let fifo = directory.path().join("fifo");
@@ -190,7 +190,7 @@ pub(crate) fn first_line(stdout: &mut Option<std::process::ChildStdout>) -> Stri
     line
 }
 
-/// Runs a program of this machine; none where it is not there, which is said.
+/// Runs a program of this machine; prints a note and returns `None` if it does not exist.
 fn with_program(program: &str, arguments: &[&str]) -> Option<Output> {
     if Command::new(program).arg("--version").output().is_err() {
         eprintln!("skipped: this machine has no {program}");

@@ -1,4 +1,4 @@
-//! The tests of what goes wrong: machines that lack something, programs that cannot be supervised, and deaths.
+//! The tests of failures: machines that lack something, programs that cannot be supervised, and deaths.
 
 use std::{
     io::Read,
@@ -15,12 +15,12 @@ use crate::{
     stories::{client, count, counted, first_line, said, supervisor},
 };
 
-/// How long anything hangs whose supervisor is gone. A connect that was in progress ends with the next packet that the
-/// kernel sends for it: after a second, if it has not been in progress for longer than that.
+/// Limit on how long anything hangs after its supervisor's death. A connect in progress ends with the next packet that
+/// the kernel sends for it: after a second, if it has not been in progress for longer than that.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
 const NOBODY: u32 = 65_534;
 
-/// Machines that this one is not are simulated.
+/// Simulates other machines.
 pub(crate) fn lacking() {
     let own = std::env::current_exe().unwrap();
     for (what, said_of_it) in lacking::ALL {
@@ -32,7 +32,7 @@ pub(crate) fn lacking() {
     }
 }
 
-/// As a user who may not look into everything.
+/// As a user who may not read everything.
 pub(crate) fn hides() {
     let mut command = client("hides");
     if rustix::process::geteuid().is_root() {
@@ -44,7 +44,7 @@ pub(crate) fn hides() {
     assert_eq!(remarks(&output, " hides its memory"), 1, "{}", said(&output));
 }
 
-/// It connects twice, by both calls that there are.
+/// It connects twice, by both existing calls.
 pub(crate) fn thirty_two_bit() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("old");
@@ -121,7 +121,7 @@ pub(crate) fn few_descriptors() {
     assert_eq!(remarks(&output, "cannot have file descriptors from 768 on"), 1, "{}", said(&output));
 }
 
-/// How often something was said about a program.
+/// The number of remarks with this text.
 fn remarks(output: &std::process::Output, text: &str) -> usize {
     let stderr = String::from_utf8_lossy(&output.stderr);
     stderr.lines().filter(|line| line.starts_with("remark: ") && line.contains(text)).count()
@@ -138,7 +138,7 @@ pub(crate) fn killed_under_load() {
     assert_eq!(rest(running.stdout.take().unwrap(), ENDS_WITHIN), "ended\n");
 }
 
-/// What comes until the last process that has the other end is gone.
+/// The output until the last process that has the other end is gone.
 fn rest(mut stdout: std::process::ChildStdout, within: Duration) -> String {
     let (rest_tx, rest_rx) = mpsc::channel();
     std::thread::spawn(move || {
@@ -177,9 +177,9 @@ pub(crate) fn left_behind() {
     let mut running = command.arg(&fifo).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     assert!(running.wait().unwrap().success());
     std::fs::write(&fifo, "go\n").unwrap();
-    let mut told = String::new();
-    running.stdout.unwrap().read_to_string(&mut told).unwrap();
-    assert_eq!(told, format!("{:?}\n", Some(Errno::NOSYS)));
+    let mut printed = String::new();
+    running.stdout.unwrap().read_to_string(&mut printed).unwrap();
+    assert_eq!(printed, format!("{:?}\n", Some(Errno::NOSYS)));
 }
 
 pub(crate) fn supervisor_killed() {

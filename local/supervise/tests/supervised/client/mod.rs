@@ -1,5 +1,5 @@
-//! The supervised program's role: what programs do with sockets, each kind once. A panic is how one says that something
-//! was not as it would be in the cluster.
+//! The supervised program's role: every kind of socket use by programs, once. A panic reports a difference to the
+//! cluster.
 
 mod trouble;
 mod udp;
@@ -133,7 +133,7 @@ fn silent() {
     assert!((PATIENCE..PATIENCE * 2).contains(&took), "{took:?}");
 }
 
-/// Says where it does, and takes a connection there.
+/// Prints its address, and takes a connection there.
 fn listening() {
     for address in ["127.0.0.1:0", "[::1]:0"] {
         let listener = TcpListener::bind(address).unwrap();
@@ -226,7 +226,7 @@ fn tree() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    // From a thread that is not the first: its children's parent, and a caller with an id of its own.
+    // From a thread that is not the first: its children's parent, and a caller with its own id.
     let status = std::thread::spawn(|| itself("unconnected-udp").status().unwrap()).join().unwrap();
     assert!(status.success());
 }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::cluster::{SERVICE, SILENT};
 
-/// Programs that are killed in the middle of a connect are nobody's trouble.
+/// Programs that are killed in the middle of a connect disturb nobody.
 pub(super) fn killed_callers() {
     let many: Vec<_> = ["waits-to-connect", "waits-in-progress"]
         .repeat(4)
@@ -40,7 +40,7 @@ pub(super) fn killed_callers() {
     udp::unconnected_udp();
 }
 
-/// Connects when there is no supervisor any more, which a line of the file says.
+/// Connects when there is no supervisor any more, which a line of the file announces.
 pub(super) fn left_behind() {
     let file = std::env::args_os().nth(3).unwrap();
     assert_eq!(std::fs::read_to_string(file).unwrap(), "go\n");
@@ -65,7 +65,7 @@ pub(super) fn out_of_descriptors() {
     };
     assert_eq!(error.kind(), ErrorKind::NetworkUnreachable);
     assert!(!connected.is_empty());
-    // What the connect that failed had may be free again by now.
+    // The descriptors of the failed connect may be free again by now.
     let mut bound = Vec::new();
     let error = loop {
         match UdpSocket::bind("0.0.0.0:0") {
@@ -74,7 +74,7 @@ pub(super) fn out_of_descriptors() {
         }
     };
     assert_eq!(Errno::from_io_error(&error), Some(Errno::NOBUFS));
-    // So it is with those that do not wait: each is made, or fails.
+    // The same for non-blocking ones: each succeeds, or fails.
     connected.clear();
     bound.clear();
     has_room_again();
@@ -117,7 +117,7 @@ pub(super) fn nested() {
     assert!(matches!(obstacle, bridge_supervise::Obstacle::Nested), "{obstacle}");
 }
 
-/// Says that it is there, and waits in a call that is not answered for long.
+/// Prints a line, and waits in a call that is not answered for long.
 pub(super) fn waits() {
     print_now("ready\n");
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
@@ -137,7 +137,8 @@ pub(super) fn waits_in_progress() {
     let _ = outcome(&sockets[0]);
 }
 
-/// Does everything at once until it fails, whatever the error; says when all of it is under way, and when all has failed.
+/// Does everything at once until it fails, whatever the error; prints when all of it is in progress, and when all has
+/// failed.
 pub(super) fn under_load() {
     let kinds: [fn(&Barrier); 5] = [
         |begun| {
@@ -147,7 +148,7 @@ pub(super) fn under_load() {
         |begun| {
             let socket = begin(at(SILENT, 7));
             begun.wait();
-            // Why cannot be asked any more.
+            // The reason can no longer be asked for.
             wait(&socket, PollFlags::ERR);
             assert_eq!(socket_error(&socket), Err(Errno::NOSYS));
         },

@@ -34,7 +34,7 @@ pub(super) fn unconnected_udp() {
         assert_eq!(socket.recv_from(&mut buffer).unwrap(), (text.len(), at(SERVICE, 7)));
         assert_eq!(&buffer[..text.len()], text.as_bytes());
     }
-    // Longer than there is room for, looked at, and then taken.
+    // Longer than there is room for, peeked at, and then taken.
     socket.send_to(&[7; 40], at(SERVICE, 7)).unwrap();
     assert_eq!(socket.peek_from(&mut buffer).unwrap(), (16, at(SERVICE, 7)));
     assert_eq!(socket.recv_from(&mut buffer).unwrap(), (16, at(SERVICE, 7)));
@@ -43,7 +43,7 @@ pub(super) fn unconnected_udp() {
     socket.set_nonblocking(true).unwrap();
     assert_eq!(socket.recv_from(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
     socket.set_nonblocking(false).unwrap();
-    // The same socket speaks with its own machine too.
+    // The same socket talks to its own machine too.
     let near = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.send_to(b"near", near.local_addr().unwrap()).unwrap();
     let (_, from) = near.recv_from(&mut buffer).unwrap();
@@ -80,7 +80,7 @@ fn headers(count: usize) -> MultiHeaders<SockaddrIn> {
     MultiHeaders::preallocate(count, None)
 }
 
-/// Sends one datagram to each address, and returns how many the call said that it sent.
+/// Sends one datagram to each address, and returns the call's count.
 fn send_many(socket: &UdpSocket, to: &[SocketAddr]) -> usize {
     let texts: Vec<_> = (0..to.len()).map(|index| vec![b'a' + index as u8; index + 1]).collect();
     let slices: Vec<_> = texts.iter().map(|text| [IoSlice::new(text)]).collect();

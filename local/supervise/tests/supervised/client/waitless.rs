@@ -59,7 +59,7 @@ pub(super) fn non_blocking_tcp() {
     let socket = begin(at(SERVICE, 7));
     assert!(wait(&socket, PollFlags::OUT).contains(PollFlags::OUT));
     assert_eq!(socket_error(&socket).unwrap(), Ok(()));
-    // The first connect after it was made says so, if it was made in the meantime; then it is one too many.
+    // The first connect afterwards reports it, if it succeeded in the meantime; then it is one too many.
     assert!(matches!(connect(&socket, &at(SERVICE, 7)), Ok(()) | Err(Errno::ISCONN)));
     assert_eq!(connect(&socket, &at(SERVICE, 7)), Err(Errno::ISCONN));
     send(&socket, b"hello", SendFlags::empty()).unwrap();
@@ -92,7 +92,7 @@ pub(super) fn over_ipv6() {
 pub(super) fn in_progress() {
     let socket = stream_socket();
     assert_eq!(connect(&socket, &at(SLOW, 7)), Err(Errno::INPROGRESS));
-    // It is neither made nor failed yet, whichever way one asks.
+    // It has neither succeeded nor failed yet, however one asks.
     let mut one = [PollFd::new(&socket, PollFlags::IN | PollFlags::OUT)];
     assert_eq!(poll(&mut one, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0));
     assert_eq!(connect(&socket, &at(SLOW, 7)), Err(Errno::ALREADY));
@@ -100,7 +100,7 @@ pub(super) fn in_progress() {
     assert_eq!(rustix::net::getpeername(&socket), Err(Errno::NOTCONN));
     assert_eq!(send(&socket, b"x", SendFlags::empty()), Err(Errno::AGAIN));
     assert_eq!(outcome(&socket), Ok(()));
-    // One that is closed meanwhile is nobody's trouble, and neither is one whose program begins to wait for it.
+    // One that is closed meanwhile disturbs nobody, and neither does one whose program begins to wait for it.
     drop(begin(at(SLOW, 7)));
     for (host, outcome) in [(SLOW, Ok(())), (FORBIDDEN, Err(Errno::ACCESS))] {
         let socket = begin(at(host, 7));
@@ -128,7 +128,7 @@ pub(super) fn failures() {
     }
 }
 
-/// As programs do that never ask for SO_ERROR.
+/// Like programs that never ask for SO_ERROR.
 pub(super) fn failure_by_connect() {
     let socket = begin(at(TURNS_DOWN, 7));
     wait(&socket, PollFlags::OUT);
@@ -145,7 +145,7 @@ pub(super) fn tokio_runtime() {
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         let six = tokio::net::TcpStream::connect(at(SERVICE6, 7)).await.unwrap();
         assert_eq!(six.peer_addr().unwrap(), at(SERVICE6, 7));
-        // What waits holds nobody up.
+        // Waiting ones hold nobody up.
         let silent = tokio::net::TcpStream::connect(at(SILENT, 7));
         assert!(tokio::time::timeout(Duration::from_millis(50), silent).await.is_err());
         tokio::net::TcpStream::connect(at(SERVICE, 7)).await.unwrap();
@@ -180,7 +180,7 @@ pub(super) fn many_in_progress() {
     drop(silent);
 }
 
-/// The two ends have opened at the same time: no less is promised to each other than otherwise.
+/// The two ends have opened at the same time: the connection is as reliable as any other.
 pub(super) fn much_data() {
     let socket = begin(at(SERVICE, 7));
     assert_eq!(outcome(&socket), Ok(()));
