@@ -1,5 +1,5 @@
-//! A directory and everything beneath it, reached name by name and never through a symbolic link: for trees that others
-//! have described.
+//! A directory and everything beneath it, reached name by name and never through a symbolic link: for trees that come
+//! from others.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -11,7 +11,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-/// NAME_MAX of the file systems that there are.
+/// NAME_MAX of existing file systems.
 const LONGEST: usize = 255;
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -21,7 +21,7 @@ const DIRECTORY: OFlags =
 pub struct Name(OsString);
 
 impl Name {
-    /// `None` if it is none.
+    /// `None` if it is no such name.
     pub fn new(name: &[u8]) -> Option<Self> {
         let plain = !matches!(name, b"" | b"." | b"..")
             && name.len() <= LONGEST
@@ -38,12 +38,12 @@ impl Name {
     }
 }
 
-/// An open directory. What is done here, is done in it, wherever it is moved.
+/// An open directory. Operations act on it, wherever it is moved.
 #[derive(Debug)]
 pub struct Directory(OwnedFd);
 
 impl Directory {
-    /// Only its last name is kept from being a link.
+    /// Only its last name must not be a link.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Directory(rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())?))
     }
@@ -52,24 +52,24 @@ impl Directory {
         Ok(Directory(rustix::fs::openat(&self.0, &name.0, DIRECTORY, Mode::empty())?))
     }
 
-    /// A new directory of the user's own, which no other may enter.
+    /// Creates a directory that belongs to the user, and that no other may enter.
     pub fn make(&self, name: &Name) -> io::Result<Self> {
         rustix::fs::mkdirat(&self.0, &name.0, Mode::RWXU)?;
         self.child(name)
     }
 
-    /// A new file of the user's own, to be written.
+    /// Creates a file that belongs to the user, for writing.
     pub fn create(&self, name: &Name) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&self.0, &name.0, flags, Mode::RUSR | Mode::WUSR)?.into())
     }
 
-    /// A new symbolic link, whatever it says.
+    /// Creates a symbolic link, whatever its target.
     pub fn link(&self, name: &Name, target: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::symlinkat(target, &self.0, &name.0)?)
     }
 
-    /// Whether there is a directory of that name; `None`: there is nothing.
+    /// Whether there is a directory of that name; `None` if nothing has the name.
     pub fn has_directory(&self, name: &Name) -> io::Result<Option<bool>> {
         match rustix::fs::statat(&self.0, &name.0, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) => Ok(Some(FileType::from_raw_mode(found.st_mode) == FileType::Directory)),
@@ -78,7 +78,7 @@ impl Directory {
         }
     }
 
-    /// Moves what is there to another directory; what is there, if it is a file or a link, is replaced in one step.
+    /// Moves an entry to another directory; a file or link of that name there is replaced in one step.
     pub fn rename(&self, name: &Name, to: &Directory) -> io::Result<()> {
         Ok(rustix::fs::renameat(&self.0, &name.0, &to.0, &name.0)?)
     }
@@ -88,7 +88,7 @@ impl Directory {
         Ok(rustix::fs::unlinkat(&self.0, &name.0, AtFlags::empty())?)
     }
 
-    /// In no particular order.
+    /// The names in it, in no particular order.
     pub fn names(&self) -> io::Result<Vec<Name>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.0)? {

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 
-/// The command will get SIGTERM when the thread that starts it ends, and so when this process does (PR_SET_PDEATHSIG):
-/// it is to be started by a thread that stays.
+/// Makes the command get SIGTERM when the thread that starts it ends, and so when this process does (PR_SET_PDEATHSIG):
+/// it must be started by a thread that stays.
 pub fn ends_with_us(command: &mut Command) {
     let parent = getpid();
     let prepare = move || {

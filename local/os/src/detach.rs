@@ -1,8 +1,8 @@
 //! A process that is started by a command and outlives it and its terminal.
 //!
-//! The command's side (`start`) waits until the process says that it is ready, or why it is not; the process's side
-//! (`Detached`) says so. They talk over a pipe, which is the process's stdout until then, so that nothing but the three
-//! standard descriptors is handed over.
+//! The command's side (`start`) waits until the process reports that it is ready, or why it is not; the process's side
+//! (`Detached`) reports it. They use a pipe, which is the process's stdout until then, so that only the three standard
+//! descriptors are passed.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -20,7 +20,7 @@ use std::{
 use tokio::io::AsyncReadExt;
 
 const READY: &str = "ready";
-/// More than any reason that is worth reading.
+/// More than any readable reason.
 const MAX_REASON: u64 = 8 << 10;
 
 /// The command to start.
@@ -28,9 +28,9 @@ const MAX_REASON: u64 = 8 << 10;
 pub struct Start {
     pub program: PathBuf,
     pub arguments: Vec<OsString>,
-    /// All that it gets of an environment.
+    /// Its whole environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// Where its stderr goes; what an earlier process wrote is kept beside it with the extension `old`.
+    /// The file for its stderr; an earlier process's output is kept beside it with the extension `old`.
     pub log_file: PathBuf,
     pub timeout: Duration,
 }
@@ -42,7 +42,7 @@ pub enum StartError {
     Log { path: PathBuf, source: io::Error },
     #[error("cannot start {}", program.display())]
     Spawn { program: PathBuf, source: io::Error },
-    /// The process's own words.
+    /// The process's own message.
     #[error("{0}")]
     Refused(String),
     #[error("it exited before it was ready")]
@@ -73,7 +73,7 @@ pub async fn start(start: Start) -> Result<u32, StartError> {
     let read = tokio::time::timeout(timeout, pipe.take(MAX_REASON).read_to_string(&mut said)).await;
     match (read, said.trim()) {
         (Err(_), _) => {
-            // It may hang: nobody else knows of it, so it is ours to end.
+            // It may hang: nobody else knows of it, so we must end it.
             let _ = child.start_kill();
             Err(StartError::Timeout(timeout))
         }
@@ -91,8 +91,8 @@ fn open_log(path: &Path) -> io::Result<File> {
     fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
-/// What this process was itself given beyond the standard descriptors (by a shell, a test runner) is not for a process
-/// that stays: it would hold pipes open that others wait on.
+/// Descriptors beyond the standard ones that this process got itself (from a shell, a test runner) must not go to a
+/// process that stays: it would hold pipes open that others wait on.
 fn close_on_exec_from_3() {
     let Ok(entries) = fs::read_dir("/proc/self/fd") else { return };
     for entry in entries.flatten() {
@@ -100,8 +100,8 @@ fn close_on_exec_from_3() {
             continue;
         };
         if number >= 3 {
-            // SAFETY: the borrow ends with this statement. The number was open when the directory was read; were it closed
-            // by another thread since, fcntl says EBADF or marks a newer descriptor, which std marks anyway.
+            // SAFETY: the borrow ends with this statement. The number was open when the directory was read; if another
+            // thread has closed it since, fcntl fails with EBADF or marks a newer descriptor, which std marks anyway.
             #[expect(unsafe_code)]
             let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
             let _ = rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC);
@@ -109,8 +109,8 @@ fn close_on_exec_from_3() {
     }
 }
 
-/// The variables of `environment` that a process which serves later commands too should have: those that say where it
-/// is, none that a single shell was given.
+/// The variables of `environment` that a process for later commands should have, too: those that describe the user,
+/// none of a single shell.
 pub fn lasting_environment(
     environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Vec<(OsString, OsString)> {
@@ -138,22 +138,22 @@ pub fn lasting_environment(
 pub struct Detached(());
 
 impl Detached {
-    /// Leaves the session of the process that started it, so that no signal of that terminal arrives. What the process creates
-    /// from now on (its socket above all) is the user's alone.
+    /// Leaves the session of the process that started it, so that no signal of that terminal arrives. Files that the
+    /// process creates from now on (mainly its socket) are only the user's.
     pub fn new() -> Self {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-        // It fails for the leader of a process group: started by hand from a shell, where the terminal is wanted.
+        // It fails for the leader of a process group: if started by hand from a shell, the terminal is wanted.
         let _ = rustix::process::setsid();
         Detached(())
     }
 
-    /// Says that the process is ready; what it prints from now on goes to its log.
+    /// Reports that the process is ready; its output goes to its log from now on.
     pub fn ready(self) {
         let _ = writeln!(io::stdout(), "{READY}");
         hang_up();
     }
 
-    /// Says why the process will not be ready.
+    /// Reports why the process will not be ready.
     pub fn failed(self, reason: &str) {
         let _ = writeln!(io::stdout(), "{}", reason.trim());
         hang_up();

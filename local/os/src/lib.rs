@@ -1,12 +1,11 @@
 //! The laptop's operating system, as bridge uses it: the only crate of the laptop's side where unsafe code is allowed.
 //!
-//! `runtime` – the user's own directory for the sockets; `peer` – who is at the other end of a Unix socket, `owners` – of a
-//! connection on loopback; `packets` –
-//! Unix sockets that pass descriptors; `detach` – the daemon, started so that it survives the terminal; `machine` – names
-//! and the terminal's width; `memory` – how much of it this process has, and gives back; `networks` – to which the
-//! machine has routes; `seccomp` – other processes' system calls, trapped and answered; `signals` – which of them this
-//! process ignores; `child` – processes that end with this one; `view` – file systems for one process; `beneath` –
-//! directories in which no link is followed.
+//! `runtime` – the user's own directory for the sockets; `peer` – the user at the other end of a Unix socket, `owners`
+//! – of a connection on loopback; `packets` – Unix sockets that pass descriptors; `detach` – the daemon, started so
+//! that it survives the terminal; `machine` – names and the terminal's width; `memory` – this process's memory: its
+//! size, and how it is returned; `networks` – those to which the machine has routes; `seccomp` – other processes'
+//! system calls, trapped and answered; `signals` – those that this process ignores; `child` – processes that end with
+//! this one; `view` – file systems for one process; `beneath` – directories in which no link is followed.
 
 pub mod beneath;
 pub mod child;

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, fs, io};
 
-/// The machine's own name, without the domain; "laptop" where it has none.
+/// The machine's own name, without the domain; "laptop" if it has none.
 pub fn hostname() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     match name.split('.').next() {
@@ -11,7 +11,7 @@ pub fn hostname() -> String {
     }
 }
 
-/// The user's name: `$USER`, else what /etc/passwd says.
+/// The user's name: `$USER`, else that of /etc/passwd.
 pub fn user_name() -> Option<String> {
     user_name_from(std::env::var_os("USER").as_deref(), crate::peer::own_uid(), || {
         fs::read_to_string("/etc/passwd").unwrap_or_default()
@@ -29,7 +29,7 @@ fn user_name_from(variable: Option<&OsStr>, uid: u32, passwd: impl FnOnce() -> S
     })
 }
 
-/// The columns of the terminal that stderr is, if it is one.
+/// The width of stderr in columns, if it is a terminal.
 pub fn terminal_width() -> Option<u16> {
     let size = rustix::termios::tcgetwinsize(io::stderr()).ok()?;
     (size.ws_col > 0).then_some(size.ws_col)

@@ -1,15 +1,15 @@
-//! The memory of this process: how much it has, that it keeps none that it has freed, and that it is nobody else's.
+//! The memory of this process: its size, the return of freed memory, and its privacy.
 
 use std::{fs, io};
 
-/// From this size on the C library takes each piece of memory from the kernel and gives it back on its own; and it gives back
-/// what is free at the end of its heaps from this size on. Above what the tunnel takes for each connection over and over,
-/// below an object of the cluster that is read once.
+/// From this size on the C library takes each piece of memory from the kernel and returns it on its own; and it returns
+/// the free end of its heaps from this size on. Larger than the tunnel's frequent allocations for each connection,
+/// smaller than an object of the cluster that is read once.
 #[cfg(target_env = "gnu")]
 const LARGE: libc::c_int = 256 * 1024;
 
-/// Has freed memory go back to the kernel. Otherwise glibc raises both its thresholds to twice the largest piece that was
-/// ever freed (mallopt(3)), and a process that once had megabytes in its hands keeps them for its life.
+/// Makes freed memory go back to the kernel. Otherwise glibc raises both its thresholds to twice the largest piece that
+/// was ever freed (mallopt(3)), and a process that once had megabytes keeps them for its life.
 pub fn give_back_what_is_freed() {
     #[cfg(target_env = "gnu")]
     {
@@ -23,7 +23,7 @@ pub fn give_back_what_is_freed() {
 }
 
 /// Keeps other processes of the same user from reading this one's memory (ptrace(2), /proc/PID/mem) and the kernel from
-/// writing it into a file when it crashes (PR_SET_DUMPABLE). What it starts is as any other process again.
+/// writing it into a file on a crash (PR_SET_DUMPABLE). Does not apply to programs that it starts.
 pub fn keep_to_ourselves() -> io::Result<()> {
     Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
 }

@@ -1,4 +1,4 @@
-//! The networks to which this machine has routes, and by which interface: its own, its containers', a VPN's.
+//! The networks to which this machine has routes, and their interfaces: its own, its containers', a VPN's.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -7,19 +7,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Routed {
     pub address: IpAddr,
-    /// How many of its bits are the network's.
+    /// The length of the network's prefix.
     pub bits: u8,
     pub interface: String,
 }
 
-/// Those of the main table; none where they cannot be read.
+/// The routes of the main table; none if they cannot be read.
 pub fn routed() -> Vec<Routed> {
     let read = |file| fs::read_to_string(file).unwrap_or_default();
     let (four, six) = (read("/proc/net/route"), read("/proc/net/ipv6_route"));
     four.lines().filter_map(of_ipv4).chain(six.lines().filter_map(of_ipv6)).filter(is_network).collect()
 }
 
-/// Everybody has loopback, link-local and multicast addresses.
+/// Every machine has loopback, link-local and multicast addresses.
 fn is_network(routed: &Routed) -> bool {
     let everywhere = match routed.address {
         IpAddr::V4(four) => four.is_loopback() || four.is_link_local() || four.is_multicast(),
@@ -28,7 +28,8 @@ fn is_network(routed: &Routed) -> bool {
     routed.bits > 0 && routed.interface != "lo" && !everywhere
 }
 
-/// A line of /proc/net/route (proc(5)): the interface, and among others address and mask as the machine's own words.
+/// Parses a line of /proc/net/route (proc(5)): the interface, and among others address and mask in the machine's byte
+/// order.
 fn of_ipv4(line: &str) -> Option<Routed> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let word = |index: usize| u32::from_str_radix(fields.get(index)?, 16).ok().map(u32::to_ne_bytes);
@@ -37,7 +38,7 @@ fn of_ipv4(line: &str) -> Option<Routed> {
     Some(Routed { address: address.into(), bits, interface: (*fields.first()?).to_owned() })
 }
 
-/// A line of /proc/net/ipv6_route: address, its bits, and at the end the interface.
+/// Parses a line of /proc/net/ipv6_route: address, its bits, and at the end the interface.
 fn of_ipv6(line: &str) -> Option<Routed> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let address = u128::from_str_radix(fields.first()?, 16).ok()?;

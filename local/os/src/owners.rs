@@ -1,8 +1,8 @@
-//! Whose the other end of a connection on loopback is. A port of loopback is open to every user of a machine, and the kernel
-//! says of each socket which user made it.
+//! The owner of the other end of a connection on loopback. A port of loopback is open to every user of a machine, and
+//! the kernel knows the user who created each socket.
 //!
-//! TCP: sock_diag(7), which knows one of a million sockets at once; where a system has none of that, /proc/net (proc(5)), as
-//! always for UDP. What a socket's process has closed has no owner any more.
+//! TCP: sock_diag(7), which finds one of a million sockets at once; on systems without it, /proc/net (proc(5)), as
+//! always for UDP. A socket that its process has closed has no owner any more.
 
 use std::fs;
 use std::io;
@@ -19,7 +19,7 @@ const ROOT: u32 = 0;
 /// The kernel answers at once.
 const ANSWERS_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Who has a socket.
+/// The owner of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     User(u32),
@@ -39,7 +39,7 @@ impl Owner {
     }
 }
 
-/// Who has the other end of a TCP connection: `far` is its address, `near` that of our end.
+/// The owner of the other end of a TCP connection: `far` is its address, `near` that of our end.
 pub fn of_tcp(far: SocketAddr, near: SocketAddr) -> io::Result<Owner> {
     match asked(far, near) {
         Ok(owner) => Ok(owner),
@@ -50,7 +50,7 @@ pub fn of_tcp(far: SocketAddr, near: SocketAddr) -> io::Result<Owner> {
     }
 }
 
-/// Who has UDP sockets that can send from this address; all of them, as several can have one.
+/// The owners of the UDP sockets that can send from this address; all of them, as several can have one.
 pub fn of_udp(from: SocketAddr) -> io::Result<Vec<Owner>> {
     let sends = |row: &Row| {
         row.local.port() == from.port() && (row.local.ip() == from.ip() || row.local.ip().is_unspecified())
@@ -58,7 +58,7 @@ pub fn of_udp(from: SocketAddr) -> io::Result<Vec<Owner>> {
     in_table("udp", &sends)
 }
 
-/// A line of /proc/net/tcp and its kin. IPv4 is itself where it was mapped into IPv6.
+/// A line of /proc/net/tcp and its kin. IPv4-mapped addresses are IPv4.
 #[derive(Debug, PartialEq, Eq)]
 struct Row {
     local: SocketAddr,
@@ -88,7 +88,7 @@ fn row(line: &str) -> Option<Row> {
 }
 
 fn owner(user: u32, inode: u64) -> Owner {
-    // The rest of a closed socket belongs to user 0, whoever owned it.
+    // The remains of a closed socket belong to user 0, whoever owned it.
     if inode == 0 { Owner::Nobody } else { Owner::User(user) }
 }
 
@@ -110,7 +110,7 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(address, u16::from_str_radix(port, 16).ok()?))
 }
 
-/// SOCK_DIAG_BY_FAMILY for one socket.
+/// Asks SOCK_DIAG_BY_FAMILY for one socket.
 fn asked(far: SocketAddr, near: SocketAddr) -> Result<Owner, Errno> {
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(SOCK_DIAG))?;
     set_socket_timeout(&socket, Timeout::Recv, Some(ANSWERS_WITHIN))?;
@@ -177,7 +177,7 @@ mod diag {
             Some(BY_FAMILY) => {
                 let port =
                     message.get(PORT..).and_then(<[u8]>::first_chunk).map(|it| u16::from_be_bytes(*it));
-                // Where no connection is found, the kernel tells of who listens there.
+                // If no connection is found, the kernel returns the listener there.
                 if message.get(STATE) == Some(&LISTENS) || port != Some(of.port()) {
                     return Ok(Owner::Nobody);
                 }
@@ -200,7 +200,7 @@ mod tests {
 
     const NOBODY: u32 = 65_534;
 
-    /// The results of the two ways.
+    /// The results of both ways.
     fn both(far: SocketAddr, near: SocketAddr) -> [Owner; 2] {
         let table = in_table("tcp", &|row| row.local == far && row.remote == near).unwrap();
         [of_tcp(far, near).unwrap(), table.first().copied().unwrap_or(Owner::Nobody)]
@@ -270,7 +270,7 @@ mod tests {
         }
         let gone = socket.local_addr().unwrap();
         drop(socket);
-        // A test beside this one may just be starting a program, which has all descriptors until it is loaded.
+        // A concurrent test may be starting a program, which has all descriptors until it is loaded.
         let deadline = Instant::now() + Duration::from_secs(10);
         while !of_udp(gone).unwrap().is_empty() {
             assert!(Instant::now() < deadline, "expected nobody at {gone}: {:?}", of_udp(gone));

@@ -1,5 +1,5 @@
-//! Unix sockets that keep the borders of messages (SOCK_SEQPACKET, unix(7)) and can pass a descriptor with each: how a
-//! command hands a connection over to the daemon.
+//! Unix sockets that keep the borders of messages (SOCK_SEQPACKET, unix(7)) and can pass a descriptor with each: a
+//! command passes connections to the daemon with them.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -31,7 +31,7 @@ fn socket() -> io::Result<OwnedFd> {
     Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
 }
 
-/// Known to the runtime, which says when it is ready.
+/// Registers the socket with the runtime, which reports when it is ready.
 fn watched(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd is open, and is the same descriptor, as long as it lives; the AsyncFd owns it.
     #[expect(unsafe_code)]
@@ -40,7 +40,7 @@ fn watched(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 impl PacketListener {
-    /// Listens on a path where no file is.
+    /// Listens on a path without a file.
     pub fn bind(path: &Path) -> io::Result<Self> {
         let socket = socket()?;
         rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
@@ -62,13 +62,13 @@ impl Packets {
         Ok(Self(watched(socket)?))
     }
 
-    /// Ends the connection: both ends find that the other is gone.
+    /// Ends the connection: both ends see that the other is gone.
     pub fn shutdown(&self) {
         // One that is not connected any more has ended already.
         let _ = rustix::net::shutdown(self.0.get_ref(), rustix::net::Shutdown::Both);
     }
 
-    /// Sends a message of at most [`MAX_PACKET`] bytes, and a descriptor with it, of which the other end gets its own.
+    /// Sends a message of at most [`MAX_PACKET`] bytes, with a descriptor, which the other end gets a copy of.
     pub async fn send(&self, message: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let send = |socket: &OwnedFd| {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

@@ -1,8 +1,8 @@
-//! The directory of the user's own in which the daemon's socket, locks and log are.
+//! The user's own directory with the daemon's socket, locks and log.
 //!
-//! `$XDG_RUNTIME_DIR/bridge`, or `/tmp/bridge-UID` where that variable is not set (as under `su` or in a container).
-//! Anyone who can put a socket there can pretend to be the daemon and receive credentials: so the directory is 0700, ours,
-//! and no symbolic link.
+//! `$XDG_RUNTIME_DIR/bridge`, or `/tmp/bridge-UID` if that variable is not set (as under `su` or in a container).
+//! Anyone who can put a socket there can pretend to be the daemon and receive credentials: so the directory is 0700,
+//! ours, and no symbolic link.
 
 use std::{
     ffi::OsStr,
@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Why there is no directory that is safe to use.
+/// Why no safe directory was found.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     #[error("cannot use the runtime directory {}", path.display())]

@@ -1,6 +1,6 @@
-//! Which signals this process was started to ignore.
+//! The signals that this process was started to ignore.
 
-/// Whether a signal is ignored (SIG_IGN), as nohup(1) and shells arrange for what runs in the background.
+/// Whether a signal is ignored (SIG_IGN), as nohup(1) and shells arrange for background processes.
 pub fn is_ignored(signal: rustix::process::Signal) -> bool {
     // SAFETY: a struct sigaction of zeroes is one; without a new action the call only writes the present one.
     #[expect(unsafe_code)]

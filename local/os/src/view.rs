@@ -1,9 +1,9 @@
-//! A view of the file system for a process of its own: the machine's, in which some directories and files are seen in other
-//! places, too.
+//! A private view of the file system for a process: the machine's, with some directories and files also in other
+//! places.
 //!
-//! By a user and a mount namespace (user_namespaces(7), mount_namespaces(7)), for which no privileges are needed where the
-//! system allows them. The process stays who it is, with its groups; it keeps no capability when its program begins.
-//! To it, every other user and group looks like nobody.
+//! Built with a user and a mount namespace (user_namespaces(7), mount_namespaces(7)), for which no privileges are
+//! needed if the system allows them. The process keeps its user and its groups; it has no capability when its program
+//! begins. To it, every other user and group looks like nobody.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -20,33 +20,33 @@ use rustix::mount::{
 use rustix::process::{chdir, getegid, geteuid, pivot_root};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-/// What is done in the process, one after the other. Paths are absolute.
+/// A step in the process, in order. Paths are absolute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// An empty file system in memory is mounted here.
+    /// Mounts an empty file system in memory here.
     Memory(PathBuf),
     Directory(PathBuf),
-    /// An empty file.
+    /// Creates an empty file.
     File(PathBuf),
     Link {
         at: PathBuf,
         target: PathBuf,
     },
-    /// What is there is seen here, with all that is mounted below it.
+    /// Shows an existing file or directory here, with everything mounted below it.
     Bind {
         from: PathBuf,
         at: PathBuf,
     },
-    /// A mount moves here.
+    /// Moves a mount here.
     Move {
         from: PathBuf,
         at: PathBuf,
     },
-    /// A mount becomes the root directory.
+    /// Makes a mount the root directory.
     Root(PathBuf),
 }
 
-/// The steps, with nothing left that would have to be allocated between fork and exec.
+/// The steps, prepared so that nothing has to be allocated between fork and exec.
 #[derive(Debug, Clone)]
 pub struct View {
     steps: Vec<Prepared>,
@@ -80,14 +80,14 @@ impl View {
         })
     }
 
-    /// Whether the system lets a process have it. Nothing stays of the trial.
+    /// Tries whether the system allows it. Nothing stays of the trial.
     ///
     /// # Errors
     ///
     /// The error of the first step that fails.
     pub fn try_out(&self) -> io::Result<()> {
         let view = self.clone();
-        // Instead of a program, it comes to this end.
+        // This runs instead of a program.
         let end = move || view.enter().and_then(|()| Err(SUCCEEDED.into()));
         let mut command = Command::new("/");
         command.stdin(Stdio::null());
@@ -103,7 +103,7 @@ impl View {
         }
     }
 
-    /// The command will have the view, and what it starts. It is not to have another working directory than this process.
+    /// Gives the view to the command and what it starts. The command must keep this process's working directory.
     pub fn give(self, command: &mut Command) {
         // SAFETY: between fork and exec, only system calls are made: `enter` allocates nothing and takes no lock.
         #[expect(unsafe_code)]
@@ -118,7 +118,7 @@ impl View {
         unsafe {
             unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS)?;
         }
-        // Without the first, the kernel does not let a user say the last.
+        // Without the first, the kernel does not let a user write the last.
         for (file, text) in [
             (c"/proc/self/setgroups", "deny"),
             (c"/proc/self/uid_map", self.users.as_str()),
@@ -127,7 +127,7 @@ impl View {
             let file = openat(CWD, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
             rustix::io::write(&file, text.as_bytes())?;
         }
-        // What the machine mounts later is seen, and nobody else sees what is mounted here.
+        // Later mounts of the machine are seen, and mounts here are not seen outside.
         mount_change(c"/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
         for step in &self.steps {
             step.take(&self.folder)?;
@@ -136,7 +136,7 @@ impl View {
     }
 }
 
-/// An errno that no step ends with.
+/// An errno that no step fails with.
 const SUCCEEDED: rustix::io::Errno = rustix::io::Errno::CANCELED;
 
 fn path(path: &Path) -> io::Result<CString> {
@@ -167,7 +167,7 @@ impl Prepared {
                     MountFlags::NOSUID | MountFlags::NODEV,
                     c"mode=0755",
                 )?;
-                // What is bound recursively would take it along, from where it is being made.
+                // A recursive bind would take it along while it is being built.
                 mount_change(at.as_c_str(), MountPropagationFlags::UNBINDABLE)?;
             }
             Prepared::Directory(at) => mkdirat(CWD, at.as_c_str(), directory)?,
@@ -182,11 +182,11 @@ impl Prepared {
             }
             Prepared::Root(at) => {
                 chdir(at.as_c_str())?;
-                // The old one comes to lie upon the new one (pivot_root(2), NOTES).
+                // The old root then lies upon the new one (pivot_root(2), NOTES).
                 pivot_root(c".", c".")?;
                 unmount(c".", UnmountFlags::DETACH)?;
                 chdir(c"/")?;
-                // Where it cannot be entered any more, the root is as good.
+                // If it cannot be entered any more, the root is as good.
                 let _ = chdir(folder);
             }
         }
@@ -200,7 +200,7 @@ mod tests {
 
     use super::*;
 
-    /// A shell's output within a view; `None` where the system allows none.
+    /// A shell's output within a view; `None` if the system allows none.
     fn within(steps: &[Step], script: &str) -> Option<String> {
         let view = View::new(steps).unwrap();
         if let Err(error) = view.try_out() {

@@ -1,10 +1,10 @@
-//! What a process holds is that of all its threads, so this test has one of its own.
+//! A process's memory is that of all its threads, so this test has its own process.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![cfg(target_env = "gnu")]
 
 use bridge_os::memory::{give_back_what_is_freed, resident_bytes};
 
-/// Much above the thresholds, and within one of glibc's heaps (64 MiB).
+/// Well above the thresholds, and within one of glibc's heaps (64 MiB).
 const HEAP: usize = 16 << 20;
 
 #[test]

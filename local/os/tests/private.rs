@@ -1,4 +1,4 @@
-//! A process that keeps its memory to itself. Alone in its process, which is changed for good.
+//! A process that keeps its memory private. Alone in its process, which is changed for good.
 
 use std::process::Command;
 
@@ -11,7 +11,7 @@ fn what_keeps_its_memory_to_itself_cannot_be_dumped_and_goes_on_working() {
     memory::keep_to_ourselves().unwrap();
     assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
 
-    // What the daemon asks of its own /proc is still answered.
+    // The daemon's reads of its own /proc still work.
     assert!(memory::resident_bytes().unwrap() > 0);
     assert!(std::env::current_exe().is_ok() && std::fs::read_dir("/proc/self/fd").is_ok());
     // A program that it starts is as any other.

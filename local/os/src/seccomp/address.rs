@@ -41,7 +41,7 @@ fn internet6(rest: &[u8]) -> Option<SocketAddr> {
     let (port, rest) = rest.split_first_chunk::<2>()?;
     let (flow, rest) = rest.split_first_chunk::<4>()?;
     let (address, rest) = rest.split_first_chunk::<16>()?;
-    // Old programs leave the scope out (SIN6_LEN_RFC2133): the kernel takes it for 0.
+    // Old programs omit the scope (SIN6_LEN_RFC2133): the kernel takes it for 0.
     let scope = rest.first_chunk::<4>().map_or(0, |scope| u32::from_ne_bytes(*scope));
     let port = u16::from_be_bytes(*port);
     Some(SocketAddrV6::new(Ipv6Addr::from(*address), port, u32::from_be_bytes(*flow), scope).into())
@@ -75,8 +75,7 @@ pub fn encode(address: SocketAddr) -> Vec<u8> {
     bytes
 }
 
-/// The address by which two spellings are one: IPv4 as itself where it was mapped into IPv6 (RFC 4291, 2.5.5.2), no
-/// flow label.
+/// The canonical address: IPv4-mapped IPv6 as IPv4 (RFC 4291, 2.5.5.2), no flow label.
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V4(_) => address,
@@ -87,7 +86,7 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The spelling that a socket of IPv6 (`six`) or of IPv4 takes and gives.
+/// The form that a socket of IPv6 (`six`) or of IPv4 accepts and returns.
 pub fn spelled(address: SocketAddr, six: bool) -> SocketAddr {
     match (address, six) {
         (SocketAddr::V4(four), true) => {

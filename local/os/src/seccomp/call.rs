@@ -4,7 +4,7 @@ use libc::{c_int, c_long};
 
 use super::filter;
 
-/// Memory of the caller, as it says: neither readable nor as long as that for certain.
+/// Memory of the caller, by its own account: it may be unreadable or shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     pub address: u64,
@@ -16,9 +16,9 @@ pub struct Place {
 pub enum Call {
     /// connect(2)
     Connect { socket: c_int, name: Place },
-    /// getpeername(2); `length` is where the length stands, in and out.
+    /// getpeername(2); `length` is the address of the length, in and out.
     PeerName { socket: c_int, name: u64, length: u64 },
-    /// getsockopt(2) for SO_ERROR; `length` is where the length stands, in and out.
+    /// getsockopt(2) for SO_ERROR; `length` is the address of the length, in and out.
     SocketError { socket: c_int, value: u64, length: u64 },
     /// listen(2)
     Listen { socket: c_int },
@@ -30,7 +30,7 @@ pub enum Call {
     SendMessage { socket: c_int, message: u64, flags: c_int },
     /// sendmmsg(2); `messages` is an array of struct mmsghdr.
     SendMessages { socket: c_int, messages: u64, count: usize, flags: c_int },
-    /// recvfrom(2); `length` is where the name's length stands, in and out.
+    /// recvfrom(2); `length` is the address of the name's length, in and out.
     ReceiveFrom { socket: c_int, data: Place, flags: c_int, name: u64, length: u64 },
     /// recvmsg(2)
     ReceiveMessage { socket: c_int, message: u64, flags: c_int },
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn arguments_are_as_wide_as_the_kernel_takes_them() {
-        // The upper halves of 32-bit arguments are whatever the caller's registers held.
+        // The upper halves of 32-bit arguments are junk from the caller's registers.
         let junk = 0xdead_beef_0000_0000;
         let connect = Call::new(libc::SYS_connect as c_int, [junk | 3, 0x7fff_1234_5678, junk | 16, 0, 0, 0]);
         let name = Place { address: 0x7fff_1234_5678, length: 16 };

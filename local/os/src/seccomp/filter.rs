@@ -1,8 +1,8 @@
-//! Which system calls are trapped: a classic BPF program (seccomp(2)), built as data.
+//! The filter for the trapped system calls: a classic BPF program (seccomp(2)), built as data.
 //!
-//! A filter sees numbers only, never what a pointer points to. So it cannot tell a UDP socket from another; but a
-//! descriptor's number it sees. UDP sockets are therefore made by the supervisor and put at `HIGH` and above, and calls
-//! that every program makes all the time (sendmsg, recvmsg …) are trapped for those numbers only.
+//! A filter sees only numbers, not what pointers point to. So it cannot recognise a UDP socket; but it sees a
+//! descriptor's number. UDP sockets are therefore created by the supervisor and put at `HIGH` and above, and frequent
+//! calls (sendmsg, recvmsg …) are trapped for those numbers only.
 
 use libc::{c_long, c_uint, sock_filter};
 
@@ -17,8 +17,8 @@ const ARCHITECTURE: Option<u32> = Some(0xc000_00b7);
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const ARCHITECTURE: Option<u32> = None;
 
-/// The table of 32-bit programs on the same machine (AUDIT_ARCH_I386, AUDIT_ARCH_ARM), and its connect(2). Such programs
-/// are not supervised: their calls are let through, and trapped only where that is to be said.
+/// The table of 32-bit programs on the same machine (AUDIT_ARCH_I386, AUDIT_ARCH_ARM), and its connect(2). Such
+/// programs are not supervised: their calls are let through, and trapped only to report them.
 #[cfg(not(target_arch = "aarch64"))]
 const THIRTY_TWO_BIT: (u32, u32) = (0x4000_0003, 362);
 #[cfg(target_arch = "aarch64")]
@@ -27,7 +27,7 @@ const THIRTY_TWO_BIT: (u32, u32) = (0x4000_0028, 283);
 const SOCKET_CALL: u32 = 102;
 const SYS_CONNECT: u32 = 3;
 
-/// How long the rule for them is.
+/// The length of the rule for them.
 const THIRTY_TWO_BIT_RULE: u8 = 8;
 
 /// Numbers from here on are x86-64's x32 table, which would be a way around the filter. No other table reaches it.
@@ -61,10 +61,10 @@ const fn refuse(errno: i32) -> u32 {
     libc::SECCOMP_RET_ERRNO | errno as c_uint
 }
 
-/// A socket address shorter than this is of no family that matters here (netlink's has 12 bytes).
+/// A shorter socket address is of no family that matters here (netlink's has 12 bytes).
 const SHORTEST_ADDRESS: u32 = 16;
 
-/// What must hold, beside the call's number, for a call to be trapped. Arguments count from 0.
+/// A condition, besides the call's number, for a call to be trapped. Arguments count from 0.
 enum Test {
     AtLeast(u32, u32),
     NotNull(u32),
@@ -72,7 +72,7 @@ enum Test {
     Masked(u32, u32, u32),
 }
 
-/// The program; none for an architecture whose calls are not known.
+/// The program; `None` for an architecture whose calls are not known.
 pub(super) fn program() -> Option<Vec<sock_filter>> {
     use Test::{AtLeast, Masked, NotNull};
     let mut program = vec![
@@ -95,7 +95,7 @@ pub(super) fn program() -> Option<Vec<sock_filter>> {
     let udp = || AtLeast(0, HIGH);
     program.extend(rule(libc::SYS_connect, trap([AtLeast(2, SHORTEST_ADDRESS)])));
     program.extend(rule(libc::SYS_getpeername, trap([])));
-    // What became of a connect, and no other option.
+    // The result of a connect, and no other option.
     let option = |at, value: i32| Masked(at, !0, value as u32);
     let error = [option(1, libc::SOL_SOCKET), option(2, libc::SO_ERROR)];
     program.extend(rule(libc::SYS_getsockopt, trap(error)));
@@ -110,13 +110,13 @@ pub(super) fn program() -> Option<Vec<sock_filter>> {
     program.extend(rule(libc::SYS_recvfrom, trap([udp(), NotNull(4)])));
     program.extend(rule(libc::SYS_recvmsg, trap([udp()])));
     program.extend(rule(libc::SYS_recvmmsg, trap([udp()])));
-    // A ring would make all these calls unseen. Programs that can use one can do without.
+    // A ring would hide all these calls. Programs that can use one can do without.
     program.extend(rule(libc::SYS_io_uring_setup, vec![answer(refuse(libc::ENOSYS))]));
     program.push(answer(ALLOW));
     Some(program)
 }
 
-/// Whether a call is by the table of the programs that are supervised.
+/// Whether a call is from the table of supervised programs.
 pub(super) fn is_ours(table: u32) -> bool {
     ARCHITECTURE == Some(table)
 }
@@ -133,7 +133,7 @@ fn answer(action: u32) -> sock_filter {
     sock_filter { code: RETURN, jt: 0, jf: 0, k: action }
 }
 
-/// Data that travels with the SYN (MSG_FASTOPEN) would be a connect that is none; clients fall back to connect(2).
+/// Data that travels with the SYN (MSG_FASTOPEN) would be a hidden connect; clients fall back to connect(2).
 fn no_fast_open(flags: u32) -> Vec<sock_filter> {
     vec![
         load(low(flags)),
@@ -165,7 +165,8 @@ fn compiled(test: Test) -> Vec<sock_filter> {
     }
 }
 
-/// The body is for this call; others skip it. The accumulator holds the call's number before and, if skipped, after.
+/// A rule with this body for this call; others skip it. The accumulator holds the call's number before and, if skipped,
+/// after.
 fn rule(number: c_long, body: Vec<sock_filter>) -> Vec<sock_filter> {
     let end = body.len();
     let mut rule = vec![jump(IF_EQUAL, number as u32, 0, end as u8 + 1)];

@@ -1,4 +1,4 @@
-//! Where the calls of supervised processes arrive.
+//! Receives the calls of supervised processes.
 
 use std::{
     io,
@@ -25,11 +25,11 @@ use super::{call::Call, filter::program, obstacle::Obstacle, trapped::Trapped};
 #[derive(Debug)]
 pub struct Listener {
     pub(super) descriptor: OwnedFd,
-    /// Readable from `stop` on.
+    /// Readable after `stop`.
     stopped: OwnedFd,
     /// The thread of this process that has the filter; 0 once it has ended.
     carrier: Arc<AtomicI32>,
-    /// How large the kernel's struct seccomp_notif is, in units of 8 bytes.
+    /// The size of the kernel's struct seccomp_notif, in units of 8 bytes.
     words: usize,
 }
 
@@ -62,12 +62,12 @@ impl Listener {
         Ok((Arc::new(Listener { descriptor, stopped, carrier, words }), thread))
     }
 
-    /// The next trapped call; none once no process is left that has the filter, or after `stop`. Blocks.
+    /// The next trapped call; `None` once no process is left that has the filter, or after `stop`. Blocks.
     pub fn next(self: &Arc<Self>) -> io::Result<Option<Trapped>> {
         self.receive(None)
     }
 
-    /// As `next`; none also after this time.
+    /// As `next`; `None` also after this time.
     pub(super) fn next_within(self: &Arc<Self>, bound: Duration) -> io::Result<Option<Trapped>> {
         let bound = Timespec::try_from(bound).map_err(io::Error::other)?;
         self.receive(Some(&bound))
@@ -108,10 +108,10 @@ impl Listener {
 
     /// SECCOMP_IOCTL_NOTIF_RECV.
     fn take(&self) -> Result<libc::seccomp_notif, Errno> {
-        // The kernel wants it zeroed each time, and a later one's may be longer than ours.
+        // The kernel wants it zeroed each time, and a later kernel's may be longer than ours.
         let mut buffer = vec![0u64; self.words];
-        // SAFETY: the buffer is writable, aligned to 8 and as long as the kernel says that it writes. What is read back
-        // is plain integers, of which any value is valid, and no longer than the buffer (`notification_words`).
+        // SAFETY: the buffer is writable, aligned to 8 and as long as the kernel's struct. The result is plain
+        // integers, of which any value is valid, and no longer than the buffer (`notification_words`).
         #[expect(unsafe_code)]
         let notification = unsafe {
             let fd = self.descriptor.as_raw_fd();
@@ -151,7 +151,7 @@ pub(super) unsafe fn seccomp(
     check(unsafe { libc::syscall(libc::SYS_seccomp, c_long::from(operation), flags, argument) })
 }
 
-/// Installs the filter permanently on this thread and all that it starts.
+/// Installs the filter permanently on this thread and everything that it starts.
 fn install() -> Result<OwnedFd, Obstacle> {
     let program = program().ok_or(Obstacle::Processor)?;
     rustix::thread::set_no_new_privs(true).map_err(Obstacle::Forbidden)?;

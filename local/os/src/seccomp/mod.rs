@@ -1,11 +1,11 @@
 //! Supervision of other processes by seccomp user notification (seccomp_unotify(2)), without privileges.
 //!
-//! `filter` – which system calls are trapped; `spawner` – the thread that carries the filter and starts processes that
-//! inherit it; `listener` – where the trapped calls arrive; `trapped` – one such call: its caller's memory and
-//! descriptors, and the answer; `call` and `address` – what it asks for; `receive` – recvmsg(2) with its control data;
-//! `obstacle` – why a machine has no such supervision.
+//! `filter` – the trapped system calls; `spawner` – the thread that carries the filter and starts processes that
+//! inherit it; `listener` – receives the trapped calls; `trapped` – one such call: its caller's memory and descriptors,
+//! and the answer; `call` and `address` – its arguments; `receive` – recvmsg(2) with its control data; `obstacle` – why
+//! a machine has no such supervision.
 //!
-//! The caller sleeps until it is answered, so every `Trapped` is answered: one that is dropped says EIO.
+//! The caller sleeps until it is answered, so every `Trapped` is answered: a dropped one with EIO.
 
 pub mod address;
 mod call;

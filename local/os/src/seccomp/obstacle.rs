@@ -1,4 +1,4 @@
-//! Why a machine, or the place where a process runs on it, has no supervision.
+//! Why a machine, or the environment of a process on it, has no supervision.
 
 use std::{fs, io, time::Duration};
 
@@ -65,8 +65,8 @@ fn notification_known() -> bool {
     known.is_ok()
 }
 
-/// Tries all that supervision needs, on a thread of this process that ends with it. Nothing is started, and nothing of
-/// the process is changed. Yama's restriction shows between processes only, so it is read.
+/// Tries everything that supervision needs, on a thread of this process that ends with it. Nothing is started, and
+/// nothing of the process is changed. Yama's restriction shows between processes only, so it is read.
 pub fn probe() -> Result<(), Obstacle> {
     program().ok_or(Obstacle::Processor)?;
     yama(fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok().as_deref())?;
@@ -76,13 +76,13 @@ pub fn probe() -> Result<(), Obstacle> {
     })?;
     let found =
         listener.next_within(ARRIVAL).map_err(Obstacle::Other)?.ok_or(Obstacle::Silent).and_then(look_into);
-    // What sleeps still is woken by the end of its listener.
+    // The end of its listener wakes a thread that still sleeps.
     drop(listener);
     let _ = caller.join();
     found
 }
 
-/// The limit of descriptors of this process and of what it starts, where it leaves no room for UDP sockets from `HIGH` on.
+/// The limit of descriptors of this process and its children, if it leaves no room for UDP sockets from `HIGH` on.
 pub fn low_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current.filter(|limit| *limit <= u64::from(HIGH))
 }
@@ -98,7 +98,7 @@ fn yama(scope: Option<&str>) -> Result<(), Obstacle> {
     }
 }
 
-/// Does with a caller what supervision does: reads its memory and takes its descriptor.
+/// Does the same with a caller as supervision: reads its memory and takes its descriptor.
 fn look_into(trapped: Trapped) -> Result<(), Obstacle> {
     let Call::PeerName { socket, length, .. } = trapped.call() else { return Err(Obstacle::Silent) };
     let looked = (|| -> io::Result<()> {

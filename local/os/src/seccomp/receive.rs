@@ -1,4 +1,4 @@
-//! recvmsg(2) with everything that it tells, and waiting until it can tell something.
+//! recvmsg(2) with all its results, and the wait for a datagram.
 
 use std::{
     io,
@@ -13,13 +13,13 @@ use super::{
     listener::check,
 };
 
-/// A datagram that was received.
+/// A received datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
-    /// As it was sent; the buffer may be shorter.
+    /// The sent length; the buffer may be shorter.
     pub length: usize,
     pub from: Option<SocketAddr>,
-    /// How much of the control buffer was filled, with structs cmsghdr.
+    /// The filled length of the control buffer, with structs cmsghdr.
     pub control: usize,
     /// MSG_TRUNC, MSG_CTRUNC …
     pub flags: i32,
@@ -59,7 +59,7 @@ pub fn receive(
     })
 }
 
-/// The socket, to be waited for in the current runtime.
+/// Registers the socket with the current runtime, for waits.
 pub fn watched(socket: BorrowedFd<'_>, interest: Interest) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
     // SAFETY: a borrowed descriptor is open, and the same, for as long as it is borrowed, which the result cannot outlive.
     #[expect(unsafe_code)]

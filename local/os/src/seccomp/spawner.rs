@@ -1,9 +1,9 @@
 //! The thread that carries the filter, and starts the processes that inherit it.
 //!
-//! A filter cannot be taken off again, and holds for what a thread starts: so one thread of this process has it, makes
-//! none of the trapped calls itself, and does nothing but start processes. The listener is in this process's own
-//! table, so nothing has to be handed over. Processes die with the thread, not with the process (PR_SET_PDEATHSIG), so
-//! it lives as long as the `Spawner`.
+//! A filter cannot be removed, and applies to everything that a thread starts: so one thread of this process has it,
+//! makes none of the trapped calls itself, and does nothing but start processes. The listener is in this process's own
+//! table, so nothing has to be passed. Processes die with the thread, not with the process (PR_SET_PDEATHSIG), so it
+//! lives as long as the `Spawner`.
 
 use std::{
     io,
@@ -25,14 +25,14 @@ struct Request {
     child_tx: oneshot::Sender<io::Result<Child>>,
 }
 
-/// Starts supervised processes. Those that it has started get SIGTERM when it is dropped.
+/// Starts supervised processes. They get SIGTERM when this is dropped.
 #[derive(Debug)]
 pub struct Spawner {
     requests: mpsc::SyncSender<Request>,
 }
 
-/// Makes this process a supervisor: the parent of all orphans below it (Yama looks at descent), with as many
-/// descriptors as it may have. The caller must take calls from the listener before it starts anything.
+/// Makes this process a supervisor: the parent of all orphans below it (Yama checks descent), with as many descriptors
+/// as it may have. The caller must take calls from the listener before it starts anything.
 pub fn start() -> Result<(Arc<Listener>, Spawner), Obstacle> {
     let other = |errno: rustix::io::Errno| Obstacle::Other(errno.into());
     set_child_subreaper(Some(getpid())).map_err(other)?;
@@ -50,7 +50,7 @@ pub fn start() -> Result<(Arc<Listener>, Spawner), Obstacle> {
 }
 
 impl Spawner {
-    /// Starts the command; its end is for the caller to wait for.
+    /// Starts the command; the caller must wait for its end.
     pub async fn spawn(&self, command: Command) -> io::Result<Child> {
         let (child_tx, child_rx) = oneshot::channel();
         let gone = || io::Error::from(io::ErrorKind::BrokenPipe);

@@ -1,9 +1,9 @@
 //! One trapped call: its caller sleeps in the kernel. Its memory can be read and written, its descriptors taken, and it
-//! goes on when it is answered.
+//! continues when it is answered.
 //!
-//! A caller may be killed at any moment and its id used again, so what is taken from it counts only if the call is
-//! still there afterwards, and it is written to by a descriptor of its memory that was opened while the call was there.
-//! A process that has made itself unreadable (PR_SET_DUMPABLE, an unreadable program) stays so.
+//! A caller may be killed at any moment and its id reused, so data taken from it counts only if the call still exists
+//! afterwards, and it is written to through a descriptor of its memory that was opened while the call existed. A
+//! process that has made itself unreadable (PR_SET_DUMPABLE, an unreadable program) stays so.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -25,12 +25,12 @@ use super::{
     listener::{Listener, check},
 };
 
-/// How a call goes on.
+/// The answer to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reply {
     /// The kernel carries it out, as if it had not been trapped. It reads its arguments again.
     Continue,
-    /// It was carried out, and returns this.
+    /// It was carried out, and returns this value.
     Value(i64),
     /// It fails.
     Error(Errno),
@@ -54,7 +54,7 @@ fn network(process: &str) -> io::Result<Namespace> {
 pub struct Trapped {
     listener: Arc<Listener>,
     id: u64,
-    /// None for a caller that this process cannot see.
+    /// `None` for a caller that this process cannot see.
     thread: Option<Pid>,
     call: Call,
     answered: bool,
@@ -86,7 +86,7 @@ impl Trapped {
         result == 0
     }
 
-    /// Lets the caller go on; false if it is gone.
+    /// Lets the caller continue; false if it is gone.
     pub fn answer(mut self, reply: Reply) -> bool {
         self.send(reply)
     }
@@ -116,7 +116,7 @@ impl Trapped {
         let own = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
         let other = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: buffer.len() };
         let thread = self.thread.ok_or(Errno::SRCH)?.as_raw_nonzero().get();
-        // SAFETY: what is written is the buffer alone. The other address is read by the kernel, which checks it.
+        // SAFETY: only the buffer is written. The kernel reads the other address, and checks it.
         #[expect(unsafe_code)]
         let read =
             check(unsafe { libc::process_vm_readv(thread, &raw const own, 1, &raw const other, 1, 0) })?;
@@ -135,7 +135,7 @@ impl Trapped {
         self.memory(thread)?.write(address, bytes)
     }
 
-    /// The caller's memory, for certain: the call is still pending after it was opened, so its id was not reused.
+    /// The caller's memory, verified: the call is still pending after it was opened, so its id was not reused.
     fn memory(&self, thread: Pid) -> io::Result<&Memory> {
         if let Some(memory) = self.memory.get() {
             return Ok(memory);
@@ -147,17 +147,17 @@ impl Trapped {
         Ok(self.memory.get_or_init(|| memory))
     }
 
-    /// A descriptor of the caller, which then both have.
+    /// A copy of a descriptor of the caller.
     pub fn descriptor(&self, number: i32) -> io::Result<OwnedFd> {
         let process = process(self.thread)?;
-        // Only now is the id known to be the caller's, and what was read before to be from its memory.
+        // Only now is the id known to be the caller's, and the data read before to be from its memory.
         if !self.is_alive() {
             return Err(Errno::SRCH.into());
         }
         Ok(pidfd_getfd(process, number, PidfdGetfdFlags::empty())?)
     }
 
-    /// The inode of a descriptor of the caller, for which this process needs none of its own: only a look at /proc.
+    /// The inode of a descriptor of the caller, without a descriptor in this process: only a look at /proc.
     pub fn inode(&self, number: i32) -> io::Result<u64> {
         let thread = self.thread.ok_or(Errno::SRCH)?;
         let inode = rustix::fs::stat(format!("/proc/{thread}/fd/{number}"))?.st_ino;
@@ -190,7 +190,7 @@ impl Trapped {
         }
     }
 
-    /// SECCOMP_IOCTL_NOTIF_ADDFD; the number is what the call returns.
+    /// SECCOMP_IOCTL_NOTIF_ADDFD; the call returns the number.
     fn place(&self, descriptor: BorrowedFd<'_>, number: u32, close_on_exec: bool) -> Result<(), Errno> {
         let request = libc::seccomp_notif_addfd {
             id: self.id,
@@ -209,7 +209,7 @@ impl Trapped {
         Ok(())
     }
 
-    /// The name of the caller's program, which no process can hide; none if it is gone.
+    /// The name of the caller's program, which no process can hide; `None` if it is gone.
     pub fn program(&self) -> Option<String> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.thread?)).ok()?;
         // A thread's own name is not the program's.
@@ -223,7 +223,7 @@ impl Trapped {
         network(&self.thread.ok_or(Errno::SRCH)?.to_string())
     }
 
-    /// Whether a signal for which it has a handler waits for the caller: it runs only once the call is answered.
+    /// Whether a signal with a handler waits for the caller: the handler runs only once the call is answered.
     pub fn has_signal(&self) -> bool {
         let status = self.thread.and_then(|thread| fs::read_to_string(format!("/proc/{thread}/status")).ok());
         status.is_some_and(|status| signal_waits(&status))
@@ -242,7 +242,7 @@ fn whole(done: usize, wanted: usize) -> io::Result<()> {
     if done == wanted { Ok(()) } else { Err(Errno::FAULT.into()) }
 }
 
-/// The memory of a process, of that one alone, also when it has ended (proc_pid_mem(5)).
+/// The memory of one process, and of no later one with its id (proc_pid_mem(5)).
 #[derive(Debug)]
 struct Memory(File);
 
@@ -253,7 +253,7 @@ impl Memory {
     }
 
     fn write(&self, address: u64, bytes: &[u8]) -> io::Result<()> {
-        // Whatever is wrong with the place, a system call would say this of it.
+        // Whatever is wrong with the address, a system call would return this error.
         self.0.write_all_at(bytes, address).map_err(|_| Errno::FAULT.into())
     }
 }
@@ -306,7 +306,7 @@ mod tests {
     fn what_is_written_reaches_the_process_that_it_is_meant_for_and_nobody_after_it() {
         let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let memory = Memory::of(Pid::from_child(&child)).unwrap();
-        // A page of its stack: what is there does not matter, as it waits.
+        // A page of its stack: its content does not matter, as it waits.
         let maps = fs::read_to_string(format!("/proc/{}/maps", child.id())).unwrap();
         let stack = maps.lines().find(|line| line.ends_with("[stack]")).unwrap();
         let address = u64::from_str_radix(stack.split('-').next().unwrap(), 16).unwrap();
