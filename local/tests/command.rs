@@ -1,5 +1,5 @@
-//! The command as it is typed, without a cluster: help, what is wrong with a line or the config file, exit codes, the
-//! shapes of its output, and a daemon that starts, answers, and is found again.
+//! The command without a cluster: help, errors in arguments and the config file, exit codes, the shapes of its output,
+//! and a daemon that starts, answers, and is found again.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Output, time::Duration};
@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
 use tonic::transport::Endpoint;
 
-/// A user of their own: home, configuration and runtime directory. What daemon a command started ends with it.
+/// A separate user: home, configuration and runtime directory. A daemon that a command has started ends with it.
 struct User {
     home: TempDir,
 }
@@ -299,7 +299,7 @@ async fn a_daemon_that_is_told_to_end_waits_for_no_call_that_would_go_on() {
 #[test]
 fn commands_that_need_the_daemon_at_once_start_one() {
     let user = User::new();
-    // The agent is said to be in an image; that there is no cluster is the daemon's answer.
+    // The agent is in an image; so the missing cluster is the daemon's answer.
     let line = ["connect", "orders", "--agent-image", "example.test/agent"];
     let outputs: Vec<Output> = std::thread::scope(|scope| {
         let running: Vec<_> = (0..4).map(|_| scope.spawn(|| user.run(&line))).collect();
@@ -413,7 +413,7 @@ fn an_unreachable_cluster_is_exit_code_5() {
 #[test]
 fn an_interrupted_connect_says_so() {
     let user = User::new();
-    // given: an API server that takes the connection and says nothing
+    // given: an API server that takes the connection and sends nothing
     let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     user.has_cluster(server.local_addr().unwrap());
     let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("bridge"));
@@ -425,7 +425,7 @@ fn an_interrupted_connect_says_so() {
         .env_remove("KUBECONFIG")
         .stderr(std::process::Stdio::piped());
     let child = command.spawn().unwrap();
-    // when: the daemon is in the middle of it, Ctrl-C
+    // when: Ctrl-C while the daemon is waiting for it
     let _connection = server.accept().unwrap();
     assert!(kill("INT", child.id().into()));
     // then

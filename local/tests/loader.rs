@@ -39,7 +39,7 @@ fn pod() -> Pod {
 }
 
 impl Pod {
-    /// Named `sh`, because some systems' shells look at how they were called.
+    /// Named `sh`, because some systems' shells check the name that they were called by.
     fn to(&self) -> PathBuf {
         self.directory.path().join("sh")
     }

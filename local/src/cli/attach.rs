@@ -1,4 +1,4 @@
-//! A command's session: which one, by what was typed, and how it is shown. `bridge_client` does the rest.
+//! A command's session: chosen by the arguments, and shown. `bridge_client` does the rest.
 
 use bridge_client::{Attached, Daemon, Ended, RuntimeDir, one_of, running, started};
 use bridge_proto::target::Target;
@@ -12,7 +12,7 @@ use super::interrupt;
 use super::output::Progress;
 use super::request;
 
-/// The session with the target, as asked for: if nothing is asked of it, one of the same name that is there will do.
+/// The session with the target, as asked for: without requests, an existing one of the same user will do.
 pub(crate) async fn to(args: &ConnectArgs) -> Result<Attached, Failed> {
     let runtime_dir = RuntimeDir::find()?;
     let mut request = request::complete(args)?;
@@ -35,7 +35,7 @@ pub(crate) async fn without_listening(target: Target, cluster: ClusterArgs) -> R
     begin(RuntimeDir::find()?, wish(WishKind::Network, request, None)).await
 }
 
-/// The session with the target, or the only one there is.
+/// The session with the target, or the only one.
 pub(crate) async fn existing(
     target: Option<&Target>,
     cluster: &ClusterArgs,
@@ -45,7 +45,7 @@ pub(crate) async fn existing(
     let mut sessions = meant(&runtime_dir, target, cluster, Whose::Rather(me.as_deref())).await?;
     let session = match target {
         Some(_) => one_of(sessions)?,
-        // Without a target the only one is meant, if there is an only one.
+        // Without a target the only session is meant, if there is just one.
         None => sessions.pop().filter(|_| sessions.is_empty()),
     };
     let Some(there) = session else { return Ok(None) };
@@ -58,7 +58,7 @@ pub(crate) async fn existing(
     begin(runtime_dir, wish(WishKind::Network, request, Some(there))).await.map(Some)
 }
 
-/// The session is not used any more; shows each step. A target that no daemon holds is restored from here.
+/// Stops using the session; shows each step. A target that no daemon holds is restored from here.
 pub(crate) async fn end(attached: Attached) -> Result<(), Failed> {
     let progress = Progress::new();
     let ended = attached.end(|said| progress.say(said)).await;
@@ -69,16 +69,16 @@ pub(crate) async fn end(attached: Attached) -> Result<(), Failed> {
     }
 }
 
-/// Whose sessions will do.
+/// The owner of acceptable sessions.
 #[derive(Clone, Copy)]
 enum Whose<'a> {
-    /// Of this name only.
+    /// This user only.
     Named(&'a str),
-    /// Of this name rather than of another.
+    /// This user rather than another.
     Rather(Option<&'a str>),
 }
 
-/// The sessions with the target, or with any; of several, the one in the namespace that kubectl would mean.
+/// The sessions with the target, or with any; of several, the one in kubectl's namespace.
 async fn meant(
     runtime_dir: &RuntimeDir,
     target: Option<&Target>,
@@ -111,7 +111,7 @@ async fn begin(runtime_dir: RuntimeDir, wish: v1::Wish) -> Result<Attached, Fail
     shown(daemon, runtime_dir, wish).await
 }
 
-/// Asks for it, showing each step.
+/// Asks for it, and shows each step.
 async fn shown(daemon: Daemon, runtime_dir: RuntimeDir, wish: v1::Wish) -> Result<Attached, Failed> {
     let target = wish.request.as_ref().map(|request| request.target.clone()).unwrap_or_default();
     let progress = Progress::new();
@@ -121,7 +121,7 @@ async fn shown(daemon: Daemon, runtime_dir: RuntimeDir, wish: v1::Wish) -> Resul
     }
 }
 
-/// From what is written in the cluster, as `bridge clean` does.
+/// Restores from the cluster's records, as `bridge clean` does.
 async fn restore(target: &str, cluster: v1::Cluster) -> Result<(), Failed> {
     let advice = format!("bridge clean {target} -n {} --context {}", cluster.namespace, cluster.context);
     clean::put_back(cluster, target).await.map_err(|failed| {

@@ -34,7 +34,7 @@ async fn clean(request: v1::CleanRequest) -> Result<v1::CleanReply, Failed> {
     }
 }
 
-/// Names every annotation that could not be read; the command ends with the last one.
+/// Prints every annotation that could not be read; the command fails with the last one.
 fn unreadable(cleaned: v1::CleanReply) -> Result<(), Failed> {
     let mut failed = None;
     for failure in cleaned.unreadable {
@@ -45,7 +45,7 @@ fn unreadable(cleaned: v1::CleanReply) -> Result<(), Failed> {
     failed.map_or(Ok(()), Err)
 }
 
-/// Puts one Service back, as far as this machine's sessions hold it that are gone.
+/// Restores one Service, as far as it is held by sessions of this machine that are gone.
 pub(crate) async fn put_back(cluster: v1::Cluster, service: &str) -> Result<(), Failed> {
     let (cluster, target) = (Some(cluster), service.to_owned());
     unreadable(clean(v1::CleanRequest { cluster, target, others: false }).await?)

@@ -1,4 +1,4 @@
-//! The config file: what a user would otherwise type each time. `$XDG_CONFIG_HOME/bridge/config.toml`.
+//! The config file, with options that a user would otherwise type each time. `$XDG_CONFIG_HOME/bridge/config.toml`.
 //!
 //! ```toml
 //! me = "alice"
@@ -28,7 +28,7 @@ use bridge_proto::matching::HeaderMatch;
 use super::choices::{Compat, Fallback};
 use super::names::{PortMap, UserName};
 
-/// The defaults; all of them may be missing.
+/// The defaults; each of them is optional.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
@@ -45,7 +45,7 @@ pub(crate) struct Config {
     pub(crate) targets: BTreeMap<String, TargetConfig>,
 }
 
-/// What is meant for one target, under the name that is typed for it.
+/// Options for one target, under the name that the user types.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TargetConfig {
@@ -62,7 +62,7 @@ pub(crate) enum ConfigError {
     Wrong { path: PathBuf, line: usize, message: String, nearest: Option<String> },
 }
 
-/// Where the file is, if there can be one.
+/// The path of the file, if there can be one.
 pub(crate) fn path() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let base = base.or_else(|| std::env::home_dir().map(|home| home.join(".config")))?;
@@ -91,13 +91,13 @@ fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
     })
 }
 
-/// Without the value that is wrong, which may be one that nobody else should see.
+/// The message without the wrong value, which may be a secret.
 fn unquoted(message: &str) -> String {
-    // What comes first says what is there: "invalid type: string "x", expected u32".
+    // The beginning quotes the value: "invalid type: string "x", expected u32".
     if let Some((_, expected)) = message.split_once(", expected ") {
         return format!("expected {}", expected.trim());
     }
-    // A pattern that is none is shown above what is wrong with it.
+    // An invalid pattern is shown above its error.
     let last = message.trim().lines().last().unwrap_or_default();
     let quoted = last.strip_prefix('"').and_then(|rest| rest.rsplit_once('"'));
     quoted.map_or_else(|| last.to_owned(), |(_, rest)| format!("it{rest}"))

@@ -13,17 +13,17 @@ use tracing_subscriber::EnvFilter;
 
 use super::error::Failed;
 
-/// `bridge daemon`: runs until it is idle or told to stop.
+/// `bridge daemon`: runs until it is idle or stopped.
 pub(crate) async fn run(idle: Duration) -> Result<(), Failed> {
     let detached = detach::Detached::new();
     memory::give_back_what_is_freed();
-    // It has keys and tokens of all clusters that are connected. A system that does not know this has the daemon all the same.
+    // It has keys and tokens of all connected clusters. On a system without this feature the daemon runs all the same.
     let _ = memory::keep_to_ourselves();
     let asked = std::env::var("BRIDGE_LOG").unwrap_or_default();
     let filter = log_filter(if asked.is_empty() { "info" } else { &asked });
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
 
-    // The command that started this waits to hear that it is ready, or why it is not.
+    // The command that started this waits for the report that it is ready, or why it is not.
     let waiting = Arc::new(Mutex::new(Some(detached)));
     let served = serve(idle, {
         let waiting = waiting.clone();
@@ -40,8 +40,8 @@ pub(crate) async fn run(idle: Duration) -> Result<(), Failed> {
     result
 }
 
-/// What is logged: as BRIDGE_LOG says, but for the crates that would bring secrets into the log. kube shows answers that it
-/// cannot read and the environment of credential plugins, HTTP's crates show heads and bodies.
+/// The log filter: BRIDGE_LOG's, except for crates that would log secrets. kube logs answers that it cannot read and
+/// the environment of credential plugins, HTTP's crates log heads and bodies.
 fn log_filter(asked: &str) -> EnvFilter {
     const SECRETIVE: [(&str, &str); 5] = [
         ("kube", "off"),
@@ -54,7 +54,7 @@ fn log_filter(asked: &str) -> EnvFilter {
     let kept: Vec<&str> = asked.split(',').filter(|directive| !is_of(directive)).collect();
     let kept = if kept.is_empty() { "info".to_owned() } else { kept.join(",") };
     let filter = EnvFilter::try_new(kept).unwrap_or_else(|_| EnvFilter::new("info"));
-    // A name means all crates that begin with it.
+    // A name applies to all crates that begin with it.
     let levels = SECRETIVE.iter().filter_map(|(name, level)| format!("{name}={level}").parse().ok());
     levels.fold(filter, EnvFilter::add_directive)
 }
@@ -65,7 +65,7 @@ fn taken(waiting: &Mutex<Option<detach::Detached>>) -> Option<detach::Detached> 
 
 async fn serve(idle: Duration, ready: Box<dyn FnOnce() + Send>) -> Result<(), Failed> {
     let runtime_dir = RuntimeDir::find()?;
-    // Held to the end of the process. The former daemon removes its socket before its lock goes.
+    // Held to the end of the process. The former daemon removes its socket before it releases its lock.
     let _alive = runtime_dir.lock_alive().await?;
     let (socket, streams) = (runtime_dir.socket(), runtime_dir.streams());
     for file in [&socket, &streams] {

@@ -42,14 +42,14 @@ pub(crate) async fn run(args: DisconnectArgs) -> Result<(), Failed> {
     failed.map_or(Ok(()), Err)
 }
 
-/// Nothing to give back is what was wanted; a daemon that was killed may have left something, though.
+/// The result when nothing is connected: that is success; a daemon that was killed may have left something, though.
 fn nothing(args: &DisconnectArgs) -> Result<(), Failed> {
     output::print(&format!("{}\n", not_connected(args.target.as_ref())))?;
     output::note("  → to clean up after a daemon that was killed: bridge clean\n");
     Ok(())
 }
 
-/// For people: that a target, or any, is not connected.
+/// That a target, or any, is not connected, for people.
 pub(super) fn not_connected(target: Option<&Target>) -> String {
     match target {
         Some(target) => format!("{target} is not connected from your laptop"),
@@ -57,7 +57,7 @@ pub(super) fn not_connected(target: Option<&Target>) -> String {
     }
 }
 
-/// The sessions that are meant: those of a target, of a place and of a name, or all.
+/// The sessions to disconnect: those of a target, of a place and of a user, or all.
 async fn meant(daemon: &mut Daemon, args: &DisconnectArgs) -> Result<Vec<v1::SessionStatus>, Failed> {
     let DisconnectArgs { target, all, wait: _, me, namespace, context } = args;
     if *all && me.is_none() && namespace.is_none() && context.is_none() {
@@ -74,7 +74,7 @@ async fn meant(daemon: &mut Daemon, args: &DisconnectArgs) -> Result<Vec<v1::Ses
     Ok(bridge_client::meant(daemon, request).await?)
 }
 
-/// More than one session is meant: a command for each.
+/// More than one session is meant: the message lists a command for each.
 fn several(sessions: &[Session]) -> Failed {
     let several_names = sessions.iter().any(|session| session.user != sessions[0].user);
     let candidate = |session: &Session| {

@@ -1,4 +1,4 @@
-//! `bridge dns`: what a name resolves to for a supervised process, and which resolver answers.
+//! `bridge dns`: shows what a name resolves to for a supervised process, and which resolver answers.
 
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, RecordType};
@@ -12,7 +12,7 @@ use super::output::{self, line};
 use bridge_client::Attached;
 use bridge_inside::network::{Answered, Choice, Network, Source};
 
-/// As it is printed: the names of the fields are a promise.
+/// The output. The names of the fields are stable.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
@@ -22,7 +22,7 @@ struct Answer {
     status: String,
     /// cluster, laptop or nobody.
     source: &'static str,
-    /// The name by which the cluster knows it, this machine's resolver that was asked, or why nobody was.
+    /// The name by which the cluster knows it, this machine's resolver that answered, or why there was no answer.
     by: String,
     records: Vec<Record>,
 }

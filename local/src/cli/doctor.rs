@@ -14,11 +14,11 @@ use super::{
     request,
 };
 
-/// What `doctor -o json` prints. The names of the fields are a promise.
+/// The output of `doctor -o json`. The names of the fields are stable.
 #[derive(Debug, Default, Serialize)]
 struct Report {
     checks: Vec<Check>,
-    /// Of the first check that failed.
+    /// The exit code of the first check that failed.
     #[serde(skip)]
     exit: Option<Exit>,
 }
@@ -57,7 +57,7 @@ impl Report {
         self.checks.push(Check { name: name.to_owned(), result, detail, advice });
     }
 
-    /// Takes over one of the daemon's.
+    /// Adds one of the daemon's checks.
     fn take(&mut self, check: v1::Check) {
         let result = match check.outcome() {
             v1::check::Outcome::Ok => Outcome::Ok,
@@ -76,7 +76,7 @@ pub(crate) async fn run(args: ListArgs) -> Result<(), Failed> {
     if let Some(mut daemon) = this_machine(&mut report).await
         && let Err(failed) = the_cluster(&args, &mut daemon, &mut report).await
     {
-        // What comes after it cannot be checked.
+        // The rest cannot be checked.
         report.fail("cluster", failed);
     }
     output::print_as(args.output.output, &report, || text(&report))?;

@@ -10,7 +10,7 @@ use bridge_inside::environment::of_the_target;
 pub(crate) async fn run(args: EnvArgs) -> Result<(), Failed> {
     let mut attached = attach::without_listening(args.target, args.cluster).await?;
     let surroundings = attached.surroundings().await;
-    // What was made for this is given back also if nothing came of it.
+    // The session is released even if this has failed.
     let ended = attach::end(attached).await;
     let inside = surroundings?.inside.unwrap_or_default();
     let chosen = of_the_target(&inside, &args.variables.choice());

@@ -1,11 +1,11 @@
-//! How a command fails: an exit code, what happened, and what to do next.
+//! A command's failure: an exit code, what happened, and what to do next.
 
 use bridge_client::ClientError;
 use bridge_proto::v1::{self, failure::Cause};
 
 use super::exit::Exit;
 
-/// A failed command: how it exits, and what it prints.
+/// A failed command: its exit code, and its messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failed {
     pub(crate) exit: Exit,
@@ -20,7 +20,7 @@ impl Failed {
         Failed { exit, message: message.into(), advice: advice.into() }
     }
 
-    /// Something that should not happen; the daemon's log may say more.
+    /// An error that should not happen; the daemon's log may have details.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Failed::new(Exit::Internal, message, "bridge logs --daemon may say more")
     }
@@ -35,7 +35,7 @@ impl From<ClientError> for Failed {
 impl From<v1::Failure> for Failed {
     fn from(failure: v1::Failure) -> Self {
         let exit = match failure.cause() {
-            // It knows no causes, or one that this command does not know.
+            // The daemon sends no causes, or one that this command does not know.
             Cause::Unspecified => Exit::from_code(failure.exit_code),
             cause => Exit::of(cause),
         };

@@ -1,5 +1,5 @@
-//! Exit codes, and which cause ends a command with which of them. The only place that knows: cluster, daemon and client
-//! say causes.
+//! Exit codes, and the code for each cause. This is the only place with codes: cluster, daemon and client report
+//! causes.
 
 use bridge_proto::v1::failure::Cause;
 
@@ -15,9 +15,9 @@ pub enum Exit {
     Held = 6,
     NotReady = 7,
     Left = 8,
-    /// As shells say it of a command: it cannot be run,
+    /// As shells report for a command that cannot be run,
     NotRun = 126,
-    /// or there is none of that name.
+    /// or does not exist.
     NotFound = 127,
     Interrupted = 130,
 }
@@ -63,7 +63,7 @@ impl Exit {
         }
     }
 
-    /// What a daemon means that sends exit codes instead of causes. An unknown code is an internal error.
+    /// The exit code from a daemon that sends codes instead of causes. An unknown code is an internal error.
     pub(crate) fn from_code(code: u32) -> Self {
         match code {
             2 => Exit::Usage,

@@ -14,13 +14,13 @@ use super::exit::Exit;
 use super::output::{self, printable};
 use bridge_inside::files::{Files, OwnPathsError, Plan, Teller, UnaskedError};
 
-/// Tells a command where they are.
+/// The variable with their directory, for the command.
 pub(crate) const ROOT: &str = "BRIDGE_ROOT";
-/// Of what is left out, as much is named.
+/// The number of omitted files to name.
 const NAMED: usize = 4;
 
-/// All of them, kept up to date; `None` if none are wanted, or there are none. What does not work is said, and the command
-/// runs without them.
+/// Fetches all of them, kept up to date; `None` if none are wanted, or there are none. On failure prints a warning, and
+/// the command runs without them.
 pub(crate) async fn fetch(attached: &Attached, wanted: FilesAt) -> Option<Files> {
     if wanted == FilesAt::None {
         return None;
@@ -40,7 +40,7 @@ pub(crate) async fn fetch(attached: &Attached, wanted: FilesAt) -> Option<Files>
     }
 }
 
-/// Tells the command where they are, and the user where that is and what is different for the command.
+/// Gives the files to the command, and tells the user where they are and what is different for the command.
 pub(crate) fn give(files: &Files, wanted: FilesAt, command: &mut Command) -> Result<(), Failed> {
     command.env(ROOT, files.root());
     let (view, why_not) = match wanted {
@@ -82,7 +82,7 @@ fn unasked(error: &UnaskedError) -> String {
     }
 }
 
-/// What the command sees otherwise than this machine has it.
+/// Prints how the command's file system differs from this machine's.
 fn say_what_is_different(plan: &Plan) {
     if let Some(kept) = list(&plan.kept) {
         output::note(&format!("  only in ${ROOT}, because these paths belong to your laptop: {kept}\n"));
@@ -97,7 +97,7 @@ fn say_what_is_different(plan: &Plan) {
     }
 }
 
-/// None if there are none.
+/// `None` if there are none.
 fn list(paths: &[PathBuf]) -> Option<String> {
     let paths: Vec<String> = paths.iter().map(|path| printable(&path.to_string_lossy())).collect();
     (!paths.is_empty()).then(|| paths.join(", "))
@@ -118,7 +118,7 @@ impl Teller for ByDaemon {
     }
 }
 
-/// What is not there, and why.
+/// The omitted files, with the reasons.
 fn sentence(left_out: &[LeftOut]) -> Option<String> {
     let named = left_out.iter().filter(|left| !left.path.is_empty()).take(NAMED);
     let named: Vec<String> = named

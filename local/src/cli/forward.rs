@@ -17,18 +17,18 @@ use super::args::ForwardArgs;
 use super::attach;
 use super::error::Failed;
 use super::exit::Exit;
-use super::interrupt::told_to_end;
+use super::interrupt::asked_to_end;
 use super::output::{self, BOLD, line, styled};
 use bridge_inside::forward::{Ended, Names, pass};
 use bridge_inside::loopback::Door;
 use bridge_inside::network::Streams;
 
-/// Ports below are for root.
+/// Lower ports are for root.
 const FIRST_FREE: u16 = 1024;
-/// After an accept that failed, as when descriptors have run out.
+/// The pause after an accept that failed, as when descriptors have run out.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// As it is printed: the names of the fields are a promise.
+/// The output. The names of the fields are stable.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Forwarded {
@@ -64,7 +64,7 @@ pub(crate) async fn run(args: ForwardArgs) -> Result<(), Failed> {
 
 type Listening = Vec<(TcpListener, Forwarded)>;
 
-/// Listens for all that is wanted, where no requests come in.
+/// Listens for all wanted ports, on local ports without incoming requests.
 async fn listen_all(attached: &mut Attached, args: &ForwardArgs) -> Result<Listening, Failed> {
     let all = attached.services().await?;
     let wanted = if args.all { everything(&all) } else { args.services.clone() };
@@ -94,7 +94,7 @@ async fn serve_all(attached: &Attached, listening: Listening, args: &ForwardArgs
     }
     tokio::select! {
         () = async { while listeners.join_next().await.is_some() {} } => Ok(()),
-        () = told_to_end() => Ok(()),
+        () = asked_to_end() => Ok(()),
     }
 }
 
@@ -102,7 +102,7 @@ fn everything(all: &[Reachable]) -> Vec<Wanted> {
     all.iter().map(|service| Wanted { local: None, service: service.name.clone(), port: None }).collect()
 }
 
-/// The Service that is meant, and those of its ports that are.
+/// The wanted Service and ports.
 fn ports<'a>(wanted: &Wanted, all: &'a [Reachable]) -> Result<Vec<(&'a Reachable, u16)>, Failed> {
     let Some(service) = all.iter().find(|service| service.name == wanted.service) else {
         let names: Vec<&str> = all.iter().map(|service| service.name.as_str()).collect();
@@ -135,8 +135,8 @@ fn ports<'a>(wanted: &Wanted, all: &'a [Reachable]) -> Result<Vec<(&'a Reachable
     }
 }
 
-/// On the port that was named, else on the Service's own number where that is free, else on any. One to which requests
-/// come is not free.
+/// Listens on the named port, else on the Service's own number if that is free, else on any. One that requests come to
+/// is not free.
 async fn listen(
     wanted: &Wanted,
     service: &Reachable,
@@ -166,7 +166,7 @@ async fn listen(
     Ok((listener, Forwarded { local, service: service.name.clone(), port, address }))
 }
 
-/// Where a port leads, and by which names it may be asked for.
+/// The destination of a port, and the names by which it may be asked for.
 struct To {
     forwarded: Forwarded,
     names: Names,

@@ -1,4 +1,4 @@
-//! What was typed about the environment and the network of a local command, for `bridge_inside`.
+//! Turns the options for the environment and the network of a local command into the types of `bridge_inside`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,7 +14,7 @@ use super::args::{Egress, InsideArgs, ScopeArgs};
 use super::error::Failed;
 use super::exit::Exit;
 
-/// What a local command needs to run as if it ran in the target's pod.
+/// The means to run a local command as if it ran in the target's pod.
 pub(crate) struct Inside {
     pub(crate) network: Network,
     /// The target's variables, and those that the user adds.
@@ -37,13 +37,13 @@ impl Inside {
     }
 }
 
-/// Which networks and names are the cluster's, as typed.
+/// The networks and names that count as the cluster's, by the options.
 pub(crate) fn choice(args: &ScopeArgs) -> Result<Choice, Failed> {
     let (also, not) = (part(&args.also_cluster)?, part(&args.not_cluster)?);
     Ok(Choice { also, not, everything: args.egress == Egress::Cluster })
 }
 
-/// What the user adds; the later ones count.
+/// The user's variables; the later ones win.
 fn added(args: &InsideArgs) -> Result<Variables, Failed> {
     let mut all = Vec::new();
     for file in &args.env_file {

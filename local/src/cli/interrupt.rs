@@ -5,12 +5,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::error::Failed;
 use super::exit::Exit;
 
-/// Resolves on Ctrl-C or another request to end, so that the command can give back what it holds.
-pub(crate) async fn told_to_end() {
+/// Resolves on Ctrl-C or another request to end, so that the command can release its session.
+pub(crate) async fn asked_to_end() {
     let terminated = async {
         match signal(SignalKind::terminate()) {
             Ok(mut terminate) => drop(terminate.recv().await),
-            // It ends by that signal as it would have.
+            // The signal ends it as usual.
             Err(_) => std::future::pending().await,
         }
     };
@@ -20,9 +20,9 @@ pub(crate) async fn told_to_end() {
     }
 }
 
-/// Resolves when the user interrupts a connect. Dropping the call then tells the daemon.
+/// Resolves when the user interrupts a connect. Dropping the call then cancels it in the daemon.
 pub(crate) async fn interrupted(target: &str) -> Failed {
-    // Where no signal can be waited for, it ends the process.
+    // If signals cannot be waited for, Ctrl-C ends the process.
     let _ = tokio::signal::ctrl_c().await;
     Failed::new(Exit::Interrupted, format!("interrupted: undoing what was started for {target}"), "")
 }

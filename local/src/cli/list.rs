@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{args::ListArgs, error::Failed, output, request};
 
-/// What `list -o json` prints. The names of the fields are a promise.
+/// The output of `list -o json`. The names of the fields are stable.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Listing {
@@ -21,13 +21,13 @@ struct Service {
     name: String,
     ports: Vec<String>,
     workloads: Vec<String>,
-    /// stand-in; None: it cannot be connected.
+    /// stand-in; None if it cannot be connected.
     mode: Option<String>,
     obstacles: Vec<Obstacle>,
     sessions: Vec<Session>,
     /// While a developer is connected.
     stand_in: Option<StandIn>,
-    /// Names of stand-ins that nobody uses: `bridge clean`.
+    /// Names of unused stand-ins: `bridge clean`.
     unused_stand_ins: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ struct Service {
 #[serde(rename_all = "camelCase")]
 struct Obstacle {
     short: String,
-    /// With what to do.
+    /// Includes advice.
     detail: String,
 }
 
@@ -50,11 +50,11 @@ struct Session {
 #[serde(rename_all = "camelCase")]
 struct StandIn {
     name: String,
-    /// How many of its agents take traffic.
+    /// The number of its agents that take traffic.
     ready: u32,
     /// The Service leads to it.
     in_place: bool,
-    /// The Service leads to the origin, as no agent was ready.
+    /// The Service leads to the origin because no agent was ready.
     led_back: bool,
 }
 

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{args::LogsArgs, error::Failed, exit::Exit, output, request};
 
-/// A file tells nobody that it has grown.
+/// Nothing reports that a file has grown.
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
 pub(crate) async fn run(args: LogsArgs) -> Result<(), Failed> {

@@ -1,4 +1,4 @@
-//! The `bridge` command: reads what was typed, asks the daemon or the cluster, and prints the outcome.
+//! The `bridge` command: parses its arguments, asks the daemon or the cluster, and prints the result.
 
 mod args;
 mod attach;
@@ -39,7 +39,7 @@ use self::args::{Cli, Command};
 use self::error::Failed;
 pub use self::exit::Exit;
 
-/// Runs the command of this process's arguments.
+/// Runs the command with this process's arguments.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let matches = program::command_called(arguments.first()).get_matches_from(arguments);
@@ -53,10 +53,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Runs it to its end; the exit code.
+/// Runs it to its end; returns the exit code.
 fn block_on(command: Command) -> Result<u8, Failed> {
     let mut builder = match &command {
-        // They carry streams.
+        // These carry streams.
         Command::Daemon { .. } | Command::Run(_) | Command::Shell(_) => {
             tokio::runtime::Builder::new_multi_thread()
         }
@@ -65,7 +65,7 @@ fn block_on(command: Command) -> Result<u8, Failed> {
     let runtime = builder.enable_all().build();
     let runtime = runtime.map_err(|error| Failed::internal(format!("cannot start the runtime: {error}")))?;
     let result = runtime.block_on(run(command));
-    // A read that nobody waits for any more (a lock, a name) must not hold up the end.
+    // A blocking read that nobody waits for any more (a lock, a name) must not hold up the end.
     runtime.shutdown_background();
     result
 }

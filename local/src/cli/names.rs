@@ -1,4 +1,4 @@
-//! The grammar of ports and names on the command line, and what is wrong with an invalid one.
+//! The grammar of ports and names on the command line, and the errors for invalid ones.
 
 use std::str::FromStr;
 
@@ -42,7 +42,7 @@ impl FromStr for PortMap {
             None => (text, ""),
         };
         let local = port(local).ok_or_else(|| format!("{local:?} is not a local port (1 to 65535)"))?;
-        // RFC 6335 names are what Kubernetes accepts; "0x50" or "-http" are typing errors.
+        // Kubernetes accepts RFC 6335 names; "0x50" or "-http" are typing errors.
         let is_name = remote.len() <= 15
             && remote.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             && remote.bytes().any(|b| b.is_ascii_lowercase())
@@ -59,7 +59,7 @@ fn port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|port| *port != 0 && text.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// A developer's name: goes into headers, `baggage` and annotations, so it is what a Kubernetes label may be.
+/// A developer's name: used in headers, `baggage` and annotations, so it must be a valid Kubernetes label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UserName(String);
 
@@ -68,7 +68,7 @@ impl UserName {
         &self.0
     }
 
-    /// The nearest that would do.
+    /// The nearest valid name.
     pub(crate) fn suggestion(text: &str) -> Option<String> {
         let mut name: String = text
             .chars()

@@ -1,5 +1,5 @@
-//! What goes to the terminal: results to stdout (text, JSON or YAML), progress and errors to stderr. Nothing that others
-//! have written steers it (`visible`): each way out sees to that, and each line of its own that it cannot become two.
+//! Terminal output: results to stdout (text, JSON or YAML), progress and errors to stderr. Texts of others cannot steer
+//! the terminal (`visible`): each output function ensures that, and that no line becomes two.
 
 mod format;
 mod style;
@@ -22,12 +22,12 @@ pub(crate) use self::visible::{HOSTILE, is_harmless};
 pub(crate) use self::visible::{json, printable};
 use super::error::Failed;
 
-/// Prints a result for people, line by line. A reader that has seen enough (`| head`) is no error.
+/// Prints a result for people, line by line. A reader that stops early (`| head`) is no error.
 pub(crate) fn print(text: &str) -> Result<(), Failed> {
     written(anstream::stdout(), &visible::lines(text))
 }
 
-/// Prints a result for programs, to the byte; on a terminal as any other.
+/// Prints a result for programs, unchanged; on a terminal as any other.
 pub(crate) fn print_data(text: &str) -> Result<(), Failed> {
     if io::stdout().is_terminal() { print(text) } else { written(io::stdout(), text) }
 }
@@ -41,7 +41,7 @@ fn written(mut to: impl Write, text: &str) -> Result<(), Failed> {
     }
 }
 
-/// Prints a result as asked: `text` is made only when it is what was asked for.
+/// Prints a result in this format; `text` is called only for the text format.
 pub(crate) fn print_as<T: Serialize>(
     format: Format,
     value: &T,
@@ -78,12 +78,12 @@ pub(crate) fn note(text: &str) {
     let _ = anstream::stderr().write_all(visible::lines(text).as_bytes());
 }
 
-/// Something that the user should know.
+/// Prints a warning.
 pub(crate) fn warn(warning: &str) {
     note(&warning_line(warning));
 }
 
-/// Why the command fails: two lines, or more of advice.
+/// Prints why the command fails: two lines, or more of advice.
 pub(crate) fn fail(failed: &Failed) {
     note(&failure(failed));
 }
@@ -96,7 +96,7 @@ fn failure(failed: &Failed) -> String {
     text
 }
 
-/// Prints what happens while nobody waits for it.
+/// Prints messages that come while nobody waits.
 pub(crate) fn teller() -> Say {
     Arc::new(say)
 }
@@ -112,12 +112,12 @@ fn warning_line(warning: &str) -> String {
     line(&format!("{} {warning}", styled(YELLOW, "warning:")))
 }
 
-/// One line, whatever is in it.
+/// One line, whatever it contains.
 pub(crate) fn line(text: &str) -> String {
     printable(text) + "\n"
 }
 
-/// The steps of something that takes a while: one moving line on a terminal, plain lines otherwise.
+/// The steps of a longer operation: one moving line on a terminal, plain lines otherwise.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
 }
@@ -142,7 +142,7 @@ impl Progress {
         }
     }
 
-    /// Something that happens meanwhile.
+    /// Prints a message between the steps.
     pub(crate) fn say(&self, said: &Said) {
         match (said, &self.bar) {
             (Said::Step { text, .. }, _) => self.step(text),
@@ -196,7 +196,7 @@ pub(crate) fn bytes(count: u64) -> String {
     }
 }
 
-/// How long a request took: "3.4 ms".
+/// The duration of a request: "3.4 ms".
 pub(crate) fn milliseconds(took: f64) -> String {
     match took {
         ..10.0 => format!("{took:.1} ms"),
@@ -205,7 +205,7 @@ pub(crate) fn milliseconds(took: f64) -> String {
     }
 }
 
-/// In the largest unit of which there is one: "5 min".
+/// In the largest unit that fits: "5 min".
 pub(crate) fn duration(duration: Duration) -> String {
     match duration.as_secs() {
         seconds @ 0..=89 => format!("{seconds} s"),

@@ -1,4 +1,4 @@
-//! How this program was called.
+//! The name by which this program was called.
 
 use std::{ffi::OsString, path::Path};
 
@@ -6,13 +6,13 @@ use clap::CommandFactory;
 
 use super::args::Cli;
 
-/// As help and hints name it: `bridge`, or `kubectl bridge`.
+/// The name for help and hints: `bridge`, or `kubectl bridge`.
 pub(crate) fn name() -> String {
     let program = std::env::args_os().next().unwrap_or_default();
     command_called(Some(&program)).get_bin_name().unwrap_or("bridge").to_owned()
 }
 
-/// kubectl runs `kubectl-bridge` for `kubectl bridge`; help then says what was typed.
+/// kubectl runs `kubectl-bridge` for `kubectl bridge`; help then shows what the user typed.
 pub(crate) fn command_called(program: Option<&OsString>) -> clap::Command {
     let name = program.and_then(|program| Path::new(program).file_name());
     let command = Cli::command();

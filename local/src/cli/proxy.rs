@@ -11,10 +11,10 @@ use super::args::ProxyArgs;
 use super::attach;
 use super::error::Failed;
 use super::inside::choice;
-use super::interrupt::told_to_end;
+use super::interrupt::asked_to_end;
 use super::output;
 
-/// Who listens there, for people.
+/// The listener's name, for people.
 const WHAT: &str = "bridge proxy";
 
 pub(crate) async fn run(args: ProxyArgs) -> Result<(), Failed> {
@@ -29,7 +29,7 @@ pub(crate) async fn run(args: ProxyArgs) -> Result<(), Failed> {
     served.and(ended)
 }
 
-/// Where no requests come in.
+/// Binds a port that no requests come to.
 async fn bound(attached: &mut Attached, args: &ProxyArgs) -> Result<Proxy, Failed> {
     let failed =
         |error: io::Error| Failed::internal(format!("cannot listen on port {}: {error}", args.listen));
@@ -47,6 +47,6 @@ async fn serve(attached: &mut Attached, proxy: Proxy, args: &ProxyArgs) -> Resul
     output::note("  stop with Ctrl-C\n");
     tokio::select! {
         never = proxy.serve(network, output::teller()) => match never {},
-        () = told_to_end() => Ok(()),
+        () = asked_to_end() => Ok(()),
     }
 }

@@ -15,7 +15,7 @@ use super::{
     names::{PortMap, UserName},
 };
 
-/// The config file's defaults, or what is wrong with it.
+/// The config file's defaults, or its error.
 pub(crate) fn config() -> Result<Config, Failed> {
     config::load().map_err(|error| {
         let advice = match &error {
@@ -27,7 +27,7 @@ pub(crate) fn config() -> Result<Config, Failed> {
     })
 }
 
-/// Which cluster, with whose credentials.
+/// The cluster and the credentials to use.
 pub(crate) fn cluster(args: &ClusterArgs, config: &Config) -> Result<v1::Cluster, Failed> {
     let files = match &args.kubeconfig {
         Some(file) => vec![file.clone()],
@@ -53,7 +53,7 @@ fn split_paths(list: OsString) -> Vec<PathBuf> {
     std::env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect()
 }
 
-/// The daemon's working directory is not the caller's.
+/// Makes a path absolute: the daemon's working directory is not the caller's.
 fn absolute(path: PathBuf) -> Result<String, Failed> {
     let wrong =
         |why: String| Failed::new(Exit::Usage, format!("the kubeconfig path {}: {why}", path.display()), "");
@@ -61,7 +61,7 @@ fn absolute(path: PathBuf) -> Result<String, Failed> {
     absolute.to_str().map(str::to_owned).ok_or_else(|| wrong("it is not UTF-8".to_owned()))
 }
 
-/// What does not come from the command line: split off so that it can be tested.
+/// Input from elsewhere than the command line, separate for tests.
 #[derive(Debug, Default)]
 struct Surroundings {
     /// `$BRIDGE_HEADER`, one header.
@@ -79,7 +79,7 @@ impl Surroundings {
     }
 }
 
-/// The user's name, if it is known.
+/// The user's name, if known.
 pub(crate) fn me() -> Option<String> {
     let around = Surroundings::of_this_process();
     let configured = || config().ok()?.me.map(|me| me.as_str().to_owned());
@@ -94,7 +94,7 @@ pub(crate) fn complete(args: &ConnectArgs) -> Result<v1::ConnectRequest, Failed>
     Ok(request)
 }
 
-/// The request, complete but for the cluster.
+/// The request without the cluster.
 fn connect(
     args: &ConnectArgs,
     config: &Config,
@@ -119,7 +119,7 @@ fn connect(
         ));
     }
     let compat = if args.everything { None } else { args.compat.or(config.compat) };
-    // Of everything, most is other people's.
+    // With everything, most requests are other people's.
     let usual = if args.everything { Fallback::Origin } else { Fallback::Answer };
     let fallback = match args.fallback.or(config.fallback).unwrap_or(usual) {
         Fallback::Answer => v1::Fallback::Answer,
@@ -138,13 +138,13 @@ fn connect(
         agent_image: args.agent_image.clone().or_else(|| config.agent_image.clone()).unwrap_or_default(),
         keep_cache_headers: args.keep_cache_headers,
         narrowed_by: paths.chain(method).map(Condition::to_message).collect(),
-        // With headers of one's own there is no default route for it to be beside.
+        // With the user's own headers there is no default route to add it to.
         kubernetes_route_as: headers.is_empty() && compat == Some(Compat::BridgeToKubernetes),
         for_command: false,
     })
 }
 
-/// All of the headers; none of them: the daemon's default for the user.
+/// The match of all headers; without headers, the daemon's default for the user.
 fn match_of(headers: &[HeaderMatch]) -> Result<Option<v1::Match>, Failed> {
     if headers.is_empty() {
         return Ok(None);

@@ -13,10 +13,10 @@ use super::{
     request,
 };
 
-/// Columns grow with what they hold, up to here.
+/// Columns grow with their content, up to here.
 const WIDEST: usize = 48;
 
-/// What `requests -o json` prints, once or for each. The names of the fields are a promise.
+/// The output of `requests -o json`, once or for each request. The names of the fields are stable.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Seen {
@@ -26,33 +26,33 @@ struct Seen {
     /// The agent's pod, and the port that it listens on.
     agent: String,
     port: u32,
-    /// None, with method, path, status and duration: a connection that is relayed unread.
+    /// None, like method, path, status and duration, for a connection that is relayed unread.
     protocol: Option<String>,
     method: Option<String>,
     path: Option<String>,
-    /// None: it ended without an answer.
+    /// None if it ended without an answer.
     status: Option<u32>,
     grpc_status: Option<u32>,
     duration_ms: Option<f64>,
     /// laptop or origin.
     to: &'static str,
-    /// Whose route it matched.
+    /// The user whose route it matched.
     user: Option<String>,
     reason: &'static str,
-    /// What the reason is about: the match that holds, or what kept it away.
+    /// The subject of the reason: the match that holds, or the condition that failed.
     about: Option<String>,
-    /// If a value differs: what it is.
+    /// The value, if it differs.
     saw: Option<String>,
     #[serde(skip)]
     begun_us: u64,
 }
 
-/// What `requests -o json` prints when it does not follow.
+/// The output of `requests -o json` without -f.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Listing {
     requests: Vec<Seen>,
-    /// Too many to keep.
+    /// The number of requests that were not kept.
     left_out: u64,
 }
 
@@ -83,7 +83,7 @@ impl From<v1::SeenByAgent> for Seen {
     }
 }
 
-/// For programs.
+/// The reason for programs.
 fn word(reason: Reason) -> &'static str {
     match reason {
         Reason::Matched => "matched",
@@ -103,7 +103,7 @@ fn word(reason: Reason) -> &'static str {
 }
 
 impl Seen {
-    /// For people.
+    /// The reason for people.
     fn why(&self) -> String {
         let about = self.about.as_deref().unwrap_or_default();
         let whose = self.user.as_deref().unwrap_or("nobody");
@@ -173,7 +173,7 @@ fn utc(begun_us: u64) -> String {
     format!("{:.6}", timestamp(begun_us))
 }
 
-/// By the clock on the user's wall.
+/// The time in the user's time zone.
 fn local_time(begun_us: u64) -> String {
     timestamp(begun_us).to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S%.3f").to_string()
 }
@@ -181,7 +181,7 @@ fn local_time(begun_us: u64) -> String {
 /// Columns that keep their width from line to line, and grow when they must.
 #[derive(Debug)]
 struct Columns {
-    /// Several Services are shown: each line says which.
+    /// Several Services are shown: each line names its Service.
     targets: bool,
     widths: Vec<usize>,
 }
@@ -203,7 +203,7 @@ impl Columns {
         self.line(&names.map(str::to_owned).collect::<Vec<_>>()) + "\n"
     }
 
-    /// So that the lines to come are aligned from the first.
+    /// Grows the columns, so that the next lines are aligned from the first.
     fn fit(&mut self, rows: &[Vec<String>]) {
         for (index, cell) in rows.iter().flat_map(|row| row.iter().enumerate()) {
             let width = &mut self.widths[index];
@@ -272,7 +272,7 @@ fn print(
         format if !follow => return output::print_as(format, &Listing { requests, left_out }, String::new),
         Format::Json => output::print_data(&json_lines(&requests)?)?,
         Format::Yaml if requests.is_empty() => {}
-        // A list, item by item: all of it together is one.
+        // A list, item by item: all items together are one list.
         Format::Yaml => output::print_as(Format::Yaml, &requests, String::new)?,
     }
     if left_out > 0 {

@@ -1,5 +1,5 @@
 //! `bridge run` and `bridge shell`: run a local command as if it ran in the target's pod. The command is supervised
-//! (`way` says where its connections go), or gets a proxy where supervision is not possible.
+//! (`way` decides where its connections go), or gets a proxy if supervision is not possible.
 
 mod way;
 
@@ -31,12 +31,12 @@ use bridge_inside::listening::Entrances;
 use bridge_inside::network::Network;
 use bridge_inside::proxy::{self, ANY_PORT, Proxy};
 
-/// Ports on which the command begins to listen, and that nobody has looked at.
+/// Ports on which the command begins to listen, and that were not processed yet.
 const LISTENS_QUEUE: usize = 64;
-/// More of them are one mistake, and not several.
+/// More overlaps are one mistake, and not several.
 const OVERLAPS: usize = 3;
 
-/// Runs the command; its exit code is ours.
+/// Runs the command; returns its exit code as ours.
 pub(crate) async fn run(args: RunArgs) -> Result<u8, Failed> {
     let mut attached = attach::to(&args.connect).await?.kept(output::teller());
     let files = files::fetch(&attached, args.inside.files).await;
@@ -50,7 +50,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<u8, Failed> {
     Ok(exit_code(status))
 }
 
-/// The user's shell.
+/// Runs the user's shell.
 pub(crate) async fn shell(args: ShellArgs) -> Result<u8, Failed> {
     let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
     let command = vec![shell.unwrap_or_else(|| OsString::from("/bin/sh"))];
@@ -116,7 +116,7 @@ async fn supervised(
     }
 }
 
-/// The next best: the command gets a proxy, by its variables.
+/// The fallback: the command gets a proxy, through its variables.
 async fn proxied(
     mut command: Command,
     attached: &Attached,
@@ -138,7 +138,7 @@ async fn proxied(
     }
 }
 
-/// Follows where the command listens; it ends when the command has.
+/// Follows the ports on which the command listens; ends with the command.
 async fn follow(entrances: Entrances, listens_rx: mpsc::Receiver<SocketAddr>) -> Infallible {
     entrances.watch(listens_rx, output::teller()).await;
     std::future::pending().await
@@ -160,7 +160,7 @@ fn failed(error: &SuperviseError) -> Failed {
     }
 }
 
-/// A folder of PATH that may not be searched makes a missing program look like a forbidden one.
+/// A directory of PATH that may not be searched makes a missing program look like a forbidden one.
 fn is_there(program: &Path, error: &io::Error) -> bool {
     match error.kind() {
         io::ErrorKind::NotFound => false,
@@ -172,7 +172,7 @@ fn is_there(program: &Path, error: &io::Error) -> bool {
     }
 }
 
-/// As a shell does it.
+/// As shells do.
 fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     u8::try_from(code).unwrap_or(1)

@@ -1,4 +1,4 @@
-//! How sessions are printed. Field names are stable: later versions add fields, and remove none.
+//! Prints sessions. Field names are stable: later versions add fields, and remove none.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(crate) struct Session {
     pub(crate) context: String,
     /// routing, reconnecting, led-back, reset or disconnecting.
     state: &'static str,
-    /// What is wrong, and what to do; when routing, empty unless the stand-in is stale.
+    /// The problem and advice; when routing, empty unless the stand-in is stale.
     detail: String,
     /// Milliseconds since the epoch.
     since_ms: u64,
@@ -30,7 +30,7 @@ pub(crate) struct Session {
     streams: u64,
     bytes_to_laptop: u64,
     bytes_from_laptop: u64,
-    /// What the agents that are reached have seen.
+    /// Counts of the agents that are reached.
     requests: Requests,
 }
 
@@ -49,7 +49,7 @@ struct Traffic {
     count: u64,
     /// With a status of 500 or more, or with no answer.
     failed: u64,
-    /// None: there were none.
+    /// None if there were none.
     p50_ms: Option<f64>,
     p99_ms: Option<f64>,
 }
@@ -144,7 +144,7 @@ impl Session {
         format!("Service {} in namespace {} (context {})", self.target, self.namespace, self.context)
     }
 
-    /// What `connect` ends with: what happens to which requests, and how to stop.
+    /// The output at the end of `connect`: what happens to which requests, and how to stop.
     pub(crate) fn connected(&self, everything: bool, program: &str) -> String {
         let mut text = line(&format!("{} connected to {}", styled(GREEN, "✓"), styled(BOLD, &self.place())));
         let what = |route: &Route| match everything {

@@ -1,4 +1,4 @@
-//! `bridge status`: what this user's daemon holds.
+//! `bridge status`: this user's sessions.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,12 +12,12 @@ use super::{
     sessions::Session,
 };
 
-/// What `status -o json` prints.
+/// The output of `status -o json`.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Status {
     sessions: Vec<Session>,
-    /// None: it does not run, as nothing is connected.
+    /// None if it does not run, as nothing is connected.
     daemon: Option<DaemonStatus>,
 }
 

@@ -1,14 +1,14 @@
-//! The target's variables as they are printed: for each reader in its own syntax, and which do not come.
+//! Prints the target's variables: for each reader in its own syntax, with the omitted ones.
 
 use bridge_inside::environment::{LeftOut, Variables};
 
 use super::args::EnvFormat;
 use super::output::{json, printable};
 
-/// Of what is left out, as many are named.
+/// The number of omitted variables to name.
 const NAMED: usize = 16;
 
-/// What the user should know of the variables that do not come: names, and never values.
+/// The message about omitted variables: names, and never values.
 pub(crate) fn describe(left_out: &LeftOut) -> String {
     let mut text = String::new();
     if !left_out.withheld.is_empty() {
@@ -40,24 +40,24 @@ fn some_of(names: &[String]) -> String {
 
 /// The variables in a format, and the names of those that it cannot express.
 pub(crate) fn render(variables: &Variables, format: EnvFormat) -> (String, Vec<String>) {
-    let mut told = Vec::new();
-    let mut untold = Vec::new();
+    let mut lines = Vec::new();
+    let mut omitted = Vec::new();
     for (name, value) in variables {
         let (name, value) = (String::from_utf8_lossy(name), std::str::from_utf8(value));
         match value.ok().and_then(|value| line(&name, value, format)) {
-            Some(line) => told.push(line),
-            None => untold.push(name.into_owned()),
+            Some(line) => lines.push(line),
+            None => omitted.push(name.into_owned()),
         }
     }
     let text = match format {
-        EnvFormat::Json => format!("{{\n{}\n}}\n", told.join(",\n")),
-        _ => told.into_iter().map(|line| line + "\n").collect(),
+        EnvFormat::Json => format!("{{\n{}\n}}\n", lines.join(",\n")),
+        _ => lines.into_iter().map(|line| line + "\n").collect(),
     };
-    (text, untold)
+    (text, omitted)
 }
 
 fn line(name: &str, value: &str, format: EnvFormat) -> Option<String> {
-    // A name that is none for a shell could be anything else there.
+    // An invalid name could mean anything to a shell.
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && !name.starts_with(|c: char| c.is_ascii_digit());
     match format {
@@ -117,9 +117,9 @@ mod tests {
         let variables: Variables =
             [("A", "it's \"$x\" \\ end"), ("B", "two\nlines"), ("a-b", "c")].map(variable).into();
         let rendered = |format| render(&variables, format);
-        let (dotenv, untold) = rendered(EnvFormat::Dotenv);
+        let (dotenv, omitted) = rendered(EnvFormat::Dotenv);
         assert_eq!(dotenv, "A=\"it's \\\"\\$x\\\" \\\\ end\"\nB=\"two\\nlines\"\n");
-        assert_eq!(untold, ["a-b"]);
+        assert_eq!(omitted, ["a-b"]);
         let back = read_file(&dotenv).unwrap();
         assert_eq!(back[0].value, "it's \"$x\" \\ end");
         assert_eq!(back[1].value, "two\nlines");

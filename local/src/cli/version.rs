@@ -9,16 +9,16 @@ use super::{
     output::{self, Format},
 };
 
-/// What `version -o json` prints.
+/// The output of `version -o json`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Versions {
     version: String,
     /// The revision of bridge.v1 that this command speaks.
     protocol_revision: u32,
-    /// What the agent inside runs on; None: there is none.
+    /// The architecture of the agent inside; None if there is none.
     agent_architecture: Option<&'static str>,
-    /// None: no daemon runs.
+    /// None if no daemon runs.
     daemon: Option<String>,
 }
 
@@ -27,7 +27,7 @@ pub(crate) async fn run(short: bool, format: Format) -> Result<(), Failed> {
     if short {
         return output::print(&format!("{}\n", ours.program));
     }
-    // What cannot be reached has no version; `doctor` says why it cannot.
+    // An unreachable daemon has no version; `doctor` shows why it cannot be reached.
     let daemon = match RuntimeDir::find() {
         Ok(runtime_dir) => running(&runtime_dir).await.ok().flatten(),
         Err(_) => None,

@@ -98,7 +98,7 @@ pub(crate) struct ConnectArgs {
 }
 
 impl ConnectArgs {
-    /// A connect with nothing but a target.
+    /// A connect with only a target.
     pub(crate) fn plain(target: Target, cluster: ClusterArgs) -> Self {
         ConnectArgs {
             target,
@@ -117,7 +117,7 @@ impl ConnectArgs {
         }
     }
 
-    /// Whether it says nothing of which requests are wanted, and where.
+    /// Whether it names no requests and no ports.
     pub(crate) fn is_plain(&self) -> bool {
         self.headers.is_empty()
             && self.paths.is_empty()

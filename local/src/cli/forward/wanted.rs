@@ -1,4 +1,4 @@
-//! The grammar of what `bridge forward` is given.
+//! The grammar of `bridge forward`'s arguments.
 
 use std::str::FromStr;
 

@@ -1,4 +1,4 @@
-//! The styles of what is printed; the streams take them out where they are not wanted (NO_COLOR, no terminal).
+//! The styles of the output; the streams remove them where they are not wanted (NO_COLOR, no terminal).
 
 use anstyle::{AnsiColor, Color, Style};
 

@@ -1,11 +1,11 @@
-//! What others have written (names, events, logs, errors, answers of DNS, paths of requests) must not steer the terminal
-//! that shows it, nor look like something else: whatever is no visible character is shown as an escape. Pure.
+//! Texts of others (names, events, logs, errors, answers of DNS, paths of requests) must not steer the terminal that
+//! shows them, nor look like something else: invisible characters are shown as escapes. Pure.
 
 use std::fmt::Write as _;
 
 use super::style::{BOLD, GREEN, RED, YELLOW};
 
-/// A line: nothing in it begins another one.
+/// One line: nothing in it begins another one.
 pub(crate) fn printable(text: &str) -> String {
     visible(text, |_| false)
 }
@@ -15,13 +15,13 @@ pub(super) fn lines(text: &str) -> String {
     visible(text, |character| matches!(character, '\n' | '\t'))
 }
 
-/// JSON as any terminal may show it. Its strings are the only place where such characters can be.
+/// JSON that any terminal may show. Only its strings can have such characters.
 pub(crate) fn json(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         if is_invisible(character) && character != '\n' {
             for unit in character.encode_utf16(&mut [0; 2]) {
-                // A String cannot fail to be written to.
+                // Writing to a string does not fail.
                 let _ = write!(shown, "\\u{unit:04x}");
             }
         } else {
@@ -62,7 +62,7 @@ fn visible(text: &str, is_layout: impl Fn(char) -> bool) -> String {
     shown
 }
 
-/// Controls (C0, DEL, C1), what turns the direction of text or has no width, other ends of lines, and tags.
+/// Controls (C0, DEL, C1), characters that turn the direction of text or have no width, other line ends, and tags.
 fn is_invisible(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -79,12 +79,12 @@ fn is_invisible(character: char) -> bool {
         )
 }
 
-/// What a printer may be given: it clears the screen, sets the title, begins a line, goes back, and turns text round.
+/// Hostile text: it clears the screen, sets the title, begins a line, goes back, and reverses text.
 #[cfg(test)]
 pub(crate) const HOSTILE: &str =
     "a\u{1b}[2J\u{1b}]0;t\u{7}\n✓ b\r\u{8}\u{9b}1A\u{7f}\u{202e}c\u{200b}\u{e0041}\u{2028}d\te";
 
-/// Whether a text has so many lines, and nothing invisible but our own styles.
+/// Whether a text has this number of lines, and nothing invisible except our own styles.
 #[cfg(test)]
 pub(crate) fn is_harmless(text: &str, lines: usize) -> bool {
     text.lines().count() == lines && self::lines(text) == text

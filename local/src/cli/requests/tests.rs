@@ -66,7 +66,7 @@ fn lines_are_aligned_and_nothing_in_them_steers_the_terminal() {
     let mut columns = Columns::new(false);
     let text = table(&[mine, wrong, opaque], &mut columns, true);
     let plain = anstream::adapter::strip_str(&text).to_string();
-    // The time is that of the zone where the test runs.
+    // The time is in the time zone of the test machine.
     let without_time: Vec<String> =
         plain.lines().map(|line| line.chars().skip(14).collect::<String>()).collect();
     insta::assert_snapshot!(without_time.join("\n"), @r"

@@ -14,7 +14,7 @@ use bridge_inside::network::{
     self, ClusterDns, Destinations, Dialled, FlowError, Flows, Place, Resolver, Streams,
 };
 
-/// Which destinations are the cluster's, as the supervisor asks for it.
+/// Answers the supervisor which destinations are the cluster's.
 pub(super) struct Where(pub(super) Arc<Destinations>);
 
 impl bridge_supervise::Destinations for Where {
@@ -56,7 +56,7 @@ impl bridge_supervise::Way for Way {
     }
 
     fn listens(&self, address: SocketAddr) {
-        // A stream without room is one of many, so no single one can be named.
+        // If there is no room, it is one of many, and no single one can be named.
         let _ = self.listens_tx.try_send(address);
     }
 }
@@ -65,7 +65,7 @@ pub(super) struct Connected(Dialled);
 
 impl Carry for Connected {
     async fn carry(self, local: TcpStream) {
-        // If the daemon is gone, the connection is closed here, which is what its program sees.
+        // If the daemon is gone, the connection is closed here, which its program sees.
         let _ = self.0.carry(&local).await;
     }
 }
