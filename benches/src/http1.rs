@@ -1,4 +1,4 @@
-//! The smallest HTTP/1: an origin that has one answer, and callers that have one question.
+//! The smallest HTTP/1: an origin with one answer, and callers with one question.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -18,7 +18,7 @@ const MOST: usize = 4096;
 ///
 /// # Errors
 ///
-/// Those of the connection.
+/// The errors of the connection.
 pub async fn answer(mut client: TcpStream) -> std::io::Result<()> {
     let (mut buffer, mut filled) = ([0; MOST], 0);
     loop {
@@ -33,7 +33,7 @@ pub async fn answer(mut client: TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// One connection that asks one thing after the other.
+/// One connection with one request after the other.
 #[derive(Debug)]
 pub struct Caller {
     stream: TcpStream,
@@ -46,7 +46,7 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// Those of connecting.
+    /// The errors of the connect.
     pub async fn connect(to: SocketAddr, headers: &str) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(to).await?;
         stream.set_nodelay(true)?;
@@ -56,7 +56,7 @@ impl Caller {
         Ok(Self { stream, request: request.into_bytes(), answer: Box::new([0; MOST]) })
     }
 
-    /// One request, until all of its answer is there.
+    /// Sends one request, and waits for the whole answer.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl Caller {
     }
 }
 
-/// How long an answer is as a whole; None: its head is not whole yet.
+/// The length of a whole answer; `None`: its head is incomplete.
 fn length(answer: &[u8]) -> anyhow::Result<Option<usize>> {
     let Some(head) = answer.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4) else {
         return Ok(None);
@@ -96,18 +96,18 @@ fn length(answer: &[u8]) -> anyhow::Result<Option<usize>> {
     Ok(Some(head + body))
 }
 
-/// So many callers who ask as fast as they are answered.
+/// This number of callers that ask as fast as they are answered.
 #[must_use]
 pub fn callers(connections: usize, port: u16, answered: &Answered) -> Callers {
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     (0..connections).map(|_| ask_for_ever(to, String::new(), answered.clone())).collect()
 }
 
-/// Asks again and again; returns only with what went wrong.
+/// Asks again and again; returns only with the error.
 ///
 /// # Errors
 ///
-/// What went wrong.
+/// The error of a request.
 pub async fn ask_for_ever(to: SocketAddr, headers: String, answered: Answered) -> anyhow::Result<()> {
     let mut caller = Caller::connect(to, &headers).await?;
     loop {
@@ -116,7 +116,7 @@ pub async fn ask_for_ever(to: SocketAddr, headers: String, answered: Answered) -
     }
 }
 
-/// Asks every `interval`, whether the last answer was fast or slow, and returns how long each took from when it was due.
+/// Asks every `interval`, whether the last answer was fast or slow, and returns the duration of each since it was due.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! The smallest HTTP/2: an origin that has one answer, and callers that keep a number of streams under way.
+//! The smallest HTTP/2: an origin with one answer, and callers that keep a number of streams in flight.
 
 use std::net::Ipv4Addr;
 
@@ -12,14 +12,14 @@ use tokio::task::JoinSet;
 use crate::load::{Answered, Callers};
 
 const BODY: &[u8] = b"ok";
-/// The answer to who asks with the header `large`.
+/// The length of the answer to requests with the header `large`.
 const LARGE: usize = 1 << 20;
 
 /// Answers every stream of a connection.
 ///
 /// # Errors
 ///
-/// Those of the connection.
+/// The errors of the connection.
 pub async fn answer(client: TcpStream) -> anyhow::Result<()> {
     let mut connection = h2::server::handshake(client).await?;
     while let Some(stream) = connection.accept().await {
@@ -32,7 +32,7 @@ pub async fn answer(client: TcpStream) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One connection that asks one thing after the other.
+/// One connection with one request after the other.
 #[derive(Debug)]
 pub struct Caller {
     client: SendRequest<Bytes>,
@@ -42,17 +42,17 @@ pub struct Caller {
 impl Caller {
     /// # Errors
     ///
-    /// Those of connecting.
+    /// The errors of the connect.
     pub async fn connect(port: u16) -> anyhow::Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
         stream.set_nodelay(true)?;
         let (client, connection) = h2::client::handshake(stream).await?;
-        // Its end is the end of what is asked.
+        // It ends with the caller.
         let connection = tokio::spawn(async move { drop(connection.await) }).abort_handle();
         Ok(Self { client, connection })
     }
 
-    /// One request, until all of its answer is there.
+    /// Sends one request, and waits for the whole answer.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl Drop for Caller {
     }
 }
 
-/// So many connections, each with so many streams under way.
+/// This number of connections, each with this number of streams in flight.
 #[must_use]
 pub fn callers(connections: usize, streams: usize, port: u16, answered: &Answered) -> Callers {
     (0..connections).map(|_| ask_for_ever(port, streams, answered.clone())).collect()

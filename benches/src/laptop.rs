@@ -1,4 +1,4 @@
-//! A session at the real agent, and what a daemon does with each stream.
+//! A session at the real agent, with a daemon's treatment of each stream.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -20,34 +20,34 @@ use tokio_stream::wrappers::{IntervalStream, ReceiverStream};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
-/// As the daemon's.
+/// The daemon's size.
 pub const COPY_BUFFER: usize = 32 * 1024;
 pub const KEY: &[u8] = b"bench";
-/// What the agents here call their pod.
+/// The agents' pod name here.
 pub const POD: &str = "bench";
 
-/// Which connections or requests come to the laptop, and to where there.
+/// The connections or requests that come to the laptop, and their local port.
 #[derive(Debug, Clone, Copy)]
 pub struct Route {
-    /// Of the agent.
+    /// The agent's port.
     pub port: u16,
-    /// Requests with this header; None: everything.
+    /// Requests with this header; `None`: everything.
     pub header: Option<(&'static str, &'static str)>,
     pub to: SocketAddr,
 }
 
-/// The session, as long as it is kept.
+/// The session; it ends when dropped.
 #[derive(Debug)]
 pub struct Laptop {
     _tasks: JoinSet<()>,
 }
 
 impl Laptop {
-    /// A session at the agent with this control port, which keeps so many calls parked.
+    /// A session at the agent with this control port, with this number of parked calls.
     ///
     /// # Errors
     ///
-    /// If agent and session do not come to terms.
+    /// If the agent does not accept the session.
     pub async fn attach(control: u16, route: Route, parked: usize) -> anyhow::Result<Self> {
         let channel = channel(control).await?;
         let client = AgentClient::new(channel.clone());
@@ -62,10 +62,10 @@ impl Laptop {
     }
 }
 
-/// An agent in this process, all of whose connections come to a local port.
+/// An agent in this process, with all connections going to a local port.
 #[derive(Debug)]
 pub struct Everything {
-    /// Where callers connect to.
+    /// The address for callers.
     pub address: SocketAddr,
     _laptop: Laptop,
     _agent: Agent,
@@ -73,11 +73,11 @@ pub struct Everything {
 }
 
 impl Everything {
-    /// So many connections are taken without a round trip.
+    /// This number of connections is taken without a round trip.
     ///
     /// # Errors
     ///
-    /// If agent and session do not come to terms.
+    /// If the agent does not accept the session.
     pub async fn to(local: &TcpListener, parked: usize) -> anyhow::Result<Self> {
         let to = local.local_addr()?;
         let key_file = tempfile::NamedTempFile::new()?;
@@ -95,7 +95,7 @@ impl Everything {
         .await?;
         let port = agent.ports[0];
         let laptop = Laptop::attach(agent.control, Route { port, header: None, to }, parked).await?;
-        // The agent's own knock, by which it knows that the origin is there.
+        // The agent's own connection, by which it learns that the origin is there.
         local.accept().await?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Ok(Self { address, _laptop: laptop, _agent: agent, _key_file: key_file })
@@ -157,7 +157,7 @@ fn with_token<T>(message: T, token: &str) -> anyhow::Result<Request<T>> {
     Ok(request)
 }
 
-/// Parks one call, and carries the stream that comes of it to the local port while the next call is parked.
+/// Parks one call, and carries its stream to the local port while the next call is parked.
 async fn take_call(
     client: &AgentClient<Channel>,
     token: &str,
@@ -169,7 +169,7 @@ async fn take_call(
     let answers = client.clone().accept(with_token(say, token)?).await?.into_inner();
     let Some(offer) = offered(answers, outgoing, memory).await? else { return Ok(()) };
     tokio::spawn(async move {
-        // What goes wrong, the caller or the local process finds out.
+        // The caller or the local process notices failures.
         let Ok(mut far) = TcpStream::connect(local).await else { return };
         let Ok(mut stream) = offer.accept().await else { return };
         let _ = copy_bidirectional_with_sizes(&mut far, &mut stream, COPY_BUFFER, COPY_BUFFER).await;

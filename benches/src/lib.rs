@@ -1,8 +1,8 @@
-//! What the comparisons share: a row of the table, and the file that each comparison writes its rows into.
+//! The common part of the comparisons: a row of the table, and the file for each comparison's rows.
 //!
-//! A comparison is a program of `src/bin` or a script beside `run`; it writes `target/bench/NAME.json`, a list of rows with
-//! all samples. `table` prints the rows of all files. `peer` is a process under load, `load` measures it while `http1` or
-//! `http2` asks, `laptop` is a daemon's side of the tunnel, `supervisor` runs a command supervised.
+//! A comparison is a program of `src/bin` or a script beside `run`; it writes `target/bench/NAME.json`, a list of rows
+//! with all samples. `table` prints the rows of all files. `peer` is a process under load, `load` measures it while
+//! `http1` or `http2` asks, `laptop` is a daemon's side of the tunnel, `supervisor` runs a command supervised.
 
 pub mod http1;
 pub mod http2;
@@ -15,23 +15,23 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// One figure, and what was measured beside it.
+/// One figure, and the other measurements for it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Row {
     pub what: String,
     pub measured: String,
-    /// What it is compared with; empty: nothing.
+    /// The thing that it is compared with; empty: nothing.
     pub beside: String,
-    /// What the budget is about: a ratio, or the measured value itself.
+    /// The figure for the budget: a ratio, or the measured value itself.
     pub figure: f64,
     pub unit: String,
-    /// None: for information.
+    /// `None`: for information.
     pub budget: Option<Budget>,
-    /// Everything that was measured, in the order in which it was.
+    /// All measurements, in order.
     pub samples: serde_json::Value,
 }
 
-/// How large, or how small, a figure may be.
+/// The upper or lower limit of a figure.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Budget {
@@ -39,7 +39,7 @@ pub enum Budget {
     AtLeast(f64),
 }
 
-/// The middle one; the mean of the two in the middle. 0 for none.
+/// The median; the mean of the two in the middle if there are two. 0 for none.
 #[must_use]
 pub fn median(samples: &[f64]) -> f64 {
     let mut sorted = samples.to_vec();
@@ -56,7 +56,7 @@ pub fn median(samples: &[f64]) -> f64 {
 ///
 /// # Errors
 ///
-/// Those of writing.
+/// The errors of writing.
 pub fn write(name: &str, rows: &[Row]) -> anyhow::Result<()> {
     let folder = Path::new("target/bench");
     std::fs::create_dir_all(folder)?;

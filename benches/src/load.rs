@@ -1,4 +1,4 @@
-//! Callers that ask as fast as they are answered, and what is measured meanwhile.
+//! Callers that ask as fast as they are answered, and the measurements meanwhile.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,10 +13,10 @@ use crate::peer::Peer;
 const WARM_UP: Duration = Duration::from_millis(400);
 const ROUND: Duration = Duration::from_millis(1500);
 
-/// Each asks for ever, and returns only with what went wrong.
+/// Each asks forever, and returns only with its error.
 pub type Callers = JoinSet<anyhow::Result<()>>;
 
-/// What callers count.
+/// The callers' counter.
 #[derive(Debug, Clone, Default)]
 pub struct Answered(Arc<AtomicU64>);
 
@@ -34,7 +34,7 @@ impl Answered {
 #[derive(Debug, Clone, Copy)]
 pub struct Round {
     pub per_second: f64,
-    /// Of the peer, for one request, in microseconds.
+    /// The peer's CPU time for one request, in microseconds.
     pub cpu_us: f64,
 }
 
@@ -42,7 +42,7 @@ pub struct Round {
 ///
 /// # Errors
 ///
-/// What went wrong for a caller, or that nothing was answered.
+/// A caller's error, or that nothing was answered.
 pub async fn round(peer: &Peer, answered: Answered, mut callers: Callers) -> anyhow::Result<Round> {
     let measured = async {
         sleep(WARM_UP).await;
@@ -58,7 +58,7 @@ pub async fn round(peer: &Peer, answered: Answered, mut callers: Callers) -> any
 ///
 /// # Errors
 ///
-/// What went wrong for a caller, or that nothing was answered.
+/// A caller's error, or that nothing was answered.
 pub async fn rate(answered: Answered, mut callers: Callers, during: Duration) -> anyhow::Result<f64> {
     let measured = async {
         sleep(WARM_UP).await;

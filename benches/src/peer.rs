@@ -1,6 +1,6 @@
-//! A process under load: how it is started, on which port it listens, and what it uses.
+//! A process under load: its start, its port, and its use of resources.
 //!
-//! Each has one worker thread, so that its CPU seconds are those of the work and not of idle threads that look for some.
+//! Each has one worker thread, so that its CPU seconds are for the work and not for idle threads that look for some.
 
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 
-/// What passes requests on, or answers them.
+/// A process that passes requests on, or answers them.
 #[derive(Debug)]
 pub struct Peer {
     pub name: &'static str,
@@ -19,7 +19,7 @@ pub struct Peer {
     _config: Option<tempfile::NamedTempFile>,
 }
 
-/// What it speaks, where that must be said beforehand.
+/// The protocol, if it must be configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     Http1,
@@ -52,14 +52,14 @@ impl Peer {
         Ok(Agent::start(&mut command, &[origin], Path::new("/nonexistent"))?.peer)
     }
 
-    /// Envoy as a reverse proxy with nothing but what it needs for that.
+    /// Envoy as a minimal reverse proxy.
     ///
     /// # Errors
     ///
     /// If it does not start.
     pub fn envoy(program: &Path, protocol: Protocol, origin: u16) -> anyhow::Result<Self> {
         let mut config = tempfile::Builder::new().suffix(".json").tempfile()?;
-        // It does not tell which port the kernel chose, so one is chosen for it.
+        // It does not report the port that the kernel chose, so one is chosen for it.
         let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         config.write_all(serde_json::to_string(&envoy_config(protocol, port, origin))?.as_bytes())?;
         let mut command = Command::new(program);
@@ -79,7 +79,7 @@ impl Peer {
         Ok(Self { name: "Envoy", port, process, _config: Some(config) })
     }
 
-    /// What all its threads have used so far, in seconds.
+    /// The CPU time of all its threads so far, in seconds.
     ///
     /// # Errors
     ///
@@ -94,7 +94,7 @@ impl Peer {
         Ok(nanoseconds / 1e9)
     }
 
-    /// What it holds in memory, in MiB.
+    /// Its memory, in MiB.
     ///
     /// # Errors
     ///
@@ -114,7 +114,7 @@ impl Drop for Peer {
     }
 }
 
-/// An agent and the ports that it has said it listens on.
+/// An agent and the ports that it has reported.
 #[derive(Debug)]
 pub struct Agent {
     pub peer: Peer,
@@ -170,7 +170,7 @@ impl Agent {
     }
 }
 
-/// The agent's program and Envoy's, as `benches/run` names them.
+/// The agent's program and Envoy's, named by `benches/run`.
 ///
 /// # Errors
 ///

@@ -9,14 +9,14 @@ use bridge_supervise::{Carry, Destinations, Flow, Refusal, SuperviseError, Trans
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
-/// All that is the cluster's, of loopback's own range: nothing leaves the machine.
+/// The cluster's only address, of loopback's own range: nothing leaves the machine.
 pub const CLUSTER: Ipv4Addr = Ipv4Addr::new(127, 96, 0, 1);
 
 /// Runs it until it ends.
 ///
 /// # Errors
 ///
-/// Those of supervision.
+/// The errors of supervision.
 pub async fn run(command: Command) -> Result<ExitStatus, SuperviseError> {
     let cluster = Arc::new(Cluster);
     bridge_supervise::run(command, Arc::clone(&cluster), cluster, |_| ()).await

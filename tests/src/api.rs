@@ -1,5 +1,5 @@
-//! The cluster's API, as the admin: plain HTTP to the one `kubectl proxy` of `tests/run`. It costs a hundredth of what a
-//! kubectl of its own would, and a suite asks some thousand times.
+//! The cluster's API, as the admin: plain HTTP to the one `kubectl proxy` of `tests/run`. It costs a hundredth of a
+//! separate kubectl, and a suite asks some thousand times.
 //!
 //! Requests are HTTP/1.0, so that an answer ends with its connection and is not chunked.
 
@@ -38,13 +38,13 @@ pub fn create(path: &str, object: &Value) -> Value {
     json("POST", path, Some(object))
 }
 
-/// Deletes an object, or those of a collection, if they are there. A failure is nobody's: it is for what a test leaves.
+/// Deletes an object, or those of a collection, if they exist. Failures are ignored: it is for a test's remains.
 pub fn discard(path: &str) {
     // Its end is not waited for either.
     let _ = send("DELETE", path, None);
 }
 
-/// The lines of an answer that goes on, such as a log that is followed; and what ends it.
+/// The lines of an endless answer, such as a followed log; and the means to end it.
 ///
 /// # Panics
 ///

@@ -1,5 +1,5 @@
 //! The pod `client`, from which single requests are sent. One `kubectl exec` of `shop client -` takes them all, several
-//! at a time: a kubectl and a process in the pod for each would be most of what the suite costs.
+//! at a time: a kubectl and a process in the pod for each would be most of the suite's cost.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::place::admin;
 use crate::process::Done;
 
-/// Dropped, it ends.
+/// It ends when dropped.
 #[derive(Debug)]
 pub struct Client {
     exec: Child,
@@ -27,11 +27,11 @@ struct Asking {
     lines: u64,
 }
 
-/// Who waits for the answer to which line.
+/// The waiter for each line's answer.
 #[derive(Debug)]
 enum Waiting {
     For(HashMap<u64, Sender<Value>>),
-    /// The exec is dead, and this is what it said last.
+    /// The exec is dead; its last message.
     Ended(String),
 }
 
@@ -67,7 +67,7 @@ impl Client {
         Self { exec, asking: Mutex::new(Asking { stdin, lines: 0 }), waiting }
     }
 
-    /// Sends `shop client ARGS…` on its way.
+    /// Sends `shop client ARGS…`.
     pub(crate) fn ask(&self, args: &[&str]) -> Asked {
         let line = format!("shop client {}", args.join(" "));
         let (answer_tx, answer_rx) = channel();

@@ -1,4 +1,4 @@
-//! A developer's laptop: the command under test with a home of its own, the daemon that it starts, and what runs beside.
+//! A developer's laptop: the command under test with its own home, the daemon that it starts, and local programs.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::place;
 use crate::process::{Done, Running, USUAL};
 
-/// How long a program of the laptop may take to be up; one that is connected first, too.
+/// The limit for a program of the laptop to be up, including the time to connect first.
 const UP: Duration = Duration::from_secs(40);
 
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Laptop {
         serde_json::from_str(&text).expect("its JSON")
     }
 
-    /// Puts another kubeconfig in the place of the laptop's.
+    /// Replaces the laptop's kubeconfig.
     pub fn write_kubeconfig(&self, kubeconfig: &Value) {
         let path = self.path("kubeconfig");
         fs::write(&path, kubeconfig.to_string()).expect("written");
@@ -67,7 +67,7 @@ impl Laptop {
         self.give(&path);
     }
 
-    /// A command of this laptop, for the program and its arguments to be added.
+    /// A command of this laptop, to which the program and its arguments are added.
     fn command(&self) -> Command {
         let mut command = place::laptop();
         for (name, path) in [
@@ -89,7 +89,7 @@ impl Laptop {
         self.start_bridge(args).ends(USUAL)
     }
 
-    /// The same where the kernel's supervision of processes is forbidden, as it is in some containers.
+    /// The same where the kernel's supervision of processes is forbidden, as in some containers.
     #[must_use]
     pub fn bridge_without_supervision(&self, args: &[&str]) -> Done {
         let bridge = place::bridge();
@@ -112,7 +112,7 @@ impl Laptop {
         Running::start(format!("{name} {}", args.join(" ")), command, "")
     }
 
-    /// Runs a program of another user of the same machine. None where there is none.
+    /// Runs a program of another user of the same machine. `None` if there is none.
     #[must_use]
     pub fn start_by_another(program: &str, args: &[&str]) -> Option<Running> {
         let mut command = place::laptop_of_another()?;
@@ -120,7 +120,7 @@ impl Laptop {
         Some(Running::start(format!("{program} {} (by another user)", args.join(" ")), command, ""))
     }
 
-    /// Starts a role of the sample application beside the command; it answers as [`Local::name`].
+    /// Starts a role of the sample application beside the command; it answers with [`Local::name`].
     #[must_use]
     pub fn runs(&self, role: &str) -> Local {
         let name = format!("{}-at-the-laptop", self.me);
@@ -129,7 +129,7 @@ impl Laptop {
         Local::start(command, name, port_of_shop)
     }
 
-    /// Starts a server in Python that says "listens on ADDRESS:PORT".
+    /// Starts a server in Python that prints "listens on ADDRESS:PORT".
     #[must_use]
     pub fn runs_script(&self, name: &str, script: &str) -> Local {
         let mut command = self.command();
@@ -137,8 +137,8 @@ impl Laptop {
         Local::start(command, name.to_owned(), port_of_shop)
     }
 
-    /// The sample application by `bridge run`, in the place of the Service of that name. It chooses its port itself, and bridge finds
-    /// out which.
+    /// The sample application by `bridge run`, in place of the Service of that name. It chooses its port itself, and
+    /// bridge detects it.
     #[must_use]
     pub fn runs_inside(&self, role: &str) -> Local {
         self.runs_inside_at(role, role, 0)
@@ -150,13 +150,13 @@ impl Laptop {
         let name = format!("{role}-of-{}-inside", self.me);
         let mut command = self.command();
         let port = format!("PORT={port}");
-        // Its usual quarter of a second for its neighbours is no measure of a busy machine.
+        // Its usual quarter of a second for its neighbours is too short on a busy machine.
         command.args([&port, &format!("SHOP_NAME={name}"), "SHOP_DRAIN=0s", "NEIGHBOUR_TIMEOUT=10s"]);
         command.arg(place::bridge()).args(["run", service, "--"]).arg(place::shop()).arg(role);
         Local::start(command, name, port_that_bridge_found)
     }
 
-    /// A TCP port on which nothing listens just now.
+    /// A TCP port on which nothing listens now.
     #[must_use]
     pub fn free_port(&self) -> u16 {
         let script = "import socket; s = socket.socket(); s.bind(('', 0)); print(s.getsockname()[1])";
@@ -184,12 +184,12 @@ impl Laptop {
         self.status()["sessions"][0].clone()
     }
 
-    /// The daemon that runs, if one does. It is known by its lock: one that hangs must be found, and no other process may
-    /// look into it.
+    /// The running daemon, if there is one. It is known by its lock: a hanging one must be found, and no other process
+    /// may look into it.
     #[must_use]
     pub fn daemon(&self) -> Option<Pid> {
         let lock = fs::metadata(self.path("run/bridge/daemon.lock")).ok()?.ino().to_string();
-        // "1: FLOCK  ADVISORY  WRITE 4711 08:01:42 0 EOF"; who waits for a lock has an arrow in the second place.
+        // "1: FLOCK  ADVISORY  WRITE 4711 08:01:42 0 EOF"; a waiter for a lock has an arrow in the second place.
         let holder = |line: &str| {
             let fields: Vec<&str> = line.split_whitespace().collect();
             let is_it = *fields.get(1)? == "FLOCK" && fields.get(5)?.rsplit(':').next()? == lock;
@@ -198,7 +198,7 @@ impl Laptop {
         fs::read_to_string("/proc/locks").expect("/proc/locks").lines().find_map(holder)
     }
 
-    /// Ends the daemon without a warning. Says whether there was one.
+    /// Kills the daemon without warning. Returns whether there was one.
     pub fn kill_daemon(&self) -> bool {
         let Some(pid) = self.daemon() else { return false };
         // It may just have ended.
@@ -209,7 +209,7 @@ impl Laptop {
         true
     }
 
-    /// The most memory that the daemon has held, in bytes.
+    /// The peak of the daemon's memory, in bytes.
     ///
     /// # Panics
     ///
@@ -233,7 +233,7 @@ impl Drop for Laptop {
     }
 }
 
-/// The largest that `VmHWM` says in the status files of some processes, in bytes.
+/// The largest `VmHWM` in the status files of some processes, in bytes.
 #[must_use]
 pub fn peak(statuses: &str) -> Option<u64> {
     let lines = statuses.lines().filter_map(|line| line.strip_prefix("VmHWM:"));
@@ -241,7 +241,7 @@ pub fn peak(statuses: &str) -> Option<u64> {
     kibibytes.max().map(|kibibytes| kibibytes * 1024)
 }
 
-/// A program that serves on the laptop. Dropped, it ends.
+/// A program that serves on the laptop. It ends when dropped.
 #[derive(Debug)]
 pub struct Local {
     child: Child,
@@ -266,7 +266,7 @@ impl Local {
         Self { child, name, port }
     }
 
-    /// Told to end, it does.
+    /// Asks it to end, and waits for that.
     pub fn ends(mut self) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process");
         kill_process(pid, Signal::TERM).expect("it runs");
@@ -276,7 +276,7 @@ impl Local {
         });
     }
 
-    /// For `--port`: this program for that port of the Service.
+    /// The `--port` option for this program and that port of the Service.
     #[must_use]
     pub fn for_port(&self, remote: &str) -> String {
         format!("{}:{remote}", self.port)

@@ -1,8 +1,8 @@
 //! The vocabulary of the end-to-end stories in `tests/e2e`: a [`World`] is a namespace with the sample application in
-//! it, a [`Laptop`] a developer with a daemon of his own, a [`Load`] callers that forgive nothing.
+//! it, a [`Laptop`] a developer with a daemon, a [`Load`] callers that forgive nothing.
 //!
 //! They run against the cluster of `tests/cluster`, or against the context that `BRIDGE_TEST_CONTEXT` names. A step
-//! that fails ends the test with a panic that says why; `Drop` puts back whatever was begun.
+//! that fails ends the test with a panic that states the reason; `Drop` undoes everything that was begun.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 pub mod api;
@@ -24,17 +24,17 @@ pub use policy::Policy;
 pub use process::{Done, Running};
 pub use world::World;
 
-/// Whether there is time for what takes longer than two minutes (`make soak`).
+/// Whether there is time for stories longer than two minutes (`make soak`).
 #[must_use]
 pub fn soak() -> bool {
     std::env::var_os("BRIDGE_TEST_SOAK").is_some_and(|value| !value.is_empty())
 }
 
-/// Looks again and again until there is something, and returns it. `what` says in the panic what was waited for.
+/// Looks again and again until there is something, and returns it. The panic names `what`.
 ///
 /// # Panics
 ///
-/// When there is nothing after `within`.
+/// If there is nothing after `within`.
 pub fn eventually<T>(what: &str, within: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
     let begun = Instant::now();
     let mut next = Duration::from_millis(10);
@@ -52,7 +52,7 @@ pub fn eventually<T>(what: &str, within: Duration, mut look: impl FnMut() -> Res
     }
 }
 
-/// Between two looks at a condition, and where a moment of time is itself what is tested.
+/// Sleeps between two looks at a condition, or where time itself is tested.
 #[allow(clippy::disallowed_methods, reason = "nothing tells when a condition of the cluster comes true")]
 pub fn pause(time: Duration) {
     std::thread::sleep(time);

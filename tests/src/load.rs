@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::api;
 use crate::place::shop_image;
 
-/// What callers have counted so far, or at their end: the JSON of `shop load`.
+/// The counts of callers so far, or at their end: the JSON of `shop load`.
 #[derive(Debug, Clone, Default)]
 pub struct Report(Value);
 
@@ -31,13 +31,13 @@ impl Report {
         self.0["max_ms"].as_f64().unwrap_or_default()
     }
 
-    /// How many requests this one has answered.
+    /// The number of requests that this one has answered.
     #[must_use]
     pub fn answered_by(&self, name: &str) -> u64 {
         self.0["by_answerer"][name].as_u64().unwrap_or_default()
     }
 
-    /// From the first failure to the begin of the last request that failed, in seconds.
+    /// From the first failure to the beginning of the last request that failed, in seconds.
     ///
     /// # Panics
     ///
@@ -54,13 +54,13 @@ impl std::fmt::Display for Report {
     }
 }
 
-/// What the callers of each kind have counted, in the order in which they were named.
+/// The counts of the callers of each kind, in the order in which they were named.
 type Counted = Arc<Mutex<Vec<(String, Report)>>>;
 
-/// How long a load may take for its reports after it was stopped.
+/// The time that a load has for its reports after it was stopped.
 const GRACE_S: u32 = 15;
 
-/// A load under way: a pod, and its log.
+/// A running load: a pod, and its log.
 #[derive(Debug)]
 pub struct Load {
     namespace: String,
@@ -109,13 +109,13 @@ impl Load {
         load
     }
 
-    /// What the callers of each kind have counted until a moment ago.
+    /// The counts of the callers of each kind until a moment ago.
     #[must_use]
     pub fn so_far(&self) -> Vec<(String, Report)> {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until callers of each kind have made so many more requests.
+    /// Waits until callers of each kind have made this many more requests.
     ///
     /// # Panics
     ///
@@ -131,7 +131,7 @@ impl Load {
         });
     }
 
-    /// Ends the load and returns what the callers of the first kind have counted.
+    /// Ends the load and returns the counts of the callers of the first kind.
     ///
     /// # Panics
     ///
@@ -142,7 +142,7 @@ impl Load {
         self.so_far().swap_remove(0).1
     }
 
-    /// Ends the load, and goes on only if no request has failed.
+    /// Ends the load, and panics if any request has failed.
     ///
     /// # Panics
     ///
@@ -183,7 +183,7 @@ impl Drop for Load {
     }
 }
 
-/// Takes in a line of the log: a report. The final one stays, as what was said before it on stderr may come after it.
+/// Takes in a line of the log: a report. The final one stays, as earlier messages on stderr may come after it.
 fn count(counted: &Mutex<Vec<(String, Report)>>, line: &str) {
     let Ok(report) = serde_json::from_str::<Value>(line) else { return };
     let mut counted = counted.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,18 +10,18 @@ use serde_json::Value;
 
 use crate::api;
 
-/// Of the namespace, by "Kind/name".
+/// The objects of the namespace, by "Kind/name".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Objects(BTreeMap<String, Value>);
 
-/// An EndpointSlice has it, or has it not, by what its controller saw last.
+/// Set or not on an EndpointSlice, by what its controller saw last.
 const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
-/// Which differences are left out of a comparison.
+/// The differences to ignore in a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum But {
     Nothing,
-    /// What is on its way out with a stand-in that drains: its pods, and what was handed over to them.
+    /// Leaving objects of a draining stand-in: its pods, and objects handed over to them.
     Draining,
 }
 
@@ -58,18 +58,18 @@ impl Objects {
         differences
     }
 
-    /// One of them.
+    /// Only one of them.
     ///
     /// # Panics
     ///
-    /// If it is not there.
+    /// If it does not exist.
     #[must_use]
     pub fn only(&self, name: &str) -> Self {
         let object = self.0.get(name).unwrap_or_else(|| panic!("no {name}")).clone();
         Self(BTreeMap::from([(name.to_owned(), object)]))
     }
 
-    /// All but one.
+    /// All except one.
     #[must_use]
     pub fn without(&self, name: &str) -> Self {
         Self(
@@ -82,7 +82,7 @@ impl Objects {
     }
 }
 
-/// Where the objects of a kind are listed.
+/// The path where the objects of a kind are listed.
 struct Collection {
     kind: String,
     path: String,

@@ -1,4 +1,4 @@
-//! Where commands run: on the machine as the cluster's admin, in the laptop's network, inside the node.
+//! The places where commands run: on the machine as the cluster's admin, in the laptop's network, inside the node.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -6,12 +6,12 @@ use std::process::Command;
 
 use crate::process::{Done, Running, USUAL};
 
-/// The user of this machine who is the developer, where the cluster is ours: bridge needs no privileges.
+/// The developer's user on this machine, if the cluster is ours: bridge needs no privileges.
 pub const DEVELOPER_UID: u32 = 65_501;
 /// Another user of the same laptop.
 const ANOTHER_UID: u32 = 65_502;
 
-/// The context of another cluster; None: that of `tests/cluster`.
+/// The context of another cluster; `None`: that of `tests/cluster`.
 #[must_use]
 pub fn context() -> Option<String> {
     std::env::var("BRIDGE_TEST_CONTEXT").ok().filter(|context| !context.is_empty())
@@ -51,19 +51,19 @@ fn named_by(variable: &str, otherwise: &str) -> String {
     std::env::var(variable).ok().filter(|image| !image.is_empty()).unwrap_or_else(|| otherwise.to_owned())
 }
 
-/// The agent that means harm, as the cluster has it. None: it was not put there.
+/// The hostile agent's image in the cluster. `None`: it was not put there.
 #[must_use]
 pub fn hostile_image() -> Option<String> {
     std::env::var("HOSTILE_IMAGE").ok().filter(|image| !image.is_empty())
 }
 
-/// kubectl as the cluster's admin, for arguments to be added.
+/// kubectl as the cluster's admin, to which arguments are added.
 #[must_use]
 pub fn admin() -> Command {
     as_admin("kubectl", "--context")
 }
 
-/// Another program with the kubeconfig of the cluster's admin; `option` is the one by which it chooses a context.
+/// Another program with the kubeconfig of the cluster's admin; `option` is its option for a context.
 #[must_use]
 pub fn as_admin(program: impl AsRef<OsStr>, option: &str) -> Command {
     match context() {
@@ -100,7 +100,7 @@ pub fn laptop() -> Command {
     laptop_of(DEVELOPER_UID).unwrap_or_else(|| Command::new("env"))
 }
 
-/// The same as another user of the laptop. None where the tests are no other user than the developer.
+/// The same as another user of the laptop. `None` if the tests run as the developer themselves.
 #[must_use]
 pub fn laptop_of_another() -> Option<Command> {
     laptop_of(ANOTHER_UID)
@@ -115,7 +115,7 @@ fn laptop_of(uid: u32) -> Option<Command> {
     Some(command)
 }
 
-/// Runs a script inside the node, as root. None: the node is not ours to enter.
+/// Runs a script inside the node, as root. `None` if we may not enter the node.
 #[must_use]
 pub fn in_node(script: &str) -> Option<Done> {
     if context().is_some() {

@@ -1,4 +1,4 @@
-//! Admission policies of the cluster for one namespace, as admins have them. Dropped, they are gone.
+//! Admission policies of the cluster for one namespace, as admins have them. Removed when dropped.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub struct Policy {
     name: String,
 }
 
-/// What `deploy/policy.yaml` calls all of its objects.
+/// The name of all objects in `deploy/policy.yaml`.
 const OWN_OBJECTS: &str = "bridge-own-objects";
 
 impl Policy {
@@ -44,7 +44,7 @@ impl Policy {
             "spec": {"policyName": policy.name, "validationActions": ["Deny"],
                 "matchResources": {"namespaceSelector": here}}}),
         );
-        // As plain as `restricted` lets it be.
+        // As plain as `restricted` requires.
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tried"}, "spec": {
             "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [{"name": "tried", "image": "none", "securityContext":
@@ -55,7 +55,7 @@ impl Policy {
         policy
     }
 
-    /// Returns when this user of the namespace is held by `deploy/policy.yaml`, and nobody elsewhere is.
+    /// Returns when `deploy/policy.yaml` applies to this user of the namespace, and to nobody elsewhere.
     pub(crate) fn own_objects(world: &World, user: &str) -> Self {
         let policy = Self { name: format!("{OWN_OBJECTS}-{}", world.namespace) };
         let named = format!("metadata:\n  labels: {{{LABEL}: {}}}\n  name: {}\n", run(), policy.name);

@@ -1,4 +1,4 @@
-//! Commands with a deadline: what they printed, how they ended, how long it took.
+//! Commands with a deadline: their output, their end, and their duration.
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// How long a command may take if nothing else is said: longer than any of bridge's own limits.
+/// The default limit for a command: longer than any of bridge's own limits.
 pub const USUAL: Duration = Duration::from_secs(90);
 
 /// A command that has ended.
@@ -16,7 +16,7 @@ pub const USUAL: Duration = Duration::from_secs(90);
 pub struct Done {
     /// The command line, without the program's path.
     pub line: String,
-    /// None: ended by a signal.
+    /// `None` if ended by a signal.
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
@@ -24,11 +24,11 @@ pub struct Done {
 }
 
 impl Done {
-    /// Goes on only after success.
+    /// Panics unless it succeeded.
     ///
     /// # Panics
     ///
-    /// With all that the command said.
+    /// With all output of the command.
     #[track_caller]
     #[must_use]
     pub fn succeeds(self) -> Self {
@@ -36,11 +36,11 @@ impl Done {
         self
     }
 
-    /// Goes on only after this exit code, with `reason` among what was said.
+    /// Panics unless it ended with this exit code, and `reason` in its output.
     ///
     /// # Panics
     ///
-    /// With all that the command said.
+    /// With all output of the command.
     #[track_caller]
     pub fn fails(&self, code: i32, reason: &str) {
         assert!(self.code == Some(code), "expected exit code {code}: {self}");
@@ -51,7 +51,7 @@ impl Done {
     ///
     /// # Panics
     ///
-    /// If it is none.
+    /// If it is no JSON.
     #[track_caller]
     #[must_use]
     pub fn json(&self) -> Value {
@@ -66,7 +66,7 @@ impl std::fmt::Display for Done {
     }
 }
 
-/// A command under way. Dropped, it is killed.
+/// A running command. Killed when dropped.
 #[derive(Debug)]
 pub struct Running {
     line: String,
@@ -86,7 +86,7 @@ impl Running {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let begun = Instant::now();
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start `{line}`: {error}"));
-        // One that reads nothing may have closed it already.
+        // A program that reads nothing may have closed it already.
         let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
         let output = (all(child.stdout.take().expect("piped")), all(child.stderr.take().expect("piped")));
         Self { line, begun, child, output: Some(output) }
@@ -101,7 +101,7 @@ impl Running {
         self.signal(Signal::INT);
     }
 
-    /// Kills it, and not what it has started.
+    /// Kills it, and not its children.
     ///
     /// # Panics
     ///
@@ -132,7 +132,7 @@ impl Running {
         };
         let took = self.begun.elapsed();
         let (stdout, stderr) = self.output.take().expect("taken only here");
-        // What a command leaves behind must not hold its output open: that would hang its reader.
+        // The command's children must not hold its output open: that would hang its reader.
         crate::eventually(
             &format!("`{}` closes its output at its end", self.line),
             Duration::from_secs(5),

@@ -1,4 +1,4 @@
-//! A namespace of its own for a test: Pod Security `restricted`, the sample application (or parts of it), and developers
+//! A separate namespace for a test: Pod Security `restricted`, the sample application (or parts of it), and developers
 //! with the Role of `deploy/rbac-developer.yaml` and nothing else.
 
 use std::sync::OnceLock;
@@ -16,10 +16,10 @@ use crate::place::{admin, file, in_node, kubectl, kubectl_with, shop_image};
 use crate::policy::Policy;
 use crate::process::{Done, USUAL};
 
-/// Marks the namespaces of the suite, so that `tests/run` finds what a killed one has left.
+/// Marks the namespaces of the suite, so that `tests/run` finds those of a killed one.
 pub const LABEL: &str = "bridge.dev/end-to-end";
 
-/// The label's value: which run of the suite it is, as several may go on at a time.
+/// The label's value: the run of the suite, as several may go on at a time.
 #[must_use]
 pub fn run() -> String {
     std::env::var("BRIDGE_TEST_RUN").unwrap_or_else(|_| "by-hand".to_owned())
@@ -38,7 +38,7 @@ const PARTS: [(&str, &str); 5] = [
 pub struct World {
     pub namespace: String,
     kubeconfig: Value,
-    /// How many pods a Deployment has at most.
+    /// The maximum number of a Deployment's pods.
     most_replicas: u32,
     client: OnceLock<Client>,
 }
@@ -50,14 +50,14 @@ impl World {
         Self::of(name, &["orders", "client"], 2)
     }
 
-    /// A namespace with these Deployments of the sample application, of one pod each: as many agents stand in for them,
-    /// and it is pods that a run is spent on.
+    /// A namespace with these Deployments of the sample application, with one pod each: as many agents stand in for
+    /// them, and pods are most of a run's cost.
     #[must_use]
     pub fn with(name: &str, parts: &[&str]) -> Self {
         Self::of(name, parts, 1)
     }
 
-    /// Comes back when all of them are ready.
+    /// Returns when all of them are ready.
     ///
     /// # Panics
     ///
@@ -123,7 +123,7 @@ impl World {
         kubectl(&[&[format!("--namespace={}", self.namespace).as_str()], args].concat())
     }
 
-    /// A ServiceAccount, and the Role that it is given.
+    /// Creates a ServiceAccount, with this Role.
     fn account(&self, name: &str, role: Option<&str>) -> String {
         let metadata = json!({"name": name, "namespace": self.namespace});
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata,
@@ -136,7 +136,7 @@ impl World {
         binding.map_or_else(|| account.to_string(), |binding| format!("{account}\n---\n{binding}"))
     }
 
-    /// A developer's laptop, with a daemon, a home and an installation of its own.
+    /// A developer's laptop, with its own daemon, home and installation.
     #[must_use]
     pub fn laptop(&self, me: &str) -> Laptop {
         Laptop::new(me, self.kubeconfig_of("developer"))
@@ -171,7 +171,7 @@ impl World {
         self.client.get_or_init(|| Client::start(&self.namespace)).ask(args)
     }
 
-    /// Who answers a request to orders with these headers ("x-bridge=alice").
+    /// The name of what answers a request to orders with these headers ("x-bridge=alice").
     #[track_caller]
     #[must_use]
     pub fn who_answers(&self, headers: &[&str]) -> String {
@@ -181,8 +181,8 @@ impl World {
         answer.trim().strip_prefix("orders ").map(str::to_owned).expect("orders NAME")
     }
 
-    /// Everybody else: constant callers of orders, with new connections, with kept ones, by WebSockets. What is not
-    /// answered by a pod counts as failed.
+    /// Everyone else: constant callers of orders, with new connections, with kept ones, by WebSockets. Requests not
+    /// answered by a pod count as failed.
     #[must_use]
     pub fn others(&self) -> Load {
         self.others_by("others", &["new", "keepalive", "ws"])
@@ -218,7 +218,8 @@ impl World {
         Local::start(command, format!("kubectl port-forward {target}"), port_on_loopback)
     }
 
-    /// The requests of one developer: 20 new connections per second. What does not match `expected` counts as failed.
+    /// The requests of one developer: 20 new connections per second. Answers that do not match `expected` count as
+    /// failed.
     #[must_use]
     pub fn requests_of(&self, me: &str, expected: &str) -> Load {
         let header = format!("x-bridge={me}");
@@ -233,7 +234,7 @@ impl World {
         Policy::start(self, holds, words)
     }
 
-    /// From now on, the developer is held by `deploy/policy.yaml`.
+    /// From now on, `deploy/policy.yaml` applies to the developer.
     #[must_use]
     pub fn holds_the_developer(&self) -> Policy {
         Policy::own_objects(self, &self.developer())
@@ -250,7 +251,7 @@ impl World {
         format!("system:serviceaccount:{}:developer", self.namespace)
     }
 
-    /// All objects of the namespace, but for Events.
+    /// All objects of the namespace, except Events.
     #[must_use]
     pub fn objects(&self) -> Objects {
         Objects::of(&self.namespace)
@@ -265,7 +266,7 @@ impl World {
         self.is_again_but(before, But::Nothing, within);
     }
 
-    /// The same, when a Service was given back. A stand-in drains for half a minute at least, so only `make soak` waits
+    /// The same, after a Service was restored. A stand-in drains for half a minute at least, so only `make soak` waits
     /// for the last of it everywhere.
     ///
     /// # Panics
@@ -280,7 +281,7 @@ impl World {
 
     fn is_again_but(&self, before: &Objects, but: But, within: Duration) {
         if but == But::Nothing {
-            // First, as a look at all objects is work for the cluster.
+            // First, as reading all objects is work for the cluster.
             crate::eventually("the stand-ins' pods are gone", within, || {
                 let pods = self.pods_of_stand_ins();
                 pods.is_empty().then_some(()).ok_or_else(|| json!(pods).to_string())
@@ -320,7 +321,7 @@ impl World {
         assert!(differences.is_empty(), "expected that nothing has changed:\n{}", differences.join("\n"));
     }
 
-    /// The Service as it is.
+    /// The present Service.
     #[must_use]
     pub fn service(&self, name: &str) -> Value {
         self.get(&format!("services/{name}"))
@@ -332,7 +333,7 @@ impl World {
         api::get(&format!("/api/v1/namespaces/{}/{path}", self.namespace))
     }
 
-    /// The most memory that an agent has held, in bytes. None where its node cannot be entered.
+    /// The peak of an agent's memory, in bytes. `None` if its node cannot be entered.
     #[must_use]
     pub fn agent_peak(&self, pod: &str) -> Option<u64> {
         let pod = self.get(&format!("pods/{pod}"));
@@ -349,7 +350,7 @@ impl World {
         pods["items"].as_array_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// The names of the agents' pods that are there and not about to go.
+    /// The names of the agents' pods that exist and are not terminating.
     #[must_use]
     pub fn agents(&self) -> Vec<String> {
         let pods = self.pods_of_stand_ins();
@@ -366,7 +367,7 @@ impl Drop for World {
         }
         let namespace = format!("/api/v1/namespaces/{}", self.namespace);
         api::discard(&namespace);
-        // Agents drain for half a minute, which is nobody's gain here.
+        // Agents drain for half a minute, which gains nothing here.
         api::discard(&format!("{namespace}/pods?gracePeriodSeconds=1"));
     }
 }

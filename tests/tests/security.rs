@@ -1,4 +1,4 @@
-//! `docs/security.md` makes no promise without a test, and what scripts install is what was meant.
+//! `docs/security.md` makes no promise without a test, and scripts install only intended things.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
@@ -44,7 +44,7 @@ fn every_tool_that_scripts_install_is_pinned() {
     }
 }
 
-/// All Rust sources that are the project's own.
+/// All Rust sources of the project itself.
 fn sources(root: &Path) -> Vec<String> {
     ["agent", "deploy", "local", "proto", "tests"]
         .iter()

@@ -1,5 +1,5 @@
-//! What supervision costs the work of a developer's day: `npm ci`, `cargo build` and `go build` of something small, each
-//! into an empty directory, with and without it by turns. All that is downloaded is there before.
+//! The cost of supervision for everyday work: `npm ci`, `cargo build` and `go build` of something small, each into an
+//! empty directory, with and without it in turn. All downloads are there before.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ fn compare() -> anyhow::Result<()> {
     let downloaded = std::path::absolute("target/bench/npm-cache")?;
     let mut rows = Vec::new();
     for build in [Build::Npm { cache: downloaded }, Build::Cargo, Build::Go] {
-        // What it downloads is there after this one.
+        // All downloads are there after this one.
         build.seconds(&[])?;
         let this = std::env::current_exe()?;
         let (mut plain, mut supervised) = (Vec::new(), Vec::new());
@@ -70,7 +70,7 @@ impl Build {
         }
     }
 
-    /// How long it takes, started by these words.
+    /// Its duration, started with these words in front.
     fn seconds(&self, by: &[&OsStr]) -> anyhow::Result<f64> {
         let into = tempfile::tempdir()?;
         let mut command = self.command(by, &into)?;
@@ -113,7 +113,7 @@ fn supervise(program: &OsStr, arguments: &[std::ffi::OsString]) -> anyhow::Resul
     let mut command = Command::new(program);
     command.args(arguments);
     let runtime = tokio::runtime::Runtime::new()?;
-    // It has nothing to do with the cluster.
+    // A failure has nothing to do with the cluster.
     let ended = runtime.block_on(supervisor::run(command))?;
     Ok(if ended.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,8 +1,9 @@
-//! How fast one stream goes through the tunnel, beside two plain TCP relays in its place. All in one process, on loopback:
+//! The speed of one stream through the tunnel, beside two plain TCP relays in its place. All in one process, on
+//! loopback:
 //!
 //!   sender ─► agent ─► gRPC ─► laptop ─► receiver        sender ─► relay ─► TCP ─► relay ─► receiver
 //!
-//! A plain relay is tokio's `copy_bidirectional`; the same with the large buffers of a laptop's end stands beside it.
+//! A plain relay is tokio's `copy_bidirectional`; the same with the large buffers of a laptop's end is shown beside it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 const BYTES: u64 = 1 << 30;
 const ROUNDS: usize = 5;
 const PIECE: usize = 256 * 1024;
-/// What tokio takes for `copy_bidirectional`.
+/// tokio's size for `copy_bidirectional`.
 const PLAIN_BUFFER: usize = 8 * 1024;
 
 #[tokio::main]
@@ -59,7 +60,7 @@ async fn main() -> anyhow::Result<()> {
 /// MB/s of one connection to `through`, which leads to `receiver`.
 async fn rate(receiver: &TcpListener, through: SocketAddr, to_laptop: bool) -> anyhow::Result<f64> {
     let mut caller = TcpStream::connect(through).await?;
-    // What passes a first byte on is connected all the way.
+    // A connection that passes a first byte on is connected all the way.
     caller.write_all(b"?").await?;
     let (mut local, _) = receiver.accept().await?;
     ensure!(local.read_u8().await? == b'?', "the first byte is the first");

@@ -1,5 +1,5 @@
-//! What a laptop gets through the API server of a real cluster (tests/cluster, with shop deployed): routed requests, bulk
-//! beside `kubectl port-forward`, the Service's other callers beside no agent, the daemon's memory.
+//! A laptop's throughput through the API server of a real cluster (tests/cluster, with shop deployed): routed requests,
+//! bulk beside `kubectl port-forward`, the Service's other callers beside no agent, the daemon's memory.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -49,15 +49,15 @@ fn routed(service: &str) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Everybody else's requests while a developer is connected, beside the same pods without an agent.
+/// Everyone else's requests while a developer is connected, beside the same pods without an agent.
 fn passed_by(service: &str) -> anyhow::Result<Row> {
     let selector = "-l=bridge.dev/service=orders";
     let origin = kubectl(["get", "services", selector, "-o", "jsonpath={.items[0].metadata.name}"])?;
     let origin = address(&origin)?;
     let (mut through, mut without) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        through.push(ask(node(), ["rate", service, "16", "x-bridge: somebody-else"])?);
-        without.push(ask(node(), ["rate", &origin, "16", "x-bridge: somebody-else"])?);
+        through.push(ask(node(), ["rate", service, "16", "x-bridge: another-user"])?);
+        without.push(ask(node(), ["rate", &origin, "16", "x-bridge: another-user"])?);
     }
     let (ours, theirs) = (median(&through), median(&without));
     Ok(Row {
@@ -102,7 +102,7 @@ fn bulk(laptop: &Laptop, service: &str) -> anyhow::Result<Vec<Row>> {
     let forward = laptop.port_forward("app=orders")?;
     let forwarded = format!("127.0.0.1:{}", forward.port);
     let mut rows = Vec::new();
-    // What goes down to a caller in the cluster comes from the laptop; through kubectl, the laptop is the caller.
+    // Data down to a caller in the cluster comes from the laptop; through kubectl, the laptop is the caller.
     for (what, ours, theirs) in [("from the laptop", "down", "up"), ("to the laptop", "up", "down")] {
         let (mut bridge, mut kubectl) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
@@ -179,7 +179,7 @@ fn output(command: &mut Command) -> anyhow::Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// A process that says on which port it listens; ended when dropped.
+/// A process that prints its port; ended when dropped.
 struct Process {
     child: Child,
     port: u16,
@@ -202,13 +202,13 @@ impl Drop for Process {
     }
 }
 
-/// A developer's laptop with a daemon of its own.
+/// A developer's laptop with its own daemon.
 struct Laptop {
     bridge: String,
     settings: Vec<String>,
 }
 
-/// Given back when dropped.
+/// Disconnected when dropped.
 struct Connected<'a>(&'a Laptop);
 
 impl Drop for Connected<'_> {
@@ -272,7 +272,7 @@ impl Laptop {
         Ok(Connected(self))
     }
 
-    /// Of the daemon, just now.
+    /// The daemon's present memory.
     fn memory(&self, what: &str, budget: Option<Budget>) -> anyhow::Result<Row> {
         let status: serde_json::Value = serde_json::from_str(&self.bridge(&["status", "-o", "json"])?)?;
         let pid = status["daemon"]["pid"].as_u64().context("the daemon's process")?;

@@ -1,9 +1,8 @@
-//! What it costs that a request of HTTP/1 goes through an agent that has no route for it, beside a plain TCP relay and
-//! Envoy.
+//! The cost of an HTTP/1 request through an agent that has no route for it, beside a plain TCP relay and Envoy.
 //!
-//! All are processes with one worker thread, on loopback. First, 32 keep-alive connections ask for the same small thing as
-//! fast as they are answered: CPU per request. Then they ask at one and the same rate: how long the slowest take. The
-//! peers take turns, so that the machine's moods are the same for all.
+//! All are processes with one worker thread, on loopback. First, 32 keep-alive connections ask for the same small thing
+//! as fast as they are answered: CPU per request. Then they ask at one and the same rate: the duration of the slowest.
+//! The peers take turns, so that the machine's moods are the same for all.
 
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use tokio::time::Instant;
 
 const CONNECTIONS: usize = 32;
 const ROUNDS: usize = 7;
-/// Requests per second of all connections at equal load: what Envoy is at ease with.
+/// Requests per second of all connections at equal load: easy for Envoy.
 const EQUAL_RATE: f64 = 8000.0;
 const EQUAL_FOR: Duration = Duration::from_secs(3);
 
@@ -49,7 +48,7 @@ async fn main() -> anyhow::Result<()> {
     write("http1", &rows(&all))
 }
 
-/// The 99th percentile of how long requests take that are due at regular times, in milliseconds.
+/// The 99th percentile of the duration of requests that are due at regular times, in milliseconds.
 async fn at_equal_load(port: u16) -> anyhow::Result<f64> {
     let interval = Duration::from_secs_f64(CONNECTIONS as f64 / EQUAL_RATE);
     let count = (EQUAL_FOR.as_secs_f64() / interval.as_secs_f64()) as usize;

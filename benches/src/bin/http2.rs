@@ -1,5 +1,5 @@
-//! What it costs that a stream of HTTP/2 goes through an agent that has no route for it, beside Envoy: 8 connections with
-//! one stream at a time, and with ten. Processes with one worker thread, on loopback, that take turns.
+//! The cost of an HTTP/2 stream through an agent that has no route for it, beside Envoy: 8 connections with one stream
+//! at a time, and with ten. Processes with one worker thread, on loopback, that take turns.
 
 use bridge_benches::load::{Answered, Round, round};
 use bridge_benches::peer::{Peer, Protocol, programs};
@@ -8,7 +8,7 @@ use serde_json::json;
 
 const CONNECTIONS: usize = 8;
 const ROUNDS: usize = 7;
-/// Streams under way on each connection, and what the agent may cost beside Envoy then.
+/// Streams in flight on each connection, and the agent's budget beside Envoy then.
 const SHAPES: [(usize, f64); 2] = [(1, 0.45), (10, 0.30)];
 
 #[tokio::main]

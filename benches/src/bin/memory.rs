@@ -1,4 +1,4 @@
-//! What an agent holds in memory: idle, and with a thousand keep-alive connections that each have asked.
+//! An agent's memory: idle, and with a thousand keep-alive connections that each have asked.
 
 use std::net::Ipv4Addr;
 

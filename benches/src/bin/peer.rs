@@ -1,5 +1,5 @@
-//! The processes that are measured, or are there to be asked: `peer http1|http2|relay ADDRESS:PORT`. Each listens on a port
-//! of the kernel's choice on loopback, prints it, and ends with standard input.
+//! The processes that are measured, or answer: `peer http1|http2|relay ADDRESS:PORT`. Each listens on a port of the
+//! kernel's choice on loopback, prints it, and ends with standard input.
 
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -35,7 +35,7 @@ async fn main() -> anyhow::Result<()> {
     loop {
         let (client, _) = listener.accept().await?;
         client.set_nodelay(true)?;
-        // A connection that breaks is missed by the load, which says so.
+        // The load misses a connection that breaks, and reports it.
         tokio::spawn(async move {
             match kind {
                 Kind::Http1 => http1::answer(client).await.map_err(anyhow::Error::from),

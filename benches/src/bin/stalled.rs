@@ -1,5 +1,5 @@
-//! What 80 streams to the laptop carry together while 20 more are stalled, beside what they carry alone: a program that
-//! stands at a breakpoint must hold up nobody else. All in one process, on loopback.
+//! The throughput of 80 streams to the laptop while 20 more are stalled, beside the same alone: a program at a
+//! breakpoint must hold up no other. All in one process, on loopback.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const STALLED: usize = 20;
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(2);
 const PIECE: usize = 64 * 1024;
-/// A sender that has not got rid of a byte for so long is stalled.
+/// The time after which a sender that cannot send a byte counts as stalled.
 const STILL: Duration = Duration::from_millis(300);
 
 #[tokio::main]

@@ -1,5 +1,5 @@
-//! What supervision costs a program per connect: to an address that is not the cluster's, and to one that is. The program
-//! is this one in another role; the cluster is played in the supervisor's memory. All on loopback.
+//! The cost of supervision per connect: to an address that is not the cluster's, and to one that is. The program is
+//! this one in another role; the cluster is played in the supervisor's memory. All on loopback.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -33,7 +33,7 @@ fn main() -> anyhow::Result<()> {
 
 async fn compare() -> anyhow::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    // Room for all of a round: what finds the queue full is sent again after a second.
+    // Room for all of a round: a connect that finds the queue full is sent again after a second.
     rustix::net::listen(&listener, QUEUE)?;
     let near = listener.local_addr()?;
     std::thread::spawn(move || listener.incoming().for_each(drop));
@@ -86,7 +86,7 @@ fn read(file: &Path) -> anyhow::Result<f64> {
     Ok(each.parse()?)
 }
 
-/// How the program connects.
+/// The program's way to connect.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     NonBlocking,

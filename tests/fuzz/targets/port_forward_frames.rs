@@ -1,5 +1,5 @@
-//! What comes by a port-forward, by either way. The files that read it are built alone: their crate would bring a Kubernetes
-//! client along.
+//! The bytes that come by a port-forward, in either protocol. The files that read them are built alone: their crate
+//! would bring a Kubernetes client along.
 #![no_main]
 
 #[path = "../../../local/cluster/src/portforward/channels.rs"]

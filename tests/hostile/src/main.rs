@@ -1,5 +1,5 @@
-//! An agent that speaks the protocol rightly, knows the stand-in's key, and offers the laptop all that could harm it. What
-//! it does for others' requests is what an agent does: they go to the origin.
+//! An agent that speaks the protocol correctly, knows the stand-in's key, and offers the laptop everything that could
+//! harm it. Other requests it treats as an agent does: they go to the origin.
 //!
 //! It takes an agent's arguments, and two variables: HOSTILE_MARK is a file on the laptop that must never appear,
 //! HOSTILE_PORT a port of the laptop to which no route leads.
@@ -34,7 +34,7 @@ type Failure = Box<dyn std::error::Error>;
 struct Hostile {
     pod: String,
     key_file: String,
-    /// Of the last challenge: there is one daemon.
+    /// The nonces of the last challenge: there is one daemon.
     nonces: Mutex<(Vec<u8>, [u8; LENGTH])>,
     session: Mutex<String>,
     arrivals: broadcast::Sender<Arrival>,
@@ -94,7 +94,7 @@ impl Arguments {
 
 async fn forward(listener: TcpListener, port: u16, origin: SocketAddr, arrivals: broadcast::Sender<Arrival>) {
     while let Ok((mut caller, peer)) = listener.accept().await {
-        // Nobody may be asking for them.
+        // Nobody may be listening.
         let _ = arrivals.send(Arrival { peer: peer.to_string(), target_port: port.into() });
         tokio::spawn(async move {
             if let Ok(mut origin) = TcpStream::connect(origin).await {
@@ -180,7 +180,7 @@ impl Agent for Hostile {
         Ok(Response::new(Box::pin(ReceiverStream::new(said_rx))))
     }
 
-    /// Wants to be led to a port of the laptop that no route names.
+    /// Asks for a port of the laptop that no route names.
     async fn accept(&self, _: Request<Streaming<Frame>>) -> Result<Response<Self::AcceptStream>, Status> {
         Ok(answers(offers::opens(&locked(&self.session))))
     }

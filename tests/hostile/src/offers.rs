@@ -9,7 +9,7 @@ use bridge_proto::v1::{
 
 use crate::to;
 
-/// Clears the screen, and gives the terminal another title.
+/// Clears the screen, and sets the terminal's title.
 const ESCAPES: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}2J";
 /// The ports of orders' container.
 const TARGET_PORTS: [u32; 2] = [8080, 9090];
@@ -56,7 +56,7 @@ pub(crate) fn surroundings() -> SurroundingsReply {
         ("HTTPS_PROXY", "http://10.0.0.1:1"),
         ("SSL_CERT_FILE", "/etc/shop/owned.pem"),
         ("ld_preload", "/etc/shop/owned.so"),
-        // Names that are none.
+        // Invalid names.
         ("X=1\nLD_PRELOAD", "/etc/shop/owned.so"),
         ("A=LD_PRELOAD", "/etc/shop/owned.so"),
         ("", "no name"),
@@ -73,8 +73,8 @@ pub(crate) fn surroundings() -> SurroundingsReply {
     }
 }
 
-/// Volumes that the Deployment does not have, and one that it has, with all that a volume can have; every second time, with
-/// what breaks the protocol as well.
+/// Volumes that the Deployment does not have, and one that it has, with everything that a volume can have; every second
+/// time, also with violations of the protocol.
 pub(crate) fn files() -> Vec<FilesReply> {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     let breaks = ASKED.fetch_add(1, Ordering::Relaxed) % 2 == 1;
@@ -116,7 +116,7 @@ pub(crate) fn files() -> Vec<FilesReply> {
         file("up/escaped", 0o755, &owned),
         file("here/escaped", 0o755, &owned),
         file("no-such-directory/x", 0o755, &owned),
-        // In the place of what is there already.
+        // In place of an existing file.
         link("menu.json", "/etc/passwd"),
     ];
     let breaking = if breaks { breaking.concat() } else { Vec::new() };
@@ -150,14 +150,14 @@ fn file(path: &str, mode: u32, content: &str) -> Vec<FilesReply> {
     ]
 }
 
-/// Ports of the laptop that no route names, and sessions that are another's.
+/// Ports of the laptop that no route names, and sessions of others.
 pub(crate) fn opens(session: &str) -> Vec<Frame> {
     let port = variable("HOSTILE_PORT").parse().unwrap_or_default();
     let ports = TARGET_PORTS.into_iter().chain([port, 0, 1 << 20]);
     ports.map(|target_port| to(session, target_port, port)).chain([to("another", 8080, port)]).collect()
 }
 
-/// The question's header with thousands of answers that are not there, behind a name that leads to itself.
+/// The question's header with thousands of answers that are missing, after a name that refers to itself.
 pub(crate) fn dns(question: &[u8]) -> Vec<u8> {
     let id = question.get(..2).unwrap_or(&[0, 0]);
     [id, &[0x81, 0x80, 0, 1, 0xff, 0xff, 0xff, 0xff, 0, 0], &[0xc0, 12, 0, 1, 0, 1]].concat()

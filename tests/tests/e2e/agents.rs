@@ -40,7 +40,7 @@ fn when_an_agent_goes_the_next_one_takes_over() {
     world.is_given_back(&before);
 }
 
-/// Waits until all agents that are to stay have a tunnel, and the one that goes is not counted on.
+/// Waits until all staying agents have a tunnel, and the leaving one is no longer counted.
 fn attended_by_others(world: &World, alice: &Laptop, gone: &str) {
     eventually("tunnels to all agents that stay", Duration::from_secs(20), || {
         let staying = world.agents();

@@ -1,4 +1,4 @@
-//! Large bodies, up and down, through requests and through opaque connections: nothing is lost, and memory has a bound.
+//! Large bodies, up and down, through requests and through opaque connections: nothing is lost, and memory has a limit.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn bulk_arrives_whole_and_memory_is_bounded() {
     let orders = alice.runs("orders");
     let stock = alice.runs("stock");
 
-    // Given the hash of what a pod sends, without anybody connected.
+    // Given the hash of a pod's bytes, without a session.
     let url = format!("http://orders/bytes?n={bytes}&seed=7");
     let hash = client(&["http", &url, "--sha", "--timeout", patience]).stdout;
     let (hash, _) = hash.trim().split_once(' ').expect("HASH BYTES");
@@ -34,7 +34,7 @@ fn bulk_arrives_whole_and_memory_is_bounded() {
     let up = client(&[&sink[..], &as_alice].concat());
     assert_eq!(up.json()["sha256"], hash, "up through a routed request: {up}");
     assert_eq!(up.json()["answered_by"], orders.name.as_str(), "it was the laptop's");
-    // And so it is for everybody else, past the laptop.
+    // And so it is for everyone else, past the laptop.
     let others = client(&[&sink[..], &["--timeout", patience]].concat());
     assert_eq!(others.json()["sha256"], hash, "up to the pods, through an agent: {others}");
 

@@ -33,7 +33,7 @@ fn applying_the_original_manifest_gives_the_traffic_to_the_origin(
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
 
     // When a colleague applies the Service's original manifest as kubectl does by default,
-    // then all traffic is the origin's, and status says what happened.
+    // then all traffic goes to the origin, and status shows what happened.
     let _ = world.apply(&manifest(world));
     let detail = the_origin_has_it_all(world, alice);
     assert!(detail.contains("kubectl"), "expected who did it in: {detail}");
@@ -44,8 +44,8 @@ fn applying_the_original_manifest_gives_the_traffic_to_the_origin(
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
     world.is_given_back(&before);
 
-    // When tools apply it on the server while Alice is connected, as Helm 4 does too, it is the same: they force nothing,
-    // whether they have applied it before or not, and find no conflict.
+    // When tools apply it on the server while Alice is connected, as Helm 4 does too, it is the same: they force
+    // nothing, whether they have applied it before or not, and find no conflict.
     for manager in ["helm", "helm", "gitops"] {
         let _ = alice.bridge(&connect).succeeds();
         assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
@@ -55,7 +55,7 @@ fn applying_the_original_manifest_gives_the_traffic_to_the_origin(
         let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
     }
 
-    // When Alice connects and disconnects with nobody else about, who owns what of it is as before.
+    // When Alice connects and disconnects without others, the owners of its fields are as before.
     let its = world.objects().only("Service/orders");
     let _ = alice.bridge(&connect).succeeds();
     assert!(!owns_the_selector(world, "bridge"), "while connected, the selector should not be bridge's");
@@ -92,7 +92,7 @@ fn owns_the_selector(world: &World, manager: &str) -> bool {
         .any(|owner| owner.pointer("/fieldsV1/f:spec/f:selector").is_some())
 }
 
-/// Waits for what has happened to arrive, and returns what status says of it.
+/// Waits until the origin has all traffic, and returns status' detail.
 fn the_origin_has_it_all(world: &World, alice: &Laptop) -> String {
     let detail = eventually("status says that the Service was reset", Duration::from_secs(5), || {
         let session = alice.session();
@@ -117,7 +117,7 @@ fn a_port_that_is_added_is_followed(world: &World, alice: &Laptop, orders: &Loca
     let more = r#"[{"op": "add", "path": "/spec/ports/-", "value": {"name": "more", "port": 81, "targetPort": "http"}}]"#;
     let _ = world.kubectl(&["patch", "service", "orders", "--type=json", "-p", more]).succeeds();
 
-    // Then it is attached again, with no further command, by a stand-in that has that port …
+    // Then it is attached again, without a command, by a stand-in that has that port …
     eventually("the session is routing by another stand-in", Duration::from_secs(20), || {
         let session = alice.session();
         let moved = session["state"] == "routing" && session["standIn"] != stand_in;
@@ -136,13 +136,13 @@ fn a_port_that_is_taken_away_is_reported(world: &World, alice: &Laptop, orders: 
     // Given orders connected.
     let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
 
-    // When its port is removed, status says so, and all requests go to the origin.
+    // When its port is removed, status shows it, and all requests go to the origin.
     let other = r#"[{"op": "replace", "path": "/spec/ports/0", "value": {"name": "web", "port": 82, "targetPort": "http"}}]"#;
     let _ = world.kubectl(&["patch", "service", "orders", "--type=json", "-p", other]).succeeds();
     eventually("status says that the port is gone", Duration::from_secs(10), || {
         let session = alice.session();
-        let told = session["detail"].as_str().is_some_and(|detail| detail.contains("\"http\""));
-        (session["state"] == "reset" && told).then_some(()).ok_or_else(|| session.to_string())
+        let shown = session["detail"].as_str().is_some_and(|detail| detail.contains("\"http\""));
+        (session["state"] == "reset" && shown).then_some(()).ok_or_else(|| session.to_string())
     });
     let as_alice = ["http", "http://orders:82/whoami", "--header", "x-bridge=alice"];
     eventually("her requests are answered by the pods", Duration::from_secs(5), || {

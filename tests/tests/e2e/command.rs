@@ -16,7 +16,7 @@ fn the_command_says_what_is_connected_and_the_daemon_outlives_the_terminal() {
 
     let before = world.objects();
 
-    // Given nothing connected, list and status say so.
+    // Given nothing connected, list and status show that.
     let listed = || alice.bridge(&["list", "-o", "json"]).succeeds().json()["services"][0].clone();
     let service = listed();
     assert_eq!((&service["name"], &service["mode"]), (&"orders".into(), &"stand-in".into()), "{service}");

@@ -28,7 +28,7 @@ fn connecting_and_disconnecting_fails_no_request_and_leaves_nothing_behind() {
         );
         let routed = begun.elapsed();
         others.goes_on(20);
-        // Kept connections from before never meet an agent; these do, and see it go.
+        // Kept connections from before never reach an agent; these do, and see it go.
         late.get_or_insert_with(|| world.others_by("late", &["keepalive", "ws"]));
         let disconnected = match round + 1 == rounds {
             true => disconnect_and_wait(&world, &alice),
@@ -51,7 +51,7 @@ fn connecting_and_disconnecting_fails_no_request_and_leaves_nothing_behind() {
     print(times);
 }
 
-/// Disconnects, and comes back when the last agent has gone.
+/// Disconnects, and returns when the last agent has gone.
 fn disconnect_and_wait(world: &World, alice: &Laptop) -> Duration {
     let stand_in = alice.session()["standIn"].as_str().map(str::to_owned).expect("a stand-in");
     let disconnected = alice.bridge(&["disconnect", "orders", "--wait"]).succeeds();

@@ -56,10 +56,13 @@ fn when_nothing_listens_callers_get_a_503_or_the_origin_answers(world: &World) {
     // When nothing listens on the local port, connect warns and works …
     let warned = alice.bridge(&["connect", "orders", "--port", &port]).succeeds();
     assert!(warned.stderr.contains(&number) && warned.stderr.contains("503"), "expected a warning: {warned}");
-    // … and Alice's requests are answered with a sentence that names session, port and what to do.
-    let told = world.client(&["http", "http://orders/whoami", "--header", "x-bridge=alice"]);
-    told.fails(1, "503");
-    assert!(told.stderr.contains(&number) && told.stderr.contains("alice"), "expected who and where: {told}");
+    // … and Alice's requests are answered with a message that names session, port and what to do.
+    let answer = world.client(&["http", "http://orders/whoami", "--header", "x-bridge=alice"]);
+    answer.fails(1, "503");
+    assert!(
+        answer.stderr.contains(&number) && answer.stderr.contains("alice"),
+        "expected who and where: {answer}"
+    );
     assert!(world.who_answers(&[]).starts_with("orders-"), "others notice nothing");
 
     // When she prefers the origin then, it answers.

@@ -1,5 +1,5 @@
-//! A developer who is held to bridge's own objects (`deploy/policy.yaml`): all of bridge works, and nothing else that the
-//! Role would permit.
+//! A developer who is restricted to bridge's own objects (`deploy/policy.yaml`): all of bridge works, and nothing else
+//! that the Role would permit.
 
 use bridge_tests::World;
 use serde_json::json;
@@ -19,7 +19,7 @@ fn a_developer_held_to_bridge_s_own_objects_can_connect_and_touch_nothing_else()
     nothing_else_may_be_touched(&world);
     world.is_given_back(&before);
 
-    // The cluster's admin is not held.
+    // The cluster's admin is not restricted.
     let _ = world.kubectl(&["patch", "service", "orders", "--dry-run=server", "-p", OTHER_PORTS]).succeeds();
     drop(policy);
 }

@@ -1,5 +1,5 @@
-//! An agent that speaks the protocol rightly and means harm (`tests/hostile`): nothing of what it offers runs, opens or
-//! appears on the laptop.
+//! A hostile agent that speaks the protocol correctly (`tests/hostile`): none of its offers runs, opens or appears on
+//! the laptop.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,14 +15,14 @@ fn what_a_hostile_agent_offers_stays_away_from_the_laptop() {
     let Some(image) = hostile_image() else {
         return println!("skipped: HOSTILE_IMAGE names no image");
     };
-    // Given a program beside the command that nothing leads to,
+    // Given a program beside the command that no route leads to,
     let world = World::with("hostile", &["orders", "client"]);
     let alice = world.laptop("alice");
     let mark = alice.path("owned");
     let private = notes_visits(&alice);
-    let told = json!({"data": {"HOSTILE_MARK": mark, "HOSTILE_PORT": private.port.to_string()}}).to_string();
-    let _ = world.kubectl(&["patch", "configmap", "orders-config", "--type=merge", "-p", &told]).succeeds();
-    // and an agent that offers all that could harm.
+    let data = json!({"data": {"HOSTILE_MARK": mark, "HOSTILE_PORT": private.port.to_string()}}).to_string();
+    let _ = world.kubectl(&["patch", "configmap", "orders-config", "--type=merge", "-p", &data]).succeeds();
+    // and an agent that offers everything that could harm.
     let orders = alice.runs("orders");
     let connect = ["connect", "orders", "--agent-image", &image, "--port", &orders.for_port("http")];
     is_clean(&alice.bridge(&connect).succeeds());
@@ -50,7 +50,7 @@ print('listens on 127.0.0.1:%d' % s.getsockname()[1], flush=True); s.accept(); o
     alice.runs_script("notes visits", &script)
 }
 
-/// Has no control characters in it.
+/// Checks that it has no control characters in its output.
 fn is_clean(done: &Done) {
     let said = format!("{}{}", done.stdout, done.stderr);
     let control = |c: char| c.is_control() && c != '\n' && c != '\t';
@@ -58,7 +58,7 @@ fn is_clean(done: &Done) {
 }
 
 fn no_variable_of_it_runs_anything(alice: &Laptop, mark: &Path) {
-    // Programs that would take a hook from their environment, each of them.
+    // All programs that would take a hook from their environment.
     let programs =
         "ls >/dev/null; bash -c true; sh -c true; perl -e 1; python3 -c 1; git --version >/dev/null
         GIT_TERMINAL_PROMPT=0 git ls-remote ssh://nobody@127.0.0.1:1/x 2>/dev/null
@@ -83,8 +83,8 @@ fn no_variable_of_it_runs_anything(alice: &Laptop, mark: &Path) {
 }
 
 fn no_file_of_it_is_where_it_wants(alice: &Laptop) {
-    // A view of its own would show its files at their paths; here they are asked for in a directory. Every second time, the
-    // agent breaks the protocol as well, and then there are no files at all.
+    // A view would show its files at their paths; here they are in a directory. Every second time, the agent also
+    // violates the protocol, and then there are no files at all.
     let script = "find \"$BRIDGE_ROOT\" -printf '%P %M %l\\n'";
     let runs: Vec<Done> = (0..4)
         .map(|_| alice.bridge(&["run", "orders", "--files", "dir", "--", "sh", "-c", script]))
@@ -125,7 +125,7 @@ fn nothing_of_it_reaches_the_terminal(alice: &Laptop) {
     ] {
         is_clean(&alice.bridge(args));
     }
-    // Values are given as they are to what reads them, and are made visible where that is a terminal.
+    // Values reach their readers unchanged, and are made visible if that is a terminal.
     let spawn = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)";
     let bridge = bridge();
     let bridge = bridge.to_str().expect("UTF-8");

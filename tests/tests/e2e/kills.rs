@@ -32,7 +32,7 @@ fn a_killed_daemon_leaves_all_to_the_origin(world: &World, alice: &Laptop, order
     assert!(alice.kill_daemon(), "expected a daemon");
     alices.goes_on(40);
 
-    // Then Alice's requests are the origin's within a second.
+    // Then Alice's requests go to the origin within a second.
     let report = alices.ends();
     println!(
         "after SIGKILL: {} of her requests failed within {:.2} s, the slowest answer took {:.0} ms",
@@ -74,7 +74,7 @@ fn an_interrupted_connect_is_undone(world: &World, alice: &Laptop) {
         (!agents.is_empty()).then_some(()).ok_or("it has no pods".to_owned())
     });
 
-    // When Alice presses Ctrl-C, bridge says that it undoes the connect, and does.
+    // When Alice presses Ctrl-C, bridge reports that it undoes the connect, and does.
     connecting.interrupt();
     connecting.ends(Duration::from_secs(10)).fails(130, "undoing");
 }
@@ -87,7 +87,7 @@ fn killed_while_connecting(alice: &Laptop, orders: &Local, moment: Duration) {
     });
     pause(moment.saturating_sub(begun.elapsed()));
     alice.kill_daemon();
-    // It was done before, or says that the daemon is gone, or had not yet spoken to it and has started another.
+    // It was done before, or reports that the daemon is gone, or had not yet reached it and has started another.
     let _ = connecting.ends(Duration::from_secs(20));
     alice.kill_daemon();
 }
@@ -110,7 +110,7 @@ fn mend(world: &World, alice: &Laptop, orders: &Local, by_clean: bool) {
     }
     let service = world.service("orders");
     assert_eq!(service["spec"]["selector"]["app"], "orders", "mended, the Service has its own selector");
-    // Where the switch arrives late, a request still meets an agent, which may have a moment left until it knows of the
+    // If the switch arrives late, a request still reaches an agent, which may need a moment until it learns of the
     // kill.
     eventually("a second after the kill the origin answers her requests", Duration::from_secs(1), || {
         let answer = world.client(&["http", "http://orders/whoami", "--header", "x-bridge=alice"]);

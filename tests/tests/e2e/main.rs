@@ -1,6 +1,6 @@
-//! The command against a real cluster. Each test has a namespace, a daemon and callers of its own, so they run beside
-//! each other, in the order of their names: the longest should be among the first. `make test` runs them, `make soak`
-//! with larger figures.
+//! The command against a real cluster. Each test has its own namespace, daemon and callers, so they run at the same
+//! time, in the order of their names: the longest should be among the first. `make test` runs them, `make soak` with
+//! larger figures.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod agents;

@@ -1,4 +1,4 @@
-//! Refused connects: one sentence that says what to do, an exit code, and an unchanged cluster.
+//! Refused connects: one sentence with advice, an exit code, and an unchanged cluster.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ fn what_is_no_target_is_refused(world: &World, alice: &Laptop) {
     refused(&["deploy/nothing"], 3, &["Deployment", "\"nothing\""]);
     refused(&["orders", "--port", "99999"], 2, &["99999"]);
 
-    // In the list, the reasons stand beside the names.
+    // In the list, the reasons are beside the names.
     let listed = alice.bridge(&["list"]).succeeds();
     for reason in
         ["external name", "headless", "no selector", "ClientIP", "cookie affinity", "not TCP", "no pods"]
@@ -78,8 +78,8 @@ fn what_the_quota_refuses_half_way_is_undone(world: &World, alice: &Laptop) {
     let _ = world.kubectl(&["delete", "resourcequota", quota]).succeeds();
 }
 
-/// Pod Security admits the stand-in's pods wherever it has admitted the origin's: they ask for nothing that `restricted`
-/// refuses. A policy of the cluster's admins may want more; that the origin's pods are older than it is common.
+/// Pod Security admits the stand-in's pods wherever it has admitted the origin's: they ask for nothing that
+/// `restricted` refuses. A policy of the cluster's admins may demand more; the origin's pods are often older than it.
 fn what_a_policy_of_the_cluster_refuses_half_way_is_undone(world: &World, alice: &Laptop) {
     let policy =
         world.refuses_pods("has(c.resources.limits) && 'cpu' in c.resources.limits", "name a CPU limit");
@@ -93,7 +93,7 @@ fn what_a_policy_of_the_cluster_refuses_half_way_is_undone(world: &World, alice:
     assert!(session.is_null(), "expected no session: {session}");
 }
 
-/// Without the right to make the Deployment, what was made before is taken away again.
+/// Without the right to create the Deployment, the objects created before are removed again.
 fn missing_rights_are_named(world: &World) {
     let nobody = world.laptop_with_role("nobody", None);
     let almost = almost_a_developer(world);

@@ -22,7 +22,7 @@ fn a_developer_sees_where_requests_went_and_why() {
     let none = alice.bridge(&["requests", "bogus"]);
     none.fails(3, "bogus is not connected");
 
-    // Then her match is shown as it was typed, and nobody else can claim it, in whatever order it is typed.
+    // Then her match is shown as typed, and nobody else can claim it, in whatever order it is typed.
     let shown = "x-tenant^=eu- and method GET and path ~=^/who";
     assert_eq!(alice.session()["routes"][0]["match"], shown);
     let listed = bob.bridge(&["list", "-o", "json"]).succeeds().json();
@@ -58,7 +58,7 @@ fn a_developer_sees_where_requests_went_and_why() {
         (both && requests["toLaptop"]["p50Ms"].is_number()).then_some(()).ok_or(requests.to_string())
     });
 
-    // When she disconnects, `requests -f` says so and ends; it has printed all of them.
+    // When she disconnects, `requests -f` reports it and ends; it has printed all of them.
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
     let followed = following.ends(USUAL).succeeds();
     for reason in ["\"matched\"", "\"differs\"", "\"absent\""] {
@@ -67,7 +67,7 @@ fn a_developer_sees_where_requests_went_and_why() {
     world.is_given_back(&before);
 }
 
-/// The first request that is kept with this reason.
+/// The first kept request with this reason.
 fn is_listed(laptop: &Laptop, reason: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     eventually(&format!("a request is listed as {reason}"), Duration::from_secs(5), || {
         let listed = laptop.bridge(&["requests", "orders", "-o", "json"]).succeeds().json();

@@ -1,4 +1,4 @@
-//! Who answers what while orders, prices and stock are connected.
+//! Routing while orders, prices and stock are connected.
 
 use bridge_tests::World;
 
@@ -24,7 +24,7 @@ fn the_developer_s_requests_reach_the_laptop_and_all_others_the_pods() {
         orders.name,
         "one value of two matches"
     );
-    // … and everybody else's by the pods.
+    // … and the pods answer everyone else's.
     for other in [
         "x-bridge=bob",
         "x-bridge=alice2",
@@ -43,7 +43,7 @@ fn the_developer_s_requests_reach_the_laptop_and_all_others_the_pods() {
     web_sockets_go_where_their_upgrade_goes(&world, &orders.name);
     the_header_is_handed_on_by_web(&world, &orders.name);
 
-    // gRPC and TCP are the pods' as long as nobody has connected them …
+    // gRPC and TCP go to the pods as long as nobody has connected them …
     grpc_is_answered_by(&world, "x-bridge=alice", "prices-");
     tcp_is_answered_by_the_pods(&world);
     // … and once they are connected, gRPC calls go where their metadata says, and other bytes pass unchanged.
@@ -57,7 +57,7 @@ fn the_developer_s_requests_reach_the_laptop_and_all_others_the_pods() {
     tcp_is_answered_by_the_pods(&world);
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "three sessions at a time");
 
-    // With everything, the connections to stock are Alice's, too.
+    // With everything, the connections to stock go to Alice, too.
     let _ = alice.bridge(&["connect", "stock", "--everything", "--port", &stock.port.to_string()]).succeeds();
     let count = world.client(&["stock", "stock:7070", "COUNT", "coffee"]).succeeds().stdout;
     assert!(count.trim().ends_with(&stock.name), "expected the laptop's stock to answer: {count}");

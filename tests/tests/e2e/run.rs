@@ -1,4 +1,4 @@
-//! A process of the laptop that runs as if it stood in the target's pod.
+//! A process of the laptop that runs as if it were in the target's pod.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -39,7 +39,7 @@ fn what_runs_here_has_the_target_s_network_environment_and_files() {
 }
 
 fn a_native_process_takes_the_place_of_a_service(world: &World, alice: &Laptop) {
-    // Given a static program that Alice runs in the place of orders, on a port of its own choice, which bridge prints.
+    // Given a static program that Alice runs in place of orders, on a port of its own choice, which bridge prints.
     let orders = alice.runs_inside("orders");
     let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
 
@@ -55,7 +55,7 @@ fn a_native_process_takes_the_place_of_a_service(world: &World, alice: &Laptop) 
     assert_eq!(order["greeting"], "Welcome to the shop", "of a ConfigMap: {order}");
     assert_eq!(order["secret_set"], true, "of a Secret: {order}");
 
-    // `bridge dns` says who answered.
+    // `bridge dns` shows which resolver answered.
     let named = alice.bridge(&["dns", "prices", "-o", "json"]).succeeds().json();
     assert_eq!(named["source"], "cluster", "{named}");
     assert_eq!(named["records"][0]["data"], world.service("prices")["spec"]["clusterIP"], "{named}");
@@ -81,8 +81,8 @@ fn it_outlives_the_daemon(world: &World, alice: &Laptop) {
     assert!(alice.kill_daemon(), "expected a daemon");
     let killed = Instant::now();
 
-    // then her requests come to her program again, and it reaches the cluster's Services by their names: sooner than it was
-    // connected at first, when there were no agents yet. Both take long where many stories share two cores.
+    // then her requests come to her program again, and it reaches the cluster's Services by their names: sooner than it
+    // was connected at first, when there were no agents yet. Both take long when many stories share two cores.
     let within = connecting.max(Duration::from_secs(5));
     eventually("her program takes her orders, and asks for their prices", within, || {
         let done = world.client(&["http", "http://orders/", "--header", "x-bridge=alice"]);
@@ -99,7 +99,7 @@ fn it_outlives_the_daemon(world: &World, alice: &Laptop) {
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
     has_no_session(alice);
 
-    // and the target is given back also when it ends so soon after the daemon that there is no other yet.
+    // and the target is also restored if it ends so soon after the daemon that there is no other yet.
     let orders = alice.runs_inside("orders");
     assert!(alice.kill_daemon(), "expected a daemon");
     orders.ends();
@@ -133,7 +133,7 @@ fn the_port_by_which_callers_know_a_service_is_found(world: &World, alice: &Lapt
 fn two_services_that_run_here_find_each_other(world: &World, alice: &Laptop) {
     // Given web and orders, both run by Alice, in two terminals,
     let (web, orders) = (alice.runs_inside("web"), alice.runs_inside("orders"));
-    // (that both would by default listen on the same port is said)
+    // (a warning says that both would by default listen on the same port)
     let said = alice.bridge(&["run", "web", "true"]).succeeds().stderr;
     assert!(said.contains("your requests to orders come to port 8080, too"), "{said}");
     let _ = alice.bridge(&["connect", "web", "--port", &web.for_port("http")]).succeeds();
@@ -149,7 +149,7 @@ fn two_services_that_run_here_find_each_other(world: &World, alice: &Laptop) {
     let alices = (web.name.clone(), orders.name.clone());
     assert_eq!(who(&["--header", "x-bridge=alice"]), alices);
     assert_eq!(who(&["--header", "baggage=bridge=alice"]), alices);
-    // everybody else sees the pods.
+    // everyone else sees the pods.
     let others = who(&[]);
     assert!(others.0.starts_with("web-") && others.1.starts_with("orders-"), "{others:?}");
 
@@ -170,7 +170,7 @@ fn a_command_ends_as_it_would_outside(alice: &Laptop) {
     let done = alice.bridge(&["run", "orders", "sh", "-c", "echo $GREETING; exit 7"]);
     assert_eq!(done.stdout.trim(), "Welcome to the shop", "{done}");
     done.fails(7, "");
-    // and what was connected before stays so.
+    // and earlier connects stay as they were.
     assert_eq!(alice.session()["state"], "routing");
 
     // A dynamically linked program finds the cluster's Services by each of their names,
@@ -188,7 +188,7 @@ fn a_command_ends_as_it_would_outside(alice: &Laptop) {
 
 /// Needs the variables for shells that the story adds to the target.
 fn nothing_of_the_target_runs_here_unasked(alice: &Laptop) {
-    // A shell runs with the target's environment; variables that shells would run are left out, and bridge names them.
+    // A shell runs with the target's environment; variables that shells would run are omitted, and bridge names them.
     let done = alice.bridge(&["run", "orders", "bash", "-c", "echo $GREETING"]).succeeds();
     assert_eq!(done.stdout.trim(), "Welcome to the shop", "{done}");
     assert!(!alice.path("ran").exists(), "the target's BASH_ENV has run here");
@@ -201,7 +201,7 @@ fn nothing_of_the_target_runs_here_unasked(alice: &Laptop) {
     assert!(alice.path("ran").exists(), "a variable that was asked for did not come");
 }
 
-/// Needs a daemon: the keys of its sessions are in its memory. The files of a process that cannot be dumped are root's.
+/// Needs a daemon: the keys of its sessions are in its memory. The files of a process that is not dumpable are root's.
 fn nobody_looks_into_the_daemon(alice: &Laptop) {
     let daemon = alice.daemon().expect("a daemon").as_raw_nonzero();
     let owner = fs::metadata(format!("/proc/{daemon}/mem")).expect("it runs").uid();
@@ -306,7 +306,7 @@ fn the_volumes_are_files_here_as_long_as_a_command_runs(world: &World, alice: &L
         alice.start_bridge(&[&["run", "orders"], options, &["--", "sh", "-c", script]].concat())
     };
 
-    // A ConfigMap is where the container has it, by the same links.
+    // A ConfigMap is at the container's path, with the same links.
     let script = "cd $BRIDGE_ROOT && pwd && cat etc/shop/menu.txt && readlink etc/shop/menu.txt";
     let seen = inside(&[], script).ends(Duration::from_secs(30)).succeeds();
     let [root, menu, link] = seen.stdout.lines().collect::<Vec<_>>()[..] else {
@@ -336,7 +336,7 @@ fn the_volumes_are_files_here_as_long_as_a_command_runs(world: &World, alice: &L
         assert!(seen.stderr.contains("does not allow users their own view"), "{seen}");
     }
 
-    // By default bridge chooses, and says which and why; doctor says so beforehand.
+    // By default bridge chooses, and prints which and why; doctor reports it in advance.
     let seen = inside(&[], script).ends(Duration::from_secs(30));
     let doctor = alice.bridge(&["doctor"]).succeeds();
     if doctor.stdout.contains("at their own paths") {
@@ -348,7 +348,7 @@ fn the_volumes_are_files_here_as_long_as_a_command_runs(world: &World, alice: &L
     let seen = inside(&["--files", "dir"], script).ends(Duration::from_secs(30));
     assert_eq!(seen.stdout, uid, "neither menu nor token where only a directory is wanted: {seen}");
 
-    // `--files none` leaves them out.
+    // `--files none` omits them.
     let seen =
         inside(&["--files", "none"], "echo ${BRIDGE_ROOT-unset}").ends(Duration::from_secs(30)).succeeds();
     assert_eq!(seen.stdout.trim(), "unset", "{seen}");

@@ -9,7 +9,7 @@ use serde_json::json;
 #[test]
 #[ignore = "needs a cluster: make test"]
 fn labels_alone_make_nothing_a_part_of_a_stand_in() {
-    // Given another user's Secret, and a Service that was made to have it deleted.
+    // Given another user's Secret, and a Service that was created to have it deleted.
     let world = World::with("trust", &["orders", "client"]);
     let ours = json!({
         "app.kubernetes.io/managed-by": "bridge", "bridge.dev/service": "orders", "bridge.dev/stand-in": "zzzz",

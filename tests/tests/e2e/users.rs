@@ -1,4 +1,4 @@
-//! Several commands that share a session, and what is left when each of them ends.
+//! Several commands that share a session, and what stays when each of them ends.
 
 use std::time::{Duration, Instant};
 
@@ -64,13 +64,13 @@ impl<'a> Held<'a> {
         Self { alice, name: name.to_owned(), running }
     }
 
-    /// Its end.
+    /// Ends it.
     fn let_go(self) -> Done {
         let _ = self.alice.start(std::path::Path::new("touch"), &[&self.file()]).ends(USUAL).succeeds();
         self.running.ends(USUAL)
     }
 
-    /// Its end, before which it has asked the cluster for something; what it said.
+    /// Ends it, after it has asked the cluster for something; returns its output.
     fn ends(self) -> String {
         let done = self.let_go().succeeds();
         assert!(done.stdout.starts_with("web web-"), "expected the cluster's network to its end: {done}");
@@ -113,7 +113,7 @@ fn what_a_command_changed_ends_with_it(world: &World, alice: &Laptop) {
     let everything = ["--everything", "--port", &format!("{nowhere}:http")];
     let held = Held::begins(alice, "everything", &everything);
 
-    // then both are in force, and nobody else notices: what the laptop cannot answer, the pods do.
+    // then both are in force, and nobody else notices: the pods answer what the laptop cannot.
     assert_eq!(routes(alice), [there[0].clone(), format!("everything → {nowhere}")]);
     assert_eq!(world.who_answers(&["x-tenant=7"]), orders.name);
     assert!(world.who_answers(&[]).starts_with("orders-"), "the pods answer");
@@ -126,7 +126,7 @@ fn what_a_command_changed_ends_with_it(world: &World, alice: &Laptop) {
     let claimed = alice.bridge(&["list", "-o", "json"]).succeeds().json()["services"][0]["sessions"].clone();
     assert!(!claimed.to_string().contains("everything"), "the claim follows: {claimed}");
 
-    // When a command takes the same requests to another port, bridge says so, and only until that command ends.
+    // When a command takes the same requests to another port, bridge warns, and only until that command ends.
     let other = ["--header", "x-tenant=7", "--port", &format!("{nowhere}:http"), "--fallback", "origin"];
     let held = Held::begins(alice, "other-port", &other);
     assert_eq!(routes(alice), [format!("x-tenant: 7 → {nowhere}")]);
@@ -155,7 +155,7 @@ fn the_first_that_ends_takes_nothing_from_the_other(alice: &Laptop) {
 }
 
 fn an_environment_that_is_asked_for_takes_nothing_from_a_command(alice: &Laptop) {
-    // Given an environment that is asked for just before a command runs,
+    // Given an environment that is requested just before a command runs,
     let environment = alice.start_bridge(&["env", "orders", "--format", "json"]);
     let held = Held::begins(alice, "beside-env", &[]);
     assert_eq!(environment.ends(USUAL).succeeds().json()["GREETING"], "Welcome to the shop");

@@ -14,7 +14,7 @@ use crate::Front;
 
 const HTTP1: usize = 8;
 const HTTP2: usize = 4;
-/// Of each caller.
+/// The interval of each caller.
 const EVERY: Duration = Duration::from_millis(20);
 /// A request that takes longer has failed.
 const WITHIN: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! Frames of HTTP/2 (RFC 9113) by hand, for what no library would send.
+//! Hand-made frames of HTTP/2 (RFC 9113) that no library would send.
 
 use std::net::Ipv4Addr;
 
@@ -23,7 +23,7 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A connection after its beginning, with these settings; what comes back is thrown away.
+/// A connection after its beginning, with these settings; what comes back is discarded.
 pub(crate) async fn connect(port: u16, settings: &[u8]) -> anyhow::Result<OwnedWriteHalf> {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
     stream.set_nodelay(true)?;

@@ -85,7 +85,7 @@ pub(crate) fn endless_headers(front: Front) -> Attack {
             let mut stream = connect(front.http1).await?;
             stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n").await?;
             let line = [b"X-Endless: ".as_slice(), &[b'x'; 1000], b"\r\n"].concat();
-            // Where the origin ends it, it has had enough.
+            // If the origin ends it, it has had enough.
             while stream.write_all(&line).await.is_ok() {
                 tokio::task::yield_now().await;
             }

@@ -1,4 +1,4 @@
-//! Attacks by HTTP/2. Where an agent has enough and ends the connection, the attacker comes again.
+//! Attacks by HTTP/2. If an agent has enough and ends the connection, the attacker comes again.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::{Attack, Front};
 
 const ATTACKERS: usize = 8;
 const CANCEL: &[u8] = &[0, 0, 0, 8];
-/// Before what is not wanted is tried again, and between looks whether it still is connected.
+/// The pause before a refused thing is tried again, and between looks whether it is still connected.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What is said in the round with this number, counted from a connection's beginning.
+/// The bytes for the round with this number, counted from a connection's beginning.
 type Says = fn(u32) -> Vec<u8>;
 
 fn attack(front: Front, settings: &'static [u8], says: Says) -> Attack {
@@ -37,7 +37,7 @@ fn attack(front: Front, settings: &'static [u8], says: Says) -> Attack {
         .collect()
 }
 
-/// The odd identifiers that a client may use, so many in each round.
+/// The odd identifiers that a client may use, this many in each round.
 fn streams(round: u32, many: u32) -> impl Iterator<Item = u32> {
     (round * many..(round + 1) * many).map(|index| 2 * index + 1)
 }
@@ -64,7 +64,7 @@ pub(crate) fn continuations(front: Front) -> Attack {
     })
 }
 
-/// A large field that is put in the table once and named thousands of times.
+/// A large field that is put in the table once and referred to thousands of times.
 pub(crate) fn hpack_bomb(front: Front) -> Attack {
     attack(front, &[], |round| {
         let stored = [b"\x40\x01x\x7f\xa1\x1e".as_slice(), &[b'y'; 4000]].concat();
@@ -84,7 +84,7 @@ pub(crate) fn settings(front: Front) -> Attack {
     attack(front, &[], |_| frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 16, 0]).repeat(100))
 }
 
-/// Large answers are asked for, and no byte of them is taken.
+/// Large answers are requested, and no byte of them is taken.
 pub(crate) fn zero_windows(front: Front) -> Attack {
     // SETTINGS_INITIAL_WINDOW_SIZE = 0
     attack(front, &[0, 4, 0, 0, 0, 0], |round| match round {
@@ -98,7 +98,7 @@ pub(crate) fn zero_windows(front: Front) -> Attack {
     })
 }
 
-/// Frames that say that they are as long as a frame can be.
+/// Frames that claim to be as long as a frame can be.
 pub(crate) fn huge_frames(front: Front) -> Attack {
     attack(front, &[], |round| match round {
         0 => b"\xff\xff\xff\x00\x00\x00\x00\x00\x01".to_vec(),
@@ -106,7 +106,7 @@ pub(crate) fn huge_frames(front: Front) -> Attack {
     })
 }
 
-/// Bytes without a meaning, the same ones each time.
+/// Meaningless bytes, the same ones each time.
 pub(crate) fn garbage(front: Front) -> Attack {
     attack(front, &[], |round| {
         let mut state = u64::from(round) * 2 + 1;

@@ -1,5 +1,5 @@
-//! A developer's laptop at the agent, and what it may do to others: requests that stand at a breakpoint, bursts, streams
-//! that are opened and cancelled.
+//! A developer's laptop at the agent, and its possible harm to others: requests at a breakpoint, bursts, streams that
+//! are opened and cancelled.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -15,19 +15,19 @@ use crate::{Attack, Front};
 
 pub(crate) use bridge_benches::laptop::KEY;
 
-/// Parked calls, as a daemon has them at first.
+/// Parked calls, as many as a daemon has at first.
 const PARKED: usize = 32;
 const MATCHED: &str = "x-bridge: bench\r\n";
 const STALLED: &str = "x-bridge: bench\r\nx-stall: yes\r\n";
 /// The length of a large body, in pieces.
 const LARGE: usize = 64 << 20;
 const PIECE: &[u8] = &[b'x'; 64 << 10];
-/// How long the local process does not read: longer than the attack.
+/// The time for which the local process does not read: longer than the attack.
 const UNREAD: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Takes requests with the header of a developer of this name to a local process that answers, but for those that are to
-/// stall until their caller has gone.
+/// Takes requests with this developer's header to a local process that answers, except for those that must stall until
+/// their caller has gone.
 pub(crate) async fn attach(front: Front, name: &'static str) -> anyhow::Result<Laptop> {
     let local = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let to = local.local_addr()?;
@@ -88,7 +88,7 @@ pub(crate) fn breakpoint(front: Front) -> Attack {
         .collect()
 }
 
-/// All at once, against the few calls that are parked; each must be answered.
+/// All at once, against the few parked calls; each must be answered.
 pub(crate) fn burst(front: Front) -> Attack {
     (0..500).map(|_| async move { caller(front, MATCHED).await?.ask().await }).collect()
 }
@@ -107,7 +107,7 @@ pub(crate) fn opened_and_cancelled(front: Front) -> Attack {
         .collect()
 }
 
-/// 200 large bodies that the local process does not read. Beside them another session is at work: each of its requests
+/// 200 large bodies that the local process does not read. Another session is working meanwhile: each of its requests
 /// must be answered.
 pub(crate) fn stalled_bodies(front: Front) -> Attack {
     let head =
@@ -124,7 +124,7 @@ pub(crate) fn stalled_bodies(front: Front) -> Attack {
     })
 }
 
-/// 200 large answers that nobody reads, beside another session at work.
+/// 200 large answers that nobody reads, with another session working.
 pub(crate) fn stalled_answers(front: Front) -> Attack {
     stalled(front, |mut stream| async move {
         stream.write_all(b"GET / HTTP/1.1\r\nx-bridge: bench\r\nx-large: yes\r\n\r\n").await?;

@@ -1,6 +1,6 @@
-//! What hostile and clumsy peers cost an agent, and the callers beside them: for each attack, the agent's memory and the
-//! other callers' success and 99th percentile before, during and after it. An agent, the origins and the attackers are
-//! on loopback; every attack is bounded in time.
+//! The effects of hostile and clumsy peers on an agent, and on the other callers: for each attack, the agent's memory
+//! and the other callers' success and 99th percentile before, during and after it. An agent, the origins and the
+//! attackers are on loopback; every attack is bounded in time.
 //!
 //! A row fails, and with it the program, when another caller's request failed, or when the agent holds more than `BOUND`.
 
@@ -23,19 +23,19 @@ use self::callers::{Callers, Seen};
 
 const BEFORE: Duration = Duration::from_secs(2);
 const AFTER: Duration = Duration::from_secs(2);
-/// How long an attack is kept up.
+/// The duration of an attack.
 const DURING: Duration = Duration::from_secs(5);
-/// MiB that the agent may hold at any time: half of what a stand-in's pods are given.
+/// Limit on the agent's memory at any time, in MiB: half of the memory of a stand-in's pods.
 const BOUND: f64 = 256.0;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Where attackers find the agent, and what stands behind it.
+/// The agent's addresses for attackers.
 #[derive(Clone, Copy)]
 pub(crate) struct Front {
     /// The agent's port before an origin of HTTP/1, and before one of HTTP/2.
     pub(crate) http1: u16,
     pub(crate) http2: u16,
-    /// Where daemons come, and strangers.
+    /// The port for daemons, and strangers.
     pub(crate) control: u16,
 }
 

@@ -1,5 +1,5 @@
-//! Who may forward a port to the pod, but does not know the key: silent connections, messages that never end, calls without
-//! end. Beside them another daemon must be let in, again and again.
+//! Attackers that may forward a port to the pod, but do not know the key: silent connections, messages that never end,
+//! calls without end. Meanwhile another daemon must be let in, again and again.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::{Attack, Front, laptop};
 const DATA: u8 = 0;
 /// `:method POST`, `:scheme http`, `:path /bridge.v1.Agent/Open`, `content-type: application/grpc`, in HPACK.
 const OPEN: &[u8] = b"\x83\x86\x04\x14/bridge.v1.Agent/Open\x0f\x10\x10application/grpc";
-/// The beginning of a message of 4 MiB, in a frame as long as one may be.
+/// The beginning of a message of 4 MiB, in a frame of the maximum length.
 const LONG: &[u8] = &{
     let mut bytes = [1; 16 << 10];
     (bytes[0], bytes[1], bytes[2], bytes[3], bytes[4]) = (0, 0, 0x40, 0, 0);
@@ -25,7 +25,7 @@ const LET_IN_WITHIN: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// 1,000 connections that say nothing; each comes again a second after it was cut, which is more than an API server carries.
+/// 1,000 silent connections; each comes again a second after it was cut, which is more than an API server carries.
 pub(crate) fn silent(front: Front) -> Attack {
     beside_a_daemon(
         front,
@@ -46,7 +46,7 @@ pub(crate) fn unfinished(front: Front) -> Attack {
         front,
         (0..16).map(|_| async move {
             loop {
-                // Cut, it comes again.
+                // When cut, it comes again.
                 let _ = unfinished_until_cut(front).await;
                 sleep(PAUSE).await;
             }
@@ -67,7 +67,7 @@ async fn unfinished_until_cut(front: Front) -> anyhow::Result<()> {
     std::future::pending().await
 }
 
-/// Calls as fast as they can be said.
+/// Calls as fast as they can be sent.
 pub(crate) fn calls(front: Front) -> Attack {
     beside_a_daemon(
         front,
@@ -80,7 +80,7 @@ pub(crate) fn calls(front: Front) -> Attack {
                     }
                     anyhow::Ok(())
                 };
-                // Cut, it comes again.
+                // When cut, it comes again.
                 let _ = calls.await;
                 sleep(PAUSE).await;
             }

@@ -6,18 +6,18 @@ use bridge_tests::laptop::Laptop;
 use bridge_tests::{World, eventually, place};
 use serde_json::Value;
 
-/// How long a connect waits for an agent (docs/run.md), and a second for the machine.
+/// The limit of a connect's wait for an agent (docs/run.md), and a second for the machine.
 const BOUND_MS: f64 = 11_000.0;
-/// How long the load goes on, in seconds.
+/// The duration of the load, in seconds.
 const LOAD_S: u64 = 30;
-/// How soon a command reaches the cluster again when the daemon has died: five seconds, and one for the 20 requests by which
-/// that is seen.
+/// The limit until the command reaches the cluster again after the daemon's death: five seconds, and one for the 20
+/// requests that show it.
 const BACK_WITHIN: Duration = Duration::from_secs(6);
 
 #[test]
 #[ignore = "needs a cluster: make soak"]
 fn whatever_is_killed_no_connection_into_the_cluster_hangs() {
-    // Given a process that makes and keeps connections to web, by its address: names have a bound of their own.
+    // Given a process that makes and keeps connections to web, by its address: names have a limit of their own.
     let world = World::with("deaths", &["orders", "web"]);
     let alice = world.laptop("alice");
     let _ = alice.bridge(&["connect", "orders"]).succeeds();
@@ -82,7 +82,7 @@ fn whatever_is_killed_no_connection_into_the_cluster_hangs() {
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
 }
 
-/// Of all requests, those that failed too.
+/// The slowest of all requests, including failed ones.
 fn slowest_ms(report: &Value) -> f64 {
     let ms = |what: &str| report[what].as_f64().unwrap_or_else(|| panic!("expected {what}: {report}"));
     ms("max_ms").max(ms("failed_max_ms"))

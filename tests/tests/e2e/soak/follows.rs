@@ -1,4 +1,4 @@
-//! The stand-in follows the origin, and is never what keeps a Service down.
+//! The stand-in follows the origin, and never keeps a Service down.
 
 use std::time::{Duration, Instant};
 
@@ -57,7 +57,7 @@ fn a_roll_out_is_followed_whatever_is_pruned(world: &World, alice: &Laptop, orde
     let image = next_shop_image();
     rolled_out(world, "h2", &image, None);
 
-    // Then the agents are of the new template, in one roll, and nobody has lost a request.
+    // Then the agents have the new template, in one roll, and nobody has lost a request.
     follows(world, alice, "h2");
     assert_eq!(image_of(&stand_in(world)), image.as_str());
     println!("followed a roll-out within {:.1?} of its begin", begun.elapsed());
@@ -69,7 +69,7 @@ fn a_roll_out_is_followed_whatever_is_pruned(world: &World, alice: &Laptop, orde
     others.has_lost_nothing();
 }
 
-/// Waits until all agents are made of this generation of the origin.
+/// Waits until all agents have this generation of the origin.
 fn follows(world: &World, alice: &Laptop, generation: &str) {
     eventually("the stand-in has followed", Duration::from_secs(40), || {
         let session = alice.session();
@@ -91,20 +91,21 @@ fn stand_in(world: &World) -> Value {
     deployments.succeeds().json()["items"][0].clone()
 }
 
-/// Others who wait for half a second only, and are enough for 100 requests per second meanwhile. A Service without pods
-/// refuses six connections, and then one each second, as ICMP has a limit: others would wait, and succeed in the end.
+/// Other callers that wait only for half a second, enough for 100 requests per second meanwhile. A Service without pods
+/// refuses six connections, and then one each second, as ICMP has a limit: other callers would wait, and succeed in the
+/// end.
 fn impatient_others(world: &World, name: &str) -> Load {
     let (url, pods) = ("http://orders/whoami", "^orders orders-");
     let args = ["--url", url, "--rate", "100", "--workers", "60", "--timeout", "500ms", "--expect", pods];
     world.callers(name, &[("new", args.map(str::to_owned).to_vec())])
 }
 
-/// Deletes all of these pods at once under others' load; returns for how many seconds others failed.
+/// Deletes all of these pods at once under others' load; returns the number of seconds in which others failed.
 fn deleted_at_once(world: &World, name: &str, labels: &str, also: impl Fn() -> Result<(), String>) -> f64 {
     let others = impatient_others(world, name);
     let before = names(&pods_of(world, labels));
     let _ = world.kubectl(&["delete", "pods", "-l", labels, "--grace-period=0", "--force"]).succeeds();
-    // For a moment it is still the old ones that answer.
+    // For a moment the old ones still answer.
     eventually("as many others are ready", Duration::from_secs(30), || {
         let now = pods_of(world, labels);
         let new = names(&now).iter().all(|name| !before.contains(name));
@@ -127,7 +128,7 @@ fn deleted_at_once(world: &World, name: &str, labels: &str, also: impl Fn() -> R
     trouble_s
 }
 
-/// Those that are not about to go.
+/// Pods that are not terminating.
 fn pods_of(world: &World, labels: &str) -> Vec<Value> {
     let pods = world.kubectl(&["get", "pods", "-l", labels, "-o", "json"]).succeeds().json();
     let pods = pods["items"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -180,7 +181,7 @@ fn agents_that_cannot_start_leave_the_service_to_the_origin(world: &World, alice
     let agents = ["delete", "pods", "-l", "bridge.dev/stand-in", "--grace-period=0", "--force"];
     let _ = world.kubectl(&agents).succeeds();
 
-    // Then the Service leads to its pods, and everything says so.
+    // Then the Service leads to its pods, and every command shows it.
     let detail = eventually("the Service is led back", Duration::from_secs(10), || {
         let session = alice.session();
         let detail = session["detail"].as_str().unwrap_or_default().to_owned();
@@ -189,8 +190,8 @@ fn agents_that_cannot_start_leave_the_service_to_the_origin(world: &World, alice
     assert!(detail.contains("all requests go to the origin"), "{detail}");
     eventually("status says why", Duration::from_secs(10), || {
         let session = alice.session();
-        let told = session["detail"].as_str().is_some_and(|detail| detail.contains("exceeded quota"));
-        told.then_some(()).ok_or_else(|| session.to_string())
+        let shown = session["detail"].as_str().is_some_and(|detail| detail.contains("exceeded quota"));
+        shown.then_some(()).ok_or_else(|| session.to_string())
     });
     // The node learns of it a moment later.
     eventually("Alice's requests are answered by the pods", Duration::from_secs(10), || {
@@ -233,7 +234,7 @@ fn connecting_again_brings_a_stale_stand_in_up_to_date(world: &World, alice: &La
     assert!(alice.kill_daemon(), "expected a daemon");
     rolled_out(world, "h3", &shop_image(), Some("h2"));
 
-    // When Alice connects again, then the agents are of the new template, and nobody has lost a request.
+    // When Alice connects again, then the agents have the new template, and nobody has lost a request.
     let connected = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
     println!("connecting to a stale stand-in took {:.1?}", connected.took);
     let stand_in = stand_in(world);
@@ -247,13 +248,14 @@ fn connecting_again_brings_a_stale_stand_in_up_to_date(world: &World, alice: &La
 }
 
 fn clean_gives_back_a_service_whose_laptop_is_gone(world: &World, alice: &Laptop, bob: &Laptop) {
-    // Given the stand-in that the steps before leave; its only laptop is gone, and its agents are gone and cannot start.
+    // Given the stand-in that the steps before leave; its only laptop is gone, and its agents are gone and cannot
+    // start.
     assert!(alice.kill_daemon(), "expected a daemon");
     let quota = world.no_more_pods();
     let agents = ["delete", "pods", "-l", "bridge.dev/stand-in", "--grace-period=0", "--force"];
     let _ = world.kubectl(&agents).succeeds();
 
-    // Then Bob's `doctor` says that the Service is down, and `clean` gives it back, although the session was Alice's.
+    // Then Bob's `doctor` reports that the Service is down, and `clean` restores it, although the session was Alice's.
     let doctor = bob.bridge(&["doctor"]);
     doctor.fails(7, "checks failed");
     assert!(doctor.stdout.contains("requests fail at: orders"), "{doctor}");

@@ -10,9 +10,9 @@ use bridge_tests::process::USUAL;
 use bridge_tests::{Laptop, Load, Local, World};
 use serde_json::Value;
 
-/// Half of what a stand-in's agents may hold.
+/// Half of the memory that a stand-in's agents may hold.
 const HALF: u64 = 256 << 20;
-/// Requests that are sent at a time into each loop.
+/// The number of requests that are sent at a time into each loop.
 const LOOPED: usize = 20;
 
 #[test]
@@ -32,7 +32,7 @@ fn a_developer_s_mistakes_cost_others_nothing() {
     others.has_lost_nothing();
 }
 
-/// 50 requests per second of each kind, which all must be answered by pods.
+/// 50 requests per second of each kind, which pods must all answer.
 fn everybody_else(world: &World) -> Load {
     let to = |url: &str, expected: &str| {
         ["--url", url, "--rate", "50", "--workers", "4", "--expect", expected].map(str::to_owned).to_vec()
@@ -147,7 +147,7 @@ fn bodies_that_nobody_reads_hold_up_nobody(world: &World, alice: &Laptop, bob: &
     // Then Bob's requests are answered meanwhile,
     his.goes_on(100);
     agents_are_well(world);
-    // and after her session is over, and with it what she never read.
+    // and after her session is over, with all the data that she never read.
     let _ = alice.bridge(&["disconnect", "--all"]).succeeds();
     drop(bodies);
     his.goes_on(20);
@@ -183,7 +183,7 @@ fn strangers_at_the_agents_keep_nobody_out(world: &World, alice: &Laptop, bob: &
     }
 }
 
-/// Floods the control port of all agents of orders; something is done meanwhile.
+/// Floods the control port of all agents of orders while `meanwhile` runs.
 fn floods(world: &World, laptop: &Laptop, kind: &str, meanwhile: impl FnOnce()) {
     let attachment = &world.service("orders")["metadata"]["annotations"]["bridge.dev/attachment"];
     let attachment: Value = serde_json::from_str(attachment.as_str().expect("attached")).expect("JSON");
@@ -203,7 +203,7 @@ fn floods(world: &World, laptop: &Laptop, kind: &str, meanwhile: impl FnOnce()) 
     agents_are_well(world);
 }
 
-/// A port of the laptop that leads to a Service, by way of orders' agents.
+/// A port of the laptop that leads to a Service, through orders' agents.
 fn forwards(laptop: &Laptop, service: &str) -> Local {
     let nobody = format!("{}:http", laptop.free_port());
     let _ = laptop.bridge(&["connect", "orders", "--port", &nobody]).succeeds();
@@ -222,7 +222,7 @@ fn loops(world: &World, service: &str, header: &str) {
     }
 }
 
-/// No agent has been started again, or has held more than half of what it may.
+/// No agent has restarted, or has held more than half of its memory.
 fn agents_are_well(world: &World) {
     for agent in world.agents() {
         let status = world.get(&format!("pods/{agent}"))["status"].take();

@@ -5,9 +5,9 @@ use std::time::Duration;
 use bridge_tests::{World, eventually};
 use serde_json::{Value, json};
 
-/// How long after the pod's a process of the laptop may see its token change.
+/// The limit on the time after the pod's change until a process of the laptop sees its new token.
 const BOUND_S: i64 = 15;
-/// The kubelet renews a token when a fifth of its life is left; ten minutes is the shortest that there is.
+/// The kubelet renews a token when a fifth of its life is left; ten minutes is the shortest possible life.
 const RENEWED_WITHIN: Duration = Duration::from_secs(720);
 
 #[test]
