@@ -88,7 +88,7 @@ impl From<&Refused> for Unreached {
     }
 }
 
-/// What the laptop said, else what its refusal means.
+/// The laptop's message, else the meaning of its refusal.
 pub(crate) fn words(refused: Refused) -> String {
     if refused.detail.is_empty() { refused.to_string() } else { refused.detail }
 }

@@ -1,4 +1,4 @@
-//! What a request gets that did not reach its laptop: the origin's answer, or one of ours. Pure.
+//! Decides what answers a request that did not reach its laptop: the origin, or one of our own answers. Pure.
 
 use bridge_proto::v1::Fallback;
 

@@ -116,7 +116,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Accepts until told to stop, and returns when the last connection has ended.
+/// Accepts until stopped, and returns when the last connection has ended.
 pub(crate) async fn run(listener: TcpListener, callers: Arc<Callers>, port: Port, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {

@@ -1,6 +1,6 @@
 package main
 
-// How a service ends: when told by SIGTERM it goes on serving for a while, because
+// How a service ends: after SIGTERM it goes on serving for a while, because
 // other nodes learn late that the pod is leaving, then closes its listener and lets
 // what is in flight finish.
 

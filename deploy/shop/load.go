@@ -109,11 +109,11 @@ func runLoads(ctx context.Context, plans []*loadPlan, out, progress io.Writer) e
 func runCounted(ctx context.Context, plan *loadPlan, out, progress io.Writer) error {
 	counts := newReport(plan.mode)
 	ended := make(chan struct{})
-	var told sync.WaitGroup
-	told.Go(func() { tellProgress(counts, plan.progress, ended, progress) })
+	var reporting sync.WaitGroup
+	reporting.Go(func() { tellProgress(counts, plan.progress, ended, progress) })
 	err := runLoad(ctx, plan, counts)
 	close(ended)
-	told.Wait()
+	reporting.Wait()
 	if err != nil {
 		return err
 	}

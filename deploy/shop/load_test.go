@@ -185,12 +185,12 @@ func TestLoadsRunBesideEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
-		var told summary
-		if err := json.Unmarshal([]byte(line), &told); err != nil {
+		var report summary
+		if err := json.Unmarshal([]byte(line), &report); err != nil {
 			t.Fatalf("%v: %s", err, line)
 		}
-		if told.Requests == 0 || told.Failed != 0 {
-			t.Errorf("%+v", told)
+		if report.Requests == 0 || report.Failed != 0 {
+			t.Errorf("%+v", report)
 		}
 	}
 	contains(t, out.String(), `"mode":"new"`, `"mode":"ws"`)

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_an_error() {
+    fn holes_and_values_must_match() {
         let none = Filling::default();
         for (text, filling, expected) in [
             (

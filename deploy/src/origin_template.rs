@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_template_is_known_again_whoever_reads_it() {
+    fn a_template_is_recognised_from_any_api_server() {
         let one = json!({"metadata": {"creationTimestamp": null, "labels": {"a": "1", "b": "2"}},
             "spec": {"containers": [{"name": "c", "image": "shop:1"}]}});
         let same = json!({"spec": {"containers": [{"image": "shop:1", "name": "c"}]},

@@ -105,17 +105,17 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_one_map() {
+    fn a_small_program_is_one_map() {
         assert_eq!(keys(&program(30_000, 950_000)), [["loader", "agent.zst"]]);
     }
 
     #[test]
-    fn what_does_not_fit_is_cut() {
+    fn a_large_program_is_cut() {
         assert_eq!(keys(&program(30_000, 1_100_000)), [vec!["loader", "agent.zst.0"], vec!["agent.zst.1"]]);
     }
 
     #[test]
-    fn programs_are_told_apart() {
+    fn programs_are_distinguished() {
         assert_eq!(program(1, 2).identity(), program(1, 2).identity());
         assert_ne!(program(1, 2).identity(), program(1, 3).identity());
     }

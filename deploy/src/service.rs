@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_service_is_refused() {
+    fn an_invalid_service_is_refused() {
         assert!(matches!(ServiceFacts::of(&json!({"metadata": {}})), Err(DeployError::Service { .. })));
     }
 }

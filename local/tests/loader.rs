@@ -86,7 +86,7 @@ fn the_exit_code_is_the_program_s() {
 
 #[test]
 #[ignore = "needs the loader: make test-loader"]
-fn what_does_not_work_is_one_line() {
+fn a_failure_is_one_line() {
     let pod = pod();
     let missing = pod.directory.path().join("missing");
     let nowhere = pod.directory.path().join("nowhere/sh");

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_does_not_fit_into_a_datagram_is_asked_for_by_tcp() {
+    async fn an_answer_too_long_for_a_datagram_is_asked_for_by_tcp() {
         let long = [ANSWER, &[b'!'; 2000]].concat();
         assert_eq!(asked(&[TRUNCATED], &long).await.unwrap(), long);
         let error = asked(&[TRUNCATED], b"ID\x81").await.unwrap_err();

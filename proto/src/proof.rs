@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_proof_does_not_match() {
+    fn an_incomplete_proof_does_not_match() {
         let proof = of_agent(KEY, handshake());
         let longer = [proof.as_slice(), &[0]].concat();
         for shown in [&proof[..31], &[][..], &longer] {

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_target_is_refused_with_what_is_wrong() {
+    fn an_invalid_target_is_refused_with_the_reason() {
         for text in ["", "svc/", "Orders", "orders/", "-x", "x.", "a b", "svc/a/b", &"x".repeat(254)] {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }

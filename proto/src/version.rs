@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_other_side_calls_itself_is_shown_as_a_version() {
+    fn the_other_side_s_version_is_shown_as_one() {
         let odd = version(&format!("\u{1b}[31m1.0\n{}", "x".repeat(100)), 1, 3);
         let message = agree_between("a", &odd, "b", &version("9.0", 4, 9)).expect_err("too old").to_string();
         let name = format!("31m1.0{}", "x".repeat(LONGEST_NAME - 6));
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_says_nothing_of_itself_is_too_old() {
+    fn a_program_without_a_version_is_too_old() {
         let message =
             agree("this bridge", "the agent", &Version::default()).expect_err("too old").to_string();
         assert!(message.starts_with("the agent is too old for this bridge "), "{message}");

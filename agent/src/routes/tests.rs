@@ -170,7 +170,7 @@ fn a_route_that_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn what_a_session_asks_for_has_bounds() {
+fn a_session_s_routes_have_bounds() {
     let many = |count, route: v1::Route| {
         read(&session("s1", 1), &[PORT], &vec![route; count]).map(|read| read.len())
     };

@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_daemon_that_refuses_is_told_from_one_that_is_gone() {
+    async fn a_daemon_that_refuses_is_distinguished_from_one_that_is_gone() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let connect = || Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();

@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_none_is_taken_and_what_tells_them_apart_is_said() {
+    fn of_several_none_is_taken_and_the_differences_are_named() {
         let (shop, test) = (session("dev", "shop", "alice"), session("prod", "test", "alice"));
         assert_eq!(one_of(Vec::new()), Ok(None));
         assert_eq!(one_of(vec![test.clone()]), Ok(Some(test.clone())));

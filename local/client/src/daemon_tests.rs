@@ -82,7 +82,7 @@ async fn a_daemon_that_runs_is_used_and_no_other_is_started() {
 }
 
 #[tokio::test]
-async fn what_the_daemon_cannot_do_comes_with_its_cause() {
+async fn a_failure_of_the_daemon_has_its_cause() {
     let laptop = laptop().await;
     let mut daemon = laptop.daemon().await;
     let said = Mutex::new(Vec::new());

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_daemon_says_arrives_whole() {
+    fn the_daemon_s_failure_arrives_whole() {
         let failure = v1::Failure {
             cause: Cause::Held.into(),
             exit_code: 6,

@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn which_requests_come_where_is_said() {
+    fn routes_are_described() {
         let to = |chosen: &str, local_port: u32| v1::RouteStatus {
             port: "http".to_owned(),
             service_port: 80,

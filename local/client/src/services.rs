@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_reached_is_left_out() {
+    fn unreachable_services_are_omitted() {
         let service = |address: &str| v1::ReachableService {
             name: "db".to_owned(),
             address: address.to_owned(),

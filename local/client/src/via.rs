@@ -59,7 +59,7 @@ mod tests {
     const WITHIN: Duration = Duration::from_secs(10);
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_asked_while_the_session_is_away_waits_for_the_next() {
+    async fn a_question_waits_while_the_session_is_away() {
         let (sessions, via) = Via::to("a");
         let answer = |session: Arc<str>| async move { Some(session) };
         assert_eq!(via.ask(WITHIN, answer).await.as_deref(), Some("a"));
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_death_cut_off_is_asked_again_once_another_session_is_there() {
+    async fn a_question_cut_off_by_a_death_is_asked_again_of_the_next_session() {
         let (sessions, via) = Via::to("a");
         let asking = tokio::spawn(async move {
             via.ask(WITHIN, |session| async move { (&*session != "a").then_some(session) }).await
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_longer_than_said_nor_for_what_cannot_come() {
+    async fn a_wait_has_a_limit_and_ends_if_nothing_can_come() {
         let (sessions, via) = Via::to("a");
         let gone = |_| std::future::ready(None::<()>);
         let begun = Instant::now();

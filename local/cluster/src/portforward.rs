@@ -222,7 +222,7 @@ mod tests {
             };
             let asked = tokio::select! {
                 asked = asking => asked,
-                () = serving => unreachable!("it serves for ever"),
+                () = serving => unreachable!("it serves forever"),
             };
             assert_eq!(asked, (expected, *b"hello"), "after {answer:?}");
         }

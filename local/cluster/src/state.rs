@@ -20,7 +20,7 @@ pub const ATTACHMENT: &str = "bridge.dev/attachment";
 pub(crate) const VERSION: u64 = 1;
 /// Longer annotations are not read: this is enough for some hundred sessions.
 const MOST_BYTES: usize = 128 * 1024;
-/// What is said of a mode that is not known, in characters.
+/// Limit on the text of an unknown mode to show, in characters.
 const MOST_OF_MODE: usize = 40;
 
 /// A stand-in in front of a Service, and the sessions that use it.
@@ -142,7 +142,7 @@ impl Attachment {
         if written.version > VERSION {
             return Err(ClusterError::NewerAttachment { service: name(), version: written.version });
         }
-        // A newer mode needs no newer version: whoever knows the attachment otherwise may still read it.
+        // A newer mode needs no newer version: programs that know the rest of the attachment may still read it.
         if let Some(mode) = written.mode.filter(|mode| Mode::deserialize(mode).is_err()) {
             let mode = mode.as_str().map_or_else(|| mode.to_string(), str::to_owned);
             let mode = mode.chars().take(MOST_OF_MODE).collect();

@@ -22,7 +22,7 @@ pub(crate) struct Question {
     pub(crate) target: Option<Target>,
     pub(crate) access: Access,
     pub(crate) whose: Whose,
-    /// Of several places, prefer the one that kubectl would use.
+    /// Prefer the place that kubectl would use, if there are several.
     pub(crate) rather_here: bool,
 }
 
@@ -76,8 +76,8 @@ pub(crate) async fn among(
     Ok(Vec::new())
 }
 
-/// The sessions that come into question, the preferred ones first: the first group with one at the target is meant. So a
-/// cluster is asked only where it matters.
+/// Groups of candidates, the preferred ones first: the first group with a session at the target is meant. So a cluster is
+/// asked only if needed.
 fn by_preference(
     sessions: Vec<Arc<Session>>,
     whose: &Whose,
@@ -104,7 +104,7 @@ fn by_preference(
 struct Services(BTreeMap<(String, String), Option<String>>);
 
 impl Services {
-    /// Those of the sessions that are at the target.
+    /// Selects the sessions at the target.
     async fn at(
         &mut self,
         target: Option<&Target>,
@@ -140,13 +140,13 @@ impl Services {
     }
 }
 
-/// The API server of the context that is named, where no session has a context of that name.
+/// The API server of the named context, if no session has a context of that name.
 fn server_of(sessions: &[Arc<Session>], access: &Access) -> Option<String> {
     let named = access.context.as_ref()?;
     if sessions.iter().any(|session| session.facts.cluster.context == *named) {
         return None;
     }
-    // One that cannot be found is no session's.
+    // A context that cannot be found matches no session.
     access.server().ok()
 }
 

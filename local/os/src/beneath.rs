@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_is_the_user_s_alone_until_it_is_said_otherwise() {
+    fn new_files_are_only_the_user_s_until_their_mode_is_changed() {
         let there = tempfile::tempdir().unwrap();
         let directory = Directory::open(there.path()).unwrap();
         let made = directory.make(&name("made")).unwrap();

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_shell_was_given_does_not_last() {
+    fn variables_of_one_shell_do_not_last() {
         let given = ["PATH", "XDG_RUNTIME_DIR", "AWS_SECRET_ACCESS_KEY", "BRIDGE_LOG", "KUBECONFIG"];
         let environment = given.iter().map(|name| (OsString::from(name), OsString::from("x")));
         let lasting: Vec<_> = lasting_environment(environment).into_iter().map(|(name, _)| name).collect();

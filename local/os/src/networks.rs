@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_everybody_has_is_no_network_of_this_machine() {
+    fn networks_that_every_machine_has_are_left_out() {
         let is = |address: &str, bits, interface: &str| {
             is_network(&Routed { address: address.parse().unwrap(), bits, interface: interface.to_owned() })
         };

@@ -88,7 +88,7 @@ fn row(line: &str) -> Option<Row> {
 }
 
 fn owner(user: u32, inode: u64) -> Owner {
-    // The remains of a closed socket belong to user 0, whoever owned it.
+    // The remains of a closed socket belong to user 0, whatever its owner was.
     if inode == 0 { Owner::Nobody } else { Owner::User(user) }
 }
 
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_closed_is_nobody_s_and_not_root_s() {
+    fn a_closed_socket_has_no_owner_not_even_root() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, far) = listener.accept().unwrap();

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_could_have_put_there_is_refused() {
+    fn a_directory_that_others_could_have_created_is_refused() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("bridge");
 

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn who_it_is_stays_and_no_capability_does_but_root_s() {
+    fn the_user_stays_the_same_and_only_root_keeps_capabilities() {
         let script = "id -u; id -g; grep CapEff /proc/self/status";
         let Some(seen) = within(&[], script) else { return };
         let lines: Vec<&str> = seen.lines().collect();

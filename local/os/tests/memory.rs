@@ -8,7 +8,7 @@ use bridge_os::memory::{give_back_what_is_freed, resident_bytes};
 const HEAP: usize = 16 << 20;
 
 #[test]
-fn what_was_freed_goes_back_also_after_something_large() {
+fn freed_memory_goes_back_even_after_a_large_piece() {
     give_back_what_is_freed();
     let before = resident_bytes().unwrap();
     drop(vec![1_u8; HEAP]);

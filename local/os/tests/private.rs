@@ -6,7 +6,7 @@ use bridge_os::memory;
 use rustix::process::{DumpableBehavior, dumpable_behavior};
 
 #[test]
-fn what_keeps_its_memory_to_itself_cannot_be_dumped_and_goes_on_working() {
+fn a_process_with_private_memory_cannot_be_dumped_and_still_works() {
     assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::Dumpable);
     memory::keep_to_ourselves().unwrap();
     assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_done_and_what_is_somebody_s() {
+    fn actions_are_listed_or_nothing_to_clean_up() {
         let namespace = "shop".to_owned();
         let nothing = v1::CleanReply { namespace, ..v1::CleanReply::default() };
         let done = vec!["orders: restored its selector".to_owned()];

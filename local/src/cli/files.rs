@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_said_in_one_sentence() {
+    fn omitted_files_are_reported_in_one_sentence() {
         let left = |path: &str, reason: LeftOutReason, more: u64| LeftOut {
             path: path.as_bytes().to_vec(),
             reason: reason.into(),

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_where() {
+    fn the_list_shows_modes_and_developers() {
         let listed = |service: &str| v1::ListedService {
             name: service.to_owned(),
             ports: vec!["80 (http)".to_owned()],

@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cluster_says_begins_no_line_and_steers_no_terminal() {
+    fn texts_of_a_cluster_begin_no_line_and_steer_no_terminal() {
         let failed = Failed::new(Exit::NotReady, "refused: \u{1b}[2Jx\n✓ connected\r", "ask \u{9b}1A");
         let plain = anstream::adapter::strip_str(&failure(&failed)).to_string();
         assert_eq!(plain, "error: refused: \\u{1b}[2Jx\\n✓ connected\\r\n  → ask \\u{9b}1A\n");

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_typed_comes_before_the_config_file() {
+    fn arguments_come_before_the_config_file() {
         let config: Config = toml::from_str(
             "me = 'carol'\nheader = 'a=1'\nfallback = 'origin'\nreplicas = 4\n[targets.orders]\nport = '3000:http'",
         )

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_is_named_with_the_reason() {
+    fn omitted_variables_are_named_with_the_reason() {
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
         let left_out = LeftOut {
             withheld: names(&["BASH_ENV", "NODE_OPTIONS"]),

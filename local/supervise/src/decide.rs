@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_carried_does_not_leave_either() {
+    fn sockets_that_cannot_be_carried_do_not_leave_either() {
         assert_eq!(of("10.96.0.1:80", Kind::OtherStream), Step::Fail(Errno::NETUNREACH));
         assert_eq!(of("10.96.0.1:80", Kind::Other), Step::Fail(Errno::NETUNREACH));
         assert_eq!(of("192.0.2.1:80", Kind::Other), Step::Leave);

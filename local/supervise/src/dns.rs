@@ -93,14 +93,14 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_goes_as_it_is() {
+    fn an_answer_that_fits_is_unchanged() {
         assert_eq!(fit(&query(None), answer(512)), answer(512));
         assert_eq!(fit(&query(Some(1232)), answer(1232)), answer(1232));
         assert_eq!(fit(&query(Some(100)), answer(512)), answer(512), "a size below 512 means 512");
     }
 
     #[test]
-    fn what_does_not_is_cut_and_says_so() {
+    fn a_longer_answer_is_cut_and_marked() {
         for (opt, length) in [(None, 513), (Some(1232), 1233)] {
             let cut = fit(&query(opt), answer(length));
             assert_eq!(&cut[..HEADER], [0, 7, 0x83, 0x80, 0, 1, 0, 0, 0, 0, 0, 0]);

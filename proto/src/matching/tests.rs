@@ -175,7 +175,7 @@ fn paths_and_methods_are_compared_as_they_are() {
 }
 
 #[test]
-fn what_keeps_a_request_away_is_the_condition_that_explains_most() {
+fn the_condition_that_explains_most_is_to_blame() {
     let narrowed = [path(prefix("/v1/")), method("GET"), header("x-bridge", "alice")];
     let wanted = matching(&[&narrowed]);
     let blamed = |method, target, headers: &[(&str, &str)]| {
@@ -210,7 +210,7 @@ fn equal_matches_are_known_however_they_are_put() {
 }
 
 #[test]
-fn what_is_not_understood_is_refused() {
+fn unknown_conditions_are_refused() {
     let of = |all_of| Match::read(&v1::Match { any_of: vec![v1::Alternative { all_of }] });
     assert_eq!(of(vec![v1::Condition { kind: None }]), Err(BadMatch::UnknownCondition));
     assert!(BadMatch::UnknownCondition.to_string().contains("does not know"));
@@ -239,7 +239,7 @@ fn a_match_has_bounds() {
 }
 
 #[test]
-fn what_a_match_costs_is_counted() {
+fn the_cost_of_a_match_is_counted() {
     let wanted = matching(&[
         &[header_test("x", pattern("a")), path(pattern("b")), header("y", "1")],
         &[path(prefix("/")), header_test("z", exact("a"))],
@@ -337,7 +337,7 @@ fn everything_is_exclusive_and_has_a_name() {
 }
 
 #[test]
-fn what_comes_closest_is_a_value_that_differs() {
+fn a_value_that_differs_comes_closest() {
     let (alice, condition) = (Match::of_user("alice", false), Condition::Method("GET".into()));
     let miss = |saw| Miss { condition: &condition, saw };
     let (near, far) = (miss(Some(&b"PUT"[..])), miss(None));

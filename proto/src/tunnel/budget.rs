@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_all_that_it_can_leaves_everyone_else_a_share() {
+    fn a_user_that_holds_all_it_can_leaves_the_others_a_share() {
         const MIB: u64 = 1 << 20;
         let pool = Pool::new(256 * MIB);
         let greedy: Vec<_> = (0..7).map(|_| pool.budget()).collect();

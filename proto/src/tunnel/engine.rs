@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_breaks_the_rules_is_told_which() {
+    fn each_violation_has_its_name() {
         let mut receiving = Receiving::new(Budget::new(0).nothing());
         assert_eq!(receiving.data(1, 1), Err(Violation::Offset { expected: 0, got: 1 }));
         assert_eq!(receiving.data(0, MIN_WINDOW as usize + 1), Err(Violation::Credit { over: 1 }));

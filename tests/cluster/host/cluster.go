@@ -17,7 +17,7 @@ import (
 	"bridge/tests/cluster/plan"
 )
 
-// NeedRoot is an error for everybody else.
+// NeedRoot is an error for everyone else.
 func NeedRoot() error {
 	if os.Geteuid() != 0 {
 		return errors.New("needs root, for namespaces and cgroups")

@@ -11,7 +11,7 @@ use serde_json::json;
 
 #[test]
 #[ignore = "needs a cluster: make test"]
-fn what_a_hostile_agent_offers_stays_away_from_the_laptop() {
+fn offers_of_a_hostile_agent_stay_away_from_the_laptop() {
     let Some(image) = hostile_image() else {
         return println!("skipped: HOSTILE_IMAGE names no image");
     };

@@ -13,7 +13,7 @@ fn whatever_is_killed_costs_nobody_a_request_and_is_mended() {
     let before = world.objects();
     let others = world.others();
     a_killed_daemon_leaves_all_to_the_origin(&world, &alice, &orders);
-    what_a_kill_leaves_half_done_is_mended(&world, &alice, &orders);
+    work_interrupted_by_a_kill_is_finished(&world, &alice, &orders);
     world.is_given_back(&before);
     an_interrupted_connect_is_undone(&world, &alice);
     world.is_given_back(&before);
@@ -53,7 +53,7 @@ fn a_killed_daemon_leaves_all_to_the_origin(world: &World, alice: &Laptop, order
 }
 
 /// Each round connects for itself, and leaves nothing connected.
-fn what_a_kill_leaves_half_done_is_mended(world: &World, alice: &Laptop, orders: &Local) {
+fn work_interrupted_by_a_kill_is_finished(world: &World, alice: &Laptop, orders: &Local) {
     // When the daemon is killed at any moment of a connect or a disconnect,
     // then clean, from the annotation alone, or the next connect puts things right.
     let moments: &[u64] =

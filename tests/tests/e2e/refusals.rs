@@ -7,21 +7,21 @@ use serde_json::json;
 
 #[test]
 #[ignore = "needs a cluster: make test"]
-fn what_cannot_be_connected_is_refused_with_a_reason_and_nothing_changes() {
+fn targets_that_cannot_be_connected_are_refused_and_nothing_changes() {
     let world = World::with("refusals", &["orders"]);
     let _ = world.apply(SERVICES);
     let alice = world.laptop("alice");
     // Each step removes what it adds, so the next one finds only orders and these Services.
-    what_is_no_target_is_refused(&world, &alice);
+    invalid_targets_are_refused(&world, &alice);
     a_policy_for_the_origin_s_labels_is_named(&world, &alice);
-    what_the_quota_refuses_half_way_is_undone(&world, &alice);
-    what_a_policy_of_the_cluster_refuses_half_way_is_undone(&world, &alice);
+    a_connect_that_the_quota_refuses_half_way_is_undone(&world, &alice);
+    a_connect_that_a_policy_refuses_half_way_is_undone(&world, &alice);
     missing_rights_are_named(&world);
     the_api_server_is_named(&world, &alice);
 }
 
 /// Needs the Services of [`SERVICES`].
-fn what_is_no_target_is_refused(world: &World, alice: &Laptop) {
+fn invalid_targets_are_refused(world: &World, alice: &Laptop) {
     let before = world.objects();
     let refused = |args: &[&str], code: i32, reasons: &[&str]| {
         let done = alice.bridge(&[&["connect"], args].concat());
@@ -68,7 +68,7 @@ fn a_policy_for_the_origin_s_labels_is_named(world: &World, alice: &Laptop) {
 }
 
 /// It leaves no room for the stand-in's pods, which is known only once they are tried.
-fn what_the_quota_refuses_half_way_is_undone(world: &World, alice: &Laptop) {
+fn a_connect_that_the_quota_refuses_half_way_is_undone(world: &World, alice: &Laptop) {
     let quota = world.no_more_pods();
     let before = world.objects();
     let refused = alice.bridge(&["connect", "orders"]);
@@ -80,7 +80,7 @@ fn what_the_quota_refuses_half_way_is_undone(world: &World, alice: &Laptop) {
 
 /// Pod Security admits the stand-in's pods wherever it has admitted the origin's: they ask for nothing that
 /// `restricted` refuses. A policy of the cluster's admins may demand more; the origin's pods are often older than it.
-fn what_a_policy_of_the_cluster_refuses_half_way_is_undone(world: &World, alice: &Laptop) {
+fn a_connect_that_a_policy_refuses_half_way_is_undone(world: &World, alice: &Laptop) {
     let policy =
         world.refuses_pods("has(c.resources.limits) && 'cpu' in c.resources.limits", "name a CPU limit");
     let before = world.objects();

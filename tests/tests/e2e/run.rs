@@ -11,7 +11,7 @@ use serde_json::Value;
 
 #[test]
 #[ignore = "needs a cluster: make test"]
-fn what_runs_here_has_the_target_s_network_environment_and_files() {
+fn a_local_command_has_the_target_s_network_environment_and_files() {
     let world = World::with("run", &["orders", "prices", "stock", "web", "client"]);
     let alice = world.laptop("alice");
     // A user who may edit the target's settings has added variables that local shells would run.
@@ -269,7 +269,7 @@ print(socket.inet_ntoa(udp.recv(2048)[-4:]))
         alice.start(Path::new("python3"), &["-c", script, &proxy.port.to_string(), &name]).ends(USUAL);
     assert_eq!(asked.succeeds().stdout.trim(), world.service("web")["spec"]["clusterIP"]);
 
-    what_listens_on_loopback_is_for_nobody_else(alice, forwarded.port, proxy.port);
+    ports_on_loopback_are_only_for_their_user(alice, forwarded.port, proxy.port);
 
     // When the daemon is killed, new connections wait until `forward` or `proxy` has connected orders again.
     assert!(alice.kill_daemon(), "expected a daemon");
@@ -281,7 +281,7 @@ print(socket.inet_ntoa(udp.recv(2048)[-4:]))
     }
 }
 
-fn what_listens_on_loopback_is_for_nobody_else(alice: &Laptop, forwarded: u16, proxy: u16) {
+fn ports_on_loopback_are_only_for_their_user(alice: &Laptop, forwarded: u16, proxy: u16) {
     let by_port = format!("http://127.0.0.1:{forwarded}/whoami");
     let by_proxy = format!("socks5h://127.0.0.1:{proxy}");
     // Another user of the machine is not served, neither by the port nor by the proxy.

@@ -13,7 +13,7 @@ fn a_session_is_the_sum_of_who_uses_it_and_lives_as_long_as_one_of_them() {
     let before = world.objects();
     let alice = world.laptop("alice");
     // Each step begins and ends without a session.
-    what_a_command_changed_ends_with_it(&world, &alice);
+    a_command_s_changes_end_with_it(&world, &alice);
     world.is_given_back(&before);
     the_first_that_ends_takes_nothing_from_the_other(&alice);
     an_environment_that_is_asked_for_takes_nothing_from_a_command(&alice);
@@ -100,7 +100,7 @@ fn has_no_session(alice: &Laptop, within: Duration) {
     });
 }
 
-fn what_a_command_changed_ends_with_it(world: &World, alice: &Laptop) {
+fn a_command_s_changes_end_with_it(world: &World, alice: &Laptop) {
     // Given orders connected by a header,
     let orders = alice.runs("orders");
     let port = orders.for_port("http");

@@ -99,7 +99,7 @@ fn a_cpu_limit_is_set_only_when_asked_for() {
 }
 
 #[test]
-fn what_does_not_fit_is_an_error() {
+fn a_missing_container_or_image_is_an_error() {
     let no_container = StandIn { container: "other".into(), ..orders() };
     assert_eq!(
         deployment(&no_container, at_origin()),

@@ -24,26 +24,26 @@ pub(super) struct Again {
     reasons: Vec<String>,
 }
 
-/// What follows a failed attempt.
+/// The next step after a failed attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// The pause before another, and what to say.
+    /// The pause before another, and the message.
     Retry(Duration, Option<String>),
-    /// No other attempt would work; why.
+    /// No other attempt would work: the reason.
     End(String),
 }
 
-/// Whether another attempt may work although nobody has done anything about this cause.
+/// Whether another attempt may work without a change by the user.
 fn may_pass(cause: Cause) -> bool {
     match cause {
         // The API server, the network, or the daemon.
         Cause::Unreachable | Cause::Api | Cause::Conflict | Cause::NoDaemon => true,
-        // Whoever works with the cluster logs in again and rewrites the kubeconfig anyway.
+        // A user who works with the cluster logs in again and rewrites the kubeconfig anyway.
         Cause::Credentials | Cause::NoKubeconfig | Cause::BadKubeconfig | Cause::NoContext => true,
         // Pods come and go, and with them what counts against a quota; without pods, there is an obstacle.
         Cause::NotReady | Cause::NoTunnel | Cause::NotSeen | Cause::NotFound => true,
         Cause::Refused | Cause::Obstacles | Cause::LeftBehind => true,
-        // Whatever it was.
+        // The cause is unknown.
         Cause::Unspecified | Cause::Internal | Cause::GivenUp => true,
 
         Cause::BadRequest | Cause::BadTarget | Cause::Forbidden => false,
@@ -148,11 +148,11 @@ mod tests {
         let _ = again.is_there();
         let _ = again.daemon_is_gone(LONG);
         let said = fails(&mut again, "a").1;
-        assert_eq!(said.as_ref(), Some(told[0]), "after another death it is printed again");
+        assert_eq!(said.as_ref(), Some(printed[0]), "after another death it is printed again");
     }
 
     #[test]
-    fn what_cannot_pass_by_itself_ends_the_attempts_with_its_advice() {
+    fn a_cause_that_does_not_pass_ends_the_attempts_with_its_advice() {
         let mut again = connected();
         let error = ClientError::new(Cause::Held, "bob takes these requests", "ask bob");
         let said = "cannot reconnect orders: bob takes these requests; ask bob".to_owned();

@@ -80,14 +80,14 @@ pub(super) trait Hands: Send + Sync + 'static {
     fn say_routes(&self, routes: &[v1::RouteStatus]);
 }
 
-/// Why a session is not kept any longer.
+/// Why a session is no longer kept.
 enum End {
     Disconnected,
     /// Its daemon is gone, and no other can have it.
     Lost,
 }
 
-/// `call` is there as long as the daemon is.
+/// Keeps the session. `call` exists as long as the daemon does.
 async fn keep(hands: &impl Hands, again: &mut Again, known: &Known, call: &mut Option<Call>) -> End {
     loop {
         let begun = Instant::now();

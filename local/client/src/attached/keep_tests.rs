@@ -147,7 +147,7 @@ async fn a_session_whose_daemon_dies_is_made_again_with_what_lasted_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_somebody_has_ended_is_not_made_again_and_that_is_said() {
+async fn a_disconnected_session_is_not_made_again_and_reported() {
     let world = World::default();
     let (first, call) = daemon();
     let (keeper, via) = world.keeps(call);
@@ -193,7 +193,7 @@ async fn a_session_that_no_daemon_can_make_again_is_lost_and_who_waits_for_it_he
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_command_follows_the_session_that_takes_the_place_of_its_own_and_says_where_requests_come() {
+async fn a_command_follows_the_session_that_replaces_its_own_and_reports_its_routes() {
     let world = World::default();
     let (first, call) = daemon();
     let (_keeper, via) = world.keeps(call);

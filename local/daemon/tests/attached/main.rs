@@ -191,7 +191,7 @@ async fn while_the_api_server_is_away_requests_go_to_the_pods() {
 }
 
 #[tokio::test]
-async fn an_attachment_of_a_mode_that_is_not_known_is_named_and_left_alone() {
+async fn an_attachment_of_an_unknown_mode_is_named_and_left_alone() {
     let world = World::new().await;
     let (alice, bob) = (world.laptop("alice").await, world.laptop("bob").await);
     bob.connects().await.unwrap();
@@ -204,7 +204,7 @@ async fn an_attachment_of_a_mode_that_is_not_known_is_named_and_left_alone() {
 }
 
 #[tokio::test]
-async fn who_follows_logs_keeps_the_daemon_and_it_ends_after_them() {
+async fn following_logs_keeps_the_daemon_and_it_ends_afterwards() {
     const IDLE: Duration = Duration::from_secs(1);
     let world = World::new().await;
     let bob = world.laptop("bob").await;
@@ -226,7 +226,7 @@ async fn who_follows_logs_keeps_the_daemon_and_it_ends_after_them() {
 }
 
 #[tokio::test]
-async fn who_gives_up_leaves_nothing_behind() {
+async fn a_connect_that_is_given_up_leaves_nothing_behind() {
     let world = World::new().await;
     let alice = world.laptop("alice").await;
     // No agent starts, so the connect waits; then its caller gives up.

@@ -1,4 +1,4 @@
-//! What a command would lose by a view with the volumes at their own paths: reasons not to build one unasked.
+//! The losses of a command in a view with the volumes at their own paths: reasons not to build one unasked.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

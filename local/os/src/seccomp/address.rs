@@ -17,7 +17,7 @@ pub enum Name<'a> {
     Internet(SocketAddr),
     /// The path, without its terminating zero; an abstract name begins with one.
     Unix(&'a [u8]),
-    /// Of another family, or too short for its own.
+    /// An address of another family, or one too short for its own.
     Other,
 }
 
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_encoded_is_decoded() {
+    fn an_encoded_address_is_decoded() {
         for text in ["10.96.0.10:53", "[fd10:96::a]:80", "[::ffff:10.96.0.10]:443", "[fe80::1%3]:53"] {
             let address: SocketAddr = text.parse().unwrap();
             assert_eq!(decode(&encode(address)), Name::Internet(address));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_short_names_nothing() {
+    fn an_address_that_is_too_short_names_nothing() {
         let whole = encode("[fd10:96::a]:80".parse().unwrap());
         assert!(matches!(decode(&whole[..24]), Name::Internet(_)), "the scope may be left out");
         assert_eq!(decode(&whole[..23]), Name::Other);

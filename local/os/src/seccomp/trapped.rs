@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reaches_the_process_that_it_is_meant_for_and_nobody_after_it() {
+    fn writes_reach_the_caller_s_memory_and_no_later_process_s() {
         let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let memory = Memory::of(Pid::from_child(&child)).unwrap();
         // A page of its stack: its content does not matter, as it waits.

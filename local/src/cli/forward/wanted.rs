@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_typed() {
+    fn the_grammar_of_a_forwarded_port() {
         for (text, expected) in [
             ("db", wanted(None, "db", None)),
             ("db:5432", wanted(None, "db", Some("5432"))),

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_told_once() {
+    fn a_reason_is_returned_once() {
         let failures = Failures::default();
         let (first, second) = (Identity::of_test(1), Identity::of_test(2));
         failures.insert(first, Errno::CONNREFUSED);

@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_has_become_somebody_else_s_is_not_served() {
+    async fn an_address_that_another_user_has_now_is_not_served() {
         let fronts = Fronts::new(Handle::current());
         let front = fronts.toward(&Arc::new(Echo), DESTINATION.parse().unwrap(), false).unwrap();
         let (other, own) =

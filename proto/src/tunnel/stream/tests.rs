@@ -159,7 +159,7 @@ async fn a_reset_brings_its_cause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_tunnel_is_told_from_a_reset() {
+async fn a_lost_tunnel_is_distinguished_from_a_reset() {
     let budget = Budget::new(0);
     let (line, incoming) = network(Duration::ZERO);
     let (outgoing, _far) = network(Duration::ZERO);
@@ -172,7 +172,7 @@ async fn a_lost_tunnel_is_told_from_a_reset() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_sends_beyond_its_credit_is_reset() {
+async fn a_sender_beyond_its_credit_is_reset() {
     let budget = Budget::new(0);
     let (from_far, incoming) = network(Duration::ZERO);
     let (outgoing, mut at_far) = network(Duration::ZERO);

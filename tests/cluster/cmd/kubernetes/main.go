@@ -1,5 +1,5 @@
 // Command kubernetes is every Kubernetes daemon in one binary, linked in as libraries
-// and told apart by the name it is called by: run as kube-apiserver, it is exactly
+// and chosen by the name it is called by: run as kube-apiserver, it is exactly
 // upstream's kube-apiserver. Each runs as a process of its own: as goroutines of one
 // they would share feature gates, flags and metrics.
 package main

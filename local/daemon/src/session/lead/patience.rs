@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// Agents that are shutting down still answer those who reach them. With no such agent callers fail already: there is
 /// nothing to wait for.
 const LEAVING_SERVE_FOR: Duration = Duration::from_secs(3);
-/// How long agents must have been ready after the first time; twice as long after each further one.
+/// The time that agents must have been ready the first time; twice as long each further time.
 const STEADY_FOR: Duration = Duration::from_secs(1);
 const MOST_DOUBLINGS: u32 = 6;
 /// After this time without trouble, the next time counts as the first.
@@ -77,7 +77,7 @@ impl Patience {
         if now >= due { step } else { Step::Wait(due) }
     }
 
-    /// Counts switches back, whoever made them.
+    /// Counts switches back, by any daemon.
     fn count(&mut self, led_back: bool, now: Instant) {
         if led_back && !self.was_led_back {
             let lately = self.last.is_some_and(|last| now.duration_since(last) < FORGOTTEN_AFTER);
@@ -121,7 +121,11 @@ mod tests {
             ("agents are ready", SERVED, None),
             ("one of two is", Seen { ready: 1, ..SERVED }, None),
             ("nobody answers", DARK, Some((0, Step::LeadBack))),
-            ("those told to stop still answer", Seen { leaving: 1, ..DARK }, Some((3000, Step::LeadBack))),
+            (
+                "agents that are shutting down still answer",
+                Seen { leaving: 1, ..DARK },
+                Some((3000, Step::LeadBack)),
+            ),
             ("nothing is gained by it", Seen { origin_ready: false, ..DARK }, None),
             ("it is led elsewhere already", Seen { in_place: false, ..DARK }, None),
         ] {

@@ -120,7 +120,7 @@ impl World {
         users
     }
 
-    /// Somebody edits the attachment.
+    /// Edits the attachment, as another user.
     pub(crate) fn attachment_becomes(&self, edit: impl FnOnce(&mut Value)) {
         self.server.change(&format!("services/{SERVICE}"), |service| {
             let text = &mut service["metadata"]["annotations"][ANNOTATION];
@@ -130,7 +130,7 @@ impl World {
         });
     }
 
-    /// The names of the stand-ins that are there.
+    /// The names of the existing stand-ins.
     pub(crate) fn stand_ins(&self) -> Vec<String> {
         let deployments = self.server.all(DEPLOYMENTS).into_iter();
         let names = deployments.map(|one| one["metadata"]["name"].as_str().unwrap().to_owned());
@@ -191,7 +191,7 @@ impl Laptop {
         self.running = Some(start_daemon(&self.home, &self.me, self.idle).await);
     }
 
-    /// Waits until the daemon has ended by itself.
+    /// Waits until the daemon has ended on its own.
     pub(crate) async fn daemon_ends(mut self) {
         let (_, serving) = self.running.as_mut().unwrap();
         let ended = tokio::time::timeout(SOON, serving).await.expect("the daemon ends");
