@@ -37,13 +37,13 @@ cluster: ## Bring up the test cluster (a real Kubernetes, in namespaces of its o
 cluster-down: ## Take the test cluster down
 	tests/cluster/down
 
-demo: build ## See it work: shop, one Service on the laptop, who answers what
+demo: build ## Show it at work: shop, with one Service on the laptop
 	tests/demo
 
 test: ## All tests: units, then the command against a real cluster (BRIDGE_TEST_CONTEXT: yours)
 	.ci/test
 
-# A container starts the loader, so that is how it is tested; `cargo test` alone does not build it.
+# The loader is tested as a container starts it; `cargo test` alone does not build it.
 test-loader: loader
 	BRIDGE_TEST_LOADER=$(LOADER) cargo test --workspace --test loader -- --ignored
 
@@ -53,7 +53,7 @@ h2spec: agent ## HTTP/2 conformance of an agent in front of a server, beside the
 soak: build ## The tests that take longer than two minutes
 	tests/soak
 
-fuzz: ## Fuzz what reads hostile input, each target for FUZZ_SECONDS (600), two at a time
+fuzz: ## Fuzz the readers of hostile input, each target for FUZZ_SECONDS (600), two at a time
 	tests/fuzz/run
 
 bench: build ## The comparisons of the design's budget, as tables

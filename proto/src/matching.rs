@@ -1,7 +1,7 @@
 //! Matches: the one model of which requests a session takes, for command, daemon and agent.
 //!
-//! A match is typed (`typed`), travels as `v1::Match`, stands as texts in the Service's annotation and on screens, is compared
-//! with those of others, and decides about a request's head (`judge`). Pure.
+//! A match is typed (`typed`), travels as `v1::Match`, is stored as texts in the Service's annotation, is compared with
+//! those of others, and tests a request's head (`judge`). Pure.
 
 mod baggage;
 mod judge;

@@ -2,7 +2,8 @@
 //! both sides' nonces and the name of the agent's pod. A proof is good for one connection to one pod: an agent that
 //! relays a challenge to another one gets the proof of the other's name.
 //!
-//! [`of_agent`] and [`of_daemon`] are the proofs, [`is_of_agent`] and [`is_of_daemon`] check them; [`open`] is the daemon's side of the handshake.
+//! [`of_agent`] and [`of_daemon`] are the proofs, [`is_of_agent`] and [`is_of_daemon`] check them; [`open`] is the
+//! daemon's side of the handshake.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! A session: its facts, its state, and its routes. `upkeep` keeps it going.
+//! A session: its users and routes, and its operations. `live` is its state, `upkeep` keeps it going, and `lead` keeps its
+//! stand-in from harming others.
 
 mod lead;
 mod live;
@@ -72,7 +73,7 @@ impl Session {
         self.live_tx.send_modify(change);
     }
 
-    /// A session with one agent, which takes all routes at once.
+    /// A session with one agent, which accepts all routes at once.
     #[cfg(test)]
     pub(crate) fn pretended(facts: Facts, users: Users, routes: Vec<PortRoute>) -> Self {
         let (live_tx, live_rx) = watch::channel(Live::pretended());

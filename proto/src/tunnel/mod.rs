@@ -1,8 +1,9 @@
 //! The tunnel: many byte streams over one gRPC connection, one bidirectional call each.
 //!
-//! `engine` decides (offsets, credit, half-close; no I/O, no clock), `budget` bounds what all streams of a tunnel, or of
-//! all tunnels of a program, may hold, `stream` is the thin tokio part: a call's two message streams become one `TunnelStream` of bytes. `carry` ties
-//! one to a TCP connection, `alive` tells a silent connection from a slow one.
+//! `engine` decides (offsets, credit, half-close; no I/O, no clock), `budget` limits the memory of all streams of a
+//! tunnel, or of all tunnels of a program, `stream` is the thin tokio part: it turns a call's two message streams into
+//! one `TunnelStream` of bytes. `carry` ties one to a TCP connection, `alive` distinguishes a silent connection from a
+//! slow one.
 //!
 //! HTTP/2's own windows are wide and always drained at once, so a stalled stream holds up no other; the limit of a
 //! stream is the credit of its own messages, granted as the far socket takes the bytes.

@@ -1,4 +1,4 @@
-//! How a session stands: its facts, its agents, and the state that they add up to. Pure.
+//! A session's state: its facts, its agents, and the status that follows from them. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use bridge_proto::v1;
 
 use crate::tunnel::Attended;
 
-/// What does not change while a session lives.
+/// The part that is fixed while a session lives.
 #[derive(Clone)]
 pub(crate) struct Facts {
     pub(crate) id: String,
@@ -27,7 +27,7 @@ pub(crate) struct Facts {
     pub(crate) since_ms: u64,
     /// The Service's ports that the stand-in knows.
     pub(crate) ports: Vec<ListenPort>,
-    /// Empty: the origin's own.
+    /// The image with the agent; empty: the origin's own image.
     pub(crate) agent_image: String,
 }
 
@@ -39,34 +39,34 @@ pub(crate) struct Agent {
     pub(crate) attended: Option<Attended>,
     /// Why there is no tunnel.
     pub(crate) trouble: String,
-    /// There will be none: its program and this one are too far apart.
+    /// There will be none: the agent's version and this one have no protocol in common.
     pub(crate) other_version: bool,
     /// Why it is not ready.
     pub(crate) waits_for: Option<String>,
 }
 
-/// What changes.
+/// The part that changes.
 #[derive(Clone, Default)]
 pub(crate) struct Live {
     pub(crate) agents: BTreeMap<String, Agent>,
-    /// They were seen; before that, none says nothing.
+    /// The pods were seen; before that, an empty list means nothing.
     pub(crate) agents_known: bool,
-    /// The Service leads to the stand-in just now.
+    /// The Service leads to the stand-in now.
     pub(crate) in_place: bool,
-    /// It leads to the origin, as no agent was ready, until some are.
+    /// It leads to the origin because no agent was ready, until some are.
     pub(crate) led_back: bool,
-    /// Why Kubernetes makes no pods of agents.
+    /// Why Kubernetes creates no pods of agents.
     pub(crate) refused: Option<String>,
-    /// The agents are of an earlier template of the origin: what becomes of that.
+    /// The agents follow an earlier template of the origin: why, and what happens next.
     pub(crate) stale: Option<String>,
     /// The Service has led to the stand-in.
     pub(crate) was_in_place: bool,
-    /// It does no more: who changed it, what to do.
+    /// It does so no more: who changed it, and what to do.
     pub(crate) reset: Option<String>,
     pub(crate) disconnecting: bool,
-    /// How often the Service was seen with ports that the stand-in does not know.
+    /// The number of times the Service was seen with ports that the stand-in does not know.
     pub(crate) other_ports: u64,
-    /// The cluster cannot be watched.
+    /// Why the cluster cannot be watched.
     pub(crate) blind: Option<String>,
 }
 
@@ -140,7 +140,7 @@ impl Live {
 
 #[cfg(test)]
 impl Facts {
-    /// Those of a session of `user` with a Service.
+    /// The facts of a session of `user` with a Service.
     pub(crate) fn pretended(cluster: Cluster, service: &str, user: &str) -> Facts {
         Self {
             id: format!("{user}-at-{service}"),
@@ -161,7 +161,7 @@ impl Facts {
 
 #[cfg(test)]
 impl Live {
-    /// One agent is reached.
+    /// A state with one agent, which has a tunnel.
     pub(super) fn pretended() -> Self {
         let attended = Some(Attended::pretended());
         let agent = Agent { ready: true, attended, ..Agent::default() };
