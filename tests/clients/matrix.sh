@@ -1,4 +1,4 @@
-# Clients of many makes: each asks a Service by its short, its qualified and its full name, and must get what a pod of
+# Many kinds of clients: each asks a Service by its short, its qualified and its full name, and must get what a pod of
 # that Service says, or the Service's address.
 # shellcheck shell=bash
 
