@@ -93,7 +93,7 @@ pub(crate) fn words(refused: Refused) -> String {
     if refused.detail.is_empty() { refused.to_string() } else { refused.detail }
 }
 
-/// Takes leave of a stream whose work is done: it is finished in order, so that the local process sees an orderly end.
+/// Finishes a stream whose work is done, so that the local process sees an orderly end.
 pub(crate) async fn farewell(mut end: End<TunnelStream>) {
     let orderly = async {
         if end.side.shutdown().await.is_ok() {

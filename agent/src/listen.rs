@@ -168,7 +168,7 @@ fn arrived(callers: &Callers, port: Port, peer: SocketAddr, stream: TcpStream) -
     callers.accepted.fetch_add(1, Ordering::Relaxed);
     if callers.arrivals.receiver_count() > 0 {
         let arrival = Arrival { peer: peer.to_string(), target_port: port.number.into() };
-        // Nobody listens any more: nothing to tell.
+        // If it cannot be sent, nobody listens.
         let _ = callers.arrivals.send(arrival);
     }
     Connection::new(callers.context.clone(), port, peer, stream)

@@ -65,7 +65,8 @@ struct Held {
 }
 
 impl Registry {
-    /// `ports` are those that the agent listens on; `memory`, in bytes, and `outbound`, in pieces, are what sessions share.
+    /// `ports` are those that the agent listens on; `memory`, in bytes, and `outbound`, a number of connections, are
+    /// shared by the sessions.
     pub(crate) fn new(ports: Vec<Port>, memory: Pool, outbound: Pool) -> Self {
         let table = Arc::new(ArcSwap::from_pointee(Table::new(ports.len(), std::iter::empty())));
         Self { ports, table, memory, outbound, streams: Arc::default(), inner: Mutex::default() }

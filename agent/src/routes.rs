@@ -114,12 +114,12 @@ impl Table {
         Decision::Origin(closest)
     }
 
-    /// Whether there is a route on the port at all.
+    /// Whether the port has any route.
     pub(crate) fn any(&self, port: Port) -> bool {
         !self.of(port).is_empty()
     }
 
-    /// The route that takes what no other took.
+    /// The route for requests that no other route takes.
     pub(crate) fn everything(&self, port: Port) -> Option<Arc<Entry>> {
         self.of(port).last().filter(|entry| entry.matching == Match::Everything).cloned()
     }

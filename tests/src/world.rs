@@ -310,7 +310,7 @@ impl World {
         QUOTA
     }
 
-    /// Goes on only if nothing has changed.
+    /// Panics unless nothing has changed.
     ///
     /// # Panics
     ///

@@ -167,7 +167,7 @@ impl Access {
             .map_err(|error| ClusterError::Kubeconfig { reason: unquoted::kubeconfig(&error) })
     }
 
-    /// All files, merged as kubectl does: the first to say something counts, and files that are not there say nothing.
+    /// All files, merged as kubectl does: the first file with a value wins, and missing files are ignored.
     fn read(&self) -> Result<Kubeconfig, ClusterError> {
         let files = self.files();
         let there: Vec<&PathBuf> = files.iter().filter(|path| path.exists()).collect();
@@ -189,7 +189,7 @@ fn server_of(url: &http::Uri) -> String {
     unquoted::url(url).trim_end_matches('/').to_owned()
 }
 
-/// Why a plugin failed: its program's name, and nothing that the kubeconfig gives it.
+/// Why a plugin failed: its program's name, and none of the values that the kubeconfig passes to it.
 fn failure_of(plugin: Option<&ExecConfig>, reason: String) -> String {
     let Some(plugin) = plugin else { return reason };
     let values = plugin.env.iter().flatten().filter_map(|variable| variable.get("value")).map(String::as_str);

@@ -122,7 +122,7 @@ pub enum ClusterError {
     NewerAttachment { service: String, version: u64 },
     #[error("Service {service} is connected in the mode {mode:?}, which this bridge does not know")]
     UnknownMode { service: String, mode: String },
-    /// Something of that name is there, and is not what this stand-in is made of.
+    /// An object of that name exists and does not belong to this stand-in.
     #[error("{resource} {name} in namespace {namespace} already exists and is not bridge's: {reason}")]
     NotOurs { resource: &'static str, name: String, namespace: String, reason: &'static str },
     #[error("someone else changed the selector of Service {service} during connect")]

@@ -44,7 +44,7 @@ pub(crate) async fn patch(
     cluster.call(call, api.patch(name, &params, &Patch::Merge(change))).await
 }
 
-/// What a stand-in is made of.
+/// An object of a stand-in.
 pub(crate) trait Made:
     kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
     + Clone
@@ -58,8 +58,8 @@ impl Made for ConfigMap {}
 impl Made for Service {}
 impl Made for Deployment {}
 
-/// Creates an object. One of that name that is there already is used if it is ours, from a connect that was cut off or
-/// goes on beside this one, and if `wrong` finds nothing to say against it: another daemon may have been quicker.
+/// Creates an object. An existing one of that name is used if it is ours, from a connect that was cut off or runs at the
+/// same time, and if `wrong` has no objection: another daemon may have been quicker.
 pub(crate) async fn create_or_read<K: Made>(
     cluster: &Cluster,
     of: &Of,
@@ -92,7 +92,7 @@ pub(crate) async fn create_or_read<K: Made>(
     }
 }
 
-/// As [`create_or_read`], of an object that is probably there: it is read first.
+/// As [`create_or_read`], for an object that probably exists: it is read first.
 pub(crate) async fn read_or_create<K: Made>(
     cluster: &Cluster,
     of: &Of,
@@ -108,7 +108,7 @@ pub(crate) async fn read_or_create<K: Made>(
     }
 }
 
-/// An object that another connect has made, if it is there. It is ours, and `wrong` finds nothing to say against it.
+/// An object of another connect, if it exists. It is ours, and `wrong` has no objection to it.
 pub(crate) async fn read_made<K: Made>(
     cluster: &Cluster,
     of: &Of,

@@ -4,11 +4,11 @@
 //! | phase | in every mode | stand-in |
 //! |---|---|---|
 //! | [`Takeover::prepare`] | claim the requests (`claim`) | create agents (`stand_in`) |
-//! | [`Takeover::until_ready`] (the caller opens tunnels) | | bring agents that were there up to date; wait until some are ready |
+//! | [`Takeover::until_ready`] (the caller opens tunnels) | | bring existing agents up to date; wait until some are ready |
 //! | [`Takeover::switch`] | | set the selector (`selector`) |
 //! | (the caller sees a connection arrive) | | |
 //! | [`Takeover::confirm`] | | leave the selector to nobody |
-//! | [`release`] | remove the claim; with the last one, the rest | put the selector and its owners back, let the agents drain (`retire`) |
+//! | [`release`] | remove the claim; with the last one, the rest | restore the selector and its owners, let the agents drain (`retire`) |
 //! | [`clean`] | all of that for sessions that are gone (`rescue`) | |
 //!
 //! A further [`Mode`] is one more arm of each `match` here and in `release`.
@@ -61,14 +61,13 @@ impl Takeover {
         &self.wanted
     }
 
-    /// Claims, and creates agents, which become ready but get no requests yet. The waiter may give up while agents
-    /// start, but not while objects are created.
+    /// Claims, and creates agents, which may not be ready yet and get no requests. The waiter cannot give up meanwhile.
     ///
     /// # Errors
     ///
     /// [`ClusterError::Held`] if another session has the same match, [`ClusterError::Refused`] by admission (Pod
-    /// Security, quota …), [`ClusterError::NotOurs`] if another's object has a name that the stand-in needs,
-    /// [`ClusterError::NotReady`] with the reason; and the errors of the calls and of the waiter.
+    /// Security, quota …), [`ClusterError::NotOurs`] if another's object has a name that the stand-in needs; and the
+    /// errors of the calls and of the waiter.
     pub async fn prepare<W: Waiter>(&self, waiter: &W) -> Result<Prepared, W::Error> {
         match self.mode {
             Mode::StandIn => stand_in::prepare(&self.wanted, waiter).await,
@@ -79,14 +78,14 @@ impl Takeover {
     ///
     /// # Errors
     ///
-    /// [`ClusterError::NotReady`] with the reason, and those of the calls and of whoever waits.
+    /// [`ClusterError::NotReady`] with the reason, and those of the calls and of the waiter.
     pub async fn until_ready<W: Waiter>(&self, prepared: &Prepared, waiter: &W) -> Result<(), W::Error> {
         match self.mode {
             Mode::StandIn => stand_in::until_ready(&self.wanted, prepared, waiter).await,
         }
     }
 
-    /// Has the requests come to the agents, in one change.
+    /// Leads the requests to the agents, in one change.
     ///
     /// # Errors
     ///

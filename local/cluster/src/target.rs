@@ -95,7 +95,8 @@ fn selecting(labels: &Labels, services: &[Service]) -> BTreeSet<String> {
         .collect()
 }
 
-/// Says what the user may have meant. Only the first call may fail: the others need rights that not everybody has.
+/// An error with what the user may have meant. Only the first call may fail: the others need rights that not everyone
+/// has.
 pub(crate) async fn not_there(cluster: &Cluster, target: &Target) -> ClusterError {
     let Cluster { client, namespace, .. } = cluster;
     let resource = kind::api(target.kind);

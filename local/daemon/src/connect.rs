@@ -116,8 +116,8 @@ impl Connecting<'_> {
         tidied.map(|()| session)
     }
 
-    /// A session whose agents have its routes, all those that are ready. It reaches for them while they become ready; where
-    /// it takes the place of another, that one keeps its routes until then.
+    /// Starts a session and waits until all agents that are ready have its routes. It opens tunnels while they become ready;
+    /// if it replaces another session, that one keeps its routes until then.
     async fn open_tunnels(self, prepared: &Prepared) -> Result<Session, Failure> {
         let tell = self.tell;
         let until_ready = self.takeover.until_ready(prepared, tell);
@@ -158,7 +158,7 @@ impl Connecting<'_> {
     }
 }
 
-/// Waits for the other agents, and removes what an earlier connect left meanwhile.
+/// Waits for the other agents, and removes what an earlier connect left behind.
 async fn tidy(
     takeover: &Takeover,
     prepared: &Prepared,

@@ -126,7 +126,7 @@ pub async fn run(options: DaemonOptions) -> Result<(), RunError> {
     let told_to_end = async {
         tokio::select! {
             () = stop.notified() => {}
-            () = idle_for(&registry, &turns, options.idle) => tracing::info!("no session for a while: ending"),
+            () = idle_for(&registry, &turns, options.idle) => tracing::info!("no session for a while: exiting"),
             _ = terminate.recv() => tracing::info!("stopping"),
             _ = interrupt.recv() => tracing::info!("interrupted"),
         }
@@ -146,7 +146,7 @@ pub async fn run(options: DaemonOptions) -> Result<(), RunError> {
         let registry = registry.clone();
         async move {
             if let Err(failure) = registry.disconnect(&session).await {
-                tracing::warn!(service = %session.facts.service, %failure, "not disconnected");
+                tracing::warn!(service = %session.facts.service, %failure, "disconnect failed");
             }
         }
     }));

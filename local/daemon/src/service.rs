@@ -50,7 +50,7 @@ async fn connect(sharing: Sharing, request: v1::ConnectRequest, events_tx: mpsc:
     let (outcome, found) = match sharing.enter(&Newcomer::Lasting(Box::new(request)), &tell).await {
         Ok(entered) => (connect_event::Kind::Connected(entered.session.status()), entered.found),
         Err(failure) => {
-            tracing::warn!(%failure, "not connected");
+            tracing::warn!(%failure, "connect failed");
             (connect_event::Kind::Failed(failure.to_message()), false)
         }
     };

@@ -105,7 +105,7 @@ impl Sharing {
             None => {
                 let cluster = Cluster::of(&access(asked)).await?;
                 let target = meant::target(&request.target)?;
-                // Whether a Service is there is found when it is read, unless a session with it is.
+                // A missing Service is detected when it is read, unless there is a session with it.
                 let is_new = target.is_service()
                     && self.registry.find(&cluster, &target.name, &request.user).is_none();
                 let service = match is_new {
@@ -178,7 +178,7 @@ impl Sharing {
             match change_claim(&facts.cluster, &facts.service, &facts.id, &claimed).await {
                 Ok(_) => connect::record(&there).await,
                 Err(error) => {
-                    tracing::warn!(session = %facts.id, %error, "more stays claimed than is used");
+                    tracing::warn!(session = %facts.id, %error, "the claim still covers requests that nobody uses");
                 }
             }
         }

@@ -32,7 +32,7 @@ pub(super) async fn run(listener: PacketListener, registry: Registry) {
                 }
                 Ok(_) => tracing::warn!("another user tried to open streams"),
                 Err(error) => {
-                    tracing::error!(%error, "streams can no longer be asked for");
+                    tracing::error!(%error, "the socket for streams has failed");
                     return;
                 }
             },

@@ -55,7 +55,7 @@ impl Using {
             match self.sharing.enter(&Newcomer::Command(Box::new(wish)), &tell).await {
                 Ok(entered) => entered,
                 Err(failure) => {
-                    tracing::warn!(%failure, "not connected");
+                    tracing::warn!(%failure, "connect failed");
                     return self.say(use_event::Kind::Failed(failure.to_message())).await;
                 }
             }

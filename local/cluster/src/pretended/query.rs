@@ -10,7 +10,7 @@ pub(super) struct Query {
     name: Option<String>,
     pub(super) watches: bool,
     pub(super) follows: bool,
-    /// From which on changes are watched.
+    /// The version after which a watch begins.
     pub(super) version: u64,
 }
 

@@ -40,9 +40,9 @@ struct Inner {
     /// The bearer tokens that it accepts.
     tokens: Mutex<BTreeSet<String>>,
     away: AtomicBool,
-    /// What was asked, in order: "GET /api/v1/namespaces/shop/services/orders".
+    /// The requests so far, in order: "GET /api/v1/namespaces/shop/services/orders".
     asked: Mutex<Vec<String>>,
-    /// Of all connections; another one after [`Served::cut`].
+    /// Cancels all connections; replaced by [`Served::cut`].
     connections: Mutex<CancellationToken>,
     stop: CancellationToken,
 }
@@ -105,7 +105,7 @@ impl Served {
         self.cut();
     }
 
-    /// What was asked since this was called last, in order, without queries: "GET /api/v1/namespaces/shop/services".
+    /// The requests since the last call, in order, without queries: "GET /api/v1/namespaces/shop/services".
     #[must_use]
     pub fn asked(&self) -> Vec<String> {
         std::mem::take(&mut *self.inner.asked.lock().unwrap())

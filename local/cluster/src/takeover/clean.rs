@@ -95,7 +95,7 @@ pub async fn retire_unused(cluster: &Cluster, only: Option<&str>) -> Result<Vec<
     retire_unused_of(cluster, only, objects(cluster, only).await?).await
 }
 
-/// As [`retire_unused`] of one Service, beside the stand-in with this id.
+/// As [`retire_unused`] of one Service, except for the stand-in with this id.
 ///
 /// # Errors
 ///
@@ -106,7 +106,7 @@ pub async fn retire_others(cluster: &Cluster, service: &str, stand_in: &str) -> 
     retire_unused_of(cluster, Some(service), found).await.map(drop)
 }
 
-/// To be called with what was there before the Services are read: a connect writes its attachment before it makes its
+/// To be called with objects that were read before the Services: a connect writes its attachment before it creates its
 /// stand-in.
 async fn retire_unused_of(
     cluster: &Cluster,
@@ -221,7 +221,8 @@ async fn services(cluster: &Cluster) -> Result<Vec<Service>, ClusterError> {
     Ok(cluster.call(call, api.list(&ListParams::default())).await?.items)
 }
 
-/// What may be a stand-in's, of one Service or of all, by its labels. What was handed over to draining pods goes by itself.
+/// Objects that may be a stand-in's, of one Service or of all, by their labels. Those handed over to draining pods go with
+/// these pods.
 async fn objects(cluster: &Cluster, only: Option<&str>) -> Result<Vec<ObjectMeta>, ClusterError> {
     let of_service = only.map(|service| format!(",{SERVICE_LABEL}={service}")).unwrap_or_default();
     let labels = format!("{MANAGED_BY_LABEL}=bridge,{STAND_IN_LABEL}{of_service}");

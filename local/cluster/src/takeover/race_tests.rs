@@ -77,7 +77,7 @@ impl Waiter for Patient {
     }
 }
 
-/// What a daemon does for one who takes the requests with this header.
+/// A daemon's connect for a user who takes the requests with this header.
 pub(super) async fn connect(cluster: Cluster, user: &'static str, header: &'static str) -> Outcome {
     let snapshot = snapshot::read(&cluster, "orders").await?;
     let route = ClaimedRoute { port: 80, any_of: vec![header.to_owned()], ..ClaimedRoute::default() };

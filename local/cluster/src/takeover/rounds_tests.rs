@@ -1,4 +1,4 @@
-//! How often a connect waits for the API server: under simulated time in which each answer takes a second.
+//! Counts a connect's waits for the API server, in simulated time: each answer takes a second.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

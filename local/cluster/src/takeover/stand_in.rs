@@ -24,7 +24,7 @@ use crate::state::{Attachment, VERSION, selector};
 use self::create::create;
 use self::ready::{wait_ready, wait_rolled};
 
-/// Claims, creates missing objects, brings existing ones up to date, and waits until agents are ready.
+/// Claims, and creates missing objects.
 pub(super) async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Prepared, W::Error> {
     let Wanted { cluster, service, snapshot, claim, agent, replicas } = wanted;
     let id = format!("{:04x}", rand::random::<u16>());
@@ -75,7 +75,7 @@ fn fresh(service: &Service, stand_in: &StandIn, ports: BTreeMap<u16, u16>) -> At
     }
 }
 
-/// Brings up to date agents that were there before, and waits until some are ready.
+/// Brings existing agents up to date, and waits until some are ready.
 pub(super) async fn until_ready<W: Waiter>(
     wanted: &Wanted,
     prepared: &Prepared,

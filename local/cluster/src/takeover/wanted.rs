@@ -32,6 +32,6 @@ pub struct Prepared {
     pub key: Vec<u8>,
     /// The Service's own selector.
     pub original: Labels,
-    /// The agents were there before, made of an earlier template of the origin.
+    /// The agents existed before, with an earlier template of the origin.
     pub(super) stale: bool,
 }

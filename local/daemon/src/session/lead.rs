@@ -108,7 +108,7 @@ impl Lead {
             }
             // Another daemon has done it, or another tool owns the Service: the watch will show.
             Ok(false) => {}
-            Err(error) => tracing::error!(%service, %error, "cannot lead the Service where it should"),
+            Err(error) => tracing::error!(%service, %error, "cannot switch the Service"),
         }
     }
 

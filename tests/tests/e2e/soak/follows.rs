@@ -210,7 +210,7 @@ fn agents_that_cannot_start_leave_the_service_to_the_origin(world: &World, alice
     println!("no agent could start: others failed for {trouble_s:.1} s ({} requests)", report.failed());
     assert!(trouble_s <= 3.0, "expected at most 3 s: {report}");
 
-    // When there is room again, her session takes its requests again, with no command.
+    // When there is room again, her session takes its requests again, without a command.
     let _ = world.kubectl(&["delete", "resourcequota", quota]).succeeds();
     try_again(world);
     routing_again(alice);

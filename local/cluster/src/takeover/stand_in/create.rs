@@ -42,7 +42,7 @@ pub(super) async fn create(
     let secret = bridge_deploy::secret(stand_in, &rand::random::<[u8; 32]>())?;
     let programs = bridge_deploy::program(stand_in)?;
     let origin = bridge_deploy::origin_service(stand_in)?;
-    // A stand-in that was there before is likely to be there still, with all that it is made of.
+    // A stand-in that existed before probably still exists, with all its objects.
     let stood = attachment.deployment.is_some();
     let deployment = async {
         match stood {
@@ -50,7 +50,7 @@ pub(super) async fn create(
             false => Ok(None),
         }
     };
-    // Another version's program has another name.
+    // The program of another version has another name.
     let programs = programs
         .iter()
         .map(|program| make(stood, cluster, &of, "configmaps", program, ours::is_another_program));
@@ -90,7 +90,7 @@ async fn make<K: Made>(
     }
 }
 
-/// Has the attachment name the Deployment that is there.
+/// Makes the attachment name the existing Deployment.
 fn with_deployment(now: &Service, stand_in: &str, deployment: &str) -> Result<Decision<()>, ClusterError> {
     let there = Attachment::of(now)?.filter(|there| there.stand_in == stand_in);
     let Some(mut there) = there.filter(|there| there.deployment.as_deref() != Some(deployment)) else {

@@ -62,7 +62,7 @@ async fn objects_of_an_interrupted_connect_are_used_by_the_next() {
 }
 
 #[tokio::test]
-async fn what_is_missing_of_a_stand_in_that_was_there_is_made_again() {
+async fn missing_objects_of_an_existing_stand_in_are_created_again() {
     for missing in ["secrets", "configmaps", "services", "deployments"] {
         let there = made().into_iter().filter(|(path, _)| !path.ends_with(missing));
         let server = ApiServer::with(there);
@@ -75,7 +75,7 @@ async fn what_is_missing_of_a_stand_in_that_was_there_is_made_again() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_has_made_under_our_names_is_refused() {
+async fn foreign_objects_under_our_names_are_refused() {
     type Change = fn(&mut Value);
     let cases: [(&str, usize, Change); 8] = [
         ("a Secret of their own", 0, |object| object["metadata"]["ownerReferences"] = json!([])),
@@ -97,7 +97,7 @@ async fn what_somebody_else_has_made_under_our_names_is_refused() {
         let mut made = made();
         change(&mut made[index].1);
         let server = ApiServer::with(made);
-        // Found when it is to be made, or when it is read as that of a stand-in which was there before.
+        // Found when it is created, or when it is read as part of a stand-in that existed before.
         for deployment in [None, Some("uid".to_owned())] {
             let attachment = Attachment { deployment, ..attachment() };
             let refused = create(&server.cluster(), &stand_in(), &attachment).await.err();
