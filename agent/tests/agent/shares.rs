@@ -90,7 +90,7 @@ async fn a_laptop_that_comes_and_goes_leaves_nothing_held() {
     .await;
 }
 
-/// By the process on a laptop, or else by the origin.
+/// Answered by the process on a laptop, or else by the origin.
 async fn asks_and_is_answered(world: &World, headers: &str, laptop: Option<&Server>) {
     let (mut client, origin) = world.connection().await;
     let request = format!("GET / HTTP/1.1\r\n{headers}\r\n");

@@ -157,7 +157,7 @@ impl World {
         });
     }
 
-    /// The Service is as it was, and nothing of bridge is left but what drains by itself.
+    /// The Service is as it was, and nothing of bridge is left but what is draining.
     pub(crate) fn is_given_back(&self) {
         assert_eq!(self.service()["spec"]["selector"], json!({"app": SERVICE}), "the selector");
         assert_eq!(self.claims(), Vec::<String>::new());

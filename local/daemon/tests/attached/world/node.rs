@@ -89,7 +89,7 @@ impl Node {
         (service, port.try_into().unwrap())
     }
 
-    /// Where a pod's port for daemons is.
+    /// The address of a pod's port for daemons.
     pub(crate) fn control_of(&self, pod: &str) -> Option<SocketAddr> {
         let agents = self.0.agents.lock().unwrap();
         Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), agents.get(pod)?.control))
