@@ -61,6 +61,34 @@ async fn what_a_connect_asked_for_outlasts_a_command_and_what_the_command_asked_
 }
 
 #[tokio::test]
+async fn what_a_command_cannot_give_back_at_its_end_is_given_back_as_soon_as_that_can_be_done() {
+    let world = World::new().await;
+    let alice = world.laptop("alice").await;
+    let mut command = alice.uses(v1::WishKind::Named).await;
+    command.using().await;
+    world.served.away(true);
+    match command.ends().await {
+        use_event::Kind::Failed(why) => assert_eq!(why.cause(), v1::failure::Cause::Unreachable, "{why:?}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(world.claims(), ["alice"]);
+    world.served.away(false);
+    world.comes_to_be_given_back().await;
+}
+
+#[tokio::test]
+async fn a_command_hears_why_there_is_no_session_for_it() {
+    let world = World::new().await;
+    let (alice, bob) = (world.laptop("alice").await, world.laptop("bob").await);
+    alice.connects().await.unwrap();
+    let the_same = v1::ConnectRequest { user: "alice".into(), ..bob.request() };
+    match bob.uses_with(v1::WishKind::Named, the_same).await.next().await {
+        use_event::Kind::Failed(why) => assert_eq!(why.cause(), v1::failure::Cause::Held, "{why:?}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn a_listener_and_the_requests_of_a_session_keep_out_of_each_other_s_way() {
     let world = World::new().await;
     let alice = world.laptop("alice").await;

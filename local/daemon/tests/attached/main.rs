@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bridge_proto::v1::{self, failure::Cause, logs_event};
 
-use self::world::World;
+use self::world::{Laptop, World};
 
 const ALICE: &str = "x-bridge: alice";
 const BOB: &str = "x-bridge: bob";
@@ -229,21 +229,79 @@ async fn following_logs_keeps_the_daemon_and_it_ends_afterwards() {
 async fn a_connect_that_is_given_up_leaves_nothing_behind() {
     let world = World::new().await;
     let alice = world.laptop("alice").await;
-    // No agent starts, so the connect waits; then its caller gives up.
-    world.node.hold(true);
-    let mut daemon = alice.daemon().await;
-    let (waiting_tx, mut waiting) = tokio::sync::watch::channel(false);
-    let connecting = bridge_client::connect(&mut daemon, alice.request(), |said| {
-        if let bridge_client::Said::Step { kind: v1::StepKind::WaitingForAgents, .. } = said {
-            let _ = waiting_tx.send(true);
-        }
-    });
-    tokio::select! {
-        done = connecting => panic!("expected it to wait for agents: {done:?}"),
-        _ = waiting.wait_for(|waiting| *waiting) => {}
-    }
-    drop(daemon);
+    gives_up(&world, &alice).await;
     world.comes_to_be_given_back().await;
+}
+
+#[tokio::test]
+async fn a_session_whose_service_was_reset_is_connected_again_in_its_place() {
+    let world = World::new().await;
+    let alice = world.laptop("alice").await;
+    let before = alice.connects().await.unwrap();
+    world.is_reset();
+    alice.comes_to_be(v1::State::Reset, "changed the selector").await;
+    assert_eq!(world.asks(ALICE).await, "a pod");
+
+    let again = alice.connects().await.unwrap();
+    assert_eq!(again.state(), v1::State::Routing);
+    assert!(again.id != before.id && again.stand_in == before.stand_in, "{again:?}");
+    assert_eq!((world.claims(), world.asks(ALICE).await), (vec!["alice".into()], "alice's laptop".into()));
+    alice.disconnects().await.unwrap();
+    world.is_given_back();
+}
+
+#[tokio::test]
+async fn a_session_that_nothing_is_left_of_ends_with_the_connect_that_fails_in_its_place() {
+    let world = World::new().await;
+    let alice = world.laptop("alice").await;
+    alice.connects().await.unwrap();
+    world.loses_its_attachment();
+    alice.comes_to_be(v1::State::Reset, "was removed").await;
+    gives_up(&world, &alice).await;
+    alice.comes_to_have_no_session().await;
+    // Its stand-in is nobody's now, and the next clean removes it.
+    let (done, _) = alice.cleans(false).await;
+    assert!(done.iter().all(|done| done.contains("removed the unused stand-in")), "{done:?}");
+    world.is_given_back();
+}
+
+#[tokio::test]
+async fn cleaning_leaves_the_sessions_of_others_unless_they_are_said_to_be_gone() {
+    let world = World::new().await;
+    let (mut alice, bob) = (world.laptop("alice").await, world.laptop("bob").await);
+    alice.connects().await.unwrap();
+    // Its own session is alive, and another laptop's may be.
+    assert_eq!(alice.cleans(false).await, (vec![], vec!["alice".into()]));
+    assert_eq!(bob.cleans(false).await, (vec![], vec!["alice".into()]));
+    assert_eq!(world.asks(ALICE).await, "alice's laptop");
+
+    // A daemon that has died holds none.
+    alice.kill_daemon();
+    alice.start_daemon().await;
+    let (done, kept) = alice.cleans(false).await;
+    assert_eq!(done, ["orders: removed the session of alice", "orders: restored its selector"]);
+    assert_eq!(kept, Vec::<String>::new());
+    world.is_given_back();
+
+    // One that never comes back is cleaned up after by whoever says so.
+    alice.connects().await.unwrap();
+    alice.kill_daemon();
+    assert_eq!(bob.cleans(true).await.0.len(), 2);
+    world.is_given_back();
+}
+
+#[tokio::test]
+async fn a_daemon_stops_when_it_is_told_to_unless_it_holds_a_session() {
+    let world = World::new().await;
+    let alice = world.laptop("alice").await;
+    alice.connects().await.unwrap();
+    assert!(!alice.stops().await);
+    let refused = alice.disconnects_from("prices").await.unwrap_err();
+    assert_eq!(refused.cause(), Cause::NoSession);
+    assert_eq!(refused.advice(), "available: orders in namespace shop (dev)");
+    alice.disconnects_from("deploy/orders").await.unwrap();
+    assert!(alice.stops().await);
+    alice.daemon_ends().await;
 }
 
 #[tokio::test]
@@ -266,4 +324,20 @@ async fn a_service_that_gets_another_port_is_taken_over_anew() {
     assert_eq!(world.claims(), ["alice"]);
     alice.disconnects().await.unwrap();
     world.is_given_back();
+}
+
+/// No agent starts, so a connect waits; then its caller gives up.
+async fn gives_up(world: &World, laptop: &Laptop) {
+    world.node.hold(true);
+    let mut daemon = laptop.daemon().await;
+    let (waiting_tx, mut waiting) = tokio::sync::watch::channel(false);
+    let connecting = bridge_client::connect(&mut daemon, laptop.request(), |said| {
+        if let bridge_client::Said::Step { kind: v1::StepKind::WaitingForAgents, .. } = said {
+            let _ = waiting_tx.send(true);
+        }
+    });
+    tokio::select! {
+        done = connecting => panic!("expected it to wait for agents: {done:?}"),
+        _ = waiting.wait_for(|waiting| *waiting) => {}
+    }
 }

@@ -17,7 +17,11 @@ pub(crate) struct Command {
 impl Laptop {
     /// Begins to use a session, with the ports of `connect`.
     pub(crate) async fn uses(&self, kind: v1::WishKind) -> Command {
-        let wish = v1::Wish { request: Some(self.request()), kind: kind.into(), ..v1::Wish::default() };
+        self.uses_with(kind, self.request()).await
+    }
+
+    pub(crate) async fn uses_with(&self, kind: v1::WishKind, request: v1::ConnectRequest) -> Command {
+        let wish = v1::Wish { request: Some(request), kind: kind.into(), ..v1::Wish::default() };
         let (requests_tx, requests_rx) = mpsc::channel(8);
         requests_tx.send(v1::UseRequest { kind: Some(use_request::Kind::Wish(wish)) }).await.unwrap();
         let using = self.daemon().await.client.r#use(ReceiverStream::new(requests_rx)).await;

@@ -149,6 +149,21 @@ impl World {
         self.is_given_back();
     }
 
+    /// Somebody sets the Service's selector to what it was.
+    pub(crate) fn is_reset(&self) {
+        self.server.change(&format!("services/{SERVICE}"), |service| {
+            service["spec"]["selector"] = json!({"app": SERVICE});
+        });
+    }
+
+    /// Somebody replaces the Service by what it was, without the annotation.
+    pub(crate) fn loses_its_attachment(&self) {
+        self.server.change(&format!("services/{SERVICE}"), |service| {
+            service["spec"]["selector"] = json!({"app": SERVICE});
+            service["metadata"].as_object_mut().unwrap().remove("annotations");
+        });
+    }
+
     /// The Service's pods listen on another port from now on.
     pub(crate) fn moves_to_another_port(&self) {
         let port = self.node.reserve();
@@ -246,12 +261,27 @@ impl Laptop {
     }
 
     pub(crate) async fn disconnects(&self) -> Result<v1::Disconnected, ClientError> {
-        let request = v1::DisconnectRequest {
-            target: SERVICE.into(),
-            cluster: self.cluster(),
-            ..v1::DisconnectRequest::default()
-        };
+        self.disconnects_from(SERVICE).await
+    }
+
+    pub(crate) async fn disconnects_from(&self, target: &str) -> Result<v1::Disconnected, ClientError> {
+        let target = target.to_owned();
+        let request =
+            v1::DisconnectRequest { target, cluster: self.cluster(), ..v1::DisconnectRequest::default() };
         bridge_client::disconnect(&mut self.daemon().await, request, |_| {}).await
+    }
+
+    /// What cleaning does, as sentences, and whose sessions it leaves.
+    pub(crate) async fn cleans(&self, others: bool) -> (Vec<String>, Vec<String>) {
+        let request = v1::CleanRequest { cluster: self.cluster(), others, ..v1::CleanRequest::default() };
+        let reply = self.daemon().await.client.clean(request).await.unwrap().into_inner();
+        assert_eq!((reply.failed, reply.unreadable.len()), (None, 0));
+        (reply.done, reply.kept.into_iter().map(|kept| kept.user).collect())
+    }
+
+    /// Whether the daemon ends when it is told to.
+    pub(crate) async fn stops(&self) -> bool {
+        self.daemon().await.client.stop(v1::StopRequest {}).await.unwrap().into_inner().stopping
     }
 
     /// The agents' logs, and what they log from now on.
@@ -267,23 +297,30 @@ impl Laptop {
 
     /// Waits until the only session is in this state, for this reason.
     pub(crate) async fn comes_to_be(&self, state: v1::State, why: &str) {
+        let expected = format!("one session that is {state:?}: {why:?}");
+        let is_there = |sessions: &[v1::SessionStatus]| matches!(sessions, [session] if session.state() == state && session.detail.contains(why));
+        self.comes_to_have(&expected, is_there).await;
+    }
+
+    pub(crate) async fn comes_to_have_no_session(&self) {
+        self.comes_to_have("no session", |sessions| sessions.is_empty()).await;
+    }
+
+    async fn comes_to_have(&self, expected: &str, is_there: impl Fn(&[v1::SessionStatus]) -> bool) {
         let mut daemon = self.daemon().await;
         let mut last = Vec::new();
         let watching = async {
             let mut events = daemon.client.watch(v1::WatchRequest {}).await.unwrap().into_inner();
             while let Some(event) = events.message().await.unwrap() {
                 last = event.sessions;
-                if let [session] = last.as_slice()
-                    && session.state() == state
-                    && session.detail.contains(why)
-                {
+                if is_there(&last) {
                     return;
                 }
             }
             panic!("the daemon ended")
         };
         let came = tokio::time::timeout(SOON, watching).await;
-        assert!(came.is_ok(), "expected one session that is {state:?}: {why:?}, instead: {last:?}");
+        assert!(came.is_ok(), "expected {expected}, instead: {last:?}");
     }
 }
 
