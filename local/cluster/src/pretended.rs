@@ -47,6 +47,8 @@ struct Inner {
     others: Option<Others>,
     conflicts: usize,
     away: bool,
+    /// Rights that nobody has: ("create", "deployments").
+    lacking: Vec<(&'static str, &'static str)>,
 }
 
 /// Another client that changes an object whenever one is about to.
@@ -205,6 +207,11 @@ impl ApiServer {
         self.inner.lock().unwrap().conflicts
     }
 
+    /// Nobody has this right, as far as somebody asks what rights he has: ("create", "deployments").
+    pub fn lacks(&self, verb: &'static str, resource: &'static str) {
+        self.inner.lock().unwrap().lacking.push((verb, resource));
+    }
+
     async fn answer(&self, request: Request<Body>) -> Response<Lines> {
         let (parts, body) = request.into_parts();
         let body = body.collect_bytes().await.unwrap();
@@ -306,6 +313,14 @@ impl Inner {
         match (method, there) {
             (&Method::GET, Some(object)) => answer(StatusCode::OK, &object),
             (&Method::GET, None) if self.is_list(path) => self.list(path, query),
+            (&Method::POST, _) if path.ends_with("/selfsubjectaccessreviews") => {
+                let asked = &body["spec"]["resourceAttributes"];
+                let is =
+                    |lacking: &(&str, &str)| asked["verb"] == lacking.0 && asked["resource"] == lacking.1;
+                let mut review = body.clone();
+                review["status"] = json!({"allowed": !self.lacking.iter().any(is)});
+                answer(StatusCode::CREATED, &review)
+            }
             (&Method::POST, _) => {
                 let path = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap_or("generated"));
                 if self.objects.contains_key(&path) {

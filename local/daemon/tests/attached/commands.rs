@@ -173,6 +173,35 @@ async fn a_namespace_is_listed_with_who_is_connected_and_a_session_sees_its_serv
 }
 
 #[tokio::test]
+async fn an_examination_says_what_is_wrong_and_what_works() {
+    let world = World::new().await;
+    let mut alice = world.laptop("alice").await;
+    alice.connects().await.unwrap();
+    let found = alice.examines().await;
+    assert_eq!(found.len(), 7, "{found:#?}");
+    assert!(found.iter().all(|check| check.contains(" OUTCOME_OK: ")), "{found:#?}");
+    assert!(found[4].ends_with("1 of 1 can be connected; connected: orders (alice)"), "{found:#?}");
+
+    // A right is missing, no agent is ready, and the daemon that held the session is gone.
+    world.server.lacks("create", "deployments");
+    world.node.hold(true);
+    alice.kill_daemon();
+    world.comes_to(ALICE, "a pod").await;
+    world.node.kill_agents();
+    alice.start_daemon().await;
+    let found = alice.examines().await;
+    let wrong: Vec<_> = found.iter().filter(|check| !check.contains(" OUTCOME_OK: ")).collect();
+    assert_eq!(
+        wrong,
+        [
+            "rights OUTCOME_FAIL: in namespace shop you may not: create deployments.apps",
+            "stand-ins OUTCOME_FAIL: no agent is ready, so requests fail at: orders",
+            "left behind OUTCOME_WARN: sessions of your laptop without a daemon, on orders",
+        ]
+    );
+}
+
+#[tokio::test]
 async fn requests_are_told_with_where_they_went_and_why() {
     let world = World::new().await;
     let alice = world.laptop("alice").await;

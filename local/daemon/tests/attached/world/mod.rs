@@ -279,6 +279,17 @@ impl Laptop {
         (reply.done, reply.kept.into_iter().map(|kept| kept.user).collect())
     }
 
+    /// What `bridge doctor` finds: "services OK: 1 of 1 …".
+    pub(crate) async fn examines(&self) -> Vec<String> {
+        let request = v1::ExamineRequest { cluster: self.cluster() };
+        let checks = self.daemon().await.client.examine(request).await.unwrap().into_inner();
+        let line = |check: Result<v1::Check, tonic::Status>| {
+            let check = check.unwrap();
+            format!("{} {}: {}", check.name, check.outcome().as_str_name(), check.detail)
+        };
+        tokio_stream::StreamExt::collect(tokio_stream::StreamExt::map(checks, line)).await
+    }
+
     /// Whether the daemon ends when it is told to.
     pub(crate) async fn stops(&self) -> bool {
         self.daemon().await.client.stop(v1::StopRequest {}).await.unwrap().into_inner().stopping

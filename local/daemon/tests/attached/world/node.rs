@@ -239,6 +239,9 @@ pub(crate) fn deployed(server: &ApiServer, port: u16, target_port: u16) {
     let mut replica_set = json!({"metadata": named("orders-rs", "rs-uid"), "spec": {"template": template}});
     replica_set["metadata"]["ownerReferences"] =
         json!([owner("Deployment", &named(SERVICE, "deployment-uid"))]);
+    let version = json!({"major": "1", "minor": "36", "gitVersion": "v1.36.0", "gitCommit": "", "gitTreeState": "",
+        "buildDate": "", "goVersion": "", "compiler": "", "platform": "linux/amd64"});
+    server.put("/version", version);
     server.put("/api/v1/namespaces/shop", json!({"metadata": {"name": "shop"}}));
     server.put(&format!("{PODS}/orders-rs-1"), pod);
     server.put(&format!("{REPLICA_SETS}/orders-rs"), replica_set);
