@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_is_a_sample_or_says_what_follows() {
+    fn every_line_is_a_sample_or_describes_the_next() {
         let text = of_requests(&Requests::new());
         for sample in text.lines().filter(|line| !line.starts_with("# ")) {
             let (name, value) = sample.rsplit_once(' ').expect("a name and a value");

@@ -53,7 +53,7 @@ fn ports_of_all_containers_are_declared_once() {
 }
 
 #[test]
-fn the_environment_is_what_the_origin_gets() {
+fn the_environment_is_the_origin_s() {
     let field = |path: &str| json!({"name": "X", "valueFrom": {"fieldRef": {"fieldPath": path}}});
     for (variable, expected) in [
         (json!({"name": "X", "value": "1"}), json!({"name": "X", "value": "1"})),

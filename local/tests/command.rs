@@ -155,7 +155,7 @@ fn help_names_every_command_and_the_exit_codes() {
 }
 
 #[test]
-fn as_a_plugin_it_says_what_was_typed() {
+fn as_a_plugin_it_shows_the_typed_command() {
     let user = User::new();
     let link = user.home.path().join("kubectl-bridge");
     std::os::unix::fs::symlink(assert_cmd::cargo::cargo_bin("bridge"), &link).unwrap();

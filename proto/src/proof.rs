@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn no_part_of_what_is_proven_runs_into_the_next() {
+    fn no_part_of_a_proof_s_input_runs_into_the_next() {
         let one = Handshake { daemon_nonce: b"ab", agent_nonce: b"c", pod: "d" };
         let other = Handshake { daemon_nonce: b"a", agent_nonce: b"bc", pod: "d" };
         assert_ne!(of_agent(KEY, one), of_agent(KEY, other));

@@ -42,7 +42,7 @@ pub(super) async fn open(
     let session = context.registry.open(session).map_err(refused)?;
     let later = context.registry.clone();
     context.tasks.spawn(async move {
-        // One that has ended gives back what it holds at once.
+        // An ended session returns its memory at once.
         if tokio::time::timeout(ATTEND_WITHIN, session.ended.cancelled()).await.is_err() {
             later.end_unattended(&session);
         }

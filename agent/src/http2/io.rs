@@ -28,7 +28,7 @@ pub(super) struct Io<S: Side> {
     hearing: Hearing,
 }
 
-/// What happens to bytes that a peer sent before it closed.
+/// The fate of bytes that a peer sent before it closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hearing {
     /// They are lost with the connection, as soon as something cannot be written.

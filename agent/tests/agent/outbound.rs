@@ -160,7 +160,7 @@ async fn a_flow_keeps_the_borders_of_datagrams() {
 }
 
 #[tokio::test]
-async fn a_flow_to_where_nobody_listens_ends_with_that() {
+async fn a_flow_to_a_port_without_a_listener_ends_with_a_refusal() {
     story(async {
         let (_world, laptop) = world().await;
         let peer = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");

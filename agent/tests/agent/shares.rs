@@ -74,7 +74,7 @@ async fn stalled_streams_at_one_laptop_leave_room_for_others() {
     .await;
 }
 
-/// Such as one whose daemon was killed, and whose session before holds its requests for a moment longer.
+/// For example, when its daemon was killed, and its previous session holds requests for a moment longer.
 #[tokio::test]
 async fn a_laptop_that_comes_and_goes_leaves_nothing_held() {
     story(async {

@@ -55,7 +55,7 @@ pub struct Snapshot {
 /// # Errors
 ///
 /// [`ClusterError::NoSuchTarget`] without such a Service; where it, its pods or their workloads cannot be read, or its
-/// attachment. What else cannot be read stays unknown.
+/// attachment. Other objects that cannot be read stay unknown.
 pub async fn read(cluster: &Cluster, service: &str) -> Result<Snapshot, ClusterError> {
     let service = match objects::read(cluster, service).await {
         Err(error) if error.is_not_found() => {

@@ -98,7 +98,7 @@ pub(crate) fn orders_with(changes: &[(&str, serde_json::Value)]) -> Snapshot {
 }
 
 #[test]
-fn a_stand_in_is_made_of_what_stands_behind_the_service() {
+fn a_stand_in_is_made_from_the_pods_behind_the_service() {
     let snapshot = orders_with(&[]);
     let agent = AgentSource::Image("agent:1".into());
     let stand_in = snapshot.stand_in("7f3a", "anna", None, agent.clone()).unwrap();

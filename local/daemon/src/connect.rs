@@ -72,7 +72,7 @@ pub(crate) async fn connect(
     let wanted = Wanted { cluster, service, snapshot, claim, agent, replicas };
     let takeover = Takeover::new(mode, wanted);
     let connecting = Connecting { takeover: &takeover, ports, users, routes, before, inbound, tell };
-    // On the heap, as what is undone: they are large, and whoever calls this is moved as a whole, with them.
+    // On the heap, like the undoing: these futures are large, and every caller's future would contain them.
     match Box::pin(connecting.take_over()).await {
         Ok(session) => Ok(session),
         Err(failure) => {

@@ -19,7 +19,7 @@ use super::sharing::{Sharing, access as way};
 /// The oldest Kubernetes that bridge supports, 1.x.
 const OLDEST_MINOR: u32 = 33;
 
-/// Where the results of checks go; a caller that has gone needs no more of them.
+/// Sends the results of checks; a caller that has gone needs no more of them.
 struct Report(mpsc::Sender<Check>);
 
 impl Report {

@@ -1,4 +1,4 @@
-//! What a connect will do, determined before anything is changed: the Service, the pods behind it, and the routes that
+//! Plans a connect before anything is changed: the Service, the pods behind it, and the routes that
 //! result from its users' wishes.
 
 use bridge_cluster::choose::{Asked, choose};
@@ -25,7 +25,7 @@ pub(crate) struct Found {
     pub(crate) snapshot: Snapshot,
 }
 
-/// What to create.
+/// The decisions for a connect.
 pub(crate) struct Plan {
     pub(crate) found: Found,
     pub(crate) mode: Mode,
@@ -85,7 +85,7 @@ pub(crate) async fn say_where_nothing_listens(routes: &[PortRoute], tell: &Telle
     Ok(())
 }
 
-/// Whose requests fail, and how, while nothing listens.
+/// The consequence while nothing listens: whose requests fail, and how.
 fn until_then(route: &PortRoute) -> String {
     let whose = if route.matching == Match::Everything { "everyone's" } else { "your" };
     match route.fallback {
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_warning_says_whose_requests_find_nobody() {
+    fn a_warning_names_the_requests_that_find_no_listener() {
         let mine = Match::of_user("alice", false);
         for (matching, fallback, expected) in [
             (&mine, v1::Fallback::Answer, "until then your requests get a 503"),

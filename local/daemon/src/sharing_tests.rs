@@ -215,7 +215,7 @@ async fn cleaning_leaves_connects_in_progress_and_other_laptops_alone() {
     assert_eq!(world.claims(), [r#"["x: 1"]"#]);
 }
 
-/// Each caller of a future moves it as a whole, and without optimization several times: a worker's stack has room for that.
+/// Each caller of a future moves it as a whole, without optimization several times: a worker's stack must have room.
 #[tokio::test]
 async fn the_future_of_a_connect_is_small() {
     let world = World::new();

@@ -166,7 +166,7 @@ async fn speak(
             _ = alive.tick() => say(&say_tx, from_daemon::Kind::Alive(v1::Alive {})).await?,
             answer = answers.next() => {
                 let answer = answer.transpose()?.ok_or(TunnelError::Ended)?;
-                // Until the agent has its routes, the session is not at it.
+                // Until the agent has its routes, the session does not count as attended there.
                 if heed(answer, &mut attended)? && attended.routed > 0 {
                     show(attended.clone());
                 }

@@ -254,7 +254,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn connect_ends_with_what_happens_to_which_requests() {
+    fn connect_ends_with_a_summary_of_the_routes() {
         insta::assert_snapshot!(plain(&Session::from(orders()).connected(false, "bridge")), @r"
         ✓ connected to Service orders in namespace shop (context kind-dev)
           requests with  x-bridge: alice or baggage bridge=alice   → localhost:3000 (port http)

@@ -17,7 +17,7 @@
 //! of their own, and receiving by UDP on a descriptor that was duplicated below `HIGH`. A `Remark` reports the first
 //! two, and programs whose limit of descriptors is too low.
 //!
-//! What a program can notice: `getsockname` returns loopback, and non-blocking connects of MPTCP block. Everything else
+//! A program can notice this: `getsockname` returns loopback, and non-blocking connects of MPTCP block. Everything else
 //! about a connect is as it would be in the cluster, blocking or not: how long it takes, and how it fails. Only a
 //! program that asks neither SO_ERROR nor connect(2) for the error takes every failure for a reset.
 //!

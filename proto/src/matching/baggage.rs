@@ -136,7 +136,7 @@ mod tests {
         }
 
         #[test]
-        fn nor_what_is_almost_baggage(header in "([ab]|[ab]| |\t|%4|%41|=|,|;){0,40}", key in "[ab]{1,2}") {
+        fn nor_is_almost_baggage(header in "([ab]|[ab]| |\t|%4|%41|=|,|;){0,40}", key in "[ab]{1,2}") {
             let len = u8::try_from(key.len()).expect("1 or 2");
             hostile(&[&[len], key.as_bytes(), header.as_bytes()].concat());
         }

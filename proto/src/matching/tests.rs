@@ -270,7 +270,7 @@ fn the_default_of_a_user() {
 }
 
 #[test]
-fn path_and_method_narrow_what_comes() {
+fn path_and_method_narrow_the_requests() {
     let narrow = [Condition::Path(Test::Prefix("/v1/".into())), Condition::Method("GET".into())];
     let narrowed = Match::of_user("alice", false).narrowed_by(&narrow).expect("a good match");
     let expected = [

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 #[test]
 #[ignore = "needs a cluster: make test"]
-fn a_session_is_the_sum_of_who_uses_it_and_lives_as_long_as_one_of_them() {
+fn a_session_combines_its_users_and_lives_as_long_as_one_of_them() {
     let world = World::with("users", &["orders", "web", "client"]);
     let before = world.objects();
     let alice = world.laptop("alice");

@@ -181,7 +181,7 @@ async fn streams_begun_while_the_origins_goaway_is_on_its_way_are_served() {
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_is_gone_for_all() {
+async fn a_caller_that_leaves_is_gone_for_all() {
     story(async {
         let world = World::new().await;
         let (_alice, local) = world.alice().await;

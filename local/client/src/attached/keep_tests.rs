@@ -167,7 +167,7 @@ async fn a_disconnected_session_is_not_made_again_and_reported() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_no_daemon_can_make_again_is_lost_and_who_waits_for_it_hears_that_at_once() {
+async fn a_session_that_no_daemon_can_make_again_is_lost_and_its_waiters_learn_that_at_once() {
     for lasts in [None, Some(lasting(8080))] {
         let world = World::default();
         let (first, call) = daemon();

@@ -1,4 +1,4 @@
-//! What commands do by way of a session: use it as long as they run, reach the cluster through it, and look at what there is.
+//! Commands and their session: they use it while they run, reach the cluster through it, and show its state.
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -20,11 +20,11 @@ async fn a_session_lasts_as_long_as_the_command_that_asked_for_it() {
     let using = command.using().await;
     assert!(!using.found && using.lasting.is_none(), "{using:?}");
     assert_eq!(world.asks(ALICE).await, "alice's laptop");
-    // It ends, and waits until that is done.
+    // It ends, and waits until the session has ended.
     assert!(matches!(command.ends().await, use_event::Kind::Disconnected(done) if done.restored));
     world.is_given_back();
 
-    // One that is killed says nothing.
+    // A killed command announces nothing.
     let mut command = alice.uses(v1::WishKind::Named).await;
     command.using().await;
     drop(command);
@@ -32,7 +32,7 @@ async fn a_session_lasts_as_long_as_the_command_that_asked_for_it() {
 }
 
 #[tokio::test]
-async fn what_a_connect_asked_for_outlasts_a_command_and_what_the_command_asked_for_does_not() {
+async fn requests_of_a_connect_outlast_a_command_and_the_command_s_do_not() {
     let world = World::new().await;
     let alice = world.laptop("alice").await;
     let connected = alice.connects().await.unwrap();
@@ -41,7 +41,7 @@ async fn what_a_connect_asked_for_outlasts_a_command_and_what_the_command_asked_
     assert_eq!((using.found, using.session.unwrap().id), (true, connected.id));
     assert!(using.lasting.is_some());
 
-    // It listens elsewhere, and the requests come there until it ends.
+    // It listens elsewhere, and gets its requests there until it ends.
     let other = crate::world::answers("the command").await.port();
     command.leads_to(other).await;
     assert_eq!(command.using().await.session.unwrap().routes[0].local_port, u32::from(other));
@@ -49,7 +49,7 @@ async fn what_a_connect_asked_for_outlasts_a_command_and_what_the_command_asked_
     drop(command);
     world.comes_to(ALICE, "alice's laptop").await;
 
-    // A disconnect ends it for whoever uses it.
+    // A disconnect ends it for all of its users.
     let mut command = alice.uses(v1::WishKind::Whatever).await;
     command.using().await;
     alice.disconnects().await.unwrap();
@@ -120,7 +120,7 @@ async fn connections_and_datagrams_go_into_the_cluster_through_an_agent() {
     connection.read_to_end(&mut answer).await.unwrap();
     assert_eq!(answer, b"hello");
 
-    // What nobody listens on is refused, as is a session that is not there.
+    // A port without a listener is refused, and so is a missing session.
     let nowhere = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     assert_eq!(dials(&packets, 2, &session, nowhere).await, Some(Cause::Refused));
     assert_eq!(dials(&packets, 3, "another", echo).await, Some(Cause::TunnelLost));
@@ -145,7 +145,7 @@ async fn connections_and_datagrams_go_into_the_cluster_through_an_agent() {
 }
 
 #[tokio::test]
-async fn a_namespace_is_listed_with_who_is_connected_and_a_session_sees_its_services() {
+async fn a_namespace_is_listed_with_its_developers_and_a_session_sees_its_services() {
     let world = World::new().await;
     let (alice, bob) = (world.laptop("alice").await, world.laptop("bob").await);
     let list = async || {
@@ -210,10 +210,10 @@ async fn requests_are_told_with_where_they_went_and_why() {
         world.asks(header).await;
     }
     let query = v1::RequestsQuery { sessions: vec![session.id], follow: true };
-    let mut told = alice.daemon().await.client.requests(query).await.unwrap().into_inner();
+    let mut answers = alice.daemon().await.client.requests(query).await.unwrap().into_inner();
     let mut seen = Vec::new();
     while seen.len() < 3 {
-        seen.extend(told.message().await.unwrap().unwrap().requests);
+        seen.extend(answers.message().await.unwrap().unwrap().requests);
         if seen.len() == 2 {
             world.asks(ALICE).await;
         }
@@ -222,11 +222,11 @@ async fn requests_are_told_with_where_they_went_and_why() {
         let request = seen.request.clone().unwrap();
         format!("{} {} {}", seen.target, request.to_laptop, request.user)
     };
-    let told: Vec<_> = seen.iter().map(summary).collect();
-    assert_eq!(told, ["orders true alice", "orders false ", "orders true alice"]);
+    let listed: Vec<_> = seen.iter().map(summary).collect();
+    assert_eq!(listed, ["orders true alice", "orders false ", "orders true alice"]);
 }
 
-/// A TCP server that sends back what it gets.
+/// A TCP server that echoes.
 async fn echoes_connections() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -256,7 +256,7 @@ async fn asks(packets: &Packets, id: u64, kind: stream_request::Kind, descriptor
     packets.send(&request.encode_to_vec(), descriptor.map(AsFd::as_fd)).await.unwrap();
 }
 
-/// Why a connection into the cluster was refused, if it was.
+/// The reason why a connection into the cluster was refused, if it was.
 async fn dials(packets: &Packets, id: u64, session: &str, address: SocketAddr) -> Option<Cause> {
     let dial = v1::StreamDial { session: session.to_owned(), address: address.to_string() };
     asks(packets, id, stream_request::Kind::Dial(dial), None).await;
@@ -266,7 +266,7 @@ async fn dials(packets: &Packets, id: u64, session: &str, address: SocketAddr) -
     reply.refused.map(|refused| refused.cause())
 }
 
-/// Hands over one end of a connection of this machine, and gives the other.
+/// Passes one end of a connection of this machine, and returns the other.
 async fn carries(packets: &Packets, id: u64) -> TcpStream {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();

@@ -141,7 +141,7 @@ async fn a_daemon_that_dies_leaves_the_requests_to_the_pods_and_the_next_one_tak
     alice.connects().await.unwrap();
     let asked = world.served.asked();
     assert_eq!((world.claims(), world.stand_ins().len()), (vec!["alice".into()], 1));
-    // It has written its claim and made nothing, and read the Service when it came and when it switched.
+    // It has written its claim and created nothing, and read the Service when it joined and when it switched.
     let count = |wanted: &str| asked.iter().filter(|asked| asked.starts_with(wanted)).count();
     let made = |asked: &&String| !asked.ends_with("/events") && !asked.ends_with("/portforward");
     assert_eq!(asked.iter().filter(|asked| asked.starts_with("POST")).find(made), None, "{asked:?}");
@@ -168,7 +168,7 @@ async fn credentials_that_expire_end_nothing_and_those_that_come_back_restore_it
     world.served.accept("alice");
     world.comes_to(ALICE, "alice's laptop").await;
 
-    // A disconnect that cannot be carried out says why, and can be repeated.
+    // A disconnect that fails reports the reason, and can be repeated.
     world.served.expire("alice");
     assert_eq!(alice.disconnects().await.unwrap_err().cause(), Cause::Credentials);
     assert_eq!(world.claims(), ["alice"]);
@@ -310,7 +310,7 @@ async fn a_service_that_gets_another_port_is_taken_over_anew() {
     let alice = world.laptop("alice").await;
     let before = alice.connects().await.unwrap().stand_in;
     world.moves_to_another_port();
-    // By itself, at a stand-in that listens there; the one before goes.
+    // It reconnects at a stand-in that listens there; the previous one goes.
     alice.comes_to_be(v1::State::Routing, "").await;
     world.comes_to(ALICE, "alice's laptop").await;
     assert_eq!(world.asks(NOBODY).await, "a pod");

@@ -78,7 +78,7 @@ fn lines_are_aligned_and_nothing_in_them_steers_the_terminal() {
 }
 
 #[test]
-fn of_several_services_each_line_says_which() {
+fn with_several_services_each_line_names_its_own() {
     let text = table(&[about(Reason::Absent, "x-bridge", "")], &mut Columns::new(true), true);
     assert!(text.lines().next().is_some_and(|head| head.contains("TARGET")), "{text}");
     assert!(text.lines().nth(1).is_some_and(|line| line.contains("  orders    GET")), "{text}");

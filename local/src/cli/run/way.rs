@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connect_fails_as_it_would_in_a_pod_and_by_what_is_not_known_yet_as_to_an_unknown_host() {
+    fn a_connect_fails_as_in_a_pod_and_without_a_known_cause_as_to_an_unknown_host() {
         for (cause, expected) in [
             (Cause::Refused, Refusal::Refused),
             (Cause::TimedOut, Refusal::TimedOut),

@@ -96,7 +96,7 @@ async fn data_may_be_written_before_the_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_arrives_as_what_it_is() {
+async fn a_refusal_arrives_unchanged() {
     let (mut agent, offered) = pair(10).offered().await;
     offered.refuse(Cause::Refused, "127.0.0.1:3000").await.expect("the call is there");
     let refused = agent.opened().await.expect_err("refused");

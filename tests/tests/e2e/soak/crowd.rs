@@ -1,4 +1,4 @@
-//! Twenty developers at one Service, each with a laptop of their own.
+//! Twenty developers at one Service, each with their own laptop.
 
 use std::thread;
 
@@ -25,7 +25,7 @@ fn twenty_developers_come_and_go_at_one_service() {
     each(first, Developer::disconnect);
     are_served(&world, second);
 
-    // When those come back while the others leave, those who are there are served.
+    // When those come back while the others leave, the connected ones are served.
     thread::scope(|scope| {
         let coming = scope.spawn(|| each(first, Developer::connect));
         each(second, Developer::disconnect);
@@ -37,7 +37,7 @@ fn twenty_developers_come_and_go_at_one_service() {
         assert!(answerer.starts_with("orders-"), "expected the origin for {}: {answerer}", one.header);
     }
 
-    // When the daemons of some are killed, the rest goes on, and who connects again is served again.
+    // When the daemons of some are killed, the rest go on, and those that connect again are served again.
     let (killed, rest) = first.split_at(first.len() / 2);
     for one in killed {
         assert!(one.laptop.kill_daemon(), "expected a daemon of {}", one.header);
@@ -75,7 +75,7 @@ impl Developer {
     }
 }
 
-/// All of them do this at once, and succeed.
+/// Runs this for all of them at once; all succeed.
 fn each(crowd: &[Developer], does: impl Fn(&Developer) -> Done + Sync) {
     let slowest = thread::scope(|scope| {
         let under_way: Vec<_> = crowd.iter().map(|one| scope.spawn(|| does(one).succeeds().took)).collect();

@@ -10,13 +10,13 @@ use tempfile::TempDir;
 
 #[test]
 #[ignore = "needs a cluster: make soak"]
-fn helm_3_upgrades_what_is_connected() {
+fn helm_3_upgrades_a_connected_release() {
     an_upgrade_goes_through("helm3");
 }
 
 #[test]
 #[ignore = "needs a cluster: make soak"]
-fn helm_4_upgrades_what_is_connected() {
+fn helm_4_upgrades_a_connected_release() {
     an_upgrade_goes_through("helm4");
 }
 

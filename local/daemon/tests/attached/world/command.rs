@@ -7,9 +7,9 @@ use tonic::Streaming;
 
 use super::{Laptop, SOON};
 
-/// Dropped, it is killed.
+/// Killed when dropped.
 pub(crate) struct Command {
-    /// `None`: it is done.
+    /// `None` when it has ended.
     requests_tx: Option<mpsc::Sender<v1::UseRequest>>,
     events: Streaming<v1::UseEvent>,
 }
@@ -30,7 +30,7 @@ impl Laptop {
 }
 
 impl Command {
-    /// What it is told next, beside steps and warnings.
+    /// The next event, without steps and warnings.
     pub(crate) async fn next(&mut self) -> use_event::Kind {
         let telling = async {
             loop {
@@ -41,10 +41,10 @@ impl Command {
                 }
             }
         };
-        tokio::time::timeout(SOON, telling).await.expect("it is told something")
+        tokio::time::timeout(SOON, telling).await.expect("an event")
     }
 
-    /// How its session is, once that is told.
+    /// The next state of its session.
     pub(crate) async fn using(&mut self) -> v1::Using {
         match self.next().await {
             use_event::Kind::Using(using) => using,
@@ -52,13 +52,13 @@ impl Command {
         }
     }
 
-    /// Its requests come to another port.
+    /// Routes its requests to another port.
     pub(crate) async fn leads_to(&self, local: u16) {
         let ports = vec![v1::PortMapping { local: local.into(), remote: String::new() }];
         self.asks(use_request::Kind::Ports(v1::Ports { ports })).await;
     }
 
-    /// It listens there for what it passes on into the cluster.
+    /// Reports that it listens there for connections into the cluster.
     pub(crate) async fn listens_on(&self, port: u32) {
         let listeners = v1::Listeners { ports: vec![port], what: "bridge forward".into() };
         self.asks(use_request::Kind::Listeners(listeners)).await;
@@ -69,7 +69,7 @@ impl Command {
         requests_tx.send(v1::UseRequest { kind: Some(kind) }).await.unwrap();
     }
 
-    /// It is done; what it is told then.
+    /// Ends it; returns the last event.
     pub(crate) async fn ends(mut self) -> use_event::Kind {
         self.requests_tx = None;
         self.next().await

@@ -60,7 +60,7 @@ impl World {
         self.laptop_with(me, Duration::from_secs(3600)).await
     }
 
-    /// One whose daemon ends when nothing has kept it for so long.
+    /// A laptop whose daemon ends after this time without work.
     pub(crate) async fn laptop_with(&self, me: &str, idle: Duration) -> Laptop {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("kubeconfig"), self.served.kubeconfig(me)).unwrap();
@@ -137,7 +137,7 @@ impl World {
         names.filter(|name| name != SERVICE).collect()
     }
 
-    /// Waits until it is given back.
+    /// Waits until the Service is restored.
     pub(crate) async fn comes_to_be_given_back(&self) {
         let mut changes = self.server.watch();
         let gone = async {

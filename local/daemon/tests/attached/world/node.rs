@@ -26,7 +26,7 @@ pub(crate) struct Node(Arc<Inner>);
 struct Inner {
     server: ApiServer,
     origin: SocketAddr,
-    /// Where agents listen for callers: the Service's target ports so far.
+    /// The ports on which agents listen for callers: the Service's target ports so far.
     listen: Mutex<Vec<Reserved>>,
     keys: TempDir,
     agents: Mutex<BTreeMap<String, Agent>>,
@@ -74,7 +74,7 @@ impl Node {
         node
     }
 
-    /// Another port that agents can listen on.
+    /// Reserves another port that agents can listen on.
     pub(crate) fn reserve(&self) -> u16 {
         let reserved = Reserved::new();
         let port = reserved.port;

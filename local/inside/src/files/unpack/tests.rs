@@ -109,7 +109,7 @@ fn nothing_hostile_is_written() {
 }
 
 #[test]
-fn a_volume_within_what_another_links_to_is_refused() {
+fn a_volume_within_another_s_link_target_is_refused() {
     let (place, mut unpack) = unpack();
     let to = vec![begins("/v"), directory(""), directory("in"), link("out", "in"), ENDS];
     tell(&mut unpack, to).unwrap();
