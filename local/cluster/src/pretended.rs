@@ -207,7 +207,7 @@ impl ApiServer {
         self.inner.lock().unwrap().conflicts
     }
 
-    /// Nobody has this right, as far as somebody asks what rights he has: ("create", "deployments").
+    /// Takes this right from all users, in answers about rights: ("create", "deployments").
     pub fn lacks(&self, verb: &'static str, resource: &'static str) {
         self.inner.lock().unwrap().lacking.push((verb, resource));
     }

@@ -61,7 +61,7 @@ async fn requests_of_a_connect_outlast_a_command_and_the_command_s_do_not() {
 }
 
 #[tokio::test]
-async fn what_a_command_cannot_give_back_at_its_end_is_given_back_as_soon_as_that_can_be_done() {
+async fn a_service_that_cannot_be_restored_at_a_command_s_end_is_restored_as_soon_as_possible() {
     let world = World::new().await;
     let alice = world.laptop("alice").await;
     let mut command = alice.uses(v1::WishKind::Named).await;
@@ -77,7 +77,7 @@ async fn what_a_command_cannot_give_back_at_its_end_is_given_back_as_soon_as_tha
 }
 
 #[tokio::test]
-async fn a_command_hears_why_there_is_no_session_for_it() {
+async fn a_command_without_a_session_learns_the_reason() {
     let world = World::new().await;
     let (alice, bob) = (world.laptop("alice").await, world.laptop("bob").await);
     alice.connects().await.unwrap();
@@ -173,7 +173,7 @@ async fn a_namespace_is_listed_with_its_developers_and_a_session_sees_its_servic
 }
 
 #[tokio::test]
-async fn an_examination_says_what_is_wrong_and_what_works() {
+async fn an_examination_reports_what_is_wrong_and_what_works() {
     let world = World::new().await;
     let mut alice = world.laptop("alice").await;
     alice.connects().await.unwrap();

@@ -251,7 +251,7 @@ async fn a_session_whose_service_was_reset_is_connected_again_in_its_place() {
 }
 
 #[tokio::test]
-async fn a_session_that_nothing_is_left_of_ends_with_the_connect_that_fails_in_its_place() {
+async fn a_session_without_remains_ends_with_the_connect_that_fails_to_replace_it() {
     let world = World::new().await;
     let alice = world.laptop("alice").await;
     alice.connects().await.unwrap();
@@ -259,14 +259,14 @@ async fn a_session_that_nothing_is_left_of_ends_with_the_connect_that_fails_in_i
     alice.comes_to_be(v1::State::Reset, "was removed").await;
     gives_up(&world, &alice).await;
     alice.comes_to_have_no_session().await;
-    // Its stand-in is nobody's now, and the next clean removes it.
+    // Its stand-in is unused now, and the next clean removes it.
     let (done, _) = alice.cleans(false).await;
     assert!(done.iter().all(|done| done.contains("removed the unused stand-in")), "{done:?}");
     world.is_given_back();
 }
 
 #[tokio::test]
-async fn cleaning_leaves_the_sessions_of_others_unless_they_are_said_to_be_gone() {
+async fn cleaning_leaves_the_sessions_of_others_unless_asked_to_end_them() {
     let world = World::new().await;
     let (mut alice, bob) = (world.laptop("alice").await, world.laptop("bob").await);
     alice.connects().await.unwrap();
@@ -283,7 +283,7 @@ async fn cleaning_leaves_the_sessions_of_others_unless_they_are_said_to_be_gone(
     assert_eq!(kept, Vec::<String>::new());
     world.is_given_back();
 
-    // One that never comes back is cleaned up after by whoever says so.
+    // A laptop that never comes back can be cleaned up after with `--others`.
     alice.connects().await.unwrap();
     alice.kill_daemon();
     assert_eq!(bob.cleans(true).await.0.len(), 2);
@@ -291,7 +291,7 @@ async fn cleaning_leaves_the_sessions_of_others_unless_they_are_said_to_be_gone(
 }
 
 #[tokio::test]
-async fn a_daemon_stops_when_it_is_told_to_unless_it_holds_a_session() {
+async fn a_daemon_stops_on_request_unless_it_holds_a_session() {
     let world = World::new().await;
     let alice = world.laptop("alice").await;
     alice.connects().await.unwrap();

@@ -149,14 +149,14 @@ impl World {
         self.is_given_back();
     }
 
-    /// Somebody sets the Service's selector to what it was.
+    /// Sets the Service's selector back, as another user.
     pub(crate) fn is_reset(&self) {
         self.server.change(&format!("services/{SERVICE}"), |service| {
             service["spec"]["selector"] = json!({"app": SERVICE});
         });
     }
 
-    /// Somebody replaces the Service by what it was, without the annotation.
+    /// Replaces the Service by the original, without the annotation, as another user.
     pub(crate) fn loses_its_attachment(&self) {
         self.server.change(&format!("services/{SERVICE}"), |service| {
             service["spec"]["selector"] = json!({"app": SERVICE});
@@ -271,7 +271,7 @@ impl Laptop {
         bridge_client::disconnect(&mut self.daemon().await, request, |_| {}).await
     }
 
-    /// What cleaning does, as sentences, and whose sessions it leaves.
+    /// Cleans; returns the actions as sentences, and the users whose sessions it leaves.
     pub(crate) async fn cleans(&self, others: bool) -> (Vec<String>, Vec<String>) {
         let request = v1::CleanRequest { cluster: self.cluster(), others, ..v1::CleanRequest::default() };
         let reply = self.daemon().await.client.clean(request).await.unwrap().into_inner();
@@ -279,7 +279,7 @@ impl Laptop {
         (reply.done, reply.kept.into_iter().map(|kept| kept.user).collect())
     }
 
-    /// What `bridge doctor` finds: "services OK: 1 of 1 …".
+    /// The results of `bridge doctor`: "services OK: 1 of 1 …".
     pub(crate) async fn examines(&self) -> Vec<String> {
         let request = v1::ExamineRequest { cluster: self.cluster() };
         let checks = self.daemon().await.client.examine(request).await.unwrap().into_inner();
@@ -290,7 +290,7 @@ impl Laptop {
         tokio_stream::StreamExt::collect(tokio_stream::StreamExt::map(checks, line)).await
     }
 
-    /// Whether the daemon ends when it is told to.
+    /// Asks the daemon to stop; returns whether it does.
     pub(crate) async fn stops(&self) -> bool {
         self.daemon().await.client.stop(v1::StopRequest {}).await.unwrap().into_inner().stopping
     }
