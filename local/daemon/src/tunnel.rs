@@ -32,7 +32,7 @@ use super::inbound::{self, Inbound};
 const PARKED: usize = 32;
 /// Enough for two round trips: an agent that does not answer by then is none.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
-/// The limit on parked calls, which counts for a session of one developer.
+/// Limit on the parked calls of a tunnel.
 const MOST_PARKED: usize = 4096;
 
 /// The purpose of a tunnel.
