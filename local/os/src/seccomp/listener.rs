@@ -19,7 +19,7 @@ use rustix::{
     process::Pid,
 };
 
-use super::{call::Call, filter::program, obstacle::Obstacle, trapped::Trapped};
+use super::{call::Call, filter::program, obstacle::Obstacle, spare::Spare, trapped::Trapped};
 
 /// The receiving end of a filter. Closing it wakes threads that sleep in a trapped call, with ENOSYS.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct Listener {
     carrier: Arc<AtomicI32>,
     /// The size of the kernel's struct seccomp_notif, in units of 8 bytes.
     words: usize,
+    /// For answers that are written into a caller's memory.
+    pub(super) spare: Spare,
 }
 
 impl Listener {
@@ -59,7 +61,8 @@ impl Listener {
         let stopped = stopped.map_err(|errno| Obstacle::Other(errno.into()))?;
         wake_on_the_same_processor(&descriptor);
         let words = notification_words().map_err(Obstacle::Other)?;
-        Ok((Arc::new(Listener { descriptor, stopped, carrier, words }), thread))
+        let spare = Spare::new().map_err(Obstacle::Other)?;
+        Ok((Arc::new(Listener { descriptor, stopped, carrier, words, spare }), thread))
     }
 
     /// The next trapped call; `None` once no process is left that has the filter, or after `stop`. Blocks.

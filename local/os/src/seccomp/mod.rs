@@ -2,8 +2,8 @@
 //!
 //! `filter` – the trapped system calls; `spawner` – the thread that carries the filter and starts processes that
 //! inherit it; `listener` – receives the trapped calls; `trapped` – one such call: its caller's memory and descriptors,
-//! and the answer; `call` and `address` – its arguments; `receive` – recvmsg(2) with its control data; `obstacle` – why
-//! a machine has no such supervision.
+//! and the answer; `call` and `address` – its arguments; `receive` – recvmsg(2) with its control data; `spare` – the
+//! descriptors kept back for answers; `obstacle` – why a machine has no such supervision.
 //!
 //! The caller sleeps until it is answered, so every `Trapped` is answered: a dropped one with EIO.
 
@@ -13,6 +13,7 @@ mod filter;
 mod listener;
 mod obstacle;
 mod receive;
+mod spare;
 mod spawner;
 mod trapped;
 

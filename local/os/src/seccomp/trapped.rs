@@ -140,7 +140,7 @@ impl Trapped {
         if let Some(memory) = self.memory.get() {
             return Ok(memory);
         }
-        let memory = Memory::of(thread)?;
+        let memory = self.listener.spare.open(|| Memory::of(thread))?;
         if !self.is_alive() {
             return Err(Errno::SRCH.into());
         }
@@ -234,6 +234,9 @@ impl Drop for Trapped {
     fn drop(&mut self) {
         if !self.answered {
             self.send(Reply::Error(Errno::IO));
+        }
+        if let Some(Memory(file)) = self.memory.take() {
+            self.listener.spare.give_back(file.into());
         }
     }
 }
