@@ -53,7 +53,7 @@ fn lines(headers: &str) -> String {
 
 /// One request on each connection, one connection after the other.
 async fn connect_for_ever(to: SocketAddr, headers: String, answered: Answered) -> anyhow::Result<()> {
-    let request = format!("GET /whoami HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n{headers}\r\n");
+    let request = format!("GET /whoami HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n{headers}\r\n");
     let mut answer = Vec::new();
     loop {
         answer.clear();
