@@ -155,10 +155,12 @@ fn reset_text(standing: &Standing, name: &str) -> Option<String> {
     }
 }
 
-/// Keeps a tunnel to one agent, with a pause between attempts that grows while they fail.
+/// Keeps a tunnel to one agent, with a pause between attempts that grows while they fail. An agent that has just become
+/// ready is tried at once.
 async fn keep(purpose: Purpose, pod: String, live: watch::Sender<Live>) {
     let mut pause = Pause::new();
     loop {
+        let was_ready = is_ready(&live.borrow(), &pod);
         let reached = AtomicBool::new(false);
         let show = |attended: Attended| {
             reached.store(true, Ordering::Relaxed);
@@ -181,8 +183,19 @@ async fn keep(purpose: Purpose, pod: String, live: watch::Sender<Live>) {
         if reached.into_inner() {
             pause = Pause::new();
         }
-        pause.wait().await;
+        tokio::select! {
+            () = pause.wait() => {}
+            () = until_ready(live.subscribe(), &pod), if !was_ready => pause = Pause::new(),
+        }
     }
+}
+
+async fn until_ready(mut live_rx: watch::Receiver<Live>, pod: &str) {
+    let _ = live_rx.wait_for(|live| is_ready(live, pod)).await;
+}
+
+fn is_ready(live: &Live, pod: &str) -> bool {
+    live.agents.get(pod).is_some_and(|agent| agent.ready)
 }
 
 fn set(live: &watch::Sender<Live>, pod: &str, change: impl FnOnce(&mut Agent)) {
