@@ -60,6 +60,22 @@ func Up(ctx context.Context, c plan.Cluster, o Options) (err error) {
 	return grant(ctx, c, pid, o.Role)
 }
 
+// minFree is enough for the images, the pods and their logs; the kubelet evicts pods below 100 MiB.
+const minFree = 1 << 30
+
+// enoughSpace fails where pods would soon be evicted: they would only be seen not to start.
+func enoughSpace(directory string) error {
+	var disk unix.Statfs_t
+	if err := unix.Statfs(directory, &disk); err != nil {
+		return fmt.Errorf("statfs %s: %w", directory, err)
+	}
+	if free := disk.Bavail * uint64(disk.Bsize); free < minFree {
+		return fmt.Errorf("the disk of %s has %d MiB free, and the cluster needs %d: free some (builds leave much in target)",
+			directory, free>>20, minFree>>20)
+	}
+	return nil
+}
+
 // daemons are the names that the Kubernetes binary goes by.
 var daemons = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "netpol"}
 
@@ -73,6 +89,9 @@ func prepare(c plan.Cluster, o Options) error {
 		if err := os.MkdirAll(c.Path(d), 0o755); err != nil {
 			return err
 		}
+	}
+	if err := enoughSpace(c.Path("lib")); err != nil {
+		return err
 	}
 	self, err := os.Executable()
 	if err != nil {
