@@ -17,7 +17,7 @@ use crate::change::until_settled;
 use crate::choose::Asked;
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
-use crate::objects;
+use crate::objects::{self, First, ensure};
 use crate::obstacles;
 use crate::ours::{self, Of};
 use crate::ownership::MANAGER;
@@ -161,11 +161,11 @@ async fn roll(cluster: &Cluster, of: &Of, read: &Deployment, stand_in: &StandIn)
     let (namespace, names) = (&cluster.namespace, stand_in.names());
     let programs = bridge_deploy::program(stand_in)?;
     let programs = programs.iter().map(|program| {
-        objects::create_or_read::<ConfigMap>(cluster, of, "configmaps", program, ours::is_another_program)
+        ensure::<ConfigMap>(cluster, of, First::Create, "configmaps", program, ours::is_another_program)
     });
     let origin = bridge_deploy::origin_service(stand_in)?;
     let (origin, _) = tokio::try_join!(
-        objects::create_or_read(cluster, of, "services", &origin, |_: &Service, _| None),
+        ensure(cluster, of, First::Create, "services", &origin, |_: &Service, _| None),
         futures::future::try_join_all(programs),
     )?;
     let made = bridge_deploy::deployment(stand_in, objects::address(&origin, &names.origin)?)?;

@@ -58,54 +58,51 @@ impl Made for ConfigMap {}
 impl Made for Service {}
 impl Made for Deployment {}
 
-/// Creates an object. An existing one of that name is used if it is ours, from a connect that was cut off or runs at the
-/// same time, and if `wrong` has no objection: another daemon may have been quicker.
-pub(crate) async fn create_or_read<K: Made>(
+/// The first call for an object that may exist: the likely one saves a round trip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    Create,
+    Read,
+}
+
+/// Creates an object unless it exists. An existing one of that name is used if it is ours, from a connect that was cut
+/// off or runs at the same time, and if `wrong` has no objection: another daemon may have been quicker.
+pub(crate) async fn ensure<K: Made>(
     cluster: &Cluster,
     of: &Of,
+    first: First,
     resource: &'static str,
     object: &Value,
     wrong: impl Fn(&K, &K) -> Option<&'static str>,
 ) -> Result<K, ClusterError> {
     let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    let namespace = &cluster.namespace;
-    // The object goes as JSON: fields that our Kubernetes types do not know are not lost.
-    let api: Api<kube::core::DynamicObject> = {
-        let resource = kube::core::ApiResource::erase::<K>(&());
-        Api::namespaced_with(cluster.client.clone(), namespace, &resource)
+    let call = |verb| Call::new(verb, resource, &cluster.namespace, name);
+    let read = async || {
+        let wanted: K = parse(object.clone(), &call("get"))?;
+        read_made(cluster, of, resource, name, |there| wrong(&wanted, there)).await
     };
-    let call = Call::new("create", resource, namespace, name);
-    let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-    let dynamic: kube::core::DynamicObject = parse(object.clone(), &call)?;
-    match cluster.call(call, api.create(&params, &dynamic)).await {
-        Ok(created) => {
-            let call = Call::new("create", resource, namespace, name);
-            parse(serde_json::to_value(created).unwrap_or(Value::Null), &call)
-        }
+    if first == First::Read
+        && let Some(there) = read().await?
+    {
+        return Ok(there);
+    }
+    match create(cluster, call("create"), object).await {
         Err(ClusterError::Exists { .. }) => {
-            let call = Call::new("get", resource, namespace, name);
-            let wanted = parse(object.clone(), &call)?;
-            let there = read_made(cluster, of, resource, name, |there| wrong(&wanted, there)).await?;
-            there.ok_or(ClusterError::NotFound { call })
+            read().await?.ok_or_else(|| ClusterError::NotFound { call: call("get") })
         }
-        Err(error) => Err(error),
+        created => created,
     }
 }
 
-/// As [`create_or_read`], for an object that probably exists: it is read first.
-pub(crate) async fn read_or_create<K: Made>(
-    cluster: &Cluster,
-    of: &Of,
-    resource: &'static str,
-    object: &Value,
-    wrong: impl Fn(&K, &K) -> Option<&'static str>,
-) -> Result<K, ClusterError> {
-    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    let wanted = parse(object.clone(), &Call::new("get", resource, &cluster.namespace, name))?;
-    match read_made(cluster, of, resource, name, |there| wrong(&wanted, there)).await? {
-        Some(there) => Ok(there),
-        None => create_or_read(cluster, of, resource, object, wrong).await,
-    }
+/// Sends the object as JSON: fields that our Kubernetes types do not know are not lost.
+async fn create<K: Made>(cluster: &Cluster, call: Call, object: &Value) -> Result<K, ClusterError> {
+    let resource = kube::core::ApiResource::erase::<K>(&());
+    let api: Api<kube::core::DynamicObject> =
+        Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource);
+    let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+    let dynamic = parse(object.clone(), &call)?;
+    let created = cluster.call(call.clone(), api.create(&params, &dynamic)).await?;
+    parse(serde_json::to_value(created).unwrap_or(Value::Null), &call)
 }
 
 /// An object of another connect, if it exists. It is ours, and `wrong` has no objection to it.

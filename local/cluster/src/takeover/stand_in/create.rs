@@ -3,12 +3,11 @@
 use bridge_deploy::StandIn;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Secret, Service};
-use serde_json::Value;
 
 use crate::change::{Decision, change};
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
-use crate::objects::{self, Made, address, create_or_read, read_made, read_or_create};
+use crate::objects::{self, First, address, ensure, read_made};
 use crate::ours::{self, Of};
 use crate::state::Attachment;
 
@@ -43,20 +42,22 @@ pub(super) async fn create(
     let programs = bridge_deploy::program(stand_in)?;
     let origin = bridge_deploy::origin_service(stand_in)?;
     // A stand-in that existed before probably still exists, with all its objects.
-    let stood = attachment.deployment.is_some();
+    let first = if attachment.deployment.is_some() { First::Read } else { First::Create };
     let deployment = async {
-        match stood {
-            true => read_made(cluster, &of, "deployments", &names.stand_in, |_: &Deployment| None).await,
-            false => Ok(None),
+        match first {
+            First::Read => {
+                read_made(cluster, &of, "deployments", &names.stand_in, |_: &Deployment| None).await
+            }
+            First::Create => Ok(None),
         }
     };
     // The program of another version has another name.
     let programs = programs
         .iter()
-        .map(|program| make(stood, cluster, &of, "configmaps", program, ours::is_another_program));
+        .map(|program| ensure(cluster, &of, first, "configmaps", program, ours::is_another_program));
     let (secret, origin, _, there) = tokio::try_join!(
-        make(stood, cluster, &of, "secrets", &secret, |_: &Secret, _| None),
-        make(stood, cluster, &of, "services", &origin, ours::leads_elsewhere),
+        ensure(cluster, &of, first, "secrets", &secret, |_: &Secret, _| None),
+        ensure(cluster, &of, first, "services", &origin, ours::leads_elsewhere),
         futures::future::try_join_all(programs),
         deployment,
     )?;
@@ -64,7 +65,7 @@ pub(super) async fn create(
         Some(there) => there,
         None => {
             let deployment = bridge_deploy::deployment(stand_in, address(&origin, &names.origin)?)?;
-            create_or_read(cluster, &of, "deployments", &deployment, |_: &Deployment, _| None).await?
+            ensure(cluster, &of, First::Create, "deployments", &deployment, |_: &Deployment, _| None).await?
         }
     };
     let stale = objects::is_stale(&there.metadata, &stand_in.pod_template);
@@ -74,20 +75,6 @@ pub(super) async fn create(
         change(cluster, &of.service, |now| with_deployment(now, &of.id, &deployment)).await?;
     }
     Ok(Created { key: key(secret, &names.secret, cluster)?, deployment, stale })
-}
-
-async fn make<K: Made>(
-    stood: bool,
-    cluster: &Cluster,
-    of: &Of,
-    resource: &'static str,
-    object: &Value,
-    wrong: impl Fn(&K, &K) -> Option<&'static str>,
-) -> Result<K, ClusterError> {
-    match stood {
-        true => read_or_create(cluster, of, resource, object, wrong).await,
-        false => create_or_read(cluster, of, resource, object, wrong).await,
-    }
 }
 
 /// Makes the attachment name the existing Deployment.
