@@ -16,7 +16,7 @@ use super::plan::{Found, Plan};
 use super::probe;
 use super::registry;
 use super::routes::{self, PortRoute};
-use super::session::{Facts, Session};
+use super::session::{Agent, Facts, Live, Session};
 use super::teller::Teller;
 use super::users::Users;
 
@@ -116,8 +116,8 @@ impl Connecting<'_> {
         tidied.map(|()| session)
     }
 
-    /// Starts a session and waits until all agents that are ready have its routes. It opens tunnels while they become ready;
-    /// if it replaces another session, that one keeps its routes until then.
+    /// Starts a session and waits until all agents that are ready have its routes. It follows them while they start; if it
+    /// replaces another session, that one keeps its routes until they are ready.
     async fn open_tunnels(self, prepared: &Prepared) -> Result<Session, Failure> {
         let tell = self.tell;
         let until_ready = self.takeover.until_ready(prepared, tell);
@@ -204,7 +204,7 @@ async fn all_attended(session: &Session) -> Result<(), Failure> {
             return true;
         }
         let mut ready = live.agents.values().filter(|agent| agent.ready && !agent.leaving).peekable();
-        ready.peek().is_some() && ready.all(|agent| agent.attended.as_ref().is_some_and(|a| a.routed > 0))
+        ready.peek().is_some() && ready.all(Agent::is_routed)
     });
     let attended = tokio::time::timeout(TUNNELS_WITHIN, attended).await;
     if let Some(agent) = session.live().agents.values().find(|agent| agent.other_version) {
@@ -219,13 +219,10 @@ async fn all_attended(session: &Session) -> Result<(), Failure> {
     })
 }
 
-/// Waits for the agents beyond the first half. One that becomes ready before its tunnel is up would briefly give the
-/// developer's requests to the origin after "connected" was printed.
+/// Waits until the agents beyond the first half have the routes, ready or not. One that becomes ready before its tunnel
+/// is up would briefly give the developer's requests to the origin after "connected" was printed.
 async fn others_attended(session: &Session) {
-    let attended = session.until(|live| {
-        let mut staying = live.agents.values().filter(|agent| !agent.leaving);
-        staying.all(|agent| agent.ready && agent.attended.as_ref().is_some_and(|a| a.routed > 0))
-    });
+    let attended = session.until(Live::is_routed_everywhere);
     // On timeout, continue without: an agent that is not ready gets no traffic.
     let _ = tokio::time::timeout(OTHERS_WITHIN, attended).await;
 }

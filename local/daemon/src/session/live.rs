@@ -71,6 +71,11 @@ pub(crate) struct Live {
 }
 
 impl Agent {
+    /// Whether the session's routes are in force there.
+    pub(crate) fn is_routed(&self) -> bool {
+        self.attended.as_ref().is_some_and(|attended| attended.routed > 0)
+    }
+
     /// Why no requests go through it to the laptop; empty: they do.
     pub(super) fn detail(&self) -> String {
         match &self.attended {
@@ -85,6 +90,18 @@ impl Agent {
 }
 
 impl Live {
+    /// Whether to dial an agent. The first one is dialled once it is ready: on a busy node, a dial delays its start, and
+    /// the kubelet's first probe finds nobody listening and comes again after a second. The others need the routes
+    /// before they are ready.
+    pub(super) fn is_due(&self, pod: &str) -> bool {
+        self.agents.get(pod).is_some_and(|agent| agent.ready) || self.agents.values().any(Agent::is_routed)
+    }
+
+    /// Whether all agents that stay have the routes, ready or not.
+    pub(crate) fn is_routed_everywhere(&self) -> bool {
+        self.agents.values().filter(|agent| !agent.leaving).all(Agent::is_routed)
+    }
+
     /// The state of a session at this Service, and the sentence for it.
     pub(super) fn state(&self, service: &str) -> (v1::State, String) {
         if self.disconnecting {

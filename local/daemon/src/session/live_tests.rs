@@ -42,3 +42,34 @@ fn requests_are_reported_at_the_origin_only_when_they_go_there() {
         assert_eq!(detail.contains(TO_ORIGIN), to_origin, "{what}: {detail}");
     }
 }
+
+fn routed(ready: bool) -> Agent {
+    Agent { attended: Some(Attended::pretended()), ..agent(ready, None) }
+}
+
+#[tokio::test]
+async fn an_agent_is_due_when_it_is_ready_or_another_has_the_routes() {
+    let starting = || agent(false, None);
+    for (what, agents, due) in [
+        ("it is the first, and starts", vec![starting(), starting()], false),
+        ("it is ready", vec![agent(true, None), starting()], true),
+        ("another is ready, and has no routes yet", vec![starting(), agent(true, None)], false),
+        ("another has the routes", vec![starting(), routed(true)], true),
+    ] {
+        assert_eq!(live(agents).is_due("orders-0"), due, "{what}");
+    }
+    assert!(!live(vec![]).is_due("orders-0"), "it is gone");
+}
+
+#[tokio::test]
+async fn an_agent_that_is_not_ready_yet_may_have_the_routes() {
+    let leaving = Agent { leaving: true, ..agent(true, None) };
+    for (what, agents, everywhere) in [
+        ("all have them", vec![routed(true), routed(true)], true),
+        ("one is not ready yet", vec![routed(true), routed(false)], true),
+        ("one is ready, and has none", vec![routed(true), agent(true, None)], false),
+        ("the one without is terminating", vec![routed(true), leaving], true),
+    ] {
+        assert_eq!(live(agents).is_routed_everywhere(), everywhere, "{what}");
+    }
+}

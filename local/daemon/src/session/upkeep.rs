@@ -155,12 +155,11 @@ fn reset_text(standing: &Standing, name: &str) -> Option<String> {
     }
 }
 
-/// Keeps a tunnel to one agent, with a pause between attempts that grows while they fail. An agent that has just become
-/// ready is tried at once.
+/// Keeps a tunnel to one agent once it is due, with a pause between attempts that grows while they fail.
 async fn keep(purpose: Purpose, pod: String, live: watch::Sender<Live>) {
+    let _ = live.subscribe().wait_for(|live| live.is_due(&pod)).await;
     let mut pause = Pause::new();
     loop {
-        let was_ready = is_ready(&live.borrow(), &pod);
         let reached = AtomicBool::new(false);
         let show = |attended: Attended| {
             reached.store(true, Ordering::Relaxed);
@@ -183,19 +182,8 @@ async fn keep(purpose: Purpose, pod: String, live: watch::Sender<Live>) {
         if reached.into_inner() {
             pause = Pause::new();
         }
-        tokio::select! {
-            () = pause.wait() => {}
-            () = until_ready(live.subscribe(), &pod), if !was_ready => pause = Pause::new(),
-        }
+        pause.wait().await;
     }
-}
-
-async fn until_ready(mut live_rx: watch::Receiver<Live>, pod: &str) {
-    let _ = live_rx.wait_for(|live| is_ready(live, pod)).await;
-}
-
-fn is_ready(live: &Live, pod: &str) -> bool {
-    live.agents.get(pod).is_some_and(|agent| agent.ready)
 }
 
 fn set(live: &watch::Sender<Live>, pod: &str, change: impl FnOnce(&mut Agent)) {
