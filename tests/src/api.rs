@@ -46,20 +46,18 @@ pub fn discard(path: &str) {
 
 /// The lines of an endless answer, such as a followed log; and the means to end it.
 ///
-/// # Panics
+/// # Errors
 ///
-/// With the API server's reason, if there is none.
-pub fn follow(path: &str) -> (impl Iterator<Item = String> + Send + use<>, UnixStream) {
-    let followed = send("GET", path, None).and_then(|answer| match answer.status {
-        200 => {
-            let stream = answer.body.get_ref();
-            stream.set_read_timeout(None)?;
-            let end = stream.try_clone()?;
-            Ok((answer.body.lines().map_while(Result::ok), end))
-        }
-        status => Err(Error::other(format!("{status} {}", text(answer.body)?))),
-    });
-    followed.unwrap_or_else(|error| panic!("GET {path}: {error}"))
+/// The API server's reason, if there is none.
+pub fn follow(path: &str) -> Result<(impl Iterator<Item = String> + Send + use<>, UnixStream)> {
+    let answer = send("GET", path, None)?;
+    if answer.status != 200 {
+        return Err(Error::other(format!("{} {}", answer.status, text(answer.body)?)));
+    }
+    let stream = answer.body.get_ref();
+    stream.set_read_timeout(None)?;
+    let end = stream.try_clone()?;
+    Ok((answer.body.lines().map_while(Result::ok), end))
 }
 
 fn json(method: &str, path: &str, body: Option<&Value>) -> Value {

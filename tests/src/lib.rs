@@ -6,6 +6,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 pub mod api;
+mod away;
 pub mod client;
 pub mod laptop;
 pub mod load;
@@ -17,6 +18,7 @@ pub mod world;
 
 use std::time::{Duration, Instant};
 
+pub use away::Away;
 pub use laptop::{Laptop, Local};
 pub use load::{Load, Report};
 pub use objects::Objects;

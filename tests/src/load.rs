@@ -2,7 +2,8 @@
 
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -66,13 +67,18 @@ pub struct Load {
     namespace: String,
     pod: String,
     counted: Counted,
-    log: UnixStream,
+    log: Log,
 }
+
+/// The connection of the log that is followed; `None` once it is to end.
+type Log = Arc<Mutex<Option<UnixStream>>>;
 
 impl Load {
     /// Starts a pod with callers of several modes, each with its arguments, and returns when all have had answers.
     pub(crate) fn start(namespace: &str, name: &str, modes: &[(&str, Vec<String>)]) -> Self {
-        let pod = format!("load-{name}");
+        // A pod that was deleted keeps its name for a while.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let pod = format!("load-{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let callers = modes.iter().map(|(mode, args)| {
             let mode = ["--mode", mode, "--progress", "500ms"].map(str::to_owned);
             [&mode[..], args].concat()
@@ -99,10 +105,18 @@ impl Load {
         });
         let counted: Vec<_> = modes.iter().map(|(mode, _)| ((*mode).to_owned(), Report::default())).collect();
         let counted = Counted::new(Mutex::new(counted));
-        let (lines, log) = api::follow(&format!("{pods}/{pod}/log?follow=true"));
+        let (lines, connection) =
+            follow(&pods, &pod).unwrap_or_else(|error| panic!("the log of {pod}: {error}"));
+        let log = Log::new(Mutex::new(Some(connection)));
         std::thread::spawn({
-            let counted = counted.clone();
-            move || lines.for_each(|line| count(&counted, &line))
+            let (counted, log, pod) = (counted.clone(), log.clone(), pod.clone());
+            move || {
+                let mut lines = Some(lines);
+                while let Some(followed) = lines {
+                    followed.for_each(|line| count(&counted, &line));
+                    lines = follow_again(&log, &pods, &pod);
+                }
+            }
         });
         let load = Self { namespace: namespace.to_owned(), pod, counted, log };
         load.goes_on(10);
@@ -112,7 +126,7 @@ impl Load {
     /// The counts of the callers of each kind until a moment ago.
     #[must_use]
     pub fn so_far(&self) -> Vec<(String, Report)> {
-        self.counted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.counted).clone()
     }
 
     /// Waits until callers of each kind have made this many more requests.
@@ -178,15 +192,42 @@ impl Drop for Load {
             eprintln!("{} had counted: {:?}", self.pod, self.so_far());
         }
         // Its end is not waited for: the namespace goes.
-        let _ = self.log.shutdown(Shutdown::Both);
+        if let Some(connection) = lock(&self.log).take() {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
         self.delete(1);
     }
+}
+
+type Lines = Box<dyn Iterator<Item = String> + Send>;
+
+fn follow(pods: &str, pod: &str) -> std::io::Result<(Lines, UnixStream)> {
+    let (lines, connection) = api::follow(&format!("{pods}/{pod}/log?follow=true"))?;
+    Ok((Box::new(lines), connection))
+}
+
+/// Follows a log that has ended, unless it was to end: a story may have stopped what carries it.
+fn follow_again(log: &Log, pods: &str, pod: &str) -> Option<Lines> {
+    loop {
+        let mut connection = lock(log);
+        connection.as_ref()?;
+        if let Ok((lines, again)) = follow(pods, pod) {
+            *connection = Some(again);
+            return Some(lines);
+        }
+        drop(connection);
+        crate::pause(Duration::from_millis(300));
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes in a line of the log: a report. The final one stays, as earlier messages on stderr may come after it.
 fn count(counted: &Mutex<Vec<(String, Report)>>, line: &str) {
     let Ok(report) = serde_json::from_str::<Value>(line) else { return };
-    let mut counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut counted = lock(counted);
     let latest = counted.iter_mut().find(|(mode, _)| report["mode"] == mode.as_str());
     if let Some((_, latest)) = latest.filter(|(_, latest)| latest.0["ended"] != true) {
         *latest = Report(report);

@@ -125,3 +125,14 @@ pub fn in_node(script: &str) -> Option<Done> {
     command.args(["sh", "-c", script]);
     Some(Running::start(format!("node sh -c {script:?}"), command, "").ends(USUAL))
 }
+
+/// Runs a script in the laptop's network, as root. `None` if we may not enter it.
+#[must_use]
+pub fn as_root_of_laptop(script: &str, input: &str) -> Option<Done> {
+    if context().is_some() {
+        return None;
+    }
+    let mut command = Command::new(file("tests/cluster/admin"));
+    command.args(["sh", "-c", script]);
+    Some(Running::start(format!("laptop sh -c {script:?}"), command, input).ends(USUAL))
+}

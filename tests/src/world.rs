@@ -1,9 +1,9 @@
 //! A separate namespace for a test: Pod Security `restricted`, the sample application (or parts of it), and developers
 //! with the Role of `deploy/rbac-developer.yaml` and nothing else.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ pub struct World {
     kubeconfig: Value,
     /// The maximum number of a Deployment's pods.
     most_replicas: u32,
-    client: OnceLock<Client>,
+    client: Mutex<Option<Client>>,
 }
 
 impl World {
@@ -70,7 +70,7 @@ impl World {
             "labels": {LABEL: run(), "pod-security.kubernetes.io/enforce": "restricted"}}});
         let _ = api::create("/api/v1/namespaces", &namespaced);
         let world =
-            Self { kubeconfig: kubeconfig(&namespace), namespace, most_replicas, client: OnceLock::new() };
+            Self { kubeconfig: kubeconfig(&namespace), namespace, most_replicas, client: Mutex::default() };
 
         let manifests: Vec<String> = parts.iter().map(|part| world.manifest(part)).collect();
         let role = std::fs::read_to_string(file("deploy/rbac-developer.yaml")).expect("the developer's Role");
@@ -168,7 +168,14 @@ impl World {
     /// The same, while the story goes on.
     #[must_use]
     pub fn start_client(&self, args: &[&str]) -> Asked {
-        self.client.get_or_init(|| Client::start(&self.namespace)).ask(args)
+        let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        client.get_or_insert_with(|| Client::start(&self.namespace)).ask(args)
+    }
+
+    /// The next request is sent by another exec into the pod `client`, because a part of the cluster that carries execs was
+    /// stopped.
+    pub fn enters_the_client_again(&self) {
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The name of what answers a request to orders with these headers ("x-bridge=alice").
@@ -179,6 +186,23 @@ impl World {
         let args: Vec<&str> = ["http", "http://orders/whoami"].into_iter().chain(headers).collect();
         let answer = self.client(&args).succeeds().stdout;
         answer.trim().strip_prefix("orders ").map(str::to_owned).expect("orders NAME")
+    }
+
+    /// Waits until requests to orders with this header ("x-bridge=alice") are answered by one of this name, or whose name
+    /// begins so ("orders-"), and returns how long it took.
+    ///
+    /// # Panics
+    ///
+    /// If they are not `within` that time.
+    #[track_caller]
+    pub fn comes_to(&self, header: &str, name: &str, within: Duration) -> Duration {
+        let begun = Instant::now();
+        let wanted = format!("orders {name}");
+        crate::eventually(&format!("{name} answers requests with {header}"), within, || {
+            let asked =
+                self.client(&["http", "http://orders/whoami", "--header", header, "--timeout", "10s"]);
+            asked.stdout.starts_with(&wanted).then(|| begun.elapsed()).ok_or_else(|| asked.to_string())
+        })
     }
 
     /// Everyone else: constant callers of orders, with new connections, with kept ones, by WebSockets. Requests not
@@ -363,7 +387,23 @@ impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let seen = self.kubectl(&["get", "pods,services,deployments,configmaps,secrets", "-o", "wide"]);
+            let events = self.kubectl(&[
+                "get",
+                "events",
+                "--sort-by=.lastTimestamp",
+                "-o",
+                "custom-columns=\
+                LAST:.lastTimestamp,OBJECT:.involvedObject.name,REASON:.reason,MESSAGE:.message",
+            ]);
+            let troubles = kubectl(&[
+                "get",
+                "nodes",
+                "-o",
+                "jsonpath={range .items[*]}{.metadata.name}\
+                {range .spec.taints[*]} {.key}{end}{\"\\n\"}{end}",
+            ]);
             eprintln!("at the end of {}:\n{}", self.namespace, seen.stdout);
+            eprintln!("events:\n{}\nnodes and their taints:\n{}", events.stdout, troubles.stdout);
         }
         let namespace = format!("/api/v1/namespaces/{}", self.namespace);
         api::discard(&namespace);

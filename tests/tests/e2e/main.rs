@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod agents;
+mod alone;
 mod bulk;
 mod changes;
 mod command;

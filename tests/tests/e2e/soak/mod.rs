@@ -5,4 +5,5 @@ mod deaths;
 mod follows;
 mod harm;
 mod helm;
+mod origin;
 mod rotation;

@@ -1,0 +1,76 @@
+//! The laptop sleeps, or loses its network without an error, and comes back.
+
+use std::time::Duration;
+
+use bridge_tests::{Away, Laptop, Local, World};
+
+/// The design's bounds.
+const TO_ORIGIN: Duration = Duration::from_secs(6);
+const ROUTED_AGAIN: Duration = Duration::from_secs(3);
+
+#[test]
+#[ignore = "needs a cluster: make soak"]
+fn a_laptop_that_is_away_costs_others_nothing_and_is_routed_again_when_it_is_back() {
+    let world = World::new("away");
+    let alice = world.laptop("alice");
+    let orders = alice.runs("orders");
+    let before = world.objects();
+    let others = world.others();
+    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+
+    // When the laptop sleeps, and wakes up.
+    is_away(&world, &orders, "asleep", || Some(Away::daemon_of(&alice)));
+    // When its network is cut, and comes back.
+    is_away(&world, &orders, "cut off", Away::network);
+    is_connected_with_both_agents(&world, &alice);
+
+    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
+    others.goes_on(20);
+    others.has_lost_nothing();
+    world.is_given_back(&before);
+}
+
+/// Alice's requests go to the origin while she is away, in bounded time, and to her afterwards, without a command.
+fn is_away(world: &World, orders: &Local, what: &str, goes: impl FnOnce() -> Option<Away>) {
+    assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "routed before");
+    let alices = world.requests_of("alice", "");
+    let Some(away) = goes() else {
+        println!("{what}: skipped, the cluster is not ours");
+        return;
+    };
+    // A wait of its own, as a request that was in flight has one, too.
+    let to_origin = world.comes_to("x-bridge=alice", "orders-", TO_ORIGIN * 2);
+    alices.goes_on(20);
+    away.comes_back();
+    let back = world.comes_to("x-bridge=alice", &orders.name, ROUTED_AGAIN * 2);
+    let report = alices.ends();
+    println!(
+        "{what}: {} of her requests failed within {:.2} s, the slowest took {:.2} s; the origin answered after {:.2} s; \
+         routed {:.2} s after her return",
+        report.failed(),
+        report.trouble_s(),
+        report.slowest_ms() / 1e3,
+        to_origin.as_secs_f64(),
+        back.as_secs_f64()
+    );
+    assert!(
+        to_origin <= TO_ORIGIN,
+        "{what}: expected the origin's answer within {TO_ORIGIN:?}: {to_origin:?}"
+    );
+    assert!(back <= ROUTED_AGAIN, "{what}: expected routing within {ROUTED_AGAIN:?}: {back:?}");
+    let trouble = Duration::from_secs_f64(report.trouble_s());
+    assert!(trouble <= TO_ORIGIN, "{what}: expected at most {TO_ORIGIN:?} of trouble: {report}");
+    let slowest = Duration::from_secs_f64(report.slowest_ms() / 1e3);
+    assert!(slowest <= TO_ORIGIN, "{what}: expected each answer within {TO_ORIGIN:?}: {report}");
+}
+
+/// Both agents have the session's routes.
+fn is_connected_with_both_agents(world: &World, alice: &Laptop) {
+    bridge_tests::eventually("tunnels to both agents", Duration::from_secs(10), || {
+        let session = alice.session();
+        let agents = session["agents"]
+            .as_array()
+            .map_or(0, |agents| agents.iter().filter(|agent| agent["attended"] == true).count());
+        (agents == world.agents().len()).then_some(()).ok_or_else(|| session.to_string())
+    });
+}

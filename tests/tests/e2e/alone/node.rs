@@ -1,0 +1,75 @@
+//! Parts of Kubernetes hang, end and come back while a Service is connected.
+
+use std::time::Duration;
+
+use bridge_tests::{Away, Laptop, Local, World, eventually, pause, place};
+
+/// The design's bounds.
+const TO_ORIGIN: Duration = Duration::from_secs(6);
+const ROUTED_AGAIN: Duration = Duration::from_secs(3);
+
+#[test]
+#[ignore = "needs a cluster: make soak"]
+fn what_kubernetes_itself_suffers_costs_nobody_a_request() {
+    let world = World::new("node");
+    let alice = world.laptop("alice");
+    let orders = alice.runs("orders");
+    let before = world.objects();
+    let others = world.others();
+    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+
+    the_api_server_hangs(&world, &orders);
+    for program in ["kube-apiserver", "kubelet", "containerd", "kube-proxy"] {
+        is_killed(&world, &alice, &orders, program);
+    }
+
+    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
+    others.goes_on(20);
+    others.has_lost_nothing();
+    world.is_given_back(&before);
+}
+
+fn the_api_server_hangs(world: &World, orders: &Local) {
+    // Given requests of Alice, when the API server hangs for a while.
+    let alices = world.requests_of("alice", "");
+    let Some(away) = Away::of_node("kube-apiserver") else { return };
+    pause(TO_ORIGIN * 2);
+    away.comes_back();
+
+    // Then hers went to the origin in bounded time, and come to her again.
+    let back = world.comes_to("x-bridge=alice", &orders.name, ROUTED_AGAIN * 4);
+    let report = alices.ends();
+    println!(
+        "the API server hung for {:?}: {} of her requests failed within {:.2} s, the slowest took {:.2} s; routed {:.2} s \
+         after it was back",
+        TO_ORIGIN * 2,
+        report.failed(),
+        report.trouble_s(),
+        report.slowest_ms() / 1e3,
+        back.as_secs_f64()
+    );
+    assert!(back <= ROUTED_AGAIN, "expected routing within {ROUTED_AGAIN:?}: {back:?}");
+    assert!(
+        report.trouble_s() <= TO_ORIGIN.as_secs_f64(),
+        "expected at most {TO_ORIGIN:?} of trouble: {report}"
+    );
+}
+
+/// The node starts it again after a second.
+fn is_killed(world: &World, alice: &Laptop, orders: &Local, program: &str) {
+    let Some(killed) = place::in_node(&format!("pkill -KILL -x {program}")) else { return };
+    let _ = killed.succeeds();
+    eventually(&format!("{program} is there again"), Duration::from_secs(30), || {
+        let there = place::in_node(&format!("pgrep -x {program}")).ok_or("no node")?;
+        if there.code == Some(0) { Ok(()) } else { Err(there.to_string()) }
+    });
+    eventually("a pod can be entered", Duration::from_secs(30), || {
+        let entered = world.kubectl(&["exec", "deploy/client", "--", "shop", "client", "-"]);
+        if entered.code == Some(0) { Ok(()) } else { Err(entered.to_string()) }
+    });
+    world.enters_the_client_again();
+    let back = world.comes_to("x-bridge=alice", &orders.name, Duration::from_secs(30));
+    println!("{program} was killed: routed {:.2} s after it was back", back.as_secs_f64());
+    let session = alice.session();
+    assert_eq!(session["state"], "routing", "after {program} was killed: {session}");
+}
