@@ -1,4 +1,7 @@
-//! Two daemons at one Service: each interrupted by the other before each of its requests, and both at once in many orders.
+//! Two daemons at one Service: each interrupted by the other before each of its requests, at every pair of their requests
+//! (`pairs`), and both at once in many orders.
+
+mod pairs;
 
 use std::sync::{Arc, Mutex};
 
