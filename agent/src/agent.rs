@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bridge_proto::tunnel::Pool;
 use tokio::net::TcpListener;
@@ -13,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::context::{Control, Data, Forward};
 use crate::control;
-use crate::drain::{Drain, DrainTimes, Drained};
+use crate::drain::{self, Drain, DrainTimes, Drained};
 use crate::http2::window;
 use crate::limits::Limits;
 use crate::listen::{self, Callers};
@@ -165,17 +166,29 @@ impl Agent {
 
     /// Opens no new streams to laptops, accepts until no more connections arrive, and returns when the last connection
     /// has ended or the time is up.
-    pub async fn drain(mut self, times: DrainTimes) -> Drained {
+    pub async fn drain(self, times: DrainTimes) -> Drained {
         tracing::info!("stopping: all requests go to the origin; accepting until no more connections arrive");
+        let drain = self.drain.clone();
+        self.drain_until(async move { drain.nobody_comes(times).await }, times.at_most).await
+    }
+
+    /// As [`Agent::drain`], beside an origin that stops at the same time: accepts as long as the origin does.
+    pub async fn drain_with_origin(self, at_most: Duration) -> Drained {
+        tracing::info!("stopping: all requests go to the origin; accepting until it does not");
+        let origins = self.callers.context.ports.iter().map(|port| port.origin).collect();
+        self.drain_until(drain::origin_gone(origins), at_most).await
+    }
+
+    async fn drain_until(mut self, accepted: impl Future<Output = ()>, at_most: Duration) -> Drained {
         self.registry.stop();
         self.drain.begin();
         let orderly = async {
-            self.drain.nobody_comes(times).await;
-            tracing::info!("no more connections arrive: waiting for open ones");
+            accepted.await;
+            tracing::info!("accepting no more connections: waiting for open ones");
             self.stop.cancel();
             while self.accepting.join_next().await.is_some() {}
         };
-        let cut = match tokio::time::timeout(times.at_most, orderly).await {
+        let cut = match tokio::time::timeout(at_most, orderly).await {
             Ok(()) => 0,
             Err(_) => self.open_connections(),
         };

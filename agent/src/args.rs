@@ -16,6 +16,9 @@ pub struct Args {
     /// Listen on this port for traffic to this address of the origin (repeatable)
     #[arg(long = "forward", value_name = "PORT=ADDRESS:PORT", required = true, value_parser = parse_forward)]
     pub forward: Vec<Forward>,
+    /// The origin is in this pod: stop when it does
+    #[arg(long)]
+    pub beside_origin: bool,
     /// Port for daemons, on loopback only
     #[arg(long, value_name = "PORT")]
     pub control: u16,

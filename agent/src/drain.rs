@@ -1,8 +1,10 @@
 //! Stopping: the agent keeps accepting until no more connections arrive, and then waits for open ones.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +34,24 @@ impl Default for DrainTimes {
 pub struct Drained {
     /// Connections that were still open and have been cut.
     pub cut: usize,
+}
+
+/// The pause between looks at an origin that stops.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const DIAL: Duration = Duration::from_secs(1);
+
+/// Resolves when none of the origin's ports takes connections any more.
+pub(crate) async fn origin_gone(origins: Vec<SocketAddr>) {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        let dials = origins.iter().map(|origin| tokio::time::timeout(DIAL, TcpStream::connect(origin)));
+        let answers = futures::future::join_all(dials).await;
+        if answers.iter().all(|answer| !matches!(answer, Ok(Ok(_)))) {
+            return;
+        }
+    }
 }
 
 /// Whether the agent is stopping, and the time of the last connection.

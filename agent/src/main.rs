@@ -15,15 +15,16 @@ const INTERRUPTED: i32 = 130;
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     log::init(args.log_format, &args.log_level);
+    let beside_origin = args.beside_origin;
     let config = args.into_config()?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(run(config))
+        .block_on(run(config, beside_origin))
 }
 
-async fn run(config: bridge_agent::Config) -> anyhow::Result<()> {
+async fn run(config: bridge_agent::Config, beside_origin: bool) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     // The loader blocks SIGTERM until this handler exists; one that arrived in between is delivered now.
@@ -31,7 +32,11 @@ async fn run(config: bridge_agent::Config) -> anyhow::Result<()> {
     let agent = Agent::start(config).await?;
     let drained = async {
         terminate.recv().await;
-        agent.drain(DrainTimes::default()).await
+        let times = DrainTimes::default();
+        match beside_origin {
+            true => agent.drain_with_origin(times.at_most).await,
+            false => agent.drain(times).await,
+        }
     };
     tokio::select! {
         drained = drained => {

@@ -2,9 +2,11 @@
 //!
 //! The input is a description of a Service and its pods ([`StandIn`]), as JSON where Kubernetes may know more than we
 //! do; the output are objects as JSON, to be created in this order: [`secret`], [`program`] and [`origin_service`],
-//! then [`deployment`], which needs the address of the origin's Service. No Kubernetes client and none of its types in
-//! here.
+//! then [`deployment`], which needs the address of the origin's Service; or a pod template with a sidecar
+//! ([`with_sidecar`]). No Kubernetes client and none of its types in here.
 
+mod agent;
+mod brought;
 mod error;
 mod holes;
 mod names;
@@ -12,11 +14,13 @@ mod origin_template;
 mod pod;
 mod program;
 mod service;
+mod sidecar;
 mod stand_in;
 
 /// The least rights that a developer needs: a Role, as YAML.
 pub const RBAC_DEVELOPER: &str = include_str!("../rbac-developer.yaml");
 
+pub use agent::AgentSource;
 pub use error::DeployError;
 pub use names::{
     ABOUT_ANNOTATION, MANAGED_BY_LABEL, Names, SERVICE_LABEL, STAND_IN_LABEL, attached_selector,
@@ -26,6 +30,8 @@ pub use origin_template::{ORIGIN_TEMPLATE_ANNOTATION, is_stale, origin_template}
 pub use pod::{main_container, mount_paths};
 pub use program::{Program, ProgramPart};
 pub use service::{ListenPort, ServiceFacts, ServicePort, TargetPort, resolve_ports};
-pub use stand_in::{
-    AgentSource, OwnPorts, StandIn, deployment, origin_service, own_ports, program, replicas_for, secret,
+pub use sidecar::{
+    SIDECAR_CONTAINER, Sidecar, SidecarObjects, SidecarPorts, Undo, WorkloadOwner, key_volume, sidecar_ports,
+    with_sidecar,
 };
+pub use stand_in::{OwnPorts, StandIn, deployment, origin_service, own_ports, program, replicas_for, secret};

@@ -125,9 +125,9 @@ pub(crate) fn ports(template: &Value) -> Value {
 }
 
 /// The origin's environment. Values that the downward API would read from labels and annotations, which our pods do not
-/// have, become the text that the origin gets; values from a container are read from ours. Variables from files of a
-/// volume are omitted: an init container writes those, and we have none.
-pub(crate) fn env(template: &Value, container: &Value) -> Vec<Value> {
+/// have, become the text that the origin gets; values from a container are read from `resources_of`. Variables from
+/// files of a volume are omitted: an init container writes those, and we have none.
+pub(crate) fn env(template: &Value, container: &Value, resources_of: &str) -> Vec<Value> {
     list(container, "/env")
         .iter()
         .filter(|variable| variable.pointer("/valueFrom/fileKeyRef").is_none())
@@ -138,7 +138,7 @@ pub(crate) fn env(template: &Value, container: &Value) -> Vec<Value> {
                 // In a plain value, `$(NAME)` would be looked up.
                 Some(value) => json!({"name": variable["name"], "value": value.replace("$(", "$$(")}),
                 None => optional(
-                    of_our_container(variable.clone(), "/valueFrom/resourceFieldRef"),
+                    of_container(variable.clone(), "/valueFrom/resourceFieldRef", resources_of),
                     &["/valueFrom/configMapKeyRef", "/valueFrom/secretKeyRef"],
                 ),
             }
@@ -168,9 +168,9 @@ fn metadata_text<'a>(template: &'a Value, path: &str) -> Option<&'a str> {
     template.get("metadata")?.get(field)?.get(key)?.as_str()
 }
 
-fn of_our_container(mut value: Value, pointer: &str) -> Value {
+fn of_container(mut value: Value, pointer: &str, container: &str) -> Value {
     if let Some(name) = value.pointer_mut(pointer).and_then(|reference| reference.get_mut("containerName")) {
-        *name = json!("agent");
+        *name = json!(container);
     }
     value
 }
@@ -236,7 +236,7 @@ fn is_cloned(volume: &Value) -> bool {
 fn in_our_container(mut volume: Value) -> Value {
     let own = |items: Option<&mut Vec<Value>>| {
         for item in items.into_iter().flatten() {
-            *item = of_our_container(item.take(), "/resourceFieldRef");
+            *item = of_container(item.take(), "/resourceFieldRef", "agent");
         }
     };
     own(volume.pointer_mut("/downwardAPI/items").and_then(Value::as_array_mut));

@@ -1,7 +1,7 @@
 use super::*;
 
 fn listen(port: u16) -> ListenPort {
-    ListenPort { service_port: 80, name: None, listen: port }
+    ListenPort { service_port: 80, name: None, listen: port, agent: port }
 }
 
 fn template(spec: Value) -> Value {
@@ -62,7 +62,7 @@ fn the_environment_is_the_origin_s() {
         (field("metadata.labels['other']"), field("metadata.labels['other']")),
         (field("status.podIP"), field("status.podIP")),
     ] {
-        assert_eq!(env(&template(json!({})), &json!({"env": [variable]})), [expected]);
+        assert_eq!(env(&template(json!({})), &json!({"env": [variable]}), "agent"), [expected]);
     }
 }
 
@@ -90,7 +90,7 @@ fn an_agent_starts_whatever_the_template_no_longer_finds() {
         ]}},
     ]}));
     assert_eq!(
-        env(&template, &container),
+        env(&template, &container, "agent"),
         [
             json!({"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k", "optional": true}}}),
             json!({"name": "B", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k", "optional": true}}}),

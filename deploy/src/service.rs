@@ -124,6 +124,8 @@ pub struct ListenPort {
     pub name: Option<String>,
     /// The port that the pods listen on.
     pub listen: u16,
+    /// The port that the agents listen on: the same, unless they are in these pods.
+    pub agent: u16,
 }
 
 /// The container ports of the Service's TCP ports in pods with this template, as kube-proxy would find them: a number
@@ -147,7 +149,7 @@ pub fn resolve_ports(ports: &[ServicePort], pod_template: &Value) -> Result<Vec<
                     .map(|container_port| container_port.number)
                     .ok_or_else(|| DeployError::NoSuchPort { port: port.port, name: name.clone() })?,
             };
-            Ok(ListenPort { service_port: port.port, name: port.name.clone(), listen })
+            Ok(ListenPort { service_port: port.port, name: port.name.clone(), listen, agent: listen })
         })
         .collect()
 }
@@ -200,7 +202,10 @@ mod tests {
             {"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"}
         ]})));
         let ports = resolve_ports(&facts.unwrap().ports, &json!({})).unwrap();
-        assert_eq!(ports, [ListenPort { service_port: 53, name: Some("dns-tcp".into()), listen: 53 }]);
+        assert_eq!(
+            ports,
+            [ListenPort { service_port: 53, name: Some("dns-tcp".into()), listen: 53, agent: 53 }]
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bridge_agent::DrainTimes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::peer::Peer;
 use crate::world::{World, story};
@@ -88,6 +89,33 @@ async fn it_ends_when_the_last_connection_has_ended() {
         drop(client);
         origin.hears_end().await;
         drop(origin);
+        assert_eq!(draining.await.expect("no panic").cut, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn beside_its_origin_it_accepts_as_long_as_the_origin_does() {
+    story(async {
+        let World { origin, agent, key_file: _key_file } = World::new().await;
+        let port = agent.ports[0];
+        let draining = tokio::spawn(agent.drain_with_origin(Duration::from_secs(20)));
+        // When both stop, a new connection is still taken,
+        let mut client = Peer::connect(port).await;
+        client.says(PLAIN).await;
+        let mut served = loop {
+            // The agent's own looks at the origin say nothing.
+            let mut accepted = origin.accepts().await.into_stream();
+            if accepted.read_exact(&mut [0; PLAIN.len()]).await.is_ok() {
+                break accepted;
+            }
+        };
+        let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
+        served.write_all(answer.as_bytes()).await.expect("the agent takes it");
+        client.hears("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").await;
+        assert!(!draining.is_finished());
+        // until the origin takes none.
+        drop((origin, client, served));
         assert_eq!(draining.await.expect("no panic").cut, 0);
     })
     .await;

@@ -85,7 +85,7 @@ pub(crate) fn routes(
     let route = |(port, local_port): (&ListenPort, u32)| PortRoute {
         service_port: port.service_port,
         name: port.name.clone().unwrap_or_else(|| port.service_port.to_string()),
-        target_port: port.listen,
+        target_port: port.agent,
         local_port,
         matching: matching.clone(),
         fallback: request.fallback(),
@@ -141,7 +141,8 @@ mod tests {
     }
 
     fn port(service_port: u16, name: &str, listen: u16) -> ListenPort {
-        ListenPort { service_port, name: Some(name.to_owned()).filter(|n| !n.is_empty()), listen }
+        let name = Some(name.to_owned()).filter(|name| !name.is_empty());
+        ListenPort { service_port, name, listen, agent: listen }
     }
 
     #[test]

@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn ports() -> Vec<ListenPort> {
-        vec![ListenPort { service_port: 80, name: Some("http".into()), listen: 8080 }]
+        vec![ListenPort { service_port: 80, name: Some("http".into()), listen: 8080, agent: 8080 }]
     }
 
     /// The routes for people: "x: 1 → 8080".
@@ -307,7 +307,8 @@ mod tests {
     fn ports_are_kept_by_name_so_that_the_only_one_may_get_company() {
         let (users, _) = users(&["connect x=1", "run y=1 3000", "plain"]);
         let settled = users.settled(&ports());
-        let metrics = ListenPort { service_port: 9090, name: Some("metrics".into()), listen: 9090 };
+        let metrics =
+            ListenPort { service_port: 9090, name: Some("metrics".into()), listen: 9090, agent: 9090 };
         let routes = settled.routes(&[ports(), vec![metrics]].concat()).expect("each port has a name");
         let led: Vec<_> = routes.iter().map(|route| (route.name.as_str(), route.local_port)).collect();
         assert_eq!(led, [("http", 3000), ("http", 8080)]);

@@ -69,7 +69,7 @@ fn our_names_and_folders_make_way() {
 #[test]
 fn our_ports_make_way() {
     let template = json!({"spec": {"containers": [{"name": "a", "ports": [{"containerPort": 7390}]}]}});
-    let listen = [ListenPort { service_port: 80, name: None, listen: 7392 }];
+    let listen = [ListenPort { service_port: 80, name: None, listen: 7392, agent: 7392 }];
     assert_eq!(own_ports(&template, &listen), OwnPorts { control: 7391, readiness: 7393, metrics: 7394 });
     assert_eq!(own_ports(&json!({}), &[]), OwnPorts { control: 7390, readiness: 7391, metrics: 7392 });
 }

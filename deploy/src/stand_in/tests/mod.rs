@@ -6,6 +6,7 @@ mod objects;
 
 use super::*;
 use crate::main_container;
+use crate::program::Program;
 
 fn yaml(text: &str) -> Value {
     serde_saphyr::from_str(text).unwrap()

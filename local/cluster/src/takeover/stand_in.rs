@@ -48,7 +48,7 @@ pub(super) async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Pr
 async fn claimed(wanted: &Wanted, stand_in: &StandIn) -> Result<Attachment, ClusterError> {
     let Wanted { cluster, service, snapshot, .. } = wanted;
     let listen = snapshot.listen_ports()?;
-    let ports: BTreeMap<u16, u16> = listen.iter().map(|port| (port.service_port, port.listen)).collect();
+    let ports: BTreeMap<u16, u16> = listen.iter().map(|port| (port.service_port, port.agent)).collect();
     let there = Attachment::of(&snapshot.service)?;
     if let Some(there) = there.filter(|there| !there.listens_as(&ports)) {
         // Until another stand-in replaces it, its agents must not get requests.

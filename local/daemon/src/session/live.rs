@@ -171,7 +171,12 @@ impl Facts {
             since_ms: 1,
             original: BTreeMap::from([("app".into(), service.into())]),
             agent_image: String::new(),
-            ports: vec![ListenPort { service_port: 80, name: Some("http".into()), listen: 8080 }],
+            ports: vec![ListenPort {
+                service_port: 80,
+                name: Some("http".into()),
+                listen: 8080,
+                agent: 8080,
+            }],
         }
     }
 }
