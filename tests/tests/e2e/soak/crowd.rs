@@ -1,10 +1,13 @@
 //! Twenty developers at one Service, each with their own laptop.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bridge_tests::{Done, Laptop, Local, World};
+use bridge_tests::{Done, Laptop, Local, World, pause};
 
 const CROWD: usize = 20;
+const FOR: Duration = Duration::from_secs(300);
 
 #[test]
 #[ignore = "needs a cluster: make soak"]
@@ -53,7 +56,48 @@ fn twenty_developers_come_and_go_at_one_service() {
     world.is_given_back(&before);
 }
 
+#[test]
+#[ignore = "needs a cluster: make soak"]
+fn twenty_developers_come_and_go_at_random_for_five_minutes() {
+    // The order of each developer's acts follows from the seed; how they meet does not.
+    let seed = std::env::var("BRIDGE_TEST_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    let seed =
+        seed.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()));
+    println!("BRIDGE_TEST_SEED={seed}");
+    let world = World::new("random");
+    let before = world.objects();
+    let crowd: Vec<Developer> = (0..CROWD).map(|number| Developer::new(&world, number)).collect();
+    let others = world.others();
+
+    let until = Instant::now() + FOR;
+    let acts: Vec<Acts> = thread::scope(|scope| {
+        let going: Vec<_> =
+            crowd.iter().map(|one| scope.spawn(|| one.comes_and_goes(&world, seed, until))).collect();
+        going.into_iter().map(|one| one.join().expect("each is served as they should be")).collect()
+    });
+    let sum = |of: fn(&Acts) -> u32| acts.iter().map(of).sum::<u32>();
+    println!(
+        "{} connects, {} disconnects, {} killed daemons",
+        sum(|acts| acts.connects),
+        sum(|acts| acts.disconnects),
+        sum(|acts| acts.kills)
+    );
+
+    others.goes_on(20);
+    others.has_lost_nothing();
+    world.is_given_back(&before);
+}
+
+/// The number of each act of a developer.
+#[derive(Debug, Default)]
+struct Acts {
+    connects: u32,
+    disconnects: u32,
+    kills: u32,
+}
+
 struct Developer {
+    number: usize,
     laptop: Laptop,
     process: Local,
     header: String,
@@ -63,7 +107,7 @@ impl Developer {
     fn new(world: &World, number: usize) -> Self {
         let laptop = world.laptop(&format!("dev{number}"));
         let process = laptop.runs("orders");
-        Self { laptop, process, header: format!("x-bridge=dev{number}") }
+        Self { number, laptop, process, header: format!("x-bridge=dev{number}") }
     }
 
     fn connect(&self) -> Done {
@@ -72,6 +116,36 @@ impl Developer {
 
     fn disconnect(&self) -> Done {
         self.laptop.bridge(&["disconnect", "orders"])
+    }
+
+    /// Connects and disconnects, or loses the daemon, with pauses, and leaves nothing connected. Looks at each turn who
+    /// answers.
+    fn comes_and_goes(&self, world: &World, seed: u64, until: Instant) -> Acts {
+        let mut acts = Acts::default();
+        for turn in 0u32.. {
+            let chance = chance(seed, self.number, turn);
+            pause(Duration::from_millis(chance % 4000));
+            let _ = self.connect().succeeds();
+            acts.connects += 1;
+            for _ in 0..5 {
+                are_served(world, std::slice::from_ref(self));
+            }
+            pause(Duration::from_millis(chance / 4000 % 4000));
+            let over = Instant::now() >= until;
+            if !over && chance.is_multiple_of(5) {
+                assert!(self.laptop.kill_daemon(), "expected a daemon of {}", self.header);
+                acts.kills += 1;
+                continue;
+            }
+            let _ = self.disconnect().succeeds();
+            acts.disconnects += 1;
+            let answerer = world.who_answers(&[&self.header]);
+            assert!(answerer.starts_with("orders-"), "expected the origin for {}: {answerer}", self.header);
+            if over {
+                break;
+            }
+        }
+        acts
     }
 }
 
@@ -88,4 +162,11 @@ fn are_served(world: &World, crowd: &[Developer]) {
     for one in crowd {
         assert_eq!(world.who_answers(&[&one.header]), one.process.name, "the requests with {}", one.header);
     }
+}
+
+/// A number that depends on all of these.
+fn chance(seed: u64, number: usize, turn: u32) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (seed, number, turn).hash(&mut hasher);
+    hasher.finish()
 }
