@@ -2,8 +2,8 @@
 //!
 //! From the top: `agent` starts and ends everything, `listen` accepts connections on the target's ports, `connection`
 //! detects the protocol of each one and relays it. `http1` parses and frames, and takes one request at a time to the
-//! origin or to a laptop, `http2` many at a time; `inbound` is the streams to laptops, `caching` keeps their answers
-//! out of shared caches. `control` is the gRPC service for daemons, `outbound` their connections through this pod;
+//! origin or to a laptop, `http2` many at a time; `inbound` is the streams to laptops, `copies` the requests that laptops
+//! get beside the origin, `caching` keeps laptops' answers out of shared caches. `control` is the gRPC service for daemons, `outbound` their connections through this pod;
 //! `readiness` answers the kubelet, `metrics` Prometheus.
 //!
 //! Below them: `context` is the state that connections share, `drain` the shutdown; `requests` records where each
@@ -22,6 +22,7 @@ mod caching;
 mod connection;
 mod context;
 mod control;
+mod copies;
 mod drain;
 mod hops;
 #[cfg(any(test, fuzzing))]

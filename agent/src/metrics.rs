@@ -18,7 +18,7 @@ use crate::tally::Tally;
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The counters, each with its label.
-const REQUEST_REASONS: [(Reason, &str); 7] = [
+const REQUEST_REASONS: [(Reason, &str); 9] = [
     (Reason::Matched, "matched"),
     (Reason::NoRoute, "no-route"),
     (Reason::Absent, "absent"),
@@ -26,6 +26,17 @@ const REQUEST_REASONS: [(Reason, &str); 7] = [
     (Reason::LaptopAway, "laptop-away"),
     (Reason::NothingListens, "nothing-listens"),
     (Reason::Loop, "loop"),
+    (Reason::Copied, "copied"),
+    (Reason::NotCopied, "not-copied"),
+];
+const COPY_REASONS: [(Reason, &str); 7] = [
+    (Reason::Copy, "answered"),
+    (Reason::CopyTooSlow, "too-slow"),
+    (Reason::CopyNoRoom, "no-room"),
+    (Reason::CopyCutShort, "cut-short"),
+    (Reason::CopyNoAnswer, "no-answer"),
+    (Reason::CopyLaptopAway, "laptop-away"),
+    (Reason::CopyNothingListens, "nothing-listens"),
 ];
 const OPAQUE_REASONS: [(Reason, &str); 5] = [
     (Reason::Tls, "tls"),
@@ -82,7 +93,8 @@ fn of(sources: &Sources) -> String {
 
 fn of_requests(requests: &Requests) -> String {
     let mut text = String::new();
-    let destinations = [("laptop", requests.to_laptops()), ("origin", requests.to_origin())];
+    let destinations =
+        [("laptop", requests.to_laptops()), ("origin", requests.to_origin()), ("copy", requests.copied())];
     begin(&mut text, "requests_total", "counter", "Requests that have ended, by where they went and how");
     for (to, tally) in destinations {
         for (class, count) in CLASSES.iter().zip(tally.by_status()) {
@@ -95,6 +107,7 @@ fn of_requests(requests: &Requests) -> String {
     }
     for (name, help, reasons) in [
         ("decisions_total", "Requests that have ended, by why they went there", &REQUEST_REASONS[..]),
+        ("copies_total", "Copies of requests that have ended, by how", &COPY_REASONS[..]),
         ("opaque_total", "Connections that are relayed unread, by why", &OPAQUE_REASONS[..]),
     ] {
         begin(&mut text, name, "counter", help);

@@ -1,10 +1,12 @@
 //! Records where each request went, and why: every request that the agent sees, from its head to the end of its answer.
 //!
 //! A connection opens a `Record` when it has decided on a request, adds to it as the request proceeds, and drops it at
-//! the end. A connection that is relayed unread is recorded once. All requests are counted (`tally`); the last ones are
-//! kept for `bridge requests` (`kept`), as many per second as cost nothing.
+//! the end. A copy of a request has a record of its own. A connection that is relayed unread is recorded once. All
+//! requests are counted (`tally`); the last ones are kept for `bridge requests` (`kept`), as many per second as cost
+//! nothing. `why` are the causes of what is unusual.
 
 mod kept;
+mod why;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,8 +18,9 @@ use http::HeaderMap;
 
 pub(crate) use self::kept::Followed;
 use self::kept::{Kept, Weight};
+pub(crate) use self::why::{FellBack, GivenUp, Opaque};
 use crate::port::Port;
-use crate::routes::{Decision, Entry, Way};
+use crate::routes::{CopyWay, Decision, Entry, Way};
 use crate::session::Session;
 use crate::tally::{Tally, micros};
 
@@ -33,27 +36,6 @@ pub(crate) enum Protocol {
     Http2,
 }
 
-/// Why a request that a session takes went to the origin all the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FellBack {
-    /// The laptop was not reached.
-    LaptopAway,
-    /// Nothing listens on its port, and the session lets the origin answer then.
-    NothingListens,
-    /// It is an unread connection from this pod: perhaps from that laptop.
-    OwnPod,
-}
-
-impl FellBack {
-    fn reason(self) -> Reason {
-        match self {
-            FellBack::LaptopAway => Reason::LaptopAway,
-            FellBack::NothingListens => Reason::NothingListens,
-            FellBack::OwnPod => Reason::OwnPod,
-        }
-    }
-}
-
 /// The destination of a connection that is relayed unread.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum To<'a> {
@@ -65,40 +47,12 @@ pub(crate) enum To<'a> {
     Nowhere(&'a Entry),
 }
 
-/// Why a connection, or the rest of it, is relayed unread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Opaque {
-    Tls,
-    /// The server spoke before the client did.
-    ServerSpokeFirst,
-    /// The client does not speak HTTP.
-    NotHttp,
-    /// Two parsers could read a message differently.
-    Ambiguous,
-}
-
-impl Opaque {
-    /// Why a client's first bytes are not interpreted.
-    pub(crate) fn of(bytes: &[u8]) -> Self {
-        // A TLS connection begins with a record of type handshake (RFC 8446 section 5.1).
-        if bytes.first() == Some(&22) { Opaque::Tls } else { Opaque::NotHttp }
-    }
-
-    fn reason(self) -> Reason {
-        match self {
-            Opaque::Tls => Reason::Tls,
-            Opaque::ServerSpokeFirst => Reason::ServerSpokeFirst,
-            Opaque::NotHttp => Reason::NotHttp,
-            Opaque::Ambiguous => Reason::Ambiguous,
-        }
-    }
-}
-
 /// All requests of an agent.
 #[derive(Debug)]
 pub(crate) struct Requests {
     to_laptops: Tally,
     to_origin: Tally,
+    copied: Tally,
     /// By `Reason`.
     reasons: [AtomicU64; REASONS],
     /// Connections that were relayed unread.
@@ -107,7 +61,7 @@ pub(crate) struct Requests {
 }
 
 /// The number of `Reason`s.
-const REASONS: usize = 13;
+const REASONS: usize = 22;
 
 /// A request in flight. It ends when this is dropped.
 #[derive(Debug)]
@@ -116,6 +70,8 @@ pub(crate) struct Record {
     begun: Instant,
     /// The session whose laptop has it; `None`: the origin has it.
     laptop: Option<Arc<Session>>,
+    /// It is a copy for that laptop.
+    copy: bool,
     reason: Reason,
     /// 0 if there is none yet.
     status: u16,
@@ -129,6 +85,7 @@ impl Requests {
         Self {
             to_laptops: Tally::default(),
             to_origin: Tally::default(),
+            copied: Tally::default(),
             reasons: Default::default(),
             opaque: AtomicU64::new(0),
             kept: Arc::new(Kept::new()),
@@ -149,6 +106,7 @@ impl Requests {
                 let reason = if way.hops.is_ok() { Reason::Matched } else { Reason::Loop };
                 (Some(way.route.session.clone()), reason, Weight::Near)
             }
+            Decision::Copied(_) => (None, Reason::Copied, Weight::Near),
             Decision::Origin(None) => (None, Reason::NoRoute, Weight::Plain),
             Decision::Origin(Some(miss)) if miss.is_near() => (None, Reason::Differs, Weight::Near),
             Decision::Origin(Some(_)) => (None, Reason::Absent, Weight::Plain),
@@ -167,7 +125,7 @@ impl Requests {
                 ..SeenRequest::default()
             })
         });
-        Record { requests: self.clone(), begun, laptop, reason, status: 0, ended: false, seen }
+        Record { requests: self.clone(), begun, laptop, copy: false, reason, status: 0, ended: false, seen }
     }
 
     /// A connection to this port is not read from here on.
@@ -208,6 +166,11 @@ impl Requests {
         &self.to_laptops
     }
 
+    /// Copies that laptops have answered.
+    pub(crate) fn copied(&self) -> &Tally {
+        &self.copied
+    }
+
     /// Connections that were relayed unread.
     pub(crate) fn opaque_so_far(&self) -> u64 {
         self.opaque.load(Ordering::Relaxed)
@@ -229,6 +192,33 @@ impl Record {
     /// Notes that it goes to the origin after all.
     pub(crate) fn fell_back(&mut self, why: FellBack) {
         self.laptop = None;
+        self.reason = why.reason();
+    }
+
+    /// Notes that it is not copied, because it asks for another protocol.
+    pub(crate) fn not_copied(&mut self) {
+        self.reason = Reason::NotCopied;
+    }
+
+    /// Records the copy of it that goes to this session's laptop.
+    pub(crate) fn copy(&self, session: &Arc<Session>) -> Record {
+        let begun = Instant::now();
+        let kept = &self.requests.kept;
+        let seen = self.seen.as_ref().filter(|_| kept.has_room(Weight::Near, begun));
+        Record {
+            requests: self.requests.clone(),
+            begun,
+            laptop: Some(session.clone()),
+            copy: true,
+            reason: Reason::Copy,
+            status: 0,
+            ended: false,
+            seen: seen.map(|seen| Box::new(SeenRequest { begun_us: now_us(), ..(**seen).clone() })),
+        }
+    }
+
+    /// Notes that this copy is given up.
+    pub(crate) fn given_up(&mut self, why: GivenUp) {
         self.reason = why.reason();
     }
 
@@ -254,9 +244,16 @@ impl Record {
         let took = self.begun.elapsed();
         self.requests.count(self.reason);
         match &self.laptop {
-            Some(session) => {
+            Some(session) if !self.copy => {
                 session.tally.add(self.status, took);
                 self.requests.to_laptops.add(self.status, took);
+            }
+            Some(session) if self.reason == Reason::Copy => {
+                session.copied.add(self.status, took);
+                self.requests.copied.add(self.status, took);
+            }
+            Some(session) => {
+                session.given_up.fetch_add(1, Ordering::Relaxed);
             }
             None => self.requests.to_origin.add(self.status, took),
         }
@@ -294,6 +291,9 @@ impl std::fmt::Display for Protocol {
 fn words(decision: &Decision<'_>) -> (String, String, String) {
     match decision {
         Decision::Laptop(Way { route, rule, .. }) => {
+            (route.session.user.clone(), route.matching.rule(*rule), String::new())
+        }
+        Decision::Copied(CopyWay { route, rule, .. }) => {
             (route.session.user.clone(), route.matching.rule(*rule), String::new())
         }
         Decision::Origin(None) => Default::default(),

@@ -41,6 +41,8 @@ pub(crate) struct Entry {
     pub(crate) local_port: u16,
     pub(crate) fallback: Fallback,
     pub(crate) keep_cache_headers: bool,
+    /// The origin answers its requests, and the laptop gets copies.
+    pub(crate) copies: bool,
     /// For connections with an open stream to the laptop on which neither side has sent anything.
     pub(crate) unheard: Semaphore,
 }
@@ -49,6 +51,8 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 pub(crate) enum Decision<'a> {
     Laptop(Way),
+    /// To the origin, and a copy to a laptop.
+    Copied(CopyWay),
     /// To the origin. `None`: the port has no route; else the reason why it missed the route that it came closest to.
     Origin(Option<Miss<'a>>),
 }
@@ -61,6 +65,25 @@ pub(crate) struct Way {
     pub(crate) rule: usize,
     /// The `x-bridge-hops` to send, or why the request may not go there.
     pub(crate) hops: Result<String, Loop>,
+}
+
+/// A copy's way to a laptop.
+#[derive(Debug)]
+pub(crate) struct CopyWay {
+    pub(crate) route: Arc<Entry>,
+    /// As of a `Way`.
+    pub(crate) rule: usize,
+    /// The `x-bridge-hops` to send.
+    pub(crate) hops: String,
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub(crate) enum Goes {
+    Origin,
+    Laptop(Way),
+    /// To the origin, and a copy to a laptop.
+    Copied(Box<CopyWay>),
 }
 
 /// Why routes are refused.
@@ -107,7 +130,7 @@ impl Table {
         let mut closest: Option<Miss<'a>> = None;
         for entry in self.of(port) {
             match entry.matching.judge(head) {
-                Ok(rule) => return Decision::Laptop(Way::to(entry, rule, head)),
+                Ok(rule) => return Decision::by(entry, rule, head),
                 Err(miss) => closest = Some(closest.map_or(miss, |other| other.or_closer(miss))),
             }
         }
@@ -119,9 +142,10 @@ impl Table {
         !self.of(port).is_empty()
     }
 
-    /// The route for requests that no other route takes.
+    /// The route that takes connections as a whole, and requests that no other route takes. Connections are not copied.
     pub(crate) fn everything(&self, port: Port) -> Option<Arc<Entry>> {
-        self.of(port).last().filter(|entry| entry.matching == Match::Everything).cloned()
+        let takes_all = |entry: &&Arc<Entry>| entry.matching == Match::Everything && !entry.copies;
+        self.of(port).last().filter(takes_all).cloned()
     }
 
     fn of(&self, port: Port) -> &[Arc<Entry>] {
@@ -129,10 +153,23 @@ impl Table {
     }
 }
 
-impl Way {
-    fn to(entry: &Arc<Entry>, rule: usize, head: &impl RequestHead) -> Self {
-        let hops = hops::onward(head.values(HOPS), &entry.session.id, entry.port.number);
-        Self { route: entry.clone(), rule, hops }
+impl Decision<'_> {
+    /// A request that this route takes. One that comes back from the laptop goes nowhere, even if it is a copy.
+    fn by(entry: &Arc<Entry>, rule: usize, head: &impl RequestHead) -> Self {
+        let route = entry.clone();
+        match hops::onward(head.values(HOPS), &entry.session.id, entry.port.number) {
+            Ok(hops) if entry.copies => Decision::Copied(CopyWay { route, rule, hops }),
+            hops => Decision::Laptop(Way { route, rule, hops }),
+        }
+    }
+
+    /// The same without the reason.
+    pub(crate) fn goes(self) -> Goes {
+        match self {
+            Decision::Laptop(way) => Goes::Laptop(way),
+            Decision::Copied(way) => Goes::Copied(Box::new(way)),
+            Decision::Origin(_) => Goes::Origin,
+        }
     }
 }
 
@@ -161,6 +198,7 @@ impl Entry {
             local_port,
             fallback: route.fallback(),
             keep_cache_headers: route.keep_cache_headers,
+            copies: route.copy,
             unheard: Semaphore::new(MAX_UNHEARD),
         })
     }

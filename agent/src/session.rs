@@ -21,6 +21,8 @@ const MAX_PARKED: usize = 4096;
 const ALWAYS_PARKED: usize = 64;
 /// Limit on the streams that a session may follow at a time: arrivals, requests, files.
 const MAX_FOLLOWERS: usize = 16;
+/// Limit on the copies of requests that are under way to a session's laptop.
+const MAX_COPIES: usize = 64;
 
 /// The cost of a session's parts, in bytes: the memory that they may use and that is not counted as it comes and goes.
 pub(crate) mod share {
@@ -34,6 +36,8 @@ pub(crate) mod share {
     pub(crate) const FILES: u64 = 2 << 20;
     /// A request by HTTP/2 on a stream that it shares with others.
     pub(crate) const EXCHANGE: u64 = 8 << 10;
+    /// The part of a copied request that may wait for the laptop.
+    pub(crate) const COPY: u64 = 256 << 10;
     /// The limit of HTTP/2's window of a daemon's connection.
     pub(crate) const WINDOW: u64 = 4 << 20;
 
@@ -65,8 +69,14 @@ pub(crate) struct Session {
     pub(crate) followers: Arc<Semaphore>,
     /// The memory of its connection's HTTP/2 window.
     _window: Option<Hold>,
-    /// The requests that went to its laptop.
+    /// The requests that went to its laptop,
     pub(crate) tally: Tally,
+    /// the copies that its laptop answered,
+    pub(crate) copied: Tally,
+    /// and those that were given up.
+    pub(crate) given_up: AtomicU64,
+    /// The number of copies that may still begin.
+    pub(crate) copies: Arc<Semaphore>,
     /// The number of streams opened to all sessions of this agent.
     pub(crate) streams: Arc<AtomicU64>,
     parked: Mutex<VecDeque<Parked>>,
@@ -106,6 +116,9 @@ impl Session {
             followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
             _window: None,
             tally: Tally::default(),
+            copied: Tally::default(),
+            given_up: AtomicU64::new(0),
+            copies: Arc::new(Semaphore::new(MAX_COPIES)),
             streams: Arc::default(),
             parked: Mutex::default(),
             available: Semaphore::new(0),

@@ -116,7 +116,7 @@ async fn attend(channel: Channel, route: Route, tasks: &mut JoinSet<()>) -> anyh
     let session = v1::Session { id: name.into(), user: name.into(), since_ms: 1 };
     let (nonce, secret) = ([0; proof::LENGTH], &[0; proof::LENGTH]);
     let opening = Opening { key: KEY, pod: POD, nonce, session: &session, secret };
-    let token = proof::open(channel.clone(), opening).await?;
+    let token = proof::open(channel.clone(), opening).await?.token;
     let mut client = AgentClient::new(channel);
     let say = |kind| v1::FromDaemon { kind: Some(kind) };
     let routes = say(from_daemon::Kind::Routes(v1::Routes { revision: 1, routes: vec![in_words(route)] }));

@@ -179,6 +179,7 @@ fn a_wrong_line_is_a_usage_error() {
         (&["connect", "x", "--path", "/a", "--everything"], "cannot be used with"),
         (&["connect", "x", "--header", "a=b", "--compat", "bridge-to-kubernetes"], "cannot be used with"),
         (&["connect", "x", "--header", "a=b", "--everything"], "cannot be used with"),
+        (&["connect", "x", "--copy", "--keep-cache-headers"], "cannot be used with"),
         (&["connect", "x", "--port", "0"], "not a local port"),
         (&["connect", "x", "--port", "1:http", "--port", "2:http"], "contradicts"),
         (&["connect", "x", "--me", "root"], "does not say who you are"),

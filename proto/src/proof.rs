@@ -110,12 +110,28 @@ pub enum NotOpened {
     Refused(#[from] Status),
 }
 
-/// Opens a session at an agent, which must prove itself before it learns anything of the session; returns the token.
+/// An open session.
+#[derive(Clone)]
+pub struct Opened {
+    /// For the metadata of each call: never logged.
+    pub token: String,
+    /// The newest revision that the agent and this program have in common.
+    pub revision: u32,
+}
+
+/// Without the token.
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened").field("revision", &self.revision).finish_non_exhaustive()
+    }
+}
+
+/// Opens a session at an agent, which must prove itself before it learns anything of the session.
 ///
 /// # Errors
 ///
 /// [`NotOpened`]; after [`NotOpened::Version`] and [`NotOpened::NoAgent`] the agent knows nothing of the session.
-pub async fn open(channel: Channel, opening: Opening<'_>) -> Result<String, NotOpened> {
+pub async fn open(channel: Channel, opening: Opening<'_>) -> Result<Opened, NotOpened> {
     let mut client = AgentClient::new(channel).max_decoding_message_size(LONGEST_MESSAGE);
     let Opening { key, pod, nonce, session, secret } = opening;
     let request = ChallengeRequest { version: Some(version::ours()), nonce: nonce.to_vec() };
@@ -128,7 +144,7 @@ pub async fn open(channel: Channel, opening: Opening<'_>) -> Result<String, NotO
         Err(status) => return Err(status.into()),
     };
     let ChallengeReply { version, nonce: agent_nonce, agent: _, proof } = reply;
-    agree(&version.unwrap_or_default())?;
+    let revision = agree(&version.unwrap_or_default())?;
     let handshake = Handshake { daemon_nonce: &nonce, agent_nonce: &agent_nonce, pod };
     if agent_nonce.len() != LENGTH || !is_of_agent(key, handshake, &proof) {
         return Err(NotOpened::NoAgent { pod: pod.to_owned() });
@@ -139,7 +155,8 @@ pub async fn open(channel: Channel, opening: Opening<'_>) -> Result<String, NotO
         proof: of_daemon(key, handshake).to_vec(),
         secret: secret.to_vec(),
     };
-    Ok(client.open(request).await?.into_inner().token)
+    let token = client.open(request).await?.into_inner().token;
+    Ok(Opened { token, revision })
 }
 
 fn agree(agent: &Version) -> Result<u32, Mismatch> {

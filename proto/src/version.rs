@@ -4,8 +4,10 @@
 
 use crate::v1::Version;
 
-/// The revision of bridge.v1 that this program speaks. 2: both ends prove the key by a challenge.
-pub const REVISION: u32 = 2;
+/// The revision of bridge.v1 that this program speaks. 2: both ends prove the key by a challenge. 3: routes may copy.
+pub const REVISION: u32 = 3;
+/// The first revision in which routes may copy. Agents of an earlier one take such a route for one that does not.
+pub const COPIES: u32 = 3;
 /// The oldest revision that this program still understands. In revision 1 daemons sent the key.
 pub const OLDEST: u32 = 2;
 /// Limit on the other side's version text to show.

@@ -266,10 +266,24 @@ impl Local {
         Self { child, name, port }
     }
 
+    /// Stops it, as at a breakpoint: connections are still taken, and nothing is read.
+    pub fn stops(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn goes_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process");
+        kill_process(pid, signal).expect("it runs");
+    }
+
     /// Asks it to end, and waits for that.
     pub fn ends(mut self) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process");
-        kill_process(pid, Signal::TERM).expect("it runs");
+        self.signal(Signal::TERM);
         crate::eventually("the program ends", UP, || match self.child.try_wait() {
             Ok(Some(_)) => Ok(()),
             other => Err(format!("{other:?}")),

@@ -15,8 +15,8 @@ use super::sniff::{HEAD, Sniff, begins_settings, may_be_request, patience, sniff
 use crate::http1::flaw::Flaw;
 use crate::http1::head::{self, HeadScan, Request, Scan};
 use crate::requests::{Opaque, Protocol, Record};
+use crate::routes::Goes;
 use crate::routes::head::Http1Head;
-use crate::routes::{Decision, Way};
 
 /// The time that a client has to show that it speaks HTTP/2, if its server seems to.
 const PREFACE: Duration = Duration::from_secs(1);
@@ -26,9 +26,8 @@ const IDLE: Duration = Duration::from_secs(600);
 /// A client's next message.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// A request, its way to the laptop whose route it matches, and the record of it. It is at the front of the client's
-    /// buffer.
-    Request(Request, Option<Way>, Record),
+    /// A request, where it goes, and the record of it. It is at the front of the client's buffer.
+    Request(Request, Goes, Record),
     /// The preface of HTTP/2.
     Http2,
     /// Relayed unread from here on. `None`: an end, with nothing before it that would have been read.
@@ -123,7 +122,7 @@ impl Wait {
             Ok(Scan::Complete(len)) => {
                 conn.http1 = true;
                 match head::parse_request(&bytes[..len], |head| decide(conn, head)) {
-                    Ok((request, (way, record))) => Some(Next::Request(request, way, record)),
+                    Ok((request, (goes, record))) => Some(Next::Request(request, goes, record)),
                     Err(flaw) => Some(unread(flaw)),
                 }
             }
@@ -194,14 +193,11 @@ impl Wait {
 }
 
 /// Decides where a request goes; from here on it is recorded.
-fn decide(conn: &Connection, head: &Http1Head<'_>) -> (Option<Way>, Record) {
+fn decide(conn: &Connection, head: &Http1Head<'_>) -> (Goes, Record) {
     let routes = conn.context.routes();
     let decision = routes.decide(conn.port, head);
     let record = conn.context.requests.begin(conn.port, Protocol::Http1, head, &decision);
-    match decision {
-        Decision::Laptop(way) => (Some(way), record),
-        Decision::Origin(_) => (None, record),
-    }
+    (decision.goes(), record)
 }
 
 fn unread(flaw: Flaw) -> Next {

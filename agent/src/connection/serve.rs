@@ -11,7 +11,7 @@ use crate::http2;
 use crate::io::relay;
 use crate::io::side::Side as _;
 use crate::requests::{FellBack, Record, To};
-use crate::routes::{Entry, Way};
+use crate::routes::{Entry, Goes};
 
 /// How a connection ended before a request came.
 enum Broken {
@@ -38,9 +38,9 @@ pub(crate) async fn serve(mut conn: Connection) {
         // Ends with the exchange, or with the connection if that goes on unread.
         let mut record = None;
         let after = match next(&mut conn).await {
-            Next::Request(request, way, begun) => {
+            Next::Request(request, goes, begun) => {
                 let record = record.insert(begun);
-                exchange(&mut conn, &request, way, opened.take(), record).await
+                exchange(&mut conn, &request, goes, opened.take(), record).await
             }
             Next::Opaque(why) => {
                 if let Some(why) = why {
@@ -108,21 +108,26 @@ fn unread_goes_to(conn: &Connection) -> To<'_> {
 async fn exchange(
     conn: &mut Connection,
     request: &Request,
-    way: Option<Way>,
+    goes: Goes,
     opened: Option<Opened>,
     record: &mut Record,
 ) -> After {
-    if let Some(way) = way.filter(|way| !has_just_tried(conn, &way.route, record)) {
-        let opened = opened.filter(|(theirs, _)| theirs.leads_where(&way.route)).map(|(_, end)| end);
-        let after = Box::pin(http1::laptop::exchange(conn, request, &way, opened, record)).await;
-        if after != After::ToOrigin {
-            return after;
+    let copy = match goes {
+        Goes::Laptop(way) if !has_just_tried(conn, &way.route, record) => {
+            let opened = opened.filter(|(theirs, _)| theirs.leads_where(&way.route)).map(|(_, end)| end);
+            let after = Box::pin(http1::laptop::exchange(conn, request, &way, opened, record)).await;
+            if after != After::ToOrigin {
+                return after;
+            }
+            None
         }
-    }
+        Goes::Laptop(_) | Goes::Origin => None,
+        Goes::Copied(way) => http1::copy::begin(conn, request, *way, record),
+    };
     if std::mem::take(&mut conn.served_by_laptop) {
         conn.origin.drop_if_stale();
     }
-    http1::origin::exchange(conn, request, record).await
+    http1::origin::exchange(conn, request, copy, record).await
 }
 
 /// Whether this laptop failed to answer a moment ago, when the connection began with this request.

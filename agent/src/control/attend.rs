@@ -2,6 +2,7 @@
 //! gone at once.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bridge_proto::tunnel::alive::SAY_EVERY;
@@ -113,6 +114,8 @@ fn news(context: &Control, session: &Session, sent: &mut Counts) -> Option<Count
         laptop: Some(session.tally.to_message()),
         origin: Some(context.requests.to_origin().to_message()),
         opaque: context.requests.opaque_so_far(),
+        copies: Some(session.copied.to_message()),
+        copies_given_up: session.given_up.load(Ordering::Relaxed),
     };
     (*sent != counts).then(|| {
         sent.clone_from(&counts);

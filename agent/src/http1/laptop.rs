@@ -154,7 +154,7 @@ impl Exchange<'_> {
         client: &mut End<TcpStream>,
         laptop: &mut End<TunnelStream>,
     ) -> Poll<Ended> {
-        match self.up.go(cx, client, laptop) {
+        match self.up.go(cx, client, laptop, None) {
             Some(UpEnded::ClientGone) => return Poll::Ready(Ended::ClientGone),
             Some(UpEnded::Flawed(flaw)) => {
                 let user = self.route.session.user.clone();

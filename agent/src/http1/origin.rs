@@ -11,6 +11,7 @@ use super::passage::{Broken, Passage, Passed};
 use super::rewrite;
 use super::up::{Up, UpEnded};
 use crate::connection::{After, Connection};
+use crate::copies::pipe::Inlet;
 use crate::io::end::End;
 use crate::requests::Record;
 use tokio::net::TcpStream;
@@ -21,6 +22,8 @@ struct Exchange<'r> {
     request: &'r Request,
     record: &'r mut Record,
     up: Up,
+    /// Of the request, until it has passed.
+    copy: Option<Inlet>,
     down: Down,
     /// The agent is stopping, and has announced to the client that no answer follows.
     last: bool,
@@ -35,12 +38,17 @@ enum Down {
 }
 
 /// Takes the request at the front of the client's buffer to the origin, and the answer back.
-pub(crate) async fn exchange(conn: &mut Connection, request: &Request, record: &mut Record) -> After {
+pub(crate) async fn exchange(
+    conn: &mut Connection,
+    request: &Request,
+    copy: Option<Inlet>,
+    record: &mut Record,
+) -> After {
     let Ok(passage) = Passage::begin(conn.client.read.filled(), request.head_len, request.framing) else {
         return After::Opaque;
     };
     let down = Down::Head(HeadScan::default());
-    let mut exchange = Exchange { request, record, up: Up::Passing(passage), down, last: false };
+    let mut exchange = Exchange { request, record, up: Up::Passing(passage), copy, down, last: false };
     std::future::poll_fn(|cx| exchange.poll(cx, conn)).await
 }
 
@@ -48,10 +56,15 @@ impl Exchange<'_> {
     fn poll(&mut self, cx: &mut Context<'_>, conn: &mut Connection) -> Poll<After> {
         let draining = conn.context.drain.has_begun();
         let Ok(origin) = ready!(conn.origin.poll_up(cx)) else { return Poll::Ready(After::Abort) };
-        match self.up.go(cx, &mut conn.client, origin) {
+        match self.up.go(cx, &mut conn.client, origin, self.copy.as_ref()) {
             Some(UpEnded::ClientGone) => return Poll::Ready(After::Abort),
             Some(UpEnded::Flawed(_)) => return Poll::Ready(After::Opaque),
             None => {}
+        }
+        if matches!(self.up, Up::Over)
+            && let Some(copy) = self.copy.take()
+        {
+            copy.whole(None);
         }
         self.go_down(cx, &mut conn.client, origin, draining)
     }

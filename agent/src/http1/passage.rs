@@ -3,6 +3,8 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use tokio::io::AsyncWrite;
+
 use super::flaw::Flaw;
 use super::framing::{Body, Framing};
 use super::rewrite;
@@ -88,7 +90,7 @@ impl Passage {
     }
 
     /// Moves bytes until the message has passed.
-    pub(super) fn poll<A: Side, B: Side>(
+    pub(super) fn poll<A: Side, B: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut End<A>,

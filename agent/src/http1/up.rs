@@ -6,6 +6,8 @@ use tokio::net::TcpStream;
 
 use super::flaw::Flaw;
 use super::passage::{Broken, Passage, Passed};
+use crate::copies::pipe::Inlet;
+use crate::copies::tee::Tee;
 use crate::io::end::End;
 use crate::io::side::Side;
 
@@ -27,15 +29,20 @@ pub(super) enum UpEnded {
 }
 
 impl Up {
-    /// Moves the request on. `Some`: the exchange is over.
+    /// Moves the request on, and into the pipe of its copy, if there is one. `Some`: the exchange is over.
     pub(super) fn go<S: Side>(
         &mut self,
         cx: &mut Context<'_>,
         client: &mut End<TcpStream>,
         server: &mut End<S>,
+        copy: Option<&Inlet>,
     ) -> Option<UpEnded> {
         if let Self::Passing(passage) = self {
-            *self = match passage.poll(cx, client, &mut server.side) {
+            let passed = match copy {
+                None => passage.poll(cx, client, &mut server.side),
+                Some(copy) => passage.poll(cx, client, &mut Tee { to: &mut server.side, copy }),
+            };
+            *self = match passed {
                 Poll::Pending => return None,
                 Poll::Ready(Ok(Passed::Whole)) => Self::Over,
                 // The server may have answered before it closed.

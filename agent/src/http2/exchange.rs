@@ -14,8 +14,9 @@ use http::{Request, Response, Version};
 
 use super::answers::{self, Wanted};
 use super::caller::Caller;
-use super::passage::{Broken, Passage};
+use super::passage::{Broken, Onlooker, Passage};
 use super::window::Waiting;
+use crate::copies::pipe::Inlet;
 use crate::requests::Record;
 use crate::routes::Entry;
 
@@ -25,6 +26,7 @@ pub(super) struct Accepted {
     pub(super) body: RecvStream,
     pub(super) respond: SendResponse<Bytes>,
     pub(super) record: Record,
+    pub(super) copy: Option<Inlet>,
 }
 
 impl Accepted {
@@ -59,6 +61,8 @@ pub(super) struct Holds {
 /// A request in flight.
 pub(super) struct Exchange {
     up: Up,
+    /// Of the request, until it has passed.
+    copy: Option<Inlet>,
     server: SendStream<Bytes>,
     down: Down,
     caller: Option<Caller>,
@@ -84,9 +88,10 @@ enum Down {
 }
 
 impl Exchange {
-    /// `body` follows the request's head; `route` is the laptop's, if one serves it.
+    /// `body` follows the request's head, and goes into the pipe of its copy as well, if there is one; `route` is the
+    /// laptop's, if one serves it.
     pub(super) fn new(
-        body: Option<RecvStream>,
+        (body, copy): (Option<RecvStream>, Option<Inlet>),
         respond: SendResponse<Bytes>,
         (answer, server): (ResponseFuture, SendStream<Bytes>),
         record: Record,
@@ -96,6 +101,7 @@ impl Exchange {
         let up = body.map_or(Up::Over, |body| Up::Passing(Passage::new(body, holds.up)));
         Self {
             up,
+            copy,
             server,
             down: Down::Head(answer),
             caller: Some(Caller::Waits(respond)),
@@ -118,7 +124,7 @@ impl Exchange {
             return Poll::Ready(Exchanged::Over);
         }
         if let Up::Passing(passage) = &mut self.up {
-            match passage.poll(cx, &mut self.server, None) {
+            match passage.poll(cx, &mut self.server, Onlooker::Copy(&mut self.copy)) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => self.up = Up::Over,
                 Poll::Ready(Err(Broken::Sink)) => self.up = Up::Stopped,
@@ -162,7 +168,7 @@ impl Exchange {
                     }
                 }
                 (Down::Body(passage), Caller::Hears(stream)) => {
-                    match passage.poll(cx, stream, Some(&mut self.record)) {
+                    match passage.poll(cx, stream, Onlooker::Record(&mut self.record)) {
                         Poll::Pending => return Err(caller),
                         Poll::Ready(Ok(())) => self.down = Down::Over,
                         Poll::Ready(Err(Broken::Source(error))) => {

@@ -34,15 +34,15 @@ use crate::routes::Entry;
 use crate::session::share;
 
 /// Why a laptop was not reached, and what it said of it. Nothing was delivered.
-type NotReached = (Unreached, String);
+pub(super) type NotReached = (Unreached, String);
 
-type Opening = Pin<Box<dyn Future<Output = Result<SendRequest<Bytes>, NotReached>> + Send>>;
+pub(super) type Opening = Pin<Box<dyn Future<Output = Result<SendRequest<Bytes>, NotReached>> + Send>>;
 
 /// HTTP/2 to a process on a laptop, perhaps not open yet.
 #[derive(Clone)]
 pub(super) struct Lane {
-    route: Arc<Entry>,
-    opening: SharedFuture<Opening>,
+    pub(super) route: Arc<Entry>,
+    pub(super) opening: SharedFuture<Opening>,
     /// The bytes that wait on it.
     held: Arc<Held>,
 }
@@ -176,7 +176,7 @@ pub(super) async fn exchange(mut accepted: Accepted, lane: Lane, hops: HeaderVal
         // It was lost before this stream was on it.
         return Ended::Again(accepted);
     }
-    let Accepted { mut head, body, mut respond, record } = accepted;
+    let Accepted { mut head, body, mut respond, record, copy: _ } = accepted;
     head.headers.insert(HOPS, hops);
     let ends = body.is_end_stream();
     let sent = match send.send_request(Accepted::sendable(head), ends) {
@@ -190,7 +190,8 @@ pub(super) async fn exchange(mut accepted: Accepted, lane: Lane, hops: HeaderVal
     drop(send);
     let body = (!ends).then_some(body);
     let holds = Holds { up: Waiting::for_laptop(up, budget), down: Waiting::new(lane.held.clone()) };
-    let mut exchange = Exchange::new(body, respond, sent, record, holds, (Some(route.clone()), wanted));
+    let mut exchange =
+        Exchange::new((body, None), respond, sent, record, holds, (Some(route.clone()), wanted));
     match std::future::poll_fn(|cx| exchange.poll(cx)).await {
         Exchanged::Over => Ended::Over,
         Exchanged::Reset(caller, reason) => Ended::Reset(caller, reason),

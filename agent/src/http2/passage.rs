@@ -12,6 +12,7 @@ use http::HeaderMap;
 
 use super::answers;
 use super::window::Waiting;
+use crate::copies::pipe::Inlet;
 use crate::requests::Record;
 
 /// Smaller pieces are put together while they wait: else each would hold more memory than it has bytes.
@@ -33,6 +34,37 @@ enum End {
     Trailers(HeaderMap),
 }
 
+/// Who sees a body pass.
+pub(super) enum Onlooker<'a> {
+    /// The record of an answer notes its trailers.
+    Record(&'a mut Record),
+    /// The copy of a request, if there is one, gets all of it.
+    Copy(&'a mut Option<Inlet>),
+}
+
+impl Onlooker<'_> {
+    fn sees(&mut self, data: &[u8]) {
+        if let Onlooker::Copy(Some(copy)) = self {
+            copy.put(data);
+        }
+    }
+
+    fn sees_end(&mut self, trailers: Option<&HeaderMap>) {
+        match self {
+            Onlooker::Record(record) => {
+                if let Some(trailers) = trailers {
+                    record.grpc_status_of(trailers);
+                }
+            }
+            Onlooker::Copy(copy) => {
+                if let Some(copy) = copy.take() {
+                    copy.whole(trailers.cloned());
+                }
+            }
+        }
+    }
+}
+
 /// The side of a passage that broke.
 pub(super) enum Broken {
     Source(h2::Error),
@@ -51,14 +83,14 @@ impl Passage {
         self.private = true;
     }
 
-    /// Moves as much as possible. Ready: the body has passed. `record` notes the trailers of an answer.
+    /// Moves as much as possible. Ready: the body has passed.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         to: &mut SendStream<Bytes>,
-        record: Option<&mut Record>,
+        onlooker: Onlooker<'_>,
     ) -> Poll<Result<(), Broken>> {
-        let polled = self.pass(cx, to, record);
+        let polled = self.pass(cx, to, onlooker);
         if polled.is_pending() && !self.waits.count(self.pieces.iter().map(Bytes::len).sum()) {
             return Poll::Ready(Err(Broken::NoRoom));
         }
@@ -69,18 +101,19 @@ impl Passage {
         &mut self,
         cx: &mut Context<'_>,
         to: &mut SendStream<Bytes>,
-        mut record: Option<&mut Record>,
+        mut onlooker: Onlooker<'_>,
     ) -> Poll<Result<(), Broken>> {
         loop {
             self.take_in(cx).map_err(Broken::Source)?;
             let Some(piece) = self.pieces.front_mut() else {
                 let sent = match self.end.take() {
                     None => return Poll::Pending,
-                    Some(End::Plain) => to.send_data(Bytes::new(), true),
+                    Some(End::Plain) => {
+                        onlooker.sees_end(None);
+                        to.send_data(Bytes::new(), true)
+                    }
                     Some(End::Trailers(trailers)) => {
-                        if let Some(record) = &mut record {
-                            record.grpc_status_of(&trailers);
-                        }
+                        onlooker.sees_end(Some(&trailers));
                         to.send_trailers(trailers)
                     }
                 };
@@ -92,10 +125,12 @@ impl Passage {
                 self.pieces.pop_front();
             }
             let ends = self.pieces.is_empty() && matches!(self.end, Some(End::Plain));
+            onlooker.sees(&part);
             to.send_data(part, ends).map_err(|_| Broken::Sink)?;
             // Fails only for a stream that is gone, which reading reports.
             let _ = self.from.flow_control().release_capacity(room);
             if ends {
+                onlooker.sees_end(None);
                 return Poll::Ready(Ok(()));
             }
         }

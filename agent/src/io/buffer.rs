@@ -7,6 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use tokio::io::AsyncWrite;
 use tokio_util::io::poll_read_buf;
 
 use super::side::Side;
@@ -82,7 +83,7 @@ impl Buffer {
     }
 
     /// Writes the first `len` bytes, or some of them; returns how many.
-    pub(crate) fn poll_drain<S: Side>(
+    pub(crate) fn poll_drain<S: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         len: usize,

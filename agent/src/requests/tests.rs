@@ -9,6 +9,10 @@ const PORT: Port = Port { place: 0, number: 80 };
 
 /// Alice's route on it.
 fn table(header: &str, value: &str) -> Table {
+    table_with(header, value, false)
+}
+
+fn table_with(header: &str, value: &str, copy: bool) -> Table {
     let header = v1::HeaderCondition { name: header.to_owned(), value: value.to_owned() };
     let kind = Some(v1::condition::Kind::Header(header));
     let alternative = v1::Alternative { all_of: vec![v1::Condition { kind }] };
@@ -16,6 +20,7 @@ fn table(header: &str, value: &str) -> Table {
         target_port: 80,
         local_port: 3000,
         r#match: Some(v1::Match { any_of: vec![alternative] }),
+        copy,
         ..v1::Route::default()
     };
     let session = Arc::new(Session::new("s1", "alice", 1, String::new()));
@@ -80,6 +85,36 @@ async fn a_request_whose_laptop_was_away_went_to_the_origin() {
     })
     .await;
     assert_eq!((seen.reason(), seen.to_laptop, seen.user.as_str()), (Reason::LaptopAway, false, "alice"));
+}
+
+#[tokio::test]
+async fn a_copy_has_a_record_of_its_own() {
+    let session = Arc::new(Session::new("s1", "alice", 1, String::new()));
+    let headers = [Header { name: "x-bridge", value: b"alice" }];
+    let head = Http1Head { method: "GET", target: "/v1/orders", headers: &headers };
+    let table = table_with("x-bridge", "alice", true);
+    for (given_up, reason, status) in
+        [(None, Reason::Copy, 500), (Some(GivenUp::TooSlow), Reason::CopyTooSlow, 0)]
+    {
+        let requests = Arc::new(Requests::new());
+        let mut record = requests.begin(PORT, Protocol::Http1, &head, &table.decide(PORT, &head));
+        let mut copy = record.copy(&session);
+        record.answered(200);
+        drop(record);
+        match given_up {
+            Some(why) => copy.given_up(why),
+            None => copy.answered(status),
+        }
+        drop(copy);
+        let seen = requests.follow(0).next().await.requests;
+        let what: Vec<_> = seen.iter().map(|seen| (seen.reason(), seen.to_laptop, seen.status)).collect();
+        assert_eq!(what, [(Reason::Copied, false, 200), (reason, true, status.into())]);
+        assert!(seen.iter().all(|seen| seen.path == "/v1/orders" && seen.about == "x-bridge: alice"));
+        let copied = requests.copied().to_message().requests;
+        assert_eq!((requests.to_origin().to_message().requests, copied), (1, u64::from(given_up.is_none())));
+    }
+    assert_eq!(session.given_up.load(Ordering::Relaxed), 1);
+    assert_eq!(session.copied.to_message().failed, 1);
 }
 
 #[tokio::test]

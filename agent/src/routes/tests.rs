@@ -42,6 +42,7 @@ fn found(table: &Table, headers: &[Header<'_>]) -> Result<String, Option<String>
     let head = Http1Head { method: "GET", target: "/", headers };
     match table.decide(PORT, &head) {
         Decision::Laptop(way) => Ok(way.route.session.id.clone()),
+        Decision::Copied(way) => Ok(format!("copy for {}", way.route.session.id)),
         Decision::Origin(miss) => {
             Err(miss.and_then(|miss| miss.saw).map(|saw| String::from_utf8_lossy(saw).into_owned()))
         }
@@ -111,6 +112,40 @@ fn a_request_goes_on_with_the_alternative_that_took_it_and_its_hops() {
     }
 }
 
+/// A route for all requests that have this header; the laptop gets copies.
+fn copying(id: &str, since_ms: u64, any_of: &[&[v1::Condition]]) -> Arc<Entry> {
+    let sent = v1::Route { copy: true, ..route(any_of) };
+    Arc::new(Entry::read(&session(id, since_ms), &[PORT], &sent).expect("a good route"))
+}
+
+#[test]
+fn a_request_is_copied_by_the_first_route_that_takes_it() {
+    let entries =
+        [entry("young", 9, &[("b", "1")]), copying("old", 5, &[&[header("a", "1")]]), copying("all", 1, &[])];
+    let table = Table::new(1, entries.into_iter());
+    let (a, b) = (Header { name: "a", value: b"1" }, Header { name: "b", value: b"1" });
+    assert_eq!(found(&table, &[a, b]).as_deref(), Ok("copy for old"));
+    assert_eq!(found(&table, &[b]).as_deref(), Ok("young"));
+    assert_eq!(found(&table, &[]).as_deref(), Ok("copy for all"));
+    assert!(table.everything(PORT).is_none(), "connections are not copied as a whole");
+}
+
+#[test]
+fn a_copy_that_comes_back_is_not_copied_again() {
+    let table = Table::new(1, std::iter::once(copying("s1", 1, &[])));
+    let decided = |hops: &'static str| {
+        let headers = [Header { name: HOPS, value: hops.as_bytes() }];
+        let head = Http1Head { method: "GET", target: "/", headers: &headers };
+        match table.decide(PORT, &head).goes() {
+            Goes::Copied(way) => Ok(way.hops),
+            Goes::Laptop(way) => Err(way.hops),
+            Goes::Origin => panic!("the route takes it"),
+        }
+    };
+    assert_eq!(decided("s0:80"), Ok("s0:80, s1:80".to_owned()));
+    assert_eq!(decided("s1:80"), Err(Err(Loop::Back(vec![]))));
+}
+
 #[test]
 fn the_route_that_takes_everything_is_found_wherever_it_comes() {
     let (some, all) = (entry("some", 1, &[("a", "1")]), entry("all", 2, &[]));
@@ -147,11 +182,12 @@ fn a_route_is_read_as_it_was_sent() {
         local_port: 65535,
         fallback: Fallback::Origin.into(),
         keep_cache_headers: true,
+        copy: true,
         ..route(&[])
     };
     let entry = Entry::read(&session("s1", 1), &[PORT, OTHER], &sent).expect("a good route");
     assert_eq!((entry.port, entry.local_port), (OTHER, 65535));
-    assert_eq!((entry.fallback, entry.keep_cache_headers), (Fallback::Origin, true));
+    assert_eq!((entry.fallback, entry.keep_cache_headers, entry.copies), (Fallback::Origin, true, true));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 // clippy knows tests by their attribute; the code that they share has none.
 #![allow(clippy::expect_used)]
 
+mod copies;
 mod drain;
 mod everything;
 mod files;

@@ -7,7 +7,7 @@ use crate::http2::peer::{Caller, Serving, get, rest, trailers, with_header};
 use crate::peer::{Peer, Server, dead_port};
 use crate::world::{Laptop, World, story, with_token};
 
-async fn requests(laptop: &mut Laptop, follow: bool) -> Streaming<RequestsSeen> {
+pub(crate) async fn requests(laptop: &mut Laptop, follow: bool) -> Streaming<RequestsSeen> {
     let asked = with_token(RequestsRequest { follow, after_us: 0 }, &laptop.token);
     laptop.client.requests(asked).await.expect("the token is right").into_inner()
 }

@@ -93,12 +93,23 @@ impl World {
         Route { r#match: Some(Match::default()), ..self.route("", local_port) }
     }
 
+    /// The origin answers requests with `x-bridge: <user>`, and this port gets copies.
+    pub(crate) fn copying(&self, user: &str, local_port: u16) -> Route {
+        Route { copy: true, ..self.route(user, local_port) }
+    }
+
     /// A laptop that has this route and takes calls.
     pub(crate) async fn laptop(&self, user: &str, route: Route) -> Laptop {
         let mut laptop = Laptop::attach(self.agent.control, user).await;
         laptop.park(8).await;
         laptop.routes(vec![route]).await;
         laptop
+    }
+
+    /// A laptop that gets copies of alice's requests, and its local process.
+    pub(crate) async fn copies(&self) -> (Laptop, Server) {
+        let local = Server::local().await;
+        (self.laptop("alice", self.copying("alice", local.port())).await, local)
     }
 
     /// A laptop with alice's route to a local process.
@@ -181,7 +192,8 @@ impl Daemon {
     /// Opens its session; returns the token.
     pub(crate) async fn opens(&self, channel: Channel) -> Result<String, NotOpened> {
         let Self { key, pod, session, secret } = self;
-        proof::open(channel, Opening { key, pod, nonce: rand::random(), session, secret }).await
+        let opening = Opening { key, pod, nonce: rand::random(), session, secret };
+        Ok(proof::open(channel, opening).await?.token)
     }
 }
 

@@ -10,21 +10,22 @@ const EVERYTHING: &str = "everything";
 /// For people: "requests with x-bridge: alice come to port 8080".
 #[must_use]
 pub fn describe(routes: &[v1::RouteStatus]) -> String {
-    let mut matches: Vec<&str> = routes.iter().map(|route| route.r#match.as_str()).collect();
-    matches.dedup();
-    let of = |chosen: &str| {
-        let ports = routes.iter().filter(|route| route.r#match == chosen).map(|route| route.local_port);
-        let which = if matches!(chosen, "" | EVERYTHING) {
-            "all requests".to_owned()
-        } else {
-            format!("requests with {chosen}")
+    let key = |route: &v1::RouteStatus| (route.r#match.clone(), route.copy);
+    let mut kinds: Vec<_> = routes.iter().map(key).collect();
+    kinds.dedup();
+    let of = |kind: (String, bool)| {
+        let ports = routes.iter().filter(|route| key(route) == kind).map(|route| route.local_port);
+        let which = match kind.0.as_str() {
+            "" | EVERYTHING => "all requests".to_owned(),
+            chosen => format!("requests with {chosen}"),
         };
-        format!("{which} come to {}", listed(ports.collect()))
+        let what = if kind.1 { format!("copies of {which}") } else { which };
+        format!("{what} come to {}", listed(ports.collect()))
     };
-    if matches.is_empty() {
+    if kinds.is_empty() {
         return "no requests come here".to_owned();
     }
-    matches.into_iter().map(of).collect::<Vec<_>>().join("; ")
+    kinds.into_iter().map(of).collect::<Vec<_>>().join("; ")
 }
 
 /// "port 80", "ports 80 and 81"
@@ -49,7 +50,9 @@ mod tests {
             service_port: 80,
             local_port,
             r#match: chosen.to_owned(),
+            copy: false,
         };
+        let copies = |chosen: &str| v1::RouteStatus { copy: true, ..to(chosen, 3000) };
         for (routes, expected) in [
             (vec![], "no requests come here"),
             (vec![to("x: 1", 8080)], "requests with x: 1 come to port 8080"),
@@ -57,6 +60,11 @@ mod tests {
             (
                 vec![to("x: 1", 8080), to("everything", 9999)],
                 "requests with x: 1 come to port 8080; all requests come to port 9999",
+            ),
+            (vec![copies("x: 1")], "copies of requests with x: 1 come to port 3000"),
+            (
+                vec![to("x: 1", 8080), copies("everything")],
+                "requests with x: 1 come to port 8080; copies of all requests come to port 3000",
             ),
         ] {
             assert_eq!(describe(&routes), expected);

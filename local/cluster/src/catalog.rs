@@ -132,7 +132,10 @@ async fn owners(cluster: &Cluster, kind: Kind) -> Result<Owners, ClusterError> {
 }
 
 fn session(claim: Claim) -> Session {
-    let text = |route: &ClaimedRoute| format!("{}: {}", route.port, route.match_text());
+    let text = |route: &ClaimedRoute| {
+        let copies = if route.copy { " (copies)" } else { "" };
+        format!("{}: {}{copies}", route.port, route.match_text())
+    };
     let matches = claim.routes.iter().map(text).collect();
     Session { id: claim.id, installation: claim.installation, user: claim.user, matches }
 }

@@ -95,6 +95,9 @@ pub struct ClaimedRoute {
     pub port: u16,
     /// The alternatives of the match, each as its text ("x-bridge: alice"); none means everything.
     pub any_of: Vec<String>,
+    /// The origin answers them, and the session's laptop gets copies.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copy: bool,
     #[serde(flatten)]
     pub more: Map<String, Value>,
 }
@@ -264,7 +267,7 @@ mod tests {
             user: user.into(),
             installation: format!("laptop-of-{user}"),
             since: 1,
-            routes: vec![ClaimedRoute { port: 80, any_of, more: Map::new() }],
+            routes: vec![ClaimedRoute { port: 80, any_of, ..ClaimedRoute::default() }],
             more: Map::new(),
         }
     }
@@ -340,7 +343,9 @@ mod tests {
 
     #[test]
     fn the_annotation_reads_back_as_it_was_written() {
-        let attachment = attachment(vec![claim("1", "alice", &["x-bridge: alice"])]);
+        let mut alice = claim("1", "alice", &["x-bridge: alice"]);
+        alice.routes[0].copy = true;
+        let attachment = attachment(vec![alice]);
         assert_eq!(Attachment::of(&annotated(&attachment.to_annotation())).expect("valid"), Some(attachment));
         assert!(Attachment::of(&annotated("{")).is_err(), "what cannot be read is not taken for none");
     }

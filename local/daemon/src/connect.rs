@@ -9,6 +9,7 @@ use bridge_cluster::obstacles::Warning;
 use bridge_cluster::state::Claim;
 use bridge_cluster::takeover::{Prepared, Step, Takeover, Waiter, Wanted, unless_given_up};
 use bridge_deploy::ListenPort;
+use bridge_proto::v1;
 
 use super::failure::Failure;
 use super::inbound::Inbound;
@@ -178,23 +179,28 @@ async fn tidy(
 
 /// Records as an Event on the Service what a session does now.
 pub(crate) async fn record(session: &Session) {
-    let Facts { cluster, service, .. } = &session.facts;
-    events::record(cluster, service, "BridgeConnected", &summary(session)).await;
+    let Facts { cluster, service, user, .. } = &session.facts;
+    let text = summary(user, &routes::status(&session.routes()));
+    events::record(cluster, service, "BridgeConnected", &text).await;
 }
 
 /// The text of the Event that describes a session.
-fn summary(session: &Session) -> String {
-    let routes = routes::status(&session.routes());
-    let routes: Vec<_> =
-        routes.iter().map(|route| format!("port {}: {}", route.port, route.r#match)).collect();
-    if routes.is_empty() {
-        return format!("{} uses the pods' network; all requests go to the pods", session.facts.user);
+fn summary(user: &str, routes: &[v1::RouteStatus]) -> String {
+    let listed = |copy: bool| {
+        let of = routes.iter().filter(|route| route.copy == copy);
+        of.map(|route| format!("port {}: {}", route.port, route.r#match)).collect::<Vec<_>>().join(", ")
+    };
+    match (listed(false).as_str(), listed(true).as_str()) {
+        ("", "") => format!("{user} uses the pods' network; all requests go to the pods"),
+        ("", copied) => {
+            format!("all requests go to the pods; {user}'s laptop gets copies of some ({copied})")
+        }
+        (taken, "") => format!("{user}'s requests go to a laptop ({taken}); all others go to the pods"),
+        (taken, copied) => format!(
+            "{user}'s requests go to a laptop ({taken}); all others go to the pods, and copies of some to the laptop \
+             ({copied})"
+        ),
     }
-    format!(
-        "{}'s requests go to a laptop ({}); all others go to the pods",
-        session.facts.user,
-        routes.join(", ")
-    )
 }
 
 /// Waits until every agent that is ready has the routes in force.
@@ -230,4 +236,38 @@ async fn others_attended(session: &Session) {
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_says_who_answers() {
+        let route = |of: &str, copy| v1::RouteStatus {
+            port: "http".into(),
+            r#match: of.into(),
+            copy,
+            ..v1::RouteStatus::default()
+        };
+        let (taken, copied) = (route("x: 1", false), route("y: 2", true));
+        for (routes, expected) in [
+            (vec![], "alice uses the pods' network; all requests go to the pods"),
+            (
+                vec![taken.clone()],
+                "alice's requests go to a laptop (port http: x: 1); all others go to the pods",
+            ),
+            (
+                vec![copied.clone()],
+                "all requests go to the pods; alice's laptop gets copies of some (port http: y: 2)",
+            ),
+            (
+                vec![taken, copied],
+                "alice's requests go to a laptop (port http: x: 1); all others go to the pods, and copies of some to \
+                 the laptop (port http: y: 2)",
+            ),
+        ] {
+            assert_eq!(summary("alice", &routes), expected);
+        }
+    }
 }

@@ -87,6 +87,9 @@ pub(crate) async fn say_where_nothing_listens(routes: &[PortRoute], tell: &Telle
 
 /// The consequence while nothing listens: whose requests fail, and how.
 fn until_then(route: &PortRoute) -> String {
+    if route.copies {
+        return "until then nothing is copied".to_owned();
+    }
     let whose = if route.matching == Match::Everything { "everyone's" } else { "your" };
     match route.fallback {
         v1::Fallback::Origin => format!("until then {whose} requests go to the pods"),
@@ -115,8 +118,10 @@ mod tests {
                 matching: matching.clone(),
                 fallback,
                 keep_cache_headers: false,
+                copies: false,
             };
             assert_eq!(until_then(&route), expected);
+            assert_eq!(until_then(&PortRoute { copies: true, ..route }), "until then nothing is copied");
         }
     }
 }

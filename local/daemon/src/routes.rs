@@ -18,6 +18,8 @@ pub(crate) struct PortRoute {
     pub(crate) matching: Match,
     pub(crate) fallback: v1::Fallback,
     pub(crate) keep_cache_headers: bool,
+    /// The origin answers the requests, and the laptop gets copies.
+    pub(crate) copies: bool,
 }
 
 impl PortRoute {
@@ -29,6 +31,7 @@ impl PortRoute {
             r#match: Some(self.matching.to_message()),
             fallback: self.fallback.into(),
             keep_cache_headers: self.keep_cache_headers,
+            copy: self.copies,
         }
     }
 }
@@ -90,6 +93,7 @@ pub(crate) fn routes(
         matching: matching.clone(),
         fallback: request.fallback(),
         keep_cache_headers: request.keep_cache_headers,
+        copies: request.copy,
     };
     Ok(chosen.into_iter().map(route).collect())
 }
@@ -116,6 +120,7 @@ pub(crate) fn claimed(routes: &[PortRoute]) -> Vec<ClaimedRoute> {
     let claimed = |route: &PortRoute| ClaimedRoute {
         port: route.service_port,
         any_of: route.matching.texts(),
+        copy: route.copies,
         ..ClaimedRoute::default()
     };
     routes.iter().map(claimed).collect()
@@ -128,6 +133,7 @@ pub(crate) fn status(routes: &[PortRoute]) -> Vec<v1::RouteStatus> {
         local_port: route.local_port,
         r#match: route.matching.to_string(),
         service_port: route.service_port.into(),
+        copy: route.copies,
     };
     routes.iter().map(status).collect()
 }
@@ -174,6 +180,16 @@ mod tests {
             routes(&v1::ConnectRequest { for_command: true, ..request() }, &ports).expect("no port is meant");
         let all: Vec<_> = routes.iter().map(|route| (route.service_port, route.local_port)).collect();
         assert_eq!(all, [(80, 8080), (81, 9090)]);
+    }
+
+    #[test]
+    fn a_route_that_copies_says_so_wherever_it_is_written() {
+        for copy in [false, true] {
+            let routes = routes(&v1::ConnectRequest { copy, ..request() }, &[port(80, "http", 8080)]);
+            let routes = routes.expect("one port");
+            let said = (routes[0].to_message().copy, claimed(&routes)[0].copy, status(&routes)[0].copy);
+            assert_eq!(said, (copy, copy, copy));
+        }
     }
 
     #[test]

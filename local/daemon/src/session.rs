@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use self::lead::Lead;
 pub(crate) use self::live::{Agent, Facts, Live};
 use self::upkeep::Upkeep;
+use super::failure::Failure;
 use super::inbound::Inbound;
 use super::routes::{self, PortRoute};
 use super::traffic;
-use super::tunnel::Purpose;
+use super::tunnel::{self, Purpose};
 use super::users::Users;
 
 /// A running session. Dropped, it ends at once and leaves the cluster as it is.
@@ -123,6 +124,18 @@ impl Session {
         self.live_rx.borrow().clone()
     }
 
+    /// Refuses routes that an agent of an earlier version would take for others.
+    pub(crate) fn agents_know(&self, routes: &[PortRoute]) -> Result<(), Failure> {
+        let live = self.live_rx.borrow();
+        let mut attended = live.agents.values().filter_map(|agent| agent.attended.as_ref());
+        attended.try_for_each(|attended| tunnel::knows(attended.revision, &to_messages(routes))).map_err(
+            |error| {
+                let (service, reason) = (self.facts.service.clone(), error.to_string());
+                Failure::OtherVersion { service, reason }
+            },
+        )
+    }
+
     pub(crate) fn routes(&self) -> Vec<PortRoute> {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -187,7 +200,7 @@ impl Session {
             detail: agent.detail(),
         });
         let counts = live.agents.values().filter_map(|agent| agent.attended.as_ref()).map(|a| &a.counts);
-        let (to_laptop, to_origin, opaque) = traffic::of(counts);
+        let traffic::Sum { to_laptop, to_origin, copied, copies_given_up, opaque } = counts.collect();
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         v1::SessionStatus {
             id: self.facts.id.clone(),
@@ -207,6 +220,8 @@ impl Session {
             to_laptop: Some(to_laptop),
             to_origin: Some(to_origin),
             opaque,
+            copied: Some(copied),
+            copies_given_up,
         }
     }
 }

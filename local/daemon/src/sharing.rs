@@ -245,6 +245,7 @@ impl Sharing {
         users: Users,
         routes: Vec<PortRoute>,
     ) -> Result<bool, Failure> {
+        session.agents_know(&routes)?;
         let facts = &session.facts;
         let claimed = routes::claimed(&routes);
         let other_claim = routes::claimed(&session.routes()) != claimed;

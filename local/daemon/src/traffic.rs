@@ -4,15 +4,33 @@ use std::time::Duration;
 
 use bridge_proto::{latency, v1};
 
-/// Requests to the session's laptop, requests to the origin, and connections that were relayed unread.
-pub(crate) fn of<'a>(counts: impl Iterator<Item = &'a v1::Counts>) -> (v1::Traffic, v1::Traffic, u64) {
-    let (mut laptop, mut origin, mut opaque) = (v1::Tally::default(), v1::Tally::default(), 0);
-    for count in counts {
-        add(&mut laptop, count.laptop.as_ref());
-        add(&mut origin, count.origin.as_ref());
-        opaque += count.opaque;
+/// The counts of all agents together.
+#[derive(Debug, Default)]
+pub(crate) struct Sum {
+    /// Requests that the session's laptop answered, and those that the origin did.
+    pub(crate) to_laptop: v1::Traffic,
+    pub(crate) to_origin: v1::Traffic,
+    /// Copies that the laptop answered, and the number of those that were given up.
+    pub(crate) copied: v1::Traffic,
+    pub(crate) copies_given_up: u64,
+    /// Connections that were relayed unread.
+    pub(crate) opaque: u64,
+}
+
+impl<'a> FromIterator<&'a v1::Counts> for Sum {
+    fn from_iter<T: IntoIterator<Item = &'a v1::Counts>>(counts: T) -> Self {
+        let (mut laptop, mut origin, mut copies) = <(v1::Tally, v1::Tally, v1::Tally)>::default();
+        let mut sum = Self::default();
+        for count in counts {
+            add(&mut laptop, count.laptop.as_ref());
+            add(&mut origin, count.origin.as_ref());
+            add(&mut copies, count.copies.as_ref());
+            sum.copies_given_up += count.copies_given_up;
+            sum.opaque += count.opaque;
+        }
+        let [to_laptop, to_origin, copied] = [laptop, origin, copies].map(|tally| traffic(&tally));
+        Self { to_laptop, to_origin, copied, ..sum }
     }
-    (traffic(&laptop), traffic(&origin), opaque)
 }
 
 fn add(sum: &mut v1::Tally, tally: Option<&v1::Tally>) {
@@ -45,16 +63,24 @@ mod tests {
     fn counts(requests: u64, failed: u64, took: Duration) -> v1::Counts {
         let mut of = vec![0; latency::BOUNDS_US.len() + 1];
         of[latency::index(took)] = requests;
-        v1::Counts { laptop: Some(v1::Tally { requests, failed, took: of }), origin: None, opaque: 1 }
+        let tally = v1::Tally { requests, failed, took: of };
+        v1::Counts {
+            laptop: Some(tally.clone()),
+            copies: Some(tally),
+            copies_given_up: 2,
+            opaque: 1,
+            origin: None,
+        }
     }
 
     #[test]
     fn agents_are_added_up_before_latencies_are_read() {
         let slow = counts(1, 1, Duration::from_secs(1));
         let fast = counts(9, 0, Duration::from_millis(1));
-        let (laptop, origin, opaque) = of([slow, fast].iter());
-        assert_eq!((laptop.requests, laptop.failed, opaque), (10, 1, 2));
-        assert!(laptop.p50_us <= 1_000 && laptop.p99_us > 500_000, "{laptop:?}");
-        assert_eq!(origin, v1::Traffic::default());
+        let Sum { to_laptop, to_origin, copied, copies_given_up, opaque } = [slow, fast].iter().collect();
+        assert_eq!((to_laptop.requests, to_laptop.failed, opaque), (10, 1, 2));
+        assert!(to_laptop.p50_us <= 1_000 && to_laptop.p99_us > 500_000, "{to_laptop:?}");
+        assert_eq!((copied, copies_given_up), (to_laptop, 4));
+        assert_eq!(to_origin, v1::Traffic::default());
     }
 }

@@ -8,13 +8,14 @@ use std::time::Duration;
 use bridge_cluster::client::Cluster;
 use bridge_cluster::error::ClusterError;
 use bridge_cluster::portforward;
-use bridge_proto::proof::{self, NotOpened, Opening};
+use bridge_proto::proof::{self, NotOpened, Opened, Opening};
 use bridge_proto::tunnel::alive::{Listened, SAY_EVERY, SILENT_AFTER};
 use bridge_proto::tunnel::{
     Budget, HTTP2_CONNECTION_WINDOW, HTTP2_FRAME, HTTP2_STREAM_WINDOW, TUNNEL_BUDGET, TunnelStream, offered,
 };
 use bridge_proto::v1::agent_client::AgentClient;
 use bridge_proto::v1::{self, from_agent, from_daemon};
+use bridge_proto::version::COPIES;
 use futures::StreamExt;
 use hyper_util::rt::TokioIo;
 use tokio::sync::{mpsc, watch};
@@ -55,6 +56,8 @@ pub(crate) struct Attended {
     pub(crate) client: Client,
     /// The memory budget of all streams of the tunnel.
     pub(crate) budget: Budget,
+    /// The newest revision of the protocol that the agent and this program have in common.
+    pub(crate) revision: u32,
     /// The revision of the routes that the agent has in force.
     pub(crate) routed: u64,
     pub(crate) draining: bool,
@@ -70,6 +73,7 @@ impl Attended {
         Self {
             client: AgentClient::with_interceptor(channel, Token(MetadataValue::from_static("token"))),
             budget: Budget::new(TUNNEL_BUDGET),
+            revision: COPIES,
             routed: 1,
             draining: false,
             counts: v1::Counts::default(),
@@ -94,6 +98,8 @@ pub(crate) enum TunnelError {
     NoAnswer,
     #[error("the agent refused the routes: {0}")]
     Routes(String),
+    #[error("the agents speak protocol {0}, and requests are copied from protocol {COPIES} on")]
+    NoCopies(u32),
     #[error("the agent ended the session")]
     Ended,
     #[error("no data for {} s", SILENT_AFTER.as_secs())]
@@ -101,10 +107,17 @@ pub(crate) enum TunnelError {
 }
 
 impl TunnelError {
-    /// The agent and this program have no revision of the protocol in common: retrying does not help.
+    /// The agent and this program have no revision of the protocol in common, or none with what is asked for: retrying
+    /// does not help.
     pub(crate) fn is_of_versions(&self) -> bool {
-        matches!(self, Self::NotOpened(NotOpened::Version(_)))
+        matches!(self, Self::NotOpened(NotOpened::Version(_)) | Self::NoCopies(_))
     }
+}
+
+/// Whether an agent of this revision of the protocol reads all of these routes as they are meant.
+pub(crate) fn knows(revision: u32, routes: &[v1::Route]) -> Result<(), TunnelError> {
+    let copies = routes.iter().any(|route| route.copy);
+    if copies && revision < COPIES { Err(TunnelError::NoCopies(revision)) } else { Ok(()) }
 }
 
 /// Adds the session's token to each call.
@@ -141,11 +154,12 @@ async fn speak(
     io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
     show: impl Fn(Attended),
 ) -> Result<Infallible, TunnelError> {
-    let client = open(purpose, pod, channel(io).await?).await?;
+    let (client, revision) = open(purpose, pod, channel(io).await?).await?;
     let budget = Budget::new(TUNNEL_BUDGET);
     let mut attended = Attended {
         client: client.clone(),
         budget: budget.clone(),
+        revision,
         routed: 0,
         draining: false,
         counts: v1::Counts::default(),
@@ -161,6 +175,7 @@ async fn speak(
             changed = routes.changed() => {
                 if changed.is_err() { return Err(TunnelError::Ended); }
                 let now = routes.borrow_and_update().clone();
+                knows(revision, &now.routes)?;
                 say(&say_tx, from_daemon::Kind::Routes(now)).await?;
             }
             _ = alive.tick() => say(&say_tx, from_daemon::Kind::Alive(v1::Alive {})).await?,
@@ -218,14 +233,15 @@ async fn channel(
     Ok(endpoint.connect_with_connector(connector).await?)
 }
 
-/// Opens the session, once the agent has proven that it is this pod's and knows the key.
-async fn open(purpose: &Purpose, pod: &str, channel: Channel) -> Result<Client, TunnelError> {
+/// Opens the session, once the agent has proven that it is this pod's and knows the key; returns the revision of the
+/// protocol, too.
+async fn open(purpose: &Purpose, pod: &str, channel: Channel) -> Result<(Client, u32), TunnelError> {
     let Purpose { key, session, secret, .. } = purpose;
     let opening = Opening { key, pod, nonce: rand::random(), session, secret };
     let opened = tokio::time::timeout(OPEN_WITHIN, proof::open(channel.clone(), opening)).await;
-    let token = opened.map_err(|_| TunnelError::NoAnswer)??;
+    let Opened { token, revision } = opened.map_err(|_| TunnelError::NoAnswer)??;
     let token = token.parse().map_err(|_| Status::internal("its token is not text"))?;
-    Ok(AgentClient::with_interceptor(channel, Token(token)))
+    Ok((AgentClient::with_interceptor(channel, Token(token)), revision))
 }
 
 /// The parked calls of a tunnel, and the streams that began on them.
@@ -302,4 +318,19 @@ async fn park(
         inbound::serve(offer, allowed, &inbound).await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_would_take_a_copy_for_a_request_gets_no_such_route() {
+        let (plain, copy) = (v1::Route::default(), v1::Route { copy: true, ..v1::Route::default() });
+        assert!(knows(2, std::slice::from_ref(&plain)).is_ok());
+        let error = knows(2, &[plain, copy.clone()]).expect_err("it answers in place of the origin");
+        let expected = "the agents speak protocol 2, and requests are copied from protocol 3 on";
+        assert_eq!((error.to_string().as_str(), error.is_of_versions()), (expected, true));
+        assert!(knows(COPIES, &[copy]).is_ok());
+    }
 }

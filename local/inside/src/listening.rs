@@ -127,7 +127,13 @@ mod tests {
     use super::*;
 
     fn route(port: &str, service_port: u32, local_port: u32) -> v1::RouteStatus {
-        v1::RouteStatus { port: port.to_owned(), service_port, local_port, r#match: "x-bridge: a".to_owned() }
+        v1::RouteStatus {
+            port: port.to_owned(),
+            service_port,
+            local_port,
+            r#match: "x-bridge: a".to_owned(),
+            copy: false,
+        }
     }
 
     fn led(routes: &[v1::RouteStatus], ports: &[u32]) -> Option<Vec<u32>> {

@@ -141,6 +141,7 @@ fn connect(
         // With the user's own headers there is no default route to add it to.
         kubernetes_route_as: headers.is_empty() && compat == Some(Compat::BridgeToKubernetes),
         for_command: false,
+        copy: args.copy,
     })
 }
 
@@ -279,6 +280,13 @@ mod tests {
         assert!(wanted("bridge connect orders", &config).kubernetes_route_as);
         assert!(!wanted("bridge connect orders --header a=1", &config).kubernetes_route_as);
         assert!(!wanted("bridge connect orders --everything", &config).kubernetes_route_as);
+    }
+
+    #[test]
+    fn copies_are_asked_for_and_never_the_default() {
+        let copy = |line: &str| connect(&args(line), &Config::default(), &alice()).unwrap().copy;
+        assert!(copy("bridge connect orders --copy") && copy("bridge connect orders --copy --everything"));
+        assert!(!copy("bridge connect orders"));
     }
 
     #[test]

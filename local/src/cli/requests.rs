@@ -34,7 +34,7 @@ struct Seen {
     status: Option<u32>,
     grpc_status: Option<u32>,
     duration_ms: Option<f64>,
-    /// laptop or origin.
+    /// laptop, origin or copy.
     to: &'static str,
     /// The user whose route it matched.
     user: Option<String>,
@@ -73,7 +73,11 @@ impl From<v1::SeenByAgent> for Seen {
             status: (request.status != 0).then_some(request.status),
             grpc_status: request.grpc_status,
             duration_ms: is_read.then_some(request.took_us as f64 / 1000.0),
-            to: if request.to_laptop { "laptop" } else { "origin" },
+            to: match request.to_laptop {
+                true if is_of_copy(reason) => "copy",
+                true => "laptop",
+                false => "origin",
+            },
             user: given(request.user),
             reason: word(reason),
             about: given(request.about),
@@ -81,6 +85,20 @@ impl From<v1::SeenByAgent> for Seen {
             begun_us: request.begun_us,
         }
     }
+}
+
+/// Whether it is the end of a copy.
+fn is_of_copy(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Copy
+            | Reason::CopyTooSlow
+            | Reason::CopyNoRoom
+            | Reason::CopyCutShort
+            | Reason::CopyNoAnswer
+            | Reason::CopyLaptopAway
+            | Reason::CopyNothingListens
+    )
 }
 
 /// The reason for programs.
@@ -98,6 +116,15 @@ fn word(reason: Reason) -> &'static str {
         Reason::Ambiguous => "opaque-ambiguous",
         Reason::Loop => "loop",
         Reason::OwnPod => "opaque-own-pod",
+        Reason::Copied => "copied",
+        Reason::NotCopied => "not-copied",
+        Reason::Copy => "copy",
+        Reason::CopyTooSlow => "copy-too-slow",
+        Reason::CopyNoRoom => "copy-no-room",
+        Reason::CopyCutShort => "copy-cut-short",
+        Reason::CopyNoAnswer => "copy-no-answer",
+        Reason::CopyLaptopAway => "copy-laptop-away",
+        Reason::CopyNothingListens => "copy-nothing-listens",
         Reason::Unspecified => "unknown",
     }
 }
@@ -123,6 +150,15 @@ impl Seen {
             ("opaque-own-pod", _) => {
                 "opaque: from a port-forward or a laptop, so not sent to a laptop".to_owned()
             }
+            ("copied", _) => format!("copied to {whose}'s laptop (matched {about})"),
+            ("not-copied", _) => format!("not copied: asks for another protocol (matched {about})"),
+            ("copy", _) => format!("copy: the answer was dropped (matched {about})"),
+            ("copy-too-slow", _) => format!("copy given up: {whose}'s laptop was too slow for it"),
+            ("copy-no-room", _) => format!("copy given up: too many wait for {whose}'s laptop"),
+            ("copy-cut-short", _) => "copy given up: the request did not come to its end".to_owned(),
+            ("copy-no-answer", _) => format!("copy given up: no answer from {whose}'s laptop"),
+            ("copy-laptop-away", _) => format!("copy given up: {whose}'s laptop away"),
+            ("copy-nothing-listens", _) => format!("copy given up: nothing listens on {whose}'s laptop"),
             (other, _) => other.to_owned(),
         }
     }
@@ -136,6 +172,7 @@ impl Seen {
         };
         let to = match (self.to, &self.user) {
             ("laptop", Some(user)) => format!("{user}'s laptop"),
+            ("copy", Some(user)) => format!("{user}'s laptop (copy)"),
             (to, _) => to.to_owned(),
         };
         let mut row = vec![local_time(self.begun_us)];
@@ -158,7 +195,8 @@ impl Seen {
         let style = match (self.reason, self.to, self.status) {
             (_, _, Some(500..)) => RED,
             ("differs" | "laptop-away" | "nothing-listens" | "opaque-own-pod", ..) => YELLOW,
-            (_, "laptop", _) => GREEN,
+            (_, "laptop", _) | ("copy", ..) => GREEN,
+            (_, "copy", _) => YELLOW,
             _ => return line + "\n",
         };
         styled(style, &line) + "\n"

@@ -41,6 +41,9 @@ struct Requests {
     to_origin: Traffic,
     /// Connections that were relayed unread.
     opaque: u64,
+    /// Copies that this laptop answered, and the number of those that were given up.
+    copied: Traffic,
+    copies_given_up: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -86,6 +89,8 @@ struct Route {
     local_port: u32,
     #[serde(rename = "match")]
     matching: String,
+    /// The origin answers the requests, and this laptop gets copies.
+    copy: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -111,6 +116,7 @@ impl From<v1::SessionStatus> for Session {
             port: route.port,
             local_port: route.local_port,
             matching: route.r#match,
+            copy: route.copy,
         };
         let agent =
             |agent: v1::AgentStatus| Agent { pod: agent.pod, attended: agent.attended, detail: agent.detail };
@@ -133,6 +139,8 @@ impl From<v1::SessionStatus> for Session {
                 to_laptop: status.to_laptop.unwrap_or_default().into(),
                 to_origin: status.to_origin.unwrap_or_default().into(),
                 opaque: status.opaque,
+                copied: status.copied.unwrap_or_default().into(),
+                copies_given_up: status.copies_given_up,
             },
         }
     }
@@ -154,8 +162,9 @@ impl Session {
         let width = self.routes.iter().map(|route| what(route).chars().count()).max().unwrap_or(0);
         for route in &self.routes {
             let what = what(route);
+            let copy = if route.copy { "the pods, and a copy → " } else { "" };
             text.push_str(&line(&format!(
-                "  {what:width$}   → localhost:{} (port {})",
+                "  {what:width$}   → {copy}localhost:{} (port {})",
                 route.local_port, route.port
             )));
         }
@@ -165,8 +174,17 @@ impl Session {
             "everyone else's requests → the pods"
         };
         text.push_str(&format!("  {others}, as before. Only new connections reach you.\n"));
+        if self.copies() {
+            text.push_str(
+                "  your answers to copies are dropped; WebSockets, and connections that are not HTTP, are not copied\n",
+            );
+        }
         text.push_str(&line(&format!("  stop: {program} disconnect {}", self.target)));
         text
+    }
+
+    fn copies(&self) -> bool {
+        self.routes.iter().any(|route| route.copy)
     }
 
     /// A few lines for `status`.
@@ -181,8 +199,9 @@ impl Session {
             text.push_str(&line(&format!("  {}", self.detail)));
         }
         for route in &self.routes {
+            let copies = if route.copy { " (copies)" } else { "" };
             text.push_str(&line(&format!(
-                "  port {} → localhost:{}   {}",
+                "  port {} → localhost:{}{copies}   {}",
                 route.port, route.local_port, route.matching
             )));
         }
@@ -197,8 +216,14 @@ impl Session {
             };
             text.push_str(&line(&format!("  agent {}: {state}", agent.pod)));
         }
-        let Requests { to_laptop, to_origin, opaque } = &self.requests;
+        let Requests { to_laptop, to_origin, opaque, copied, copies_given_up } = &self.requests;
         text.push_str(&format!("  to your laptop: {}\n", to_laptop.describe()));
+        if self.copies() || copied.count + copies_given_up > 0 {
+            text.push_str(&format!("  copied to your laptop: {}\n", copied.describe()));
+        }
+        if *copies_given_up > 0 {
+            text.push_str(&format!("  copies given up: {copies_given_up} (bridge requests says why)\n"));
+        }
         text.push_str(&format!("  to the origin: {}\n", to_origin.describe()));
         if *opaque > 0 {
             text.push_str(&format!("  relayed unread: {opaque} connections (bridge requests says why)\n"));
@@ -231,6 +256,7 @@ pub(crate) mod tests {
                 local_port: 3000,
                 r#match: "x-bridge: alice or baggage bridge=alice".to_owned(),
                 service_port: 80,
+                copy: false,
             }],
             agents: vec![v1::AgentStatus {
                 pod: "orders-bridge-7f3a-x".to_owned(),
@@ -276,6 +302,33 @@ pub(crate) mod tests {
           port http → localhost:3000   x-bridge: alice or baggage bridge=alice
           agent orders-bridge-7f3a-x: tunnel up
           to your laptop: 12 requests, p50 3.4 ms, p99 48 ms, 1 failed
+          to the origin: 3456 requests, p50 0.9 ms, p99 12.0 s
+          relayed unread: 2 connections (bridge requests says why)
+          12 streams to your laptop: 1.2 MB sent, 890 B received
+        ");
+    }
+
+    #[test]
+    fn copies_are_told_from_requests() {
+        let mut status = orders();
+        status.routes[0].copy = true;
+        status.to_laptop = None;
+        status.copied = Some(v1::Traffic { requests: 12, failed: 1, p50_us: 3_400, p99_us: 48_000 });
+        status.copies_given_up = 3;
+        insta::assert_snapshot!(plain(&Session::from(status.clone()).connected(false, "bridge")), @r"
+        ✓ connected to Service orders in namespace shop (context kind-dev)
+          requests with  x-bridge: alice or baggage bridge=alice   → the pods, and a copy → localhost:3000 (port http)
+          everyone else's requests → the pods, as before. Only new connections reach you.
+          your answers to copies are dropped; WebSockets, and connections that are not HTTP, are not copied
+          stop: bridge disconnect orders
+        ");
+        insta::assert_snapshot!(plain(&Session::from(status).describe(301_000)), @r"
+        ✓ Service orders in namespace shop (context kind-dev): routing for 5 min
+          port http → localhost:3000 (copies)   x-bridge: alice or baggage bridge=alice
+          agent orders-bridge-7f3a-x: tunnel up
+          to your laptop: 0 requests
+          copied to your laptop: 12 requests, p50 3.4 ms, p99 48 ms, 1 failed
+          copies given up: 3 (bridge requests says why)
           to the origin: 3456 requests, p50 0.9 ms, p99 12.0 s
           relayed unread: 2 connections (bridge requests says why)
           12 streams to your laptop: 1.2 MB sent, 890 B received

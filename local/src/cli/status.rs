@@ -92,7 +92,8 @@ mod tests {
                 {
                   "port": "http",
                   "localPort": 3000,
-                  "match": "x-bridge: alice or baggage bridge=alice"
+                  "match": "x-bridge: alice or baggage bridge=alice",
+                  "copy": false
                 }
               ],
               "agents": [
@@ -118,7 +119,14 @@ mod tests {
                   "p50Ms": 0.9,
                   "p99Ms": 12000.0
                 },
-                "opaque": 2
+                "opaque": 2,
+                "copied": {
+                  "count": 0,
+                  "failed": 0,
+                  "p50Ms": null,
+                  "p99Ms": null
+                },
+                "copiesGivenUp": 0
               }
             }
           ],

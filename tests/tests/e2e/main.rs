@@ -9,6 +9,7 @@ mod bulk;
 mod changes;
 mod command;
 mod connecting;
+mod copies;
 mod developers;
 mod held;
 mod hostile;

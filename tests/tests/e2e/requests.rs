@@ -68,9 +68,9 @@ fn a_developer_sees_where_requests_went_and_why() {
 }
 
 /// The first kept request with this reason.
-fn is_listed(laptop: &Laptop, reason: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn is_listed(laptop: &Laptop, reason: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     eventually(&format!("a request is listed as {reason}"), Duration::from_secs(5), || {
-        let listed = laptop.bridge(&["requests", "orders", "-o", "json"]).succeeds().json();
+        let listed = laptop.bridge(&["requests", "-o", "json"]).succeeds().json();
         let found = listed["requests"].as_array().into_iter().flatten();
         let mut found = found.filter(|seen| seen["reason"] == reason && wanted(seen));
         found.next().cloned().ok_or_else(|| listed.to_string())

@@ -4,10 +4,11 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::request::Parts;
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Method, Request};
 
 use super::super::answers::{self, Wanted};
 use super::super::caller::Caller;
+use super::super::copy;
 use super::super::exchange::{Accepted, Exchange, Holds};
 use super::super::laptop;
 use super::super::link::Link;
@@ -15,9 +16,12 @@ use super::super::wakes::Part;
 use super::super::window::Waiting;
 use super::super::work::{With, Work};
 use super::Task;
+use crate::copies;
+use crate::copies::pipe::Inlet;
+use crate::hops::HOPS;
 use crate::http1::answers::Failure;
 use crate::requests::{FellBack, Protocol};
-use crate::routes::{Decision, Way};
+use crate::routes::{CopyWay, Goes, Way};
 
 /// Limit on the heads of all requests in progress on one connection, in bytes; more are refused.
 const MAX_HEADS: usize = 8 << 20;
@@ -29,43 +33,53 @@ impl Task {
         if self.load.heads + size_of_head(&head) > MAX_HEADS {
             return respond.send_reset(Reason::REFUSED_STREAM);
         }
-        let (record, way) = {
+        let (record, goes) = {
             let routes = self.context.routes();
             let decision = routes.decide(self.port, &head);
             let record = self.context.requests.begin(self.port, Protocol::Http2, &head, &decision);
-            let way = match decision {
-                Decision::Laptop(way) => Some(way),
-                Decision::Origin(_) => None,
-            };
-            (record, way)
+            (record, decision.goes())
         };
-        let accepted = Accepted { head, body, respond, record };
-        match way {
-            Some(way) => self.hand_to_laptop(accepted, &way),
-            None => self.hand_to_origin(accepted),
+        let mut accepted = Accepted { head, body, respond, record, copy: None };
+        match goes {
+            Goes::Laptop(way) => self.hand_to_laptop(accepted, &way),
+            Goes::Copied(way) => {
+                accepted.copy = self.copy(&mut accepted, &way);
+                self.hand_to_origin(accepted);
+            }
+            Goes::Origin => self.hand_to_origin(accepted),
         }
     }
 
     /// Decides once more, because the way to the laptop was lost.
     pub(super) fn route_again(&mut self, mut accepted: Accepted) {
-        let decision = match self.context.routes().decide(self.port, &accepted.head) {
-            Decision::Laptop(way) => Some(way),
-            Decision::Origin(_) => None,
-        };
-        match decision {
-            Some(way) => self.hand_to_laptop(accepted, &way),
-            None => {
+        let goes = self.context.routes().decide(self.port, &accepted.head).goes();
+        match goes {
+            Goes::Laptop(way) => self.hand_to_laptop(accepted, &way),
+            Goes::Copied(_) | Goes::Origin => {
                 accepted.record.fell_back(FellBack::LaptopAway);
                 self.hand_to_origin(accepted);
             }
         }
     }
 
+    /// Begins to copy a stream. `None`: it is not copied, which is recorded.
+    fn copy(&mut self, accepted: &mut Accepted, way: &CopyWay) -> Option<Inlet> {
+        if accepted.head.method == Method::CONNECT {
+            accepted.record.not_copied();
+            return None;
+        }
+        let (inlet, ticket) = copies::begin(&accepted.record, &way.route, 0)?;
+        let mut head = accepted.head.clone();
+        head.headers.insert(HOPS, header_of(&way.hops));
+        let lane = self.lanes.lane(&way.route, &self.start);
+        self.context.tasks.spawn(copy::carry(head, accepted.body.is_end_stream(), lane, ticket));
+        Some(inlet)
+    }
+
     fn hand_to_laptop(&mut self, mut accepted: Accepted, way: &Way) {
         let route = &way.route;
         let hops = match &way.hops {
-            // It has only characters that a value may have.
-            Ok(hops) => HeaderValue::from_str(hops).unwrap_or(HeaderValue::from_static("")),
+            Ok(hops) => header_of(hops),
             Err(why) => {
                 let failure = Failure::of_loop(&self.context.name, route, why);
                 accepted.record.answered(failure.status());
@@ -93,14 +107,23 @@ impl Task {
         if up.is_full() {
             up.send = up.send.clone();
         }
-        let Accepted { head, body, mut respond, record } = accepted;
+        let Accepted { head, body, mut respond, record, copy } = accepted;
         let (size, ends, wanted) = (size_of_head(&head), body.is_end_stream(), Wanted::of(&head));
         match up.send.send_request(Accepted::sendable(head), ends) {
             Ok(sent) => {
-                let (up, down) = (self.from_caller.held(), self.from_origin.held());
-                let holds = Holds { up: Waiting::new(up), down: Waiting::new(down) };
-                let exchange =
-                    Exchange::new((!ends).then_some(body), respond, sent, record, holds, (None, wanted));
+                let holds = Holds {
+                    up: Waiting::new(self.from_caller.held()),
+                    down: Waiting::new(self.from_origin.held()),
+                };
+                let up = if ends {
+                    if let Some(copy) = copy {
+                        copy.whole(None);
+                    }
+                    (None, None)
+                } else {
+                    (Some(body), copy)
+                };
+                let exchange = Exchange::new(up, respond, sent, record, holds, (None, wanted));
                 self.begin(With::Origin(exchange), size);
             }
             Err(error) => {
@@ -138,6 +161,11 @@ impl Task {
             self.leave(None);
         }
     }
+}
+
+/// Hops have only characters that a value may have.
+fn header_of(hops: &str) -> HeaderValue {
+    HeaderValue::from_str(hops).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// As RFC 9113 section 6.5.2 counts it, except for the pseudo-headers, of which only the path can be large.

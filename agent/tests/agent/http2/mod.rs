@@ -1,5 +1,6 @@
 //! HTTP/2: streams between callers, an origin and laptops.
 
+mod copies;
 mod endings;
 mod laptop;
 mod laptop_failures;

@@ -197,8 +197,13 @@ async fn a_command_follows_the_session_that_replaces_its_own_and_reports_its_rou
     let world = World::default();
     let (first, call) = daemon();
     let (_keeper, via) = world.keeps(call);
-    let route =
-        v1::RouteStatus { port: "http".into(), local_port: 5000, service_port: 80, r#match: "x: 1".into() };
+    let route = v1::RouteStatus {
+        port: "http".into(),
+        local_port: 5000,
+        service_port: 80,
+        r#match: "x: 1".into(),
+        copy: false,
+    };
     let mut other = using("b", None);
     other.session.as_mut().unwrap().routes = vec![route];
     first.tells(use_event::Kind::Using(other.clone())).await;

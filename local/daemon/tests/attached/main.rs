@@ -32,6 +32,30 @@ async fn a_connect_leads_the_developer_s_requests_to_the_laptop_and_a_disconnect
 }
 
 #[tokio::test]
+async fn with_copies_the_pods_answer_and_the_laptop_gets_the_same() {
+    let world = World::new().await;
+    let alice = world.laptop("alice").await;
+    let session = alice.connects_with(v1::ConnectRequest { copy: true, ..alice.request() }).await.unwrap();
+    assert!(session.routes[0].copy, "{session:?}");
+    assert_eq!(world.asks(ALICE).await, "a pod");
+    assert_eq!(world.asks(NOBODY).await, "a pod");
+    let one_copy = |sessions: &[v1::SessionStatus]| {
+        let copied = |session: &v1::SessionStatus| session.copied.is_some_and(|copied| copied.requests == 1);
+        let taken = |session: &v1::SessionStatus| session.to_laptop.is_some_and(|taken| taken.requests > 0);
+        sessions.iter().any(|session| copied(session) && !taken(session))
+    };
+    alice.comes_to_have("one copy, and no request", one_copy).await;
+
+    // The same session takes them as soon as she asks for that, and copies them again.
+    alice.connects().await.unwrap();
+    assert_eq!(world.asks(ALICE).await, "alice's laptop");
+    alice.connects_with(v1::ConnectRequest { copy: true, ..alice.request() }).await.unwrap();
+    assert_eq!(world.asks(ALICE).await, "a pod");
+    alice.disconnects().await.unwrap();
+    world.is_given_back();
+}
+
+#[tokio::test]
 async fn developers_share_the_agents_and_each_has_their_own_requests() {
     let world = World::new().await;
     let (alice, bob) = (world.laptop("alice").await, world.laptop("bob").await);

@@ -61,7 +61,7 @@ impl OfAlice {
         let session = Session { id: id.to_owned(), user: "alice".to_owned(), since_ms: 1 };
         let (nonce, secret) = (rand::random(), &rand::random());
         let opening = Opening { key: KEY, pod: POD, nonce, session: &session, secret };
-        let token = proof::open(channel.clone(), opening).await.unwrap();
+        let token = proof::open(channel.clone(), opening).await.unwrap().token;
         let mut client = AgentClient::new(channel);
         let (alive_tx, alive_rx) = mpsc::channel(1);
         let call = with_token(ReceiverStream::new(alive_rx), &token);

@@ -16,7 +16,8 @@ Examples:
   bridge connect orders -n shop --port 3000:http --port 9090:metrics
   bridge connect deploy/orders --header x-tenant=7 --header x-canary=yes    both must match
   bridge connect orders --header user-agent~=Firefox --path ^=/v1/ --method GET
-  bridge connect orders --everything                                        in your own namespace";
+  bridge connect orders --everything                                        in your own namespace
+  bridge connect orders --copy                                              the pods answer, you watch";
 
 /// Which cluster and namespace.
 #[derive(Debug, Clone, Default, Args)]
@@ -68,6 +69,12 @@ pub(crate) struct ConnectArgs {
     /// Take all requests that no other session takes; only one session at a time can do so
     #[arg(long)]
     pub(crate) everything: bool,
+    /// Get copies: the pods answer the requests, and your answers are dropped
+    ///
+    /// A copy never slows the request down: it is given up whole if your laptop cannot follow, and `bridge requests` says
+    /// so. WebSockets, and connections that are not HTTP, are not copied. `--fallback` does not apply.
+    #[arg(long, conflicts_with = "keep_cache_headers")]
+    pub(crate) copy: bool,
     /// Your name, as in `x-bridge: NAME` and as shown to others (default: $BRIDGE_ME, else $USER)
     #[arg(long, value_name = "NAME")]
     pub(crate) me: Option<UserName>,
@@ -107,6 +114,7 @@ impl ConnectArgs {
             method: None,
             compat: None,
             everything: false,
+            copy: false,
             me: None,
             ports: Vec::new(),
             fallback: None,
@@ -124,6 +132,7 @@ impl ConnectArgs {
             && self.method.is_none()
             && self.compat.is_none()
             && !self.everything
+            && !self.copy
             && self.ports.is_empty()
             && self.fallback.is_none()
             && !self.keep_cache_headers

@@ -41,9 +41,35 @@ fn every_reason_in_words() {
         (Reason::Ambiguous, "", "", "opaque: ambiguous message"),
         (Reason::Loop, "x: 1", "", "comes back from alice's laptop (matched x: 1)"),
         (Reason::OwnPod, "", "", "opaque: from a port-forward or a laptop, so not sent to a laptop"),
+        (Reason::Copied, "x: 1", "", "copied to alice's laptop (matched x: 1)"),
+        (Reason::NotCopied, "x: 1", "", "not copied: asks for another protocol (matched x: 1)"),
+        (Reason::Copy, "x: 1", "", "copy: the answer was dropped (matched x: 1)"),
+        (Reason::CopyTooSlow, "x: 1", "", "copy given up: alice's laptop was too slow for it"),
+        (Reason::CopyNoRoom, "x: 1", "", "copy given up: too many wait for alice's laptop"),
+        (Reason::CopyCutShort, "x: 1", "", "copy given up: the request did not come to its end"),
+        (Reason::CopyNoAnswer, "x: 1", "", "copy given up: no answer from alice's laptop"),
+        (Reason::CopyLaptopAway, "x: 1", "", "copy given up: alice's laptop away"),
+        (Reason::CopyNothingListens, "x: 1", "", "copy given up: nothing listens on alice's laptop"),
         (Reason::Unspecified, "", "", "unknown"),
     ] {
         assert_eq!(about(reason, of, saw).why(), words);
+    }
+}
+
+#[test]
+fn a_copy_is_told_from_a_request_that_the_laptop_answers() {
+    for (reason, to_laptop, expected, shown) in [
+        (Reason::Matched, true, "laptop", "alice's laptop"),
+        (Reason::Copied, false, "origin", "origin"),
+        (Reason::NotCopied, false, "origin", "origin"),
+        (Reason::Copy, true, "copy", "alice's laptop (copy)"),
+        (Reason::CopyTooSlow, true, "copy", "alice's laptop (copy)"),
+    ] {
+        let seen = seen(|request| {
+            request.set_reason(reason);
+            (request.to_laptop, request.user) = (to_laptop, "alice".to_owned());
+        });
+        assert_eq!((seen.to, seen.row(false)[5].as_str()), (expected, shown), "{reason:?}");
     }
 }
 

@@ -317,7 +317,7 @@ impl Laptop {
         self.comes_to_have("no session", |sessions| sessions.is_empty()).await;
     }
 
-    async fn comes_to_have(&self, expected: &str, is_there: impl Fn(&[v1::SessionStatus]) -> bool) {
+    pub(crate) async fn comes_to_have(&self, expected: &str, is_there: impl Fn(&[v1::SessionStatus]) -> bool) {
         let mut daemon = self.daemon().await;
         let mut last = Vec::new();
         let watching = async {
