@@ -6,7 +6,7 @@
 //! restoring ([`takeover`]), and following changes of the origin ([`follow`]), each by calls for single [`objects`] and
 //! changes that others may make at the same time (`change`); ownership of all these objects is decided by uid (`ours`,
 //! `agents`). Beside that: the user's rights ([`access`]), the list of Services to connect ([`catalog`]), the agents'
-//! logs ([`logs`]), facts about the cluster ([`survey`]), its addresses ([`ranges`]), its Services ([`services`]), and
+//! logs ([`logs`]), changes that are only rehearsed (`rehearsal`), facts about the cluster ([`survey`]), its addresses ([`ranges`]), its Services ([`services`]), and
 //! errors ([`error`]).
 
 pub mod access;
@@ -22,6 +22,7 @@ pub mod follow;
 pub mod fronts;
 mod kind;
 pub mod logs;
+mod merge;
 pub mod mode;
 pub mod mounts;
 mod nearest;
@@ -34,6 +35,7 @@ pub mod portforward;
 #[cfg(any(test, feature = "pretended"))]
 pub mod pretended;
 pub mod ranges;
+mod rehearsal;
 pub mod services;
 pub mod snapshot;
 pub mod standing;

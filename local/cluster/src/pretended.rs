@@ -26,6 +26,7 @@ use self::query::Query;
 pub use self::served::Served;
 use self::watching::{Change, Lines};
 use crate::client::Cluster;
+use crate::merge::merge;
 
 /// A clone is a handle to the same.
 #[derive(Clone, Default)]
@@ -383,24 +384,6 @@ impl Inner {
             StatusCode::OK,
             &json!({"kind": "List", "metadata": {"resourceVersion": version}, "items": items}),
         )
-    }
-}
-
-/// RFC 7396.
-pub(crate) fn merge(into: &mut Value, change: &Value) {
-    let Some(change) = change.as_object() else {
-        *into = change.clone();
-        return;
-    };
-    if !into.is_object() {
-        *into = json!({});
-    }
-    for (key, value) in change {
-        if value.is_null() {
-            into.as_object_mut().unwrap().remove(key);
-        } else {
-            merge(&mut into[key], value);
-        }
     }
 }
 

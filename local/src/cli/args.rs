@@ -205,8 +205,13 @@ pub(crate) struct CleanArgs {
     /// bridge cannot tell whether those laptops are still in use: ask first.
     #[arg(long)]
     pub(crate) others: bool,
+    /// Change nothing; print what would be changed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bridge_tests::{Laptop, Local, World, eventually, pause, soak};
+use serde_json::Value;
 
 #[test]
 #[ignore = "needs a cluster: make test"]
@@ -102,7 +103,12 @@ fn killed_while_disconnecting(alice: &Laptop, orders: &Local, moment: Duration) 
 
 fn mend(world: &World, alice: &Laptop, orders: &Local, by_clean: bool) {
     if by_clean {
-        let _ = alice.bridge(&["clean"]).succeeds();
+        let before = world.service("orders");
+        let planned = alice.bridge(&["clean", "--dry-run", "-o", "json"]).succeeds().json();
+        assert_eq!(world.service("orders"), before, "a dry run changes nothing");
+        let cleaned = alice.bridge(&["clean", "-o", "json"]).succeeds().json();
+        let actions = |of: &Value| of["actions"].as_array().map(Vec::len);
+        assert_eq!(actions(&cleaned), actions(&planned), "{planned}\n{cleaned}");
     } else {
         let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
         assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "the next connect works");

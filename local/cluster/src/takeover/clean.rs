@@ -20,6 +20,8 @@ use crate::change::{Decision, change_read};
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
 use crate::ours::{self, Of};
+use crate::rehearsal;
+pub use crate::rehearsal::Change;
 use crate::state::{Attachment, Claim, selector};
 use crate::workload::Labels;
 
@@ -38,12 +40,57 @@ pub struct Whose {
 /// The results of cleaning, and what was left because others use it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cleaned {
-    /// Sentences.
-    pub done: Vec<String>,
+    pub done: Vec<Done>,
     /// A Service, and a session of another laptop.
     pub kept: Vec<(String, Claim)>,
     /// Attachments that could not be read, and were left alone.
     pub unreadable: Vec<ClusterError>,
+}
+
+/// One result at a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    pub service: String,
+    pub what: What,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// No agent was ready, and no session restored it: all sessions count as gone.
+    FoundDown,
+    RemovedSession {
+        user: String,
+    },
+    RestoredSelector,
+    RemovedStandIn {
+        id: String,
+    },
+}
+
+impl Done {
+    /// "orders: restored its selector"
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let what = match &self.what {
+            What::FoundDown => "no agent was ready, and no session restored it".to_owned(),
+            What::RemovedSession { user } => format!("removed the session of {user}"),
+            What::RestoredSelector => "restored its selector".to_owned(),
+            What::RemovedStandIn { id } => format!("removed the unused stand-in {id}"),
+        };
+        format!("{}: {what}", self.service)
+    }
+
+    /// The same of a dry run: "orders: would restore its selector".
+    #[must_use]
+    pub fn intention(&self) -> String {
+        let what = match &self.what {
+            What::FoundDown => return self.sentence(),
+            What::RemovedSession { user } => format!("would remove the session of {user}"),
+            What::RestoredSelector => "would restore its selector".to_owned(),
+            What::RemovedStandIn { id } => format!("would remove the unused stand-in {id}"),
+        };
+        format!("{}: {what}", self.service)
+    }
 }
 
 impl Whose {
@@ -69,9 +116,24 @@ pub async fn clean(cluster: &Cluster, only: Option<&str>, whose: &Whose) -> Resu
         }
     }
     for Retired { service, id } in retire_unused(cluster, only).await? {
-        cleaned.done.push(format!("{service}: removed the unused stand-in {id}"));
+        cleaned.done.push(Done { service, what: What::RemovedStandIn { id } });
     }
     Ok(cleaned)
+}
+
+/// The same steps as [`clean`], without changing anything: what it would do, and which objects it would change.
+///
+/// # Errors
+///
+/// The errors of the calls that read.
+pub async fn rehearse(
+    cluster: &Cluster,
+    only: Option<&str>,
+    whose: &Whose,
+) -> Result<(Cleaned, Vec<Change>), ClusterError> {
+    let (cluster, rehearsal) = rehearsal::of(cluster);
+    let cleaned = clean(&cluster, only, whose).await?;
+    Ok((cleaned, rehearsal.changes()))
 }
 
 fn is_unreadable(error: &ClusterError) -> bool {
@@ -180,8 +242,7 @@ async fn clean_one(
     if !rescue::is_abandoned(cluster, service).await? {
         return release_gone(cluster, service, whose, cleaned).await;
     }
-    let name = service.name_any();
-    cleaned.done.push(format!("{name}: no agent was ready, and no session restored it"));
+    cleaned.done.push(Done { service: service.name_any(), what: What::FoundDown });
     let all_gone = Whose { others: true, ..whose.clone() };
     release_gone(cluster, service, &all_gone, cleaned).await
 }
@@ -200,11 +261,10 @@ async fn release_gone(
     let nobody = gone.is_empty() && kept.is_empty();
     if !gone.is_empty() || nobody {
         let released = release(cluster, &name, |claim| whose.is_gone(claim)).await?;
-        cleaned
-            .done
-            .extend(gone.iter().map(|claim| format!("{name}: removed the session of {}", claim.user)));
+        let done = |what| Done { service: name.clone(), what };
+        cleaned.done.extend(gone.into_iter().map(|claim| done(What::RemovedSession { user: claim.user })));
         if matches!(released, Released::Restored { .. }) {
-            cleaned.done.push(format!("{name}: restored its selector"));
+            cleaned.done.push(done(What::RestoredSelector));
         }
     }
     if in_place && !kept.is_empty() {

@@ -51,6 +51,10 @@ fn whose(others: bool) -> Whose {
     Whose { installation: "here".to_owned(), alive: Arc::new(|_| false), others }
 }
 
+fn sentences(cleaned: &Cleaned) -> Vec<String> {
+    cleaned.done.iter().map(Done::sentence).collect()
+}
+
 async fn clean_all(server: &ApiServer) -> Cleaned {
     let whose = whose(true);
     clean(&server.cluster(), None, &whose).await.unwrap()
@@ -66,7 +70,7 @@ async fn remains_of_an_interrupted_disconnect_are_removed_by_uid() {
         (CONFIG_MAPS, owned("orders-bridge-7f3a-program-0")),
     ]);
     let cleaned = clean_all(&server).await;
-    assert_eq!(cleaned.done, ["orders: removed the unused stand-in 7f3a"]);
+    assert_eq!(sentences(&cleaned), ["orders: removed the unused stand-in 7f3a"]);
     assert_eq!(
         server.changes(),
         [
@@ -185,7 +189,7 @@ async fn one_annotation_that_cannot_be_read_does_not_keep_the_others_from_being_
         }),
     ]);
     let cleaned = clean_all(&server).await;
-    assert_eq!(cleaned.done, ["orders: removed the session of gone", "orders: restored its selector"]);
+    assert_eq!(sentences(&cleaned), ["orders: removed the session of gone", "orders: restored its selector"]);
     let named: Vec<String> = cleaned.unreadable.iter().map(ToString::to_string).collect();
     assert_eq!(named.len(), 2, "{named:?}");
     assert!(
@@ -212,6 +216,52 @@ async fn a_switch_that_was_cut_off_before_the_selector_was_left_is_finished() {
     assert_eq!(cleaned.kept.len(), 1, "Alice's session is on another laptop");
     let fields = server.get("services/orders").unwrap()["metadata"]["managedFields"][0]["fieldsV1"].clone();
     assert_eq!(fields, json!({"f:metadata": {}}), "the selector should be nobody's");
+}
+
+#[tokio::test]
+async fn a_rehearsal_names_every_change_and_makes_none() {
+    let claim = json!([{"id": "1", "user": "gone", "installation": "i", "since": 1, "routes": []}]);
+    let world = || {
+        let (path, mut switched) = service("orders", Some(attachment("7f3a", claim.clone())));
+        switched["spec"]["selector"] = json!({"app": "orders-bridge-7f3a"});
+        ApiServer::with([
+            (path, switched),
+            (DEPLOYMENTS, owned("orders-bridge-7f3a")),
+            (SERVICES, owned("orders-bridge-7f3a-origin")),
+            (SECRETS, owned("orders-bridge-7f3a-key")),
+            // The remains of another one.
+            (CONFIG_MAPS, {
+                let mut unused = owned("orders-bridge-9b9b-program-0");
+                unused["metadata"]["labels"][STAND_IN_LABEL] = json!("9b9b");
+                unused
+            }),
+        ])
+    };
+    // Given what a rehearsal says,
+    let server = world();
+    let before = server.all(SERVICES);
+    let (rehearsed, changes) = rehearse(&server.cluster(), None, &whose(true)).await.unwrap();
+    assert_eq!(server.changes(), Vec::<String>::new());
+    assert_eq!(server.all(SERVICES), before);
+    let intentions: Vec<_> = rehearsed.done.iter().map(Done::intention).collect();
+    assert_eq!(
+        intentions,
+        [
+            "orders: would remove the session of gone",
+            "orders: would restore its selector",
+            "orders: would remove the unused stand-in 9b9b",
+        ]
+    );
+
+    // when the same is cleaned, then that is what changes.
+    let server = world();
+    let cleaned = clean_all(&server).await;
+    assert_eq!(cleaned, rehearsed);
+    let mut made = server.changes();
+    made.dedup();
+    let named =
+        |change: Change| format!("{} {}/{}", change.verb.to_ascii_uppercase(), change.resource, change.name);
+    assert_eq!(made, changes.into_iter().map(named).collect::<Vec<_>>());
 }
 
 #[test]

@@ -10,9 +10,10 @@ use tower::service_fn;
 use super::super::claim::claim;
 use super::super::selector::{disown, lead_back, switch, switch_again};
 use super::*;
+use crate::merge::merge;
 use crate::objects::read;
 use crate::ownership::MANAGER;
-use crate::pretended::{answer, failure, merge};
+use crate::pretended::{answer, failure};
 use crate::state::{VERSION, selector};
 
 /// An API server with one Service, which goes away after some patches: to a release, as if it were killed then.

@@ -302,6 +302,16 @@ async fn cleaning_leaves_the_sessions_of_others_unless_asked_to_end_them() {
     // A daemon that has died holds none.
     alice.kill_daemon();
     alice.start_daemon().await;
+    // A dry run says what would be done, and does nothing;
+    let (intended, changes) = alice.rehearses_cleaning().await;
+    assert_eq!(intended, ["orders: would remove the session of alice", "orders: would restore its selector"]);
+    assert_eq!(changes.first().map(String::as_str), Some("patch services/orders"));
+    assert!(
+        changes.iter().any(|change| change.starts_with("delete deployments/orders-bridge-")),
+        "{changes:?}"
+    );
+    assert_eq!((world.claims(), world.stand_ins().len()), (vec!["alice".to_owned()], 1));
+    // then it is done.
     let (done, kept) = alice.cleans(false).await;
     assert_eq!(done, ["orders: removed the session of alice", "orders: restored its selector"]);
     assert_eq!(kept, Vec::<String>::new());

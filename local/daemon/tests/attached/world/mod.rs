@@ -279,6 +279,17 @@ impl Laptop {
         (reply.done, reply.kept.into_iter().map(|kept| kept.user).collect())
     }
 
+    /// The actions that a dry run of cleaning names, and the objects: "patch services/orders".
+    pub(crate) async fn rehearses_cleaning(&self) -> (Vec<String>, Vec<String>) {
+        let request =
+            v1::CleanRequest { cluster: self.cluster(), dry_run: true, ..v1::CleanRequest::default() };
+        let reply = self.daemon().await.client.clean(request).await.unwrap().into_inner();
+        assert_eq!(reply.failed, None);
+        let change =
+            |change: v1::ObjectChange| format!("{} {}/{}", change.verb, change.resource, change.name);
+        (reply.done, reply.changes.into_iter().map(change).collect())
+    }
+
     /// The results of `bridge doctor`: "services OK: 1 of 1 …".
     pub(crate) async fn examines(&self) -> Vec<String> {
         let request = v1::ExamineRequest { cluster: self.cluster() };
@@ -317,7 +328,11 @@ impl Laptop {
         self.comes_to_have("no session", |sessions| sessions.is_empty()).await;
     }
 
-    pub(crate) async fn comes_to_have(&self, expected: &str, is_there: impl Fn(&[v1::SessionStatus]) -> bool) {
+    pub(crate) async fn comes_to_have(
+        &self,
+        expected: &str,
+        is_there: impl Fn(&[v1::SessionStatus]) -> bool,
+    ) {
         let mut daemon = self.daemon().await;
         let mut last = Vec::new();
         let watching = async {
