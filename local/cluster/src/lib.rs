@@ -3,7 +3,7 @@
 //! In the order of one connect: a client for the user's kubeconfig ([`client`]), the Service that the user names
 //! ([`target`]), the pods behind it ([`snapshot`], [`workload`]), the mode in which it can be connected and the reasons
 //! against the others ([`choose`], [`obstacles`], of which [`fronts`] are a part), then taking over and, later,
-//! restoring ([`takeover`]), and following changes of the origin ([`follow`]), each by calls for single [`objects`] and
+//! restoring ([`takeover`]), following changes of the origin ([`follow`]) and restarting it ([`restart`]), each by calls for single [`objects`] and
 //! changes that others may make at the same time (`change`); ownership of all these objects is decided by uid (`ours`,
 //! `agents`). Beside that: the user's rights ([`access`]), the list of Services to connect ([`catalog`]), the agents'
 //! logs ([`logs`]), changes that are only rehearsed (`rehearsal`), facts about the cluster ([`survey`]), its addresses ([`ranges`]), its Services ([`services`]), and
@@ -36,6 +36,7 @@ pub mod portforward;
 pub mod pretended;
 pub mod ranges;
 mod rehearsal;
+pub mod restart;
 pub mod services;
 pub mod snapshot;
 pub mod standing;

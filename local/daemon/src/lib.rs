@@ -3,7 +3,7 @@
 //! `service` takes the calls, `meant` decides which sessions a call names, `watching` reports their changes. Sessions
 //! are shared by their users (`users`, pure; `sharing` carries out who joins and leaves, `using` serves one of them,
 //! `turns` puts changes of one target in order). `connect` carries out one connect (with its `plan`, `routes` and
-//! `probe`; `teller` reports the steps), `session` keeps the result alive, `reattach` moves it when the Service gets
+//! `probe`; `teller` reports the steps, `restarting` rolls the origin out afterwards), `session` keeps the result alive, `reattach` moves it when the Service gets
 //! other ports, `registry` ends it. `tunnel` and `inbound` carry the requests (never to `listeners` of bridge itself),
 //! `outbound` and `streams` connect processes of this machine to the cluster; `failure` explains what went wrong.
 //! `listing`, `examining`, `cleaning` and `logs` need no session. `program` is the agent that is sent to the cluster,
@@ -27,6 +27,7 @@ pub mod program;
 mod reattach;
 mod registry;
 mod requests;
+mod restarting;
 mod routes;
 mod service;
 mod session;

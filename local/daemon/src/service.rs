@@ -21,8 +21,9 @@ use super::meant::{self, Question, Whose};
 use super::outbound;
 use super::registry::Registry;
 use super::requests::{self, Watched};
+use super::restarting;
 use super::session::Session;
-use super::sharing::{Newcomer, Sharing, access};
+use super::sharing::{Entered, Newcomer, Sharing, access};
 use super::teller::Teller;
 use super::turns::UnderWay;
 use super::using::Using;
@@ -47,8 +48,14 @@ type Events<T> = futures::stream::Map<ReceiverStream<T>, Wrap<T>>;
 async fn connect(sharing: Sharing, request: v1::ConnectRequest, events_tx: mpsc::Sender<v1::ConnectEvent>) {
     let _under_way = sharing.turns.begin();
     let tell = Teller::Connect(events_tx.clone());
+    let restarts = request.restart_origin;
     let (outcome, found) = match sharing.enter(&Newcomer::Lasting(Box::new(request)), &tell).await {
-        Ok(entered) => (connect_event::Kind::Connected(entered.session.status()), entered.found),
+        Ok(Entered { session, found, .. }) => {
+            if restarts {
+                restarting::restart(&session, &tell).await;
+            }
+            (connect_event::Kind::Connected(session.status()), found)
+        }
         Err(failure) => {
             tracing::warn!(%failure, "connect failed");
             (connect_event::Kind::Failed(failure.to_message()), false)

@@ -29,6 +29,7 @@ impl Event {
             Step::WaitingForAgents(_) => StepKind::WaitingForAgents,
             Step::OpeningTunnel => StepKind::OpeningTunnel,
             Step::Switching { .. } => StepKind::Switching,
+            Step::RestartingOrigin => StepKind::RestartingOrigin,
         }
     }
 }

@@ -75,6 +75,12 @@ pub(crate) enum Command {
     Connect {
         #[command(flatten)]
         connect: ConnectArgs,
+        /// Restart the target once connected, so that callers with open connections reach you
+        ///
+        /// As `kubectl rollout restart` does: the pods are replaced by the rules of their workload. Callers that keep
+        /// connections, above all of gRPC, would otherwise stay with the pods that they have.
+        #[arg(long)]
+        restart_origin: bool,
         #[command(flatten)]
         output: OutputArgs,
     },

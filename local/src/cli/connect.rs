@@ -13,8 +13,9 @@ use super::{
     sessions::Session,
 };
 
-pub(crate) async fn run(args: ConnectArgs, format: Format) -> Result<(), Failed> {
-    let session = Session::from(connect(request::complete(&args)?).await?);
+pub(crate) async fn run(args: ConnectArgs, restart_origin: bool, format: Format) -> Result<(), Failed> {
+    let request = v1::ConnectRequest { restart_origin, ..request::complete(&args)? };
+    let session = Session::from(connect(request).await?);
     output::print_as(format, &session, || session.connected(args.everything, &program::name()))
 }
 

@@ -142,6 +142,7 @@ fn connect(
         kubernetes_route_as: headers.is_empty() && compat == Some(Compat::BridgeToKubernetes),
         for_command: false,
         copy: args.copy,
+        restart_origin: false,
     })
 }
 

@@ -16,6 +16,7 @@ mod hostile;
 mod kills;
 mod refusals;
 mod requests;
+mod restart;
 mod routing;
 mod run;
 mod soak;

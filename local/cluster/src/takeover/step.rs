@@ -23,6 +23,7 @@ pub enum Step {
     Switching {
         service: String,
     },
+    RestartingOrigin,
 }
 
 impl fmt::Display for Step {
@@ -38,6 +39,9 @@ impl fmt::Display for Step {
             Self::WaitingForAgents(reason) => f.write_str(reason),
             Self::OpeningTunnel => f.write_str("opening the tunnel"),
             Self::Switching { service } => write!(f, "switching Service {service} to the agents"),
+            Self::RestartingOrigin => {
+                f.write_str("restarting the origin by a roll-out, so that callers make new connections")
+            }
         }
     }
 }
@@ -103,6 +107,10 @@ mod tests {
             (Step::WaitingForAgents("0 of 1 agents ready".into()), "0 of 1 agents ready"),
             (Step::OpeningTunnel, "opening the tunnel"),
             (Step::Switching { service: service() }, "switching Service orders to the agents"),
+            (
+                Step::RestartingOrigin,
+                "restarting the origin by a roll-out, so that callers make new connections",
+            ),
         ] {
             assert_eq!(step.to_string(), sentence);
         }
