@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use crate::{
     error::DeployError,
     names::Names,
+    own_ports::OwnPorts,
     pod,
     program::{LOADER_FILE, Program},
-    stand_in::OwnPorts,
 };
 
 /// The agent's user if the origin's cannot be used: "nonroot" in distroless images.

@@ -11,6 +11,7 @@ mod error;
 mod holes;
 mod names;
 mod origin_template;
+mod own_ports;
 mod pod;
 mod program;
 mod service;
@@ -27,11 +28,12 @@ pub use names::{
     is_stand_in_id, names,
 };
 pub use origin_template::{ORIGIN_TEMPLATE_ANNOTATION, is_stale, origin_template};
-pub use pod::{main_container, mount_paths};
+pub use own_ports::{OwnPorts, own_ports};
+pub use pod::{ListenPort, main_container, mount_paths};
 pub use program::{Program, ProgramPart};
-pub use service::{ListenPort, ServiceFacts, ServicePort, TargetPort, resolve_ports};
+pub use service::{ServiceFacts, ServicePort, TargetPort, resolve_ports};
 pub use sidecar::{
     SIDECAR_CONTAINER, Sidecar, SidecarObjects, SidecarPorts, Undo, WorkloadOwner, key_volume, sidecar_ports,
     with_sidecar,
 };
-pub use stand_in::{OwnPorts, StandIn, deployment, origin_service, own_ports, program, replicas_for, secret};
+pub use stand_in::{StandIn, deployment, origin_service, program, replicas_for, secret};

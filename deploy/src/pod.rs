@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::error::DeployError;
-use crate::service::ListenPort;
 
 /// Sysctls that Pod Security `restricted` allows, without the two that we set ourselves.
 const SAFE_SYSCTLS: [&str; 10] = [
@@ -32,6 +31,18 @@ pub(crate) struct ContainerPort<'a> {
     pub(crate) container: &'a str,
     pub(crate) name: Option<&'a str>,
     pub(crate) number: u16,
+}
+
+/// A TCP port of the Service and the container port that it leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenPort {
+    /// The port that callers use.
+    pub service_port: u16,
+    pub name: Option<String>,
+    /// The port that the pods listen on.
+    pub listen: u16,
+    /// The port that the agents listen on: the same, unless they are in these pods.
+    pub agent: u16,
 }
 
 /// The elements of the list at a JSON pointer; none if there is no such list.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::DeployError;
+use crate::pod::{ListenPort, tcp_ports};
 
 /// The facts about the Service from which the stand-in is made: read from its JSON with [`ServiceFacts::of`].
 #[derive(Debug, Clone, PartialEq)]
@@ -116,18 +117,6 @@ impl ServiceFacts {
     }
 }
 
-/// A TCP port of the Service and the container port that it leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListenPort {
-    /// The port that callers use.
-    pub service_port: u16,
-    pub name: Option<String>,
-    /// The port that the pods listen on.
-    pub listen: u16,
-    /// The port that the agents listen on: the same, unless they are in these pods.
-    pub agent: u16,
-}
-
 /// The container ports of the Service's TCP ports in pods with this template, as kube-proxy would find them: a number
 /// as it is, a name by the containers' ports, nothing as the port itself. Ports of other protocols are omitted.
 ///
@@ -135,7 +124,7 @@ pub struct ListenPort {
 ///
 /// [`DeployError::NoSuchPort`] for a name that no container has.
 pub fn resolve_ports(ports: &[ServicePort], pod_template: &Value) -> Result<Vec<ListenPort>, DeployError> {
-    let declared = crate::pod::tcp_ports(pod_template);
+    let declared = tcp_ports(pod_template);
     ports
         .iter()
         .filter(|port| port.is_tcp())

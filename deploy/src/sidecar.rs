@@ -16,8 +16,8 @@ use crate::{
     agent::{Agent, AgentParts, AgentSource, Destination, Forward, run_as_user},
     error::DeployError,
     holes::{Filling, Template},
-    pod,
-    service::{ListenPort, TargetPort, resolve_ports},
+    pod::{self, ListenPort},
+    service::{TargetPort, resolve_ports},
 };
 
 use self::edit::Edit;

@@ -12,12 +12,10 @@ use crate::{
     holes::{Filling, Template},
     names::{self, Names, attached_selector, names},
     origin_template::origin_template,
-    pod,
-    service::{ListenPort, ServiceFacts, resolve_ports},
+    own_ports::OwnPorts,
+    pod::{self, ListenPort},
+    service::{ServiceFacts, resolve_ports},
 };
-
-/// The first port to try for ourselves: below the range of ephemeral ports, and not in common use.
-pub(crate) const FIRST_OWN_PORT: u16 = 7390;
 
 const ORIGIN_SERVICE: Template =
     Template { name: "origin-service.yaml", text: include_str!("../objects/origin-service.yaml") };
@@ -47,32 +45,6 @@ pub struct StandIn {
     pub openshift: bool,
     /// Set if a quota or LimitRange demands it: "500m".
     pub cpu_limit: Option<String>,
-}
-
-/// Ports of the agent itself, besides those of the Service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OwnPorts {
-    /// On loopback: for daemons.
-    pub control: u16,
-    /// On the pod's address: `/ready`.
-    pub readiness: u16,
-    /// On loopback: for Prometheus.
-    pub metrics: u16,
-}
-
-/// Ports that neither the Service leads to nor any container of the origin declares.
-#[must_use]
-pub fn own_ports(pod_template: &Value, listen: &[ListenPort]) -> OwnPorts {
-    let declared = pod::tcp_ports(pod_template);
-    let taken =
-        |port: u16| declared.iter().any(|d| d.number == port) || listen.iter().any(|l| l.listen == port);
-    let mut free = (FIRST_OWN_PORT..u16::MAX).filter(|port| !taken(*port));
-    let mut own = |otherwise: u16| free.next().unwrap_or(otherwise);
-    OwnPorts {
-        control: own(FIRST_OWN_PORT),
-        readiness: own(FIRST_OWN_PORT + 1),
-        metrics: own(FIRST_OWN_PORT + 2),
-    }
 }
 
 /// The number of agents for this number of pods: one for one, else at least two, so that one may go.

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use crate::{
     error::DeployError,
-    pod::tcp_ports,
-    service::{ListenPort, ServicePort, TargetPort, resolve_ports},
-    stand_in::{FIRST_OWN_PORT, OwnPorts},
+    own_ports::{FIRST_OWN_PORT, OwnPorts},
+    pod::{ListenPort, tcp_ports},
+    service::{ServicePort, TargetPort, resolve_ports},
 };
 
 /// The ports of the agents beside the pods of a Service.

@@ -6,6 +6,7 @@ mod objects;
 
 use super::*;
 use crate::main_container;
+use crate::own_ports::own_ports;
 use crate::program::Program;
 
 fn yaml(text: &str) -> Value {
