@@ -31,7 +31,7 @@ fn the_pods_answer_the_developer_s_requests_and_the_laptop_gets_copies() {
     assert!(answer.contains("x-answered-by: orders-") && answer.ends_with("hello"), "{answer}");
     assert!(!answer.contains("bridge"), "expected nothing of ours in:\n{answer}");
     assert!(world.who_answers(&["x-bridge=bob"]).starts_with("orders-"));
-    // … her process sees hers as well, whole,
+    // … her process gets copies of her own, complete,
     let seen = sees(&alice, "POST");
     let what = [&seen["target"], &seen["body"], &seen["headers"]["x-bridge"]];
     assert_eq!(what, [&json!("/echo?card=4711"), &json!("hello"), &json!("alice")], "{seen}");

@@ -36,7 +36,7 @@ fn the_api_server_hangs(world: &World, orders: &Local) {
     pause(TO_ORIGIN * 2);
     away.comes_back();
 
-    // Then hers went to the origin in bounded time, and come to her again.
+    // Then her requests went to the origin in bounded time, and are routed to her laptop again.
     let back = world.comes_to("x-bridge=alice", &orders.name, ROUTED_AGAIN * 4);
     let report = alices.ends();
     println!(
