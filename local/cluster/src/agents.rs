@@ -1,5 +1,6 @@
-//! Decides which pods are a stand-in's agents: those that belong to its Deployment by uid, according to the API server.
-//! Anyone who may create pods can give one an agent's labels; bridge leaves such a pod alone, and logs it once.
+//! Decides which pods are agents: those that belong to the stand-in's Deployment, or to a workload with a sidecar, by
+//! uid, according to the API server. Anyone who may create pods can give one an agent's labels; bridge leaves such a pod
+//! alone, and logs it once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,34 +12,42 @@ use kube::{Api, ResourceExt};
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
 use crate::objects::read;
-use crate::ours::{deployment_uid, replica_set};
+use crate::ours::{self, deployment_uid, replica_set};
 use crate::state::Attachment;
+use crate::workload::Labels;
 
 /// The number of foreign pods, and of ReplicaSets, to remember: all are forgotten when there are more.
 const MOST_KNOWN: usize = 1000;
+
+/// The pods that may be agents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentsOf {
+    /// Those of a stand-in; the uid of its Deployment.
+    StandIn { deployment: String },
+    /// Those of the origin: the uids of its workloads, and the labels by which the Service selects them.
+    Workloads { uids: BTreeSet<String>, labels: Labels },
+}
 
 /// Finds the agents among the pods that have their labels.
 pub(crate) struct Agents {
     cluster: Cluster,
     service: String,
     stand_in: String,
-    /// The uid of the stand-in's Deployment.
-    deployment: String,
-    /// For each ReplicaSet, by uid, whether it is the Deployment's.
+    of: AgentsOf,
+    /// For each ReplicaSet, by uid, whether it is one of theirs.
     replica_sets: BTreeMap<String, bool>,
     /// The uids of the foreign pods already logged.
     logged: BTreeSet<String>,
 }
 
 impl Agents {
-    /// `deployment`: the uid of the stand-in's Deployment at the start; one that the annotation names later, if it was
-    /// recreated, counts as well.
-    pub(crate) fn new(cluster: &Cluster, service: &str, stand_in: &str, deployment: &str) -> Self {
+    /// A stand-in's Deployment that the annotation names later, if it was recreated, counts as well.
+    pub(crate) fn new(cluster: &Cluster, service: &str, stand_in: &str, of: &AgentsOf) -> Self {
         Self {
             cluster: cluster.clone(),
             service: service.to_owned(),
             stand_in: stand_in.to_owned(),
-            deployment: deployment.to_owned(),
+            of: of.clone(),
             replica_sets: BTreeMap::new(),
             logged: BTreeSet::new(),
         }
@@ -48,6 +57,9 @@ impl Agents {
     pub(crate) async fn among(&mut self, pods: &[Pod]) -> Result<Vec<Pod>, ClusterError> {
         let mut agents = Vec::with_capacity(pods.len());
         for pod in pods {
+            if !self.looks_like_one(pod) {
+                continue;
+            }
             if self.is_agent(&pod.metadata).await? {
                 agents.push(pod.clone());
             } else {
@@ -57,19 +69,32 @@ impl Agents {
         Ok(agents)
     }
 
+    /// Whether a pod with the labels has an agent's container.
+    fn looks_like_one(&self, pod: &Pod) -> bool {
+        match &self.of {
+            AgentsOf::StandIn { .. } => true,
+            AgentsOf::Workloads { .. } => ours::has_sidecar(pod, &self.stand_in),
+        }
+    }
+
     async fn is_agent(&mut self, pod: &ObjectMeta) -> Result<bool, ClusterError> {
         let Some(owner) = replica_set(pod) else { return Ok(false) };
         if let Some(known) = self.replica_sets.get(&owner.uid) {
             return Ok(*known);
         }
         let ours = match self.read_replica_set(&owner.name).await? {
-            Some(found) if found.uid.as_ref() == Some(&owner.uid) => match deployment_uid(&found) {
-                Some(uid) if uid == self.deployment => true,
-                // Not noted: it may be recreated, and named, at any time.
-                Some(uid) if !self.is_named_now(uid).await? => return Ok(false),
-                Some(_) => true,
-                None => false,
-            },
+            Some(found) if found.uid.as_ref() == Some(&owner.uid) => {
+                match (deployment_uid(&found), &self.of) {
+                    (None, _) => false,
+                    (Some(uid), AgentsOf::Workloads { uids, .. }) => uids.contains(uid),
+                    (Some(uid), AgentsOf::StandIn { deployment }) if uid == deployment => true,
+                    // Not noted: it may be recreated, and named, at any time.
+                    (Some(uid), AgentsOf::StandIn { .. }) if !self.is_named_now(uid).await? => {
+                        return Ok(false);
+                    }
+                    (Some(_), AgentsOf::StandIn { .. }) => true,
+                }
+            }
             _ => false,
         };
         if self.replica_sets.len() >= MOST_KNOWN {

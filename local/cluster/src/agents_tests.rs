@@ -7,6 +7,10 @@ use crate::state::ATTACHMENT;
 const REPLICA_SETS: &str = "/apis/apps/v1/namespaces/shop/replicasets";
 const SERVICES: &str = "/api/v1/namespaces/shop/services";
 
+fn of(deployment: &str) -> AgentsOf {
+    AgentsOf::StandIn { deployment: deployment.to_owned() }
+}
+
 fn controlled_by(kind: &str, name: &str, uid: &str) -> Value {
     json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true}])
 }
@@ -44,7 +48,7 @@ async fn only_pods_of_the_recorded_deployment_are_agents_whatever_their_labels()
         replica_set("other", "ro", "d9"),
         (REPLICA_SETS, json!({"metadata": {"name": "lone", "uid": "rl"}})),
     ]);
-    let mut agents = Agents::new(&server.cluster(), "orders", "7f3a", "d1");
+    let mut agents = Agents::new(&server.cluster(), "orders", "7f3a", &of("d1"));
     // When pods have an agent's labels,
     let pods = [
         pod("old", controlled_by("ReplicaSet", "orders-bridge-7f3a-a", "ra")),
@@ -78,7 +82,7 @@ async fn a_recreated_deployment_counts_once_the_annotation_names_it() {
     let made_again = || replica_set("orders-bridge-7f3a-c", "rc", "d2");
     let pods = [pod("again", controlled_by("ReplicaSet", "orders-bridge-7f3a-c", "rc"))];
     let before = ApiServer::with([orders("d1"), made_again()]);
-    let mut agents = Agents::new(&before.cluster(), "orders", "7f3a", "d1");
+    let mut agents = Agents::new(&before.cluster(), "orders", "7f3a", &of("d1"));
     assert!(among(&mut agents, &pods).await.is_empty(), "nobody has named it yet");
     let after = ApiServer::with([orders("d2"), made_again()]);
     let mut agents = Agents { cluster: after.cluster(), ..agents };

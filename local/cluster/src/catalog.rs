@@ -21,7 +21,7 @@ use crate::{
     fronts::{self, Fronts},
     kind,
     mode::Mode,
-    obstacles::Obstacle,
+    obstacles::{Against, Obstacle},
     snapshot::{Snapshot, is_ready, is_serving, merged, of_pods},
     state::{Attachment, Claim, ClaimedRoute, selector},
     target::{is_ours, name_of},
@@ -140,6 +140,17 @@ fn session(claim: Claim) -> Session {
     Session { id: claim.id, installation: claim.installation, user: claim.user, matches }
 }
 
+/// The reasons against all modes, each once.
+fn distinct(against: Vec<Against>) -> Vec<Obstacle> {
+    let mut reasons = Vec::new();
+    for reason in against.into_iter().flat_map(|mode| mode.reasons) {
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    }
+    reasons
+}
+
 impl World {
     fn entry(&self, service: Service, carried: Option<&str>) -> Entry {
         // An unreadable attachment names nobody.
@@ -152,17 +163,20 @@ impl World {
         };
         let name = name_of(&snapshot.service);
         let (mode, against) = match choose(&snapshot, Asked { mode: None, carried }) {
-            Ok(mode) => (Some(mode), Vec::new()),
+            Ok(choice) => (Some(choice.mode), Vec::new()),
             Err(against) => (None, against),
         };
         Entry {
-            stand_in: attachment.as_ref().map(|there| self.stand_in(&snapshot.service, there)),
+            stand_in: attachment
+                .as_ref()
+                .filter(|there| there.mode == Mode::StandIn)
+                .map(|there| self.stand_in(&snapshot.service, there)),
             unused: self.unused(&name, attachment.as_ref()),
             service: name,
             ports: ports.iter().map(title).collect(),
             workloads: snapshot.workloads.iter().map(Workload::title).collect(),
             mode,
-            obstacles: against.into_iter().flat_map(|mode| mode.reasons).collect(),
+            obstacles: distinct(against),
             sessions: attachment.into_iter().flat_map(|there| there.sessions).map(session).collect(),
         }
     }

@@ -8,7 +8,10 @@ use std::{fmt, path::PathBuf};
 use bridge_deploy::DeployError;
 use bridge_proto::target::Kind;
 
-use crate::{obstacle::Against, unquoted};
+use crate::{
+    obstacle::{Against, Obstacle},
+    unquoted,
+};
 
 /// A call to the API server, for errors: verb and resource as RBAC knows them, "get" "pods/log".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +132,8 @@ pub enum ClusterError {
     SelectorChanged { service: String },
     #[error("the stand-in {stand_in} did not become ready: {reason}")]
     NotReady { stand_in: String, reason: String },
+    #[error("{workload} did not roll out with an agent in its pods: {reason}")]
+    NotRolledOut { workload: String, reason: String },
     #[error("could not restore everything: {}", .left.join("; "))]
     LeftBehind { left: Vec<String> },
 }
@@ -286,12 +291,15 @@ fn paths(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Names the mode if there is a choice.
+/// The reasons against every mode; without such, the reasons against each, with its name.
 fn sentences(against: &[Against]) -> String {
-    match against {
-        [only] => only.to_string(),
-        all => all.iter().map(|one| format!("as {}: {one}", one.mode)).collect::<Vec<_>>().join("; "),
+    let [first, others @ ..] = against else { return String::new() };
+    let common = |reason: &&Obstacle| others.iter().all(|other| other.reasons.contains(reason));
+    let common: Vec<String> = first.reasons.iter().filter(common).map(ToString::to_string).collect();
+    if !common.is_empty() {
+        return common.join("; ");
     }
+    against.iter().map(|one| format!("as {}: {one}", one.mode)).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ pub mod portforward;
 #[cfg(any(test, feature = "pretended"))]
 pub mod pretended;
 pub mod ranges;
+pub mod record;
 mod rehearsal;
 pub mod restart;
 pub mod services;

@@ -1,6 +1,6 @@
 //! The logs of a Service's agents.
 
-use bridge_deploy::{SERVICE_LABEL, is_stand_in_id, names};
+use bridge_deploy::{SERVICE_LABEL, SIDECAR_CONTAINER, is_stand_in_id, names};
 use futures::{AsyncBufReadExt, Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -11,7 +11,10 @@ use kube::{
 use crate::{
     client::Cluster,
     error::{Call, ClusterError},
-    ours::{is_of_deployment, labelled},
+    mode::Mode,
+    objects,
+    ours::{has_sidecar, is_of_deployment, labelled},
+    state::Attachment,
     target::name_of,
 };
 
@@ -24,12 +27,42 @@ pub struct Part {
     pub tail: Option<usize>,
 }
 
-/// The agent pods of a Service, by name, including draining ones of former stand-ins.
+/// An agent's pod, and its container there; `None`: the only one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Agent {
+    pub pod: String,
+    container: Option<&'static str>,
+}
+
+/// The agents of a Service, by name, including draining ones of former stand-ins.
 ///
 /// # Errors
 ///
-/// The errors of the call.
-pub async fn agents(cluster: &Cluster, service: &str) -> Result<Vec<String>, ClusterError> {
+/// The errors of the calls.
+pub async fn agents(cluster: &Cluster, service: &str) -> Result<Vec<Agent>, ClusterError> {
+    let (stand_ins, sidecars) = tokio::try_join!(stand_ins(cluster, service), sidecars(cluster, service))?;
+    let mut agents = [stand_ins, sidecars].concat();
+    agents.sort();
+    Ok(agents)
+}
+
+/// The sidecars of the present attachment.
+async fn sidecars(cluster: &Cluster, service: &str) -> Result<Vec<Agent>, ClusterError> {
+    let attachment = match objects::read(cluster, service).await {
+        Ok(service) => Attachment::of(&service).ok().flatten(),
+        Err(error) if error.is_not_found() => None,
+        Err(error) => return Err(error),
+    };
+    let Some(there) = attachment.filter(|there| there.mode == Mode::Sidecar) else { return Ok(Vec::new()) };
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let call = Call::all("list", "pods", &cluster.namespace);
+    let selected = ListParams::default().labels(&objects::equal(&there.original));
+    let found = cluster.call(call, pods.list(&selected)).await?;
+    let with_it = found.iter().filter(|pod| has_sidecar(pod, &there.stand_in));
+    Ok(with_it.map(|pod| Agent { pod: name_of(pod), container: Some(SIDECAR_CONTAINER) }).collect())
+}
+
+async fn stand_ins(cluster: &Cluster, service: &str) -> Result<Vec<Agent>, ClusterError> {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let call = Call::all("list", "pods", &cluster.namespace);
     let ours = ListParams::default().labels(&format!("{SERVICE_LABEL}={service}"));
@@ -39,24 +72,23 @@ pub async fn agents(cluster: &Cluster, service: &str) -> Result<Vec<String>, Clu
         stand_in.is_some_and(|(_, id)| is_of_deployment(&names(service, id).stand_in, &pod.metadata))
     };
     let found = cluster.call(call, pods.list(&ours)).await?;
-    let mut names: Vec<String> = found.iter().filter(is_agent).map(name_of).collect();
-    names.sort();
-    Ok(names)
+    Ok(found.iter().filter(is_agent).map(|pod| Agent { pod: name_of(pod), container: None }).collect())
 }
 
-/// The lines of one pod's log, as they come.
+/// The lines of one agent's log, as they come.
 ///
 /// # Errors
 ///
 /// The errors of the call; an item, if the connection is lost.
 pub async fn lines(
     cluster: &Cluster,
-    pod: &str,
+    Agent { pod, container }: &Agent,
     part: Part,
 ) -> Result<impl Stream<Item = Result<String, ClusterError>> + use<>, ClusterError> {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let params = LogParams {
         follow: part.follow,
+        container: container.map(str::to_owned),
         tail_lines: part.tail.map(|lines| i64::try_from(lines).unwrap_or(i64::MAX)),
         ..LogParams::default()
     };

@@ -11,12 +11,15 @@ pub enum Mode {
     /// Agents in pods of their own take the place of the origin behind the Service; nothing restarts.
     #[default]
     StandIn,
+    /// An agent in each of the origin's own pods, in front of the container's port; the pods roll out once.
+    Sidecar,
 }
 
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::StandIn => "stand-in",
+            Self::Sidecar => "sidecar",
         })
     }
 }

@@ -1,16 +1,18 @@
-//! The paths at which the containers of a stand-in's agents mount volumes, according to the API server: the agent's own
+//! The paths at which the agents' containers mount volumes, according to the API server: the agent's own
 //! report is not trusted.
 
 use std::collections::BTreeSet;
 
-use bridge_deploy::{mount_paths, names};
+use bridge_deploy::{SIDECAR_CONTAINER, mount_paths, names};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
+use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use crate::{
     client::Cluster,
     error::{Call, ClusterError},
+    record::Record,
 };
 
 /// The name of our container in a stand-in's pods.
@@ -30,13 +32,28 @@ pub async fn of_stand_in(
     let stand_in = names(service, id).stand_in;
     let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), namespace);
     let call = Call::new("get", "deployments", namespace, &stand_in);
-    Ok(of(&cluster.call(call, deployments.get(&stand_in)).await?))
+    Ok(of(&cluster.call(call, deployments.get(&stand_in)).await?, CONTAINER))
 }
 
-fn of(deployment: &Deployment) -> BTreeSet<String> {
+/// The absolute paths at which the sidecars with this id mount volumes.
+///
+/// # Errors
+///
+/// The errors of the call.
+pub async fn of_sidecars(cluster: &Cluster, id: &str) -> Result<BTreeSet<String>, ClusterError> {
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let call = Call::all("list", "deployments", &cluster.namespace);
+    let all = cluster.call(call, deployments.list(&ListParams::default())).await?;
+    let has_it = |deployment: &&Deployment| {
+        Record::of(&deployment.metadata).is_ok_and(|record| record.is_some_and(|record| record.id == id))
+    };
+    Ok(all.iter().filter(has_it).flat_map(|deployment| of(deployment, SIDECAR_CONTAINER)).collect())
+}
+
+fn of(deployment: &Deployment, container: &str) -> BTreeSet<String> {
     let template = deployment.spec.as_ref().map(|spec| json!(spec.template)).unwrap_or_default();
     let containers = template.pointer("/spec/containers").and_then(Value::as_array);
-    let agent = containers.into_iter().flatten().find(|container| container["name"] == CONTAINER);
+    let agent = containers.into_iter().flatten().find(|it| it["name"] == container);
     let mounts = agent.and_then(|agent| agent["volumeMounts"].as_array()).map_or(&[][..], Vec::as_slice);
     mount_paths(&template, mounts).into_iter().collect()
 }
@@ -48,7 +65,7 @@ mod tests {
     fn mounted(spec: Value) -> Vec<String> {
         let template = json!({"spec": spec});
         let deployment = json!({"spec": {"selector": {}, "template": template}});
-        of(&serde_json::from_value(deployment).unwrap()).into_iter().collect()
+        of(&serde_json::from_value(deployment).unwrap(), "agent").into_iter().collect()
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
 use crate::ours::Of;
 use crate::ownership::MANAGER;
+use crate::workload::Labels;
 
 pub(crate) fn managed_fields(service: &Service) -> Value {
     serde_json::to_value(&service.metadata.managed_fields).unwrap_or(Value::Null)
@@ -146,6 +147,11 @@ pub(crate) fn address(origin: &Service, name: &str) -> Result<IpAddr, ClusterErr
         },
         reason: format!("its address is {:?}", address.unwrap_or_default()),
     })
+}
+
+/// The label selector of objects with all of these labels.
+pub(crate) fn equal(labels: &Labels) -> String {
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
 /// The label selector of all objects of a stand-in. Both labels, because the id is short, and another Service's

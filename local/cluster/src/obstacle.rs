@@ -1,4 +1,4 @@
-//! The reasons not to put a stand-in in front of a Service, each with a message that says what to do; and warnings.
+//! The reasons not to connect a Service in a mode, each with a message that says what to do; and warnings.
 //! `obstacles` finds them.
 
 use std::fmt;
@@ -25,7 +25,7 @@ impl fmt::Display for Against {
     }
 }
 
-/// A reason not to put a stand-in in front of a Service.
+/// A reason not to connect a Service in a mode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Obstacle {
@@ -102,6 +102,34 @@ pub enum Obstacle {
     Attachment(String),
     #[error("its pods run in a sandbox without port-forward (runtime class {0}): use a workload without it")]
     Sandbox(String),
+    #[error("it is connected as {0}: connect it without --mode, or after the others have disconnected")]
+    OtherMode(Mode),
+    #[error("its pods belong to {0}, and bridge adds a sidecar only to Deployments: connect another Service")]
+    NoDeployment(String),
+    #[error("{0} is paused and would not roll out: `kubectl rollout resume` it")]
+    Paused(String),
+    #[error(
+        "{0} replaces all its pods at once (strategy Recreate), so adding a sidecar would interrupt it: set the \
+         strategy to RollingUpdate"
+    )]
+    Recreate(String),
+    #[error("cannot read the annotation bridge.dev/sidecar of {workload}: {reason}; bridge leaves it alone")]
+    UnreadableSidecar { workload: String, reason: String },
+    #[error(
+        "{workload} already has the sidecar of Service {service}: connect that one, or run `bridge clean {service}`"
+    )]
+    OtherSidecar { workload: String, service: String },
+    #[error(
+        "the container port {target} that its port {port} leads to has no name: name it in the pod template, so \
+         that the name can lead to the sidecar"
+    )]
+    UnnamedPort { port: u16, target: u16 },
+    #[error(
+        "NetworkPolicies allow its pods' ports by number, and a sidecar listens on another: {}; make them name the \
+         port",
+        .0.join(", ")
+    )]
+    NumberedPolicies(Vec<String>),
 }
 
 impl Obstacle {
@@ -130,6 +158,14 @@ impl Obstacle {
             Self::Platform { .. } => "other platform",
             Self::Attachment(_) => "unreadable attachment",
             Self::Sandbox(_) => "sandbox runtime",
+            Self::OtherMode(_) => "other mode in use",
+            Self::NoDeployment(_) => "no Deployment",
+            Self::Paused(_) => "paused",
+            Self::Recreate(_) => "strategy Recreate",
+            Self::UnreadableSidecar { .. } => "unreadable sidecar",
+            Self::OtherSidecar { .. } => "sidecar of another Service",
+            Self::UnnamedPort { .. } => "unnamed port",
+            Self::NumberedPolicies(_) => "NetworkPolicy by port number",
         }
     }
 }
@@ -148,6 +184,13 @@ pub enum Warning {
          `bridge status` says so"
     )]
     Controlled { owner: String, service: String },
+    #[error("the sidecars are as many as the pods: --replicas has no effect")]
+    NoReplicas,
+    #[error(
+        "{tool} manages {workload}: if it resets the pod template, the pods answer all requests themselves, and \
+         `bridge status` says so"
+    )]
+    GitOpsWorkload { tool: &'static str, workload: String },
     #[error("callers that address the pods of StatefulSet {0} by name reach the origin, not your laptop")]
     NamedPods(String),
     #[error(

@@ -1,27 +1,29 @@
-//! The reasons against the mode `stand-in`, each with advice; and warnings. Pure functions of a [`Snapshot`]. The
-//! reasons are those under "When not" of the design.
+//! The reasons against each mode, with advice; and warnings. Pure functions of a [`Snapshot`].
 
 mod affinity;
 mod mesh;
 mod network_policy;
 mod platform;
+mod sidecar;
 
 use bridge_deploy::DeployError;
-use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+use k8s_openapi::api::core::v1::ServiceSpec;
 use kube::ResourceExt;
 
 use crate::{
     error::ClusterError,
+    mode::Mode,
     snapshot::{Snapshot, is_ready},
     state::Attachment,
     target::name_of,
-    workload::{Owner, Workload},
+    workload::{Labels, Owner, Workload},
 };
 
+pub(crate) use self::sidecar::against_sidecar;
 pub use crate::obstacle::{Against, Mesh, Obstacle, Warning};
 
-/// All obstacles, the most fundamental first. `carried`: the architecture of the agent program in this bridge, `None`
-/// if it comes as an image.
+/// The reasons against a stand-in, the most fundamental first. `carried`: the architecture of the agent program in this
+/// bridge, `None` if it comes as an image.
 #[must_use]
 pub fn obstacles(snapshot: &Snapshot, carried: Option<&str>) -> Vec<Obstacle> {
     let spec = snapshot.service.spec.clone().unwrap_or_default();
@@ -46,12 +48,31 @@ pub fn obstacles(snapshot: &Snapshot, carried: Option<&str>) -> Vec<Obstacle> {
     found
 }
 
-/// Warnings about a Service that can be connected.
+/// Warnings about a Service that can be connected in this mode.
 #[must_use]
-pub fn warnings(snapshot: &Snapshot) -> Vec<Warning> {
+pub fn warnings(snapshot: &Snapshot, mode: Mode) -> Vec<Warning> {
+    match mode {
+        Mode::StandIn => of_stand_in(snapshot),
+        Mode::Sidecar => of_sidecar(snapshot),
+    }
+}
+
+fn of_sidecar(snapshot: &Snapshot) -> Vec<Warning> {
+    let managed = |workload: &Workload| {
+        let tool = tool(&workload.labels, &workload.annotations)?;
+        Some(Warning::GitOpsWorkload { tool, workload: workload.title() })
+    };
+    let mut warnings: Vec<Warning> = snapshot.workloads.iter().filter_map(managed).collect();
+    if snapshot.policies.is_none() {
+        warnings.push(Warning::UnknownPolicies);
+    }
+    warnings
+}
+
+fn of_stand_in(snapshot: &Snapshot) -> Vec<Warning> {
     let service = || name_of(&snapshot.service);
     let mut warnings = Vec::new();
-    if let Some(tool) = gitops(&snapshot.service) {
+    if let Some(tool) = tool(snapshot.service.labels(), snapshot.service.annotations()) {
         warnings.push(Warning::GitOps { tool, service: service() });
     }
     if let Some(owner) = Owner::of(&snapshot.service) {
@@ -211,14 +232,15 @@ pub(crate) fn of_template(snapshot: &Snapshot, origin: &Workload, carried: Optio
     found
 }
 
-fn gitops(service: &Service) -> Option<&'static str> {
+/// The tool that manages an object with these labels and annotations.
+fn tool(labels: &Labels, annotations: &Labels) -> Option<&'static str> {
     const SIGNS: [(&str, &str); 4] = [
         ("argocd.argoproj.io/tracking-id", "Argo CD"),
         ("argocd.argoproj.io/instance", "Argo CD"),
         ("kustomize.toolkit.fluxcd.io/name", "Flux"),
         ("helm.toolkit.fluxcd.io/name", "Flux"),
     ];
-    let there = |name: &str| service.labels().contains_key(name) || service.annotations().contains_key(name);
+    let there = |name: &str| labels.contains_key(name) || annotations.contains_key(name);
     SIGNS.iter().find(|(name, _)| there(name)).map(|(_, tool)| *tool)
 }
 

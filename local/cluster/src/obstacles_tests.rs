@@ -1,7 +1,6 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::mode::Mode;
 use crate::snapshot::tests::orders_with;
 
 fn found(changes: &[(&str, Value)]) -> Vec<Obstacle> {
@@ -11,7 +10,7 @@ fn found(changes: &[(&str, Value)]) -> Vec<Obstacle> {
 #[test]
 fn an_ordinary_service_has_no_obstacles() {
     assert_eq!(found(&[]), []);
-    assert_eq!(warnings(&orders_with(&[])), []);
+    assert_eq!(warnings(&orders_with(&[]), Mode::StandIn), []);
 }
 
 #[test]
@@ -54,7 +53,7 @@ fn a_headless_service_that_governs_a_stateful_set_gives_its_pods_names() {
     let headless = [stateful.as_slice(), &[("/service/spec/clusterIP", json!("None"))]].concat();
     assert_eq!(found(&headless), [Obstacle::NamedPods("orders".into())]);
     assert_eq!(found(&stateful), []);
-    assert_eq!(warnings(&orders_with(&stateful)), [Warning::NamedPods("orders".into())]);
+    assert_eq!(warnings(&orders_with(&stateful), Mode::StandIn), [Warning::NamedPods("orders".into())]);
 }
 
 #[test]
@@ -289,7 +288,7 @@ fn facts_that_are_worth_a_warning() {
             Warning::Controlled { owner: "App shop".into(), service: service() },
         ),
     ] {
-        assert_eq!(warnings(&orders_with(&[changes])), [expected]);
+        assert_eq!(warnings(&orders_with(&[changes]), Mode::StandIn), [expected]);
     }
 }
 

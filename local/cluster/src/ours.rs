@@ -1,8 +1,10 @@
 //! Decides which objects belong to a stand-in: by name and by owner. Anyone who may create an object can write labels,
 //! so a label alone proves nothing, and names are derived, never cut out of others. Pure.
 
-use bridge_deploy::{MANAGED_BY_LABEL, Names, SERVICE_LABEL, STAND_IN_LABEL, is_stand_in_id};
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServicePort};
+use bridge_deploy::{
+    MANAGED_BY_LABEL, Names, SERVICE_LABEL, SIDECAR_CONTAINER, STAND_IN_LABEL, is_stand_in_id,
+};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -29,12 +31,24 @@ impl Of {
 
     /// Whether the Service owns this object for this stand-in. Objects handed over to draining pods are theirs.
     pub(crate) fn owns(&self, object: &ObjectMeta) -> bool {
+        self.is_owned(object, |owner| self.is_owner(owner))
+    }
+
+    /// Whether one of these Deployments, by uid, owns this object for a sidecar: its Service may be gone.
+    pub(crate) fn owns_by(&self, object: &ObjectMeta, deployments: &[String]) -> bool {
+        let is_one = |owner: &OwnerReference| {
+            owner.api_version == "apps/v1" && owner.kind == "Deployment" && deployments.contains(&owner.uid)
+        };
+        self.is_owned(object, is_one)
+    }
+
+    fn is_owned(&self, object: &ObjectMeta, by: impl Fn(&OwnerReference) -> bool) -> bool {
         let label =
             |name: &str| object.labels.as_ref().and_then(|labels| labels.get(name)).map(String::as_str);
         let by_us = label(MANAGED_BY_LABEL) == Some("bridge");
         let labelled = label(SERVICE_LABEL) == Some(&self.service) && label(STAND_IN_LABEL) == Some(&self.id);
         let owners = object.owner_references.iter().flatten();
-        by_us && labelled && owners.into_iter().any(|owner| self.is_owner(owner))
+        by_us && labelled && owners.into_iter().any(by)
     }
 
     fn is_owner(&self, owner: &OwnerReference) -> bool {
@@ -48,6 +62,15 @@ impl Of {
 pub(crate) fn is_of_deployment(name: &str, pod: &ObjectMeta) -> bool {
     let hash = pod.labels.as_ref().and_then(|labels| labels.get("pod-template-hash"));
     hash.is_some_and(|hash| replica_set(pod).is_some_and(|owner| owner.name == format!("{name}-{hash}")))
+}
+
+/// Whether a pod has the sidecar with this id.
+pub(crate) fn has_sidecar(pod: &Pod, id: &str) -> bool {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut mounts = containers
+        .filter(|container| container.name == SIDECAR_CONTAINER)
+        .flat_map(|container| container.volume_mounts.iter().flatten());
+    mounts.any(|mount| mount.name == bridge_deploy::key_volume(id))
 }
 
 /// The stand-in that an object's labels name.

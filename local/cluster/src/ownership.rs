@@ -1,6 +1,7 @@
 //! The owners of a Service's selector (`metadata.managedFields`): recorded before we set it, and restored afterwards.
 //! In the meantime nobody owns it, not even we, so that applying the Service causes no conflict: with our value in it,
-//! even its previous owner would conflict with others. (The selector is one field, set as a whole.) Pure.
+//! even its previous owner would conflict with others. (The selector is one field, set as a whole.) Likewise nobody owns
+//! a targetPort that we have set. Pure.
 
 use serde_json::{Map, Value, json};
 
@@ -21,7 +22,7 @@ pub(crate) fn selector_owners(managed_fields: &Value) -> Vec<FieldOwner> {
         .filter_map(|entry| {
             let text = |key| entry.get(key).and_then(Value::as_str).map(str::to_owned);
             let fields = entry.pointer(SELECTOR)?.clone();
-            let only = without_selector(entry).is_none().then(|| entry.clone());
+            let only = without(&["f:selector"], entry).is_none().then(|| entry.clone());
             let (manager, operation) = (text("manager")?, text("operation")?);
             Some(FieldOwner { manager, operation, fields, entry: only, more: Map::new() })
         })
@@ -29,14 +30,16 @@ pub(crate) fn selector_owners(managed_fields: &Value) -> Vec<FieldOwner> {
         .collect()
 }
 
-/// `managed_fields` without our ownership of the selector, otherwise unchanged: then nobody owns it.
+/// `managed_fields` without our ownership of the selector and of ports, otherwise unchanged: then nobody owns them.
 #[must_use]
 pub(crate) fn disowned(managed_fields: &Value) -> Value {
     let entries = managed_fields.as_array().map(Vec::as_slice).unwrap_or_default();
     let ours = |entry: &Value| is(entry, "manager", MANAGER);
     entries
         .iter()
-        .filter_map(|entry| if ours(entry) { without_selector(entry) } else { Some(entry.clone()) })
+        .filter_map(|entry| {
+            if ours(entry) { without(&["f:selector", "f:ports"], entry) } else { Some(entry.clone()) }
+        })
         .collect()
 }
 
@@ -64,12 +67,12 @@ fn is(entry: &Value, key: &str, value: &str) -> bool {
     entry.get(key).and_then(Value::as_str) == Some(value)
 }
 
-/// An entry without the selector; `None` if it owned nothing else.
-fn without_selector(entry: &Value) -> Option<Value> {
+/// An entry without these fields of the spec; `None` if it owned nothing else.
+fn without(names: &[&str], entry: &Value) -> Option<Value> {
     let mut entry = entry.clone();
     let fields = entry.get_mut("fieldsV1").and_then(Value::as_object_mut)?;
     if let Some(spec) = fields.get_mut("f:spec").and_then(Value::as_object_mut) {
-        spec.remove("f:selector");
+        spec.retain(|name, _| !names.contains(&name.as_str()));
         if spec.keys().all(|key| key == ".") {
             fields.remove("f:spec");
         }

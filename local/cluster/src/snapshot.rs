@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use bridge_deploy::{
-    AgentSource, ListenPort, ServiceFacts, StandIn, main_container, own_ports, replicas_for, resolve_ports,
+    AgentSource, ListenPort, ServiceFacts, SidecarPorts, StandIn, main_container, own_ports, replicas_for,
+    resolve_ports, sidecar_ports,
 };
 use bridge_proto::target::{Kind, Target};
 use futures::future::try_join_all;
@@ -21,7 +22,9 @@ use crate::{
     client::{Cluster, list, unless_forbidden},
     error::{Call, ClusterError},
     fronts::{self, Fronts},
-    kind, objects,
+    kind,
+    mode::Mode,
+    objects,
     obstacle::{Against, Obstacle},
     state::{Attachment, selector},
     target,
@@ -182,20 +185,52 @@ pub fn is_ready(pod: &Pod) -> bool {
 }
 
 impl Snapshot {
-    /// The facts for [`bridge_deploy`], with the Service's own selector.
+    /// The facts for [`bridge_deploy`], with the Service's own selector and targetPorts.
     ///
     /// # Errors
     ///
     /// [`ClusterError::Deploy`] for a Service as no API server returns it.
     pub fn facts(&self) -> Result<ServiceFacts, ClusterError> {
         let json = serde_json::json!(self.service);
-        Ok(ServiceFacts { selector: self.selector.clone(), ..ServiceFacts::of(&json)? })
+        let mut facts = ServiceFacts { selector: self.selector.clone(), ..ServiceFacts::of(&json)? };
+        let attachment = Attachment::of(&self.service).ok().flatten();
+        let targets = attachment.map(|there| there.targets).unwrap_or_default();
+        for port in facts.ports.iter_mut().filter(|port| port.is_tcp()) {
+            let known =
+                targets.get(&port.port).filter(|known| port.target_port.as_ref() == Some(&known.ours));
+            if let Some(known) = known {
+                port.target_port = Some(known.theirs.clone());
+            }
+        }
+        Ok(facts)
+    }
+
+    /// The ports of sidecars in all workloads behind the Service.
+    ///
+    /// # Errors
+    ///
+    /// If a port leads nowhere.
+    pub fn sidecar_ports(&self) -> Result<SidecarPorts, ClusterError> {
+        let templates: Vec<_> = self.workloads.iter().map(|workload| &workload.template).collect();
+        Ok(sidecar_ports(&self.facts()?.ports, &templates)?)
     }
 
     /// The workload whose template the stand-in copies.
     #[must_use]
     pub fn origin(&self) -> Option<&Workload> {
         self.workloads.first()
+    }
+
+    /// The TCP ports of the Service, as the pods and the agents have them in this mode.
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::listen_ports`].
+    pub fn ports(&self, mode: Mode) -> Result<Vec<ListenPort>, ClusterError> {
+        match mode {
+            Mode::StandIn => self.listen_ports(),
+            Mode::Sidecar => Ok(self.sidecar_ports()?.listen),
+        }
     }
 
     /// The container ports of the Service's TCP ports.
@@ -225,6 +260,13 @@ impl Snapshot {
     pub fn nodes(&self) -> Vec<String> {
         let nodes = self.pods.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.clone());
         nodes.collect::<BTreeSet<_>>().into_iter().take(MOST_PREFERRED_NODES).collect()
+    }
+
+    /// Whether the pods' first address is one of IPv6.
+    #[must_use]
+    pub fn ipv6(&self) -> bool {
+        let mut addresses = self.pods.iter().filter_map(|pod| pod.status.as_ref()?.pod_ip.as_ref());
+        addresses.next().is_some_and(|address| address.contains(':'))
     }
 
     /// Whether OpenShift assigns the namespace's users.

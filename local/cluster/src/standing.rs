@@ -1,11 +1,11 @@
-//! Whether a Service still leads to a stand-in, and if not, who changed it. Pure.
+//! Whether a Service still leads to its agents, and if not, who changed it. Pure.
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
-use crate::state::Attachment;
+use crate::state::{Attachment, selector};
 
-/// The relation of a Service to a stand-in.
+/// The relation of a Service to its agents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// It leads there.
@@ -14,8 +14,12 @@ pub enum Standing {
     LedBack,
     /// It has another selector; the field manager that set it, if known.
     Reset { by: Option<String> },
+    /// It has other targetPorts than those that lead to the sidecars.
+    Retargeted,
     /// It has ports for which no agent listens; it may lead there all the same.
     OtherPorts,
+    /// It leads to its pods, and this workload's no longer have an agent.
+    NoSidecar { workload: String },
     /// It is attached to another stand-in, or to none.
     Removed,
     /// There is no such Service any more.
@@ -38,6 +42,7 @@ pub fn standing(service: Option<&Service>, stand_in: &str) -> Standing {
                 (_, false) => Standing::OtherPorts,
                 (true, true) => Standing::InPlace,
                 (false, true) if attachment.is_led_back(service) => Standing::LedBack,
+                (false, true) if selector(service) == attachment.attached => Standing::Retargeted,
                 (false, true) => Standing::Reset { by: last_to_select(service) },
             }
         }

@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use bridge_deploy::TargetPort;
 use bridge_proto::matching;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -23,7 +24,7 @@ const MOST_BYTES: usize = 128 * 1024;
 /// Limit on the text of an unknown mode to show, in characters.
 const MOST_OF_MODE: usize = 40;
 
-/// A stand-in in front of a Service, and the sessions that use it.
+/// The agents in front of a Service, and the sessions that use them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Attachment {
@@ -32,7 +33,7 @@ pub struct Attachment {
     pub version: u64,
     #[serde(default)]
     pub mode: Mode,
-    /// The stand-in's id: "7f3a".
+    /// The id of the stand-in, or of the sidecars: "7f3a".
     pub stand_in: String,
     /// The uid of the stand-in's Deployment, once it exists: only its pods are agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,6 +49,9 @@ pub struct Attachment {
     pub control: u16,
     /// The Service's TCP ports, and the agents' port for each.
     pub ports: BTreeMap<u16, u16>,
+    /// Of sidecars: where the Service's TCP ports lead, each by its number.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub targets: BTreeMap<u16, Targets>,
     /// Set while the Service is led back to the origin, until agents are ready again: the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub led_back: Option<String>,
@@ -55,6 +59,15 @@ pub struct Attachment {
     /// Other fields, of newer programs.
     #[serde(flatten)]
     pub more: Map<String, Value>,
+}
+
+/// The targetPorts of one port of a Service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Targets {
+    /// The Service's own, to be restored.
+    pub theirs: TargetPort,
+    /// The one that leads to the agents.
+    pub ours: TargetPort,
 }
 
 /// One entry of the Service's `metadata.managedFields` that owned parts of the selector.
@@ -171,18 +184,20 @@ impl Attachment {
         }))
     }
 
-    /// Whether the agents listen for all current TCP ports of the Service. A port that is named in the pods counts as
-    /// unchanged: where it leads depends on the stand-in's template.
+    /// Whether the agents listen for all current TCP ports of the Service. To a stand-in, a port that is named in the
+    /// pods counts as unchanged: where it leads depends on the stand-in's template.
     #[must_use]
     pub fn has_ports_of(&self, service: &Service) -> bool {
-        let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-        let mut tcp = ports.filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
-        tcp.all(|port| {
-            let listen = u16::try_from(port.port).ok().and_then(|number| self.ports.get(&number));
-            listen.is_some_and(|listen| match &port.target_port {
-                Some(IntOrString::Int(number)) => i32::from(*listen) == *number,
-                Some(IntOrString::String(_)) | None => true,
-            })
+        let leads_to = |port: &ServicePort, listen: &u16| match &port.target_port {
+            Some(IntOrString::Int(number)) => i32::from(*listen) == *number,
+            Some(IntOrString::String(_)) | None => true,
+        };
+        tcp_ports(service).all(|(number, port)| match self.mode {
+            Mode::StandIn => self.ports.get(&number).is_some_and(|listen| leads_to(port, listen)),
+            Mode::Sidecar => self.targets.get(&number).is_some_and(|known| {
+                let now = target(number, port);
+                now == known.theirs || now == known.ours
+            }),
         })
     }
 
@@ -190,6 +205,14 @@ impl Attachment {
     #[must_use]
     pub fn listens_as(&self, ports: &BTreeMap<u16, u16>) -> bool {
         ports.iter().all(|(port, listen)| self.ports.get(port) == Some(listen))
+    }
+
+    /// Whether its agents do what those of a new attachment would.
+    #[must_use]
+    pub fn fits(&self, fresh: &Self) -> bool {
+        self.mode == fresh.mode
+            && self.listens_as(&fresh.ports)
+            && (self.mode == Mode::StandIn || self.control == fresh.control)
     }
 
     /// The annotation's value.
@@ -229,16 +252,49 @@ impl Attachment {
         self.sessions.len() < before
     }
 
-    /// Whether the Service now has the selector of this attachment.
+    /// Whether the Service now has the selector and the targets of this attachment.
     #[must_use]
     pub fn is_in_place(&self, service: &Service) -> bool {
-        selector(service) == self.attached
+        let leads_here = |(number, port): (u16, &ServicePort)| {
+            self.targets.get(&number).is_none_or(|known| target(number, port) == known.ours)
+        };
+        selector(service) == self.attached && tcp_ports(service).all(leads_here)
+    }
+
+    /// Whether something in the Service leads to the agents that did not before.
+    #[must_use]
+    pub fn is_led_to_agents(&self, service: &Service) -> bool {
+        match self.mode {
+            Mode::StandIn => self.is_in_place(service),
+            Mode::Sidecar => tcp_ports(service).any(|(number, port)| {
+                let known = self.targets.get(&number).filter(|known| known.ours != known.theirs);
+                known.is_some_and(|known| target(number, port) == known.ours)
+            }),
+        }
     }
 
     /// Whether the Service leads to the origin because no agent was ready: [`Attachment::led_back`].
     #[must_use]
     pub fn is_led_back(&self, service: &Service) -> bool {
         self.led_back.is_some() && selector(service) == self.original
+    }
+}
+
+/// The TCP ports of a Service, by number.
+pub(crate) fn tcp_ports(service: &Service) -> impl Iterator<Item = (u16, &ServicePort)> {
+    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+    let tcp = ports.filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
+    tcp.filter_map(|port| Some((u16::try_from(port.port).ok()?, port)))
+}
+
+/// The targetPort of a port with this number.
+pub(crate) fn target(number: u16, port: &ServicePort) -> TargetPort {
+    match &port.target_port {
+        Some(IntOrString::String(name)) => TargetPort::Name(name.clone()),
+        Some(IntOrString::Int(target)) if *target != 0 => {
+            TargetPort::Number(u16::try_from(*target).unwrap_or(number))
+        }
+        Some(IntOrString::Int(_)) | None => TargetPort::Number(number),
     }
 }
 
@@ -316,6 +372,38 @@ mod tests {
         assert!(!attachment.release("1"));
         assert!(attachment.release("2"));
         assert!(attachment.sessions.is_empty());
+    }
+
+    #[test]
+    fn sidecars_fit_the_targets_that_they_know_and_are_in_place_when_all_lead_to_them() {
+        let named = |name: &str| TargetPort::Name(name.to_owned());
+        let mut attachment = attachment(Vec::new());
+        attachment.mode = Mode::Sidecar;
+        attachment.attached = attachment.original.clone();
+        attachment.targets = BTreeMap::from([
+            (80, Targets { theirs: TargetPort::Number(8080), ours: named("http") }),
+            (90, Targets { theirs: named("admin"), ours: named("admin") }),
+        ]);
+        let admin = json!({"port": 90, "targetPort": "admin"});
+        for (port, others, fits, in_place) in [
+            (json!({"port": 80, "targetPort": "http"}), vec![&admin], true, true),
+            (json!({"port": 80, "targetPort": 8080}), vec![&admin], true, false),
+            (json!({"port": 80, "targetPort": 9090}), vec![&admin], false, false),
+            (json!({"port": 81}), vec![&admin], false, true),
+            (json!({"port": 53, "protocol": "UDP"}), vec![&admin], true, true),
+            (json!({"port": 80, "targetPort": "http"}), vec![], true, true),
+        ] {
+            let ports: Vec<_> = std::iter::once(&port).chain(others).collect();
+            let service: Service = serde_json::from_value(json!({
+                "spec": {"selector": {"app": "orders"}, "ports": ports},
+            }))
+            .expect("a Service");
+            assert_eq!(
+                (attachment.has_ports_of(&service), attachment.is_in_place(&service)),
+                (fits, in_place),
+                "{port}"
+            );
+        }
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! Taking a Service over and restoring it, phase by phase. Each phase looks at what exists and does the rest, so the
 //! next one, or [`clean`], finishes an interrupted one, and two at once help each other.
 //!
-//! | phase | in every mode | stand-in |
-//! |---|---|---|
-//! | [`Takeover::prepare`] | claim the requests (`claim`) | create agents (`stand_in`) |
-//! | [`Takeover::until_ready`] (the caller opens tunnels) | | bring existing agents up to date; wait until some are ready |
-//! | [`Takeover::switch`] | | set the selector (`selector`) |
-//! | (the caller sees a connection arrive) | | |
-//! | [`Takeover::confirm`] | | leave the selector to nobody |
-//! | [`release`] | remove the claim; with the last one, the rest | restore the selector and its owners, let the agents drain (`retire`) |
-//! | [`clean`] | all of that for sessions that are gone (`rescue`) | |
+//! | phase | in every mode | stand-in | sidecar |
+//! |---|---|---|---|
+//! | [`Takeover::prepare`] | claim the requests (`claim`) | create agents (`stand_in`) | add agents to the workloads' pods (`sidecar`) |
+//! | [`Takeover::until_ready`] (the caller opens tunnels) | | bring existing agents up to date; wait until some are ready | wait until all pods have one |
+//! | [`Takeover::switch`] | | set the selector (`selector`) | set targetPorts that are numbers |
+//! | (the caller sees a connection arrive) | | | |
+//! | [`Takeover::confirm`] | | leave the selector to nobody | likewise the ports |
+//! | [`release`] | remove the claim; with the last one, the rest | restore the selector and its owners, let the agents drain (`retire`) | restore the targetPorts, take the agents out of the pods |
+//! | [`clean`] | all of that for sessions that are gone (`rescue`) | | |
 //!
 //! A further [`Mode`] is one more arm of each `match` here and in `release`.
 
@@ -25,12 +25,16 @@ mod retire;
 #[cfg(test)]
 mod rounds_tests;
 pub mod selector;
+mod sidecar;
+#[cfg(test)]
+mod sidecar_tests;
 mod stand_in;
 mod step;
 mod wanted;
 
 use k8s_openapi::api::core::v1::Service;
 
+use crate::agents::AgentsOf;
 use crate::error::ClusterError;
 use crate::mode::Mode;
 
@@ -55,6 +59,11 @@ impl Takeover {
         Self { mode, wanted }
     }
 
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
     /// The parameters of the take-over.
     #[must_use]
     pub fn wanted(&self) -> &Wanted {
@@ -71,6 +80,7 @@ impl Takeover {
     pub async fn prepare<W: Waiter>(&self, waiter: &W) -> Result<Prepared, W::Error> {
         match self.mode {
             Mode::StandIn => stand_in::prepare(&self.wanted, waiter).await,
+            Mode::Sidecar => sidecar::prepare(&self.wanted, waiter).await,
         }
     }
 
@@ -82,6 +92,7 @@ impl Takeover {
     pub async fn until_ready<W: Waiter>(&self, prepared: &Prepared, waiter: &W) -> Result<(), W::Error> {
         match self.mode {
             Mode::StandIn => stand_in::until_ready(&self.wanted, prepared, waiter).await,
+            Mode::Sidecar => sidecar::until_ready(&self.wanted, waiter).await,
         }
     }
 
@@ -92,11 +103,11 @@ impl Takeover {
     /// [`ClusterError::SelectorChanged`] if someone else has set the selector meanwhile, and those of the calls.
     pub async fn switch(&self, prepared: &Prepared) -> Result<Switched, ClusterError> {
         let Wanted { cluster, service, .. } = &self.wanted;
-        match self.mode {
-            Mode::StandIn => selector::switch(cluster, service, &prepared.stand_in, &prepared.deployment)
-                .await
-                .map(Switched),
-        }
+        let deployment = match &prepared.agents {
+            AgentsOf::StandIn { deployment } => Some(deployment.as_str()),
+            AgentsOf::Workloads { .. } => None,
+        };
+        selector::switch(cluster, service, &prepared.stand_in, deployment).await.map(Switched)
     }
 
     /// Leaves the Service as others expect to find it: applying it causes no conflict.
@@ -105,9 +116,7 @@ impl Takeover {
     ///
     /// The errors of the calls.
     pub async fn confirm(&self, switched: Switched) -> Result<(), ClusterError> {
-        match self.mode {
-            Mode::StandIn => selector::disown(&self.wanted.cluster, switched.0).await,
-        }
+        selector::disown(&self.wanted.cluster, switched.0).await
     }
 
     /// Undoes the phases so far, except for parts that others use.

@@ -2,25 +2,30 @@
 
 mod changes;
 mod origin;
+mod templates;
 
 use std::collections::BTreeMap;
 
+use bridge_deploy::SIDECAR_CONTAINER;
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Event, Pod, Service};
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod, Service};
 use kube::api::ListParams;
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
 
 use crate::agents::Agents;
+pub use crate::agents::AgentsOf;
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
-use crate::objects::labelled;
+use crate::objects::{equal, labelled};
 use crate::ours;
-use crate::standing::{Standing, standing};
+use crate::standing::{Standing, standing as standing_of};
 
 use self::changes::{changes, is_ready};
 pub use self::origin::{Origin, origin};
+use self::templates::{templates, with_templates};
 
 /// The progress of a stand-in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,15 +65,16 @@ pub struct Rollout {
     pub refused: Option<String>,
 }
 
-/// The progress of a stand-in, at each change. `deployment`: its Deployment's uid.
+/// The progress of a stand-in, at each change.
 pub fn stand_in(
     cluster: &Cluster,
     service: &str,
     stand_in: &str,
-    deployment: &str,
+    agents: &AgentsOf,
 ) -> impl Stream<Item = Result<Progress, ClusterError>> + Send + use<> {
-    let deployments = deployment_changes(cluster, service, stand_in).map(|all| all.map(Seen::Deployments));
-    let pods = agents_changes(cluster, service, stand_in, deployment).map(|all| all.map(Seen::Pods));
+    let name = bridge_deploy::names(service, stand_in).stand_in;
+    let deployments = deployments(cluster, &name).map(|all| all.map(Seen::Deployments));
+    let pods = agents_changes(cluster, service, stand_in, agents).map(|all| all.map(Seen::Pods));
     let mut known = (Vec::new(), Vec::new());
     futures::stream::select(deployments.boxed(), pods.boxed()).map(move |seen| {
         match seen? {
@@ -79,14 +85,13 @@ pub fn stand_in(
     })
 }
 
-fn deployment_changes(
+/// The Deployment with this name, if it exists, at each change.
+pub(crate) fn deployments(
     cluster: &Cluster,
-    service: &str,
-    stand_in: &str,
+    name: &str,
 ) -> impl Stream<Item = Result<Vec<Deployment>, ClusterError>> + Send + use<> {
-    let deployment = bridge_deploy::names(service, stand_in).stand_in;
     let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let by_name = watcher::Config::default().fields(&format!("metadata.name={deployment}"));
+    let by_name = watcher::Config::default().fields(&format!("metadata.name={name}"));
     changes(cluster, "deployments", watcher(deployments, by_name))
 }
 
@@ -146,15 +151,14 @@ fn is_leaving(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
-/// The agents' pods of a stand-in: all of them, at each change. `deployment`: its Deployment's uid.
+/// The agents' pods: all of them, at each change.
 pub fn agents(
     cluster: &Cluster,
     service: &str,
     stand_in: &str,
-    deployment: &str,
+    agents: &AgentsOf,
 ) -> impl Stream<Item = Result<Vec<AgentPod>, ClusterError>> + Send + use<> {
-    agents_changes(cluster, service, stand_in, deployment)
-        .map(|pods| Ok(pods?.iter().map(agent_pod).collect()))
+    agents_changes(cluster, service, stand_in, agents).map(|pods| Ok(pods?.iter().map(agent_pod).collect()))
 }
 
 /// The pods that have an agent's labels and are agents. After an error the next poll tries again.
@@ -162,10 +166,10 @@ fn agents_changes(
     cluster: &Cluster,
     service: &str,
     stand_in: &str,
-    deployment: &str,
+    of: &AgentsOf,
 ) -> impl Stream<Item = Result<Vec<Pod>, ClusterError>> + Send + use<> {
-    let agents = Agents::new(cluster, service, stand_in, deployment);
-    let changes = Box::pin(pod_changes(cluster, service, stand_in));
+    let agents = Agents::new(cluster, service, stand_in, of);
+    let changes = Box::pin(pod_changes(cluster, &selected(service, stand_in, of)));
     futures::stream::unfold((changes, agents, None), |(mut changes, mut agents, again)| async move {
         let pods = match again {
             Some(pods) => pods,
@@ -197,10 +201,11 @@ pub fn rollout(
     service: &str,
     stand_in: &str,
 ) -> impl Stream<Item = Result<Option<Rollout>, ClusterError>> + Send + use<> {
-    deployment_changes(cluster, service, stand_in).map(|all| Ok(all?.first().map(rollout_of)))
+    let name = bridge_deploy::names(service, stand_in).stand_in;
+    deployments(cluster, &name).map(|all| Ok(all?.first().map(rollout_of)))
 }
 
-fn rollout_of(deployment: &Deployment) -> Rollout {
+pub(crate) fn rollout_of(deployment: &Deployment) -> Rollout {
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let status = deployment.status.clone().unwrap_or_default();
     let seen = status.observed_generation >= deployment.metadata.generation;
@@ -215,41 +220,73 @@ fn rollout_of(deployment: &Deployment) -> Rollout {
     }
 }
 
+/// Whether the agent's container runs, which is the pod's only one unless it is a sidecar.
 fn is_running(pod: &Pod) -> bool {
-    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-    statuses
-        .into_iter()
-        .flatten()
-        .any(|container| container.state.as_ref().is_some_and(|s| s.running.is_some()))
+    let statuses = || pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let sidecar = statuses().find(|container| container.name == SIDECAR_CONTAINER);
+    let runs = |container: &ContainerStatus| container.state.as_ref().is_some_and(|s| s.running.is_some());
+    sidecar.map_or_else(|| statuses().any(runs), runs)
 }
 
 fn pod_changes(
     cluster: &Cluster,
-    service: &str,
-    stand_in: &str,
+    labels: &str,
 ) -> impl Stream<Item = Result<Vec<Pod>, ClusterError>> + Send + use<> {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    changes(cluster, "pods", watcher(pods, watcher::Config::default().labels(&labelled(service, stand_in))))
+    changes(cluster, "pods", watcher(pods, watcher::Config::default().labels(labels)))
 }
 
-/// Waits until no pod of a stand-in is left.
+/// Waits until no pod of a stand-in, or with a sidecar, is left.
 ///
 /// # Errors
 ///
 /// The errors of the watch.
-pub async fn gone(cluster: &Cluster, service: &str, stand_in: &str) -> Result<(), ClusterError> {
+pub async fn gone(
+    cluster: &Cluster,
+    service: &str,
+    stand_in: &str,
+    agents: &AgentsOf,
+) -> Result<(), ClusterError> {
     let name = bridge_deploy::names(service, stand_in).stand_in;
-    let mut pods = std::pin::pin!(pod_changes(cluster, service, stand_in));
+    let is_agent = |pod: &Pod| match agents {
+        AgentsOf::StandIn { .. } => ours::is_of_deployment(&name, &pod.metadata),
+        AgentsOf::Workloads { .. } => ours::has_sidecar(pod, stand_in),
+    };
+    let mut pods = std::pin::pin!(pod_changes(cluster, &selected(service, stand_in, agents)));
     while let Some(pods) = pods.next().await {
-        if !pods?.iter().any(|pod| ours::is_of_deployment(&name, &pod.metadata)) {
+        if !pods?.iter().any(is_agent) {
             break;
         }
     }
     Ok(())
 }
 
+/// The labels of the pods that may be agents.
+fn selected(service: &str, stand_in: &str, agents: &AgentsOf) -> String {
+    match agents {
+        AgentsOf::StandIn { .. } => labelled(service, stand_in),
+        AgentsOf::Workloads { labels, .. } => equal(labels),
+    }
+}
+
+/// The relation of a Service to its agents, at each change.
+pub fn standing(
+    cluster: &Cluster,
+    name: &str,
+    stand_in: &str,
+    agents: &AgentsOf,
+) -> BoxStream<'static, Result<Standing, ClusterError>> {
+    let services = service(cluster, name, stand_in);
+    match agents {
+        AgentsOf::StandIn { .. } => services.boxed(),
+        AgentsOf::Workloads { uids, .. } => {
+            with_templates(services, templates(cluster, stand_in, uids.clone())).boxed()
+        }
+    }
+}
+
 /// The relation of a Service to a stand-in, at each change.
-pub fn service(
+pub(crate) fn service(
     cluster: &Cluster,
     name: &str,
     stand_in: &str,
@@ -258,7 +295,7 @@ pub fn service(
     let by_name = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let stand_in = stand_in.to_owned();
     changes(cluster, "services", watcher(services, by_name))
-        .map(move |all| Ok(standing(all?.first(), &stand_in)))
+        .map(move |all| Ok(standing_of(all?.first(), &stand_in)))
 }
 
 /// The newest warning about a stand-in or its pods, as `reason: message`; empty if there is none.

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use bridge_proto::target::Kind;
 
+use crate::record::Record;
+
 pub type Labels = BTreeMap<String, String>;
 
 /// The workload behind a Service.
@@ -18,7 +20,8 @@ pub struct Workload {
     pub name: String,
     /// As declared; `None` if the kind declares none.
     pub replicas: Option<u32>,
-    /// `metadata` and `spec` of its pods.
+    pub uid: Option<String>,
+    /// `metadata` and `spec` of its pods, without a sidecar of ours.
     pub template: Value,
     /// The template is the workload's own, and not copied from one of its pods.
     pub declared: bool,
@@ -26,6 +29,12 @@ pub struct Workload {
     pub annotations: Labels,
     /// A StatefulSet's `spec.serviceName`.
     pub governing_service: Option<String>,
+    /// How its pods are replaced: "Recreate".
+    pub strategy: Option<String>,
+    /// Changes of its template do not roll out.
+    pub paused: bool,
+    /// The sidecar in its template; an error if that cannot be read.
+    pub sidecar: Result<Option<Record>, String>,
 }
 
 /// A reference to the controller of a pod or ReplicaSet.
@@ -64,11 +73,21 @@ impl Workload {
     #[must_use]
     pub fn of(kind: Kind, object: &DynamicObject) -> Self {
         let spec = |field: &str| object.data.get("spec").and_then(|spec| spec.get(field));
+        let sidecar = Record::of(&object.metadata);
+        let template = spec("template").cloned().unwrap_or_default();
+        let strategy = spec("strategy").or_else(|| spec("updateStrategy")).and_then(|by| by.get("type"));
         Self {
+            uid: object.metadata.uid.clone(),
+            template: match &sidecar {
+                Ok(Some(record)) => record.undo.undone(&template),
+                _ => template,
+            },
+            strategy: strategy.and_then(Value::as_str).map(str::to_owned),
+            paused: spec("paused").and_then(Value::as_bool) == Some(true),
+            sidecar,
             kind: kind.to_string(),
             name: object.metadata.name.clone().unwrap_or_default(),
             replicas: spec("replicas").and_then(Value::as_u64).and_then(|count| count.try_into().ok()),
-            template: spec("template").cloned().unwrap_or_default(),
             declared: true,
             labels: object.metadata.labels.clone().unwrap_or_default(),
             annotations: object.metadata.annotations.clone().unwrap_or_default(),
@@ -92,12 +111,16 @@ impl Workload {
         Self {
             kind,
             name,
+            uid: metadata.uid.clone(),
             replicas: None,
             template: json!({"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}),
             declared: false,
             labels: labels.unwrap_or_default(),
             annotations: annotations.unwrap_or_default(),
             governing_service: None,
+            strategy: None,
+            paused: false,
+            sidecar: Ok(None),
         }
     }
 

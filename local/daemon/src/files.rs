@@ -1,9 +1,10 @@
 //! The volumes of a target's container, read through any agent of the session that is reached; if that agent goes,
-//! through the next. Only volumes that the stand-in's Deployment mounts pass, at the paths that it states.
+//! through the next. Only volumes that the Deployment with the agents mounts pass, at the paths that it states.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bridge_cluster::mode::Mode;
 use bridge_cluster::mounts;
 use bridge_proto::files::MAX_PATH;
 use bridge_proto::v1::{self, files_reply::Kind};
@@ -34,8 +35,11 @@ pub(super) fn files(session: &Session, follow: bool) -> Replies {
     let facts = session.facts.clone();
     // Read again for each agent: a stand-in may get other volumes.
     let declared = async move || {
-        let declared = mounts::of_stand_in(&facts.cluster, &facts.service, &facts.stand_in).await;
-        declared.map_err(|error| Status::unavailable(format!("cannot read the stand-in's volumes: {error}")))
+        let declared = match facts.mode {
+            Mode::StandIn => mounts::of_stand_in(&facts.cluster, &facts.service, &facts.stand_in).await,
+            Mode::Sidecar => mounts::of_sidecars(&facts.cluster, &facts.stand_in).await,
+        };
+        declared.map_err(|error| Status::unavailable(format!("cannot read the agents' volumes: {error}")))
     };
     tokio::spawn(async move {
         if let Err(status) = pass_on(live, &service, follow, declared, &replies_tx).await {

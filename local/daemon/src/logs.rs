@@ -30,16 +30,16 @@ async fn lines(request: v1::LogsRequest, events_tx: &mpsc::Sender<v1::LogsEvent>
     let v1::LogsRequest { cluster, target, follow, tail } = request;
     let cluster = Cluster::of(&access(cluster.unwrap_or_default())).await?;
     let service = meant::service(&cluster, &target).await?;
-    let pods = logs::agents(&cluster, &service).await?;
-    if pods.is_empty() {
+    let agents = logs::agents(&cluster, &service).await?;
+    if agents.is_empty() {
         return Err(Failure::NoAgents { service, namespace: cluster.namespace });
     }
     let part = Part { follow, tail: tail.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX)) };
     let mut all = Vec::new();
-    for name in &pods {
+    for agent in &agents {
         // With one pod, its name distinguishes nothing.
-        let pod = if pods.len() > 1 { name.clone() } else { String::new() };
-        let lines = logs::lines(&cluster, name, part).await?;
+        let pod = if agents.len() > 1 { agent.pod.clone() } else { String::new() };
+        let lines = logs::lines(&cluster, agent, part).await?;
         all.push(lines.map_ok(move |text| v1::LogLine { pod: pod.clone(), text }).boxed());
     }
     // Followed logs come as they are written; the others pod after pod.

@@ -1,12 +1,13 @@
 //! Plans a connect before anything is changed: the Service, the pods behind it, and the routes that
 //! result from its users' wishes.
 
-use bridge_cluster::choose::{Asked, choose};
+use bridge_cluster::choose::{Asked, Choice, choose};
 use bridge_cluster::client::Cluster;
 use bridge_cluster::error::ClusterError;
 use bridge_cluster::mode::Mode;
-use bridge_cluster::obstacles;
+use bridge_cluster::obstacles::{self, Warning};
 use bridge_cluster::snapshot::{self, Snapshot};
+use bridge_cluster::takeover::{Step, Waiter};
 use bridge_deploy::{AgentSource, ListenPort};
 use bridge_proto::matching::Match;
 use bridge_proto::v1;
@@ -45,11 +46,18 @@ pub(crate) async fn find(cluster: Cluster, service: String) -> Result<Found, Fai
 pub(crate) async fn plan(found: Found, users: Users, tell: &Teller) -> Result<Plan, Failure> {
     let agent = program::source(users.agent_image())?;
     let refused = |against| ClusterError::Obstacles { service: found.service.clone(), against };
-    let mode = choose(&found.snapshot, Asked::with(&agent)).map_err(refused)?;
-    for warning in obstacles::warnings(&found.snapshot) {
+    let asked = Asked { mode: users.mode(), ..Asked::with(&agent) };
+    let Choice { mode, instead_of } = choose(&found.snapshot, asked).map_err(refused)?;
+    if !instead_of.is_empty() {
+        tell.step(Step::Chose { mode, instead_of }).await?;
+    }
+    for warning in obstacles::warnings(&found.snapshot, mode) {
         tell.warn(warning.to_string()).await?;
     }
-    let ports = found.snapshot.listen_ports()?;
+    if mode == Mode::Sidecar && users.replicas().is_some() {
+        tell.warn(Warning::NoReplicas.to_string()).await?;
+    }
+    let ports = found.snapshot.ports(mode)?;
     let routes = routes_of(&users, &ports, &found.service)?;
     let users = users.settled(&ports);
     Ok(Plan { found, mode, agent, ports, users, routes })

@@ -174,7 +174,7 @@ impl Disconnecting {
         let facts = &session.facts;
         self.step("waiting for the agents to drain").await;
         tokio::select! {
-            gone = bridge_cluster::watch::gone(&facts.cluster, &facts.service, &facts.stand_in) => Ok(gone?),
+            gone = bridge_cluster::watch::gone(&facts.cluster, &facts.service, &facts.stand_in, &facts.agents) => Ok(gone?),
             () = self.events_tx.closed() => Err(Failure::GivenUp),
         }
     }

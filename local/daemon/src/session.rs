@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bridge_cluster::mode::Mode;
 use bridge_proto::v1;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -62,7 +63,13 @@ impl Session {
         let stopped = stop.clone();
         let lead = Lead { facts: facts.clone(), live: live_tx.clone() };
         tokio::spawn(async move {
-            stopped.run_until_cancelled(async { tokio::join!(upkeep.run(), lead.run()) }).await
+            let lead = async {
+                // Sidecars follow their pods.
+                if lead.facts.mode == Mode::StandIn {
+                    lead.run().await;
+                }
+            };
+            stopped.run_until_cancelled(async { tokio::join!(upkeep.run(), lead) }).await
         });
         let (users_tx, routes) = (watch::Sender::new(users), Mutex::new(routes));
         Self { facts, inbound, live_rx, live_tx, users_tx, routes, routes_tx, stop }
@@ -214,6 +221,7 @@ impl Session {
             state: state.into(),
             detail,
             stand_in: self.facts.stand_in.clone(),
+            mode: self.facts.mode.to_string(),
             streams: count(&self.inbound.counters.streams),
             bytes_to_laptop: count(&self.inbound.counters.to_laptop),
             bytes_from_laptop: count(&self.inbound.counters.from_laptop),

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bridge_cluster::client::{Access, Cluster};
+use bridge_cluster::error::ClusterError;
+use bridge_cluster::obstacles::{Against, Obstacle};
 use bridge_cluster::takeover::claim::change_claim;
 use bridge_cluster::takeover::{Step, Waiter, unless_given_up};
 use bridge_proto::v1::{self, WishKind};
@@ -226,6 +228,10 @@ impl Sharing {
         tell: &Teller,
     ) -> Result<bool, Failure> {
         let facts = &session.facts;
+        if let Some(mode) = users.mode().filter(|wanted| *wanted != facts.mode) {
+            let against = vec![Against { mode, reasons: vec![Obstacle::OtherMode(facts.mode)] }];
+            return Err(ClusterError::Obstacles { service: facts.service.clone(), against }.into());
+        }
         let (before, routes) = (session.routes(), plan::routes_of(users, &facts.ports, &facts.service)?);
         if before == routes && !newcomer.names_something() {
             session.note_users(users.clone());

@@ -24,7 +24,8 @@ impl Event {
         let Self::Step(step) = self else { return StepKind::Unspecified };
         match step {
             Step::WaitingForTurn { .. } => StepKind::WaitingForTurn,
-            Step::StartingAgents { .. } => StepKind::StartingAgents,
+            Step::Chose { .. } => StepKind::ChoseMode,
+            Step::StartingAgents { .. } | Step::AddingSidecar { .. } => StepKind::StartingAgents,
             Step::FollowingOrigin => StepKind::FollowingOrigin,
             Step::WaitingForAgents(_) => StepKind::WaitingForAgents,
             Step::OpeningTunnel => StepKind::OpeningTunnel,

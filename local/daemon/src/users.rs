@@ -4,6 +4,7 @@
 //! the later one has them; when it leaves, the earlier one. A command that names nothing takes what is there; its own
 //! default counts only while nobody has named anything.
 
+use bridge_cluster::mode::Mode;
 use bridge_deploy::ListenPort;
 use bridge_proto::matching::Match;
 use bridge_proto::v1::{self, WishKind};
@@ -110,6 +111,15 @@ impl Users {
     pub(crate) fn agent_image(&self) -> &str {
         let mut images = self.0.iter().rev().map(|user| user.request.agent_image.as_str());
         images.find(|image| !image.is_empty()).unwrap_or_default()
+    }
+
+    /// The only mode that is accepted; `None`: any.
+    pub(crate) fn mode(&self) -> Option<Mode> {
+        self.0.iter().rev().find_map(|user| match user.request.mode() {
+            v1::Mode::Unspecified => None,
+            v1::Mode::StandIn => Some(Mode::StandIn),
+            v1::Mode::Sidecar => Some(Mode::Sidecar),
+        })
     }
 
     /// The number of agents; `None`: not given.

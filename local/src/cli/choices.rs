@@ -17,3 +17,11 @@ pub(crate) enum Compat {
     /// The header `kubernetes-route-as: ME`, in addition to the default
     BridgeToKubernetes,
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// Agents in pods of their own; nothing restarts
+    StandIn,
+    /// An agent in each of the target's pods, which roll out once
+    Sidecar,
+}

@@ -8,7 +8,7 @@ use bridge_proto::v1;
 
 use super::{
     args::{ClusterArgs, ConnectArgs},
-    choices::{Compat, Fallback},
+    choices::{Compat, Fallback, Mode},
     config::{self, Config, ConfigError},
     error::Failed,
     exit::Exit,
@@ -143,6 +143,12 @@ fn connect(
         for_command: false,
         copy: args.copy,
         restart_origin: false,
+        mode: match args.mode {
+            None => v1::Mode::Unspecified,
+            Some(Mode::StandIn) => v1::Mode::StandIn,
+            Some(Mode::Sidecar) => v1::Mode::Sidecar,
+        }
+        .into(),
     })
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Session {
     /// Milliseconds since the epoch.
     since_ms: u64,
     stand_in: String,
+    /// stand-in or sidecar.
+    mode: String,
     routes: Vec<Route>,
     agents: Vec<Agent>,
     /// Requests and connections that came to this machine.
@@ -130,6 +132,7 @@ impl From<v1::SessionStatus> for Session {
             detail: status.detail,
             since_ms: status.since_ms,
             stand_in: status.stand_in,
+            mode: status.mode,
             routes: status.routes.into_iter().map(route).collect(),
             agents: status.agents.into_iter().map(agent).collect(),
             streams: status.streams,
@@ -265,6 +268,7 @@ pub(crate) mod tests {
             }],
             state: v1::State::Routing.into(),
             stand_in: "orders-bridge-7f3a".to_owned(),
+            mode: "stand-in".to_owned(),
             streams: 12,
             bytes_to_laptop: 1_234_567,
             bytes_from_laptop: 890,

@@ -88,6 +88,7 @@ mod tests {
               "detail": "",
               "sinceMs": 1000,
               "standIn": "orders-bridge-7f3a",
+              "mode": "stand-in",
               "routes": [
                 {
                   "port": "http",

@@ -19,6 +19,7 @@ mod requests;
 mod restart;
 mod routing;
 mod run;
+mod sidecar;
 mod soak;
 mod trust;
 mod users;

@@ -35,9 +35,9 @@ fn invalid_targets_are_refused(world: &World, alice: &Laptop) {
     refused(&["outside"], 3, &["example.com"]);
     refused(&["headless"], 3, &["headless", "cluster IP"]);
     refused(&["unselected"], 3, &["no selector"]);
-    refused(&["sticky"], 3, &["ClientIP"]);
-    refused(&["cookies"], 3, &["Ingress by-cookie", "affinity"]);
-    refused(&["local"], 3, &["internalTrafficPolicy: Local"]);
+    refused(&["sticky", "--mode", "stand-in"], 3, &["ClientIP"]);
+    refused(&["cookies", "--mode", "stand-in"], 3, &["Ingress by-cookie", "affinity"]);
+    refused(&["local", "--mode", "stand-in"], 3, &["internalTrafficPolicy: Local"]);
     refused(&["datagrams"], 3, &["53/UDP", "not TCP"]);
     refused(&["empty"], 3, &["no pod", "app=nobody"]);
     refused(&["several"], 3, &["http", "more", "--port LOCAL:REMOTE"]);
@@ -45,11 +45,9 @@ fn invalid_targets_are_refused(world: &World, alice: &Laptop) {
     refused(&["deploy/nothing"], 3, &["Deployment", "\"nothing\""]);
     refused(&["orders", "--port", "99999"], 2, &["99999"]);
 
-    // In the list, the reasons are beside the names.
+    // In the list, the reasons and the modes are beside the names.
     let listed = alice.bridge(&["list"]).succeeds();
-    for reason in
-        ["external name", "headless", "no selector", "ClientIP", "cookie affinity", "not TCP", "no pods"]
-    {
+    for reason in ["external name", "headless", "no selector", "sidecar", "not TCP", "no pods"] {
         assert!(listed.stdout.contains(reason), "expected {reason:?}: {listed}");
     }
     world.is_unchanged(&before);
@@ -62,7 +60,7 @@ fn a_policy_for_the_origin_s_labels_is_named(world: &World, alice: &Laptop) {
         "spec": {"podSelector": {"matchLabels": {"app": "orders"}}, "policyTypes": ["Ingress"], "ingress": [{}]}});
     let _ = world.apply(&policy.to_string());
     let before = world.objects();
-    alice.bridge(&["connect", "orders"]).fails(3, "only-orders");
+    alice.bridge(&["connect", "orders", "--mode", "stand-in"]).fails(3, "only-orders");
     world.is_unchanged(&before);
     let _ = world.kubectl(&["delete", "networkpolicy", "only-orders"]).succeeds();
 }

@@ -29,7 +29,7 @@ impl ClusterError {
             Self::Annotation { .. } => Cause::UnreadableAttachment,
             Self::NewerAttachment { .. } | Self::UnknownMode { .. } => Cause::NewerAttachment,
             Self::NotOurs { .. } => Cause::NotOurs,
-            Self::NotReady { .. } => Cause::NotReady,
+            Self::NotReady { .. } | Self::NotRolledOut { .. } => Cause::NotReady,
             Self::LeftBehind { .. } => Cause::LeftBehind,
         }
     }

@@ -148,7 +148,7 @@ fn ingresses_that_cannot_be_read_are_worth_a_note_and_no_more() {
     let mut snapshot = orders_with(&[]);
     snapshot.fronts.ingresses = None;
     assert_eq!(obstacles(&snapshot, None), []);
-    assert_eq!(warnings(&snapshot), [Warning::UnknownIngresses]);
+    assert_eq!(warnings(&snapshot, crate::mode::Mode::StandIn), [Warning::UnknownIngresses]);
 }
 
 #[test]

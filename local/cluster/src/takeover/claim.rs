@@ -15,7 +15,7 @@ use crate::workload::Labels;
 ///
 /// An attachment whose Service has meanwhile got a selector that is neither the original nor the attached one is
 /// replaced: its stand-in leads to the wrong pods, and is then unused ([`super::clean::retire_unused`]). So is one
-/// whose agents listen on other ports.
+/// whose agents listen on other ports, or that has another mode.
 ///
 /// `origin`: the selector of the pods that will get all other requests.
 ///
@@ -42,7 +42,7 @@ fn with_claim(
     claim: &Claim,
 ) -> Result<Decision<Attachment>, ClusterError> {
     let fresh = fresh(now);
-    let there = Attachment::current(now)?.filter(|there| there.listens_as(&fresh.ports));
+    let there = Attachment::current(now)?.filter(|there| there.fits(&fresh));
     let mut attachment = there.unwrap_or(fresh);
     if attachment.original != *origin {
         return Err(ClusterError::SelectorChanged { service: now.name_any() });

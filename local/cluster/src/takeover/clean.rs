@@ -16,9 +16,11 @@ use super::release::{Released, release};
 use super::rescue;
 use super::retire::retire;
 use super::selector::disown;
+use super::sidecar;
 use crate::change::{Decision, change_read};
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
+use crate::mode::Mode;
 use crate::ours::{self, Of};
 use crate::rehearsal;
 pub use crate::rehearsal::Change;
@@ -62,7 +64,9 @@ pub enum What {
         user: String,
     },
     RestoredSelector,
-    RemovedStandIn {
+    /// A stand-in, or sidecars, that nobody used.
+    RemovedUnused {
+        mode: Mode,
         id: String,
     },
 }
@@ -75,7 +79,7 @@ impl Done {
             What::FoundDown => "no agent was ready, and no session restored it".to_owned(),
             What::RemovedSession { user } => format!("removed the session of {user}"),
             What::RestoredSelector => "restored its selector".to_owned(),
-            What::RemovedStandIn { id } => format!("removed the unused stand-in {id}"),
+            What::RemovedUnused { mode, id } => format!("removed the unused {mode} {id}"),
         };
         format!("{}: {what}", self.service)
     }
@@ -87,7 +91,7 @@ impl Done {
             What::FoundDown => return self.sentence(),
             What::RemovedSession { user } => format!("would remove the session of {user}"),
             What::RestoredSelector => "would restore its selector".to_owned(),
-            What::RemovedStandIn { id } => format!("would remove the unused stand-in {id}"),
+            What::RemovedUnused { mode, id } => format!("would remove the unused {mode} {id}"),
         };
         format!("{}: {what}", self.service)
     }
@@ -115,8 +119,8 @@ pub async fn clean(cluster: &Cluster, only: Option<&str>, whose: &Whose) -> Resu
             done => done?,
         }
     }
-    for Retired { service, id } in retire_unused(cluster, only).await? {
-        cleaned.done.push(Done { service, what: What::RemovedStandIn { id } });
+    for Retired { service, id, mode } in retire_unused(cluster, only).await? {
+        cleaned.done.push(Done { service, what: What::RemovedUnused { mode, id } });
     }
     Ok(cleaned)
 }
@@ -141,20 +145,31 @@ fn is_unreadable(error: &ClusterError) -> bool {
     matches!(error, Annotation { .. } | NewerAttachment { .. } | UnknownMode { .. })
 }
 
-/// A stand-in that nobody used.
+/// A stand-in, or sidecars, that nobody used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retired {
     pub service: String,
     pub id: String,
+    pub mode: Mode,
 }
 
-/// Retires the stand-ins of one Service or of all that no attachment names: the remains of an interrupted disconnect.
+/// Retires the stand-ins and sidecars of one Service or of all that no attachment names: the remains of an interrupted
+/// disconnect.
 ///
 /// # Errors
 ///
 /// The errors of the calls; what was done until then stays done.
 pub async fn retire_unused(cluster: &Cluster, only: Option<&str>) -> Result<Vec<Retired>, ClusterError> {
-    retire_unused_of(cluster, only, objects(cluster, only).await?).await
+    let sidecars = sidecar::remove_abandoned(cluster, only).await?;
+    let mut retired: Vec<_> = sidecars.into_iter().map(|of| Retired::of(of, Mode::Sidecar)).collect();
+    retired.extend(retire_unused_of(cluster, only, objects(cluster, only).await?).await?);
+    Ok(retired)
+}
+
+impl Retired {
+    fn of(of: Of, mode: Mode) -> Self {
+        Self { service: of.service, id: of.id, mode }
+    }
 }
 
 /// As [`retire_unused`] of one Service, except for the stand-in with this id.
@@ -185,7 +200,7 @@ async fn retire_unused_of(
         for of in unused(service, &found) {
             lead_back(cluster, service, &of, &all).await?;
             retire(cluster, &of).await?;
-            retired.push(Retired { service: of.service, id: of.id });
+            retired.push(Retired::of(of, Mode::StandIn));
         }
     }
     Ok(retired)
@@ -275,7 +290,7 @@ async fn release_gone(
     Ok(())
 }
 
-async fn services(cluster: &Cluster) -> Result<Vec<Service>, ClusterError> {
+pub(super) async fn services(cluster: &Cluster) -> Result<Vec<Service>, ClusterError> {
     let api: Api<Service> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let call = Call::all("list", "services", &cluster.namespace);
     Ok(cluster.call(call, api.list(&ListParams::default())).await?.items)

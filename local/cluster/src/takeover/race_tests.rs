@@ -60,7 +60,7 @@ pub(super) fn world() -> ApiServer {
 }
 
 /// A waiter that waits forever and ignores the steps.
-struct Patient;
+pub(super) struct Patient;
 
 impl Waiter for Patient {
     type Error = ClusterError;

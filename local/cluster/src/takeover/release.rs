@@ -1,10 +1,12 @@
-//! Releases claims; with the last one, restores the Service: the selector first, and only what is still exactly ours.
+//! Releases claims; with the last one, restores the Service, what leads to the agents first, and only what is still
+//! exactly ours; then lets the agents go.
 
 use k8s_openapi::api::core::v1::Service;
 use serde_json::json;
 
 use super::retire::retire;
 use super::selector::{owners_given_back, to_original};
+use super::sidecar;
 use crate::change::{Decision, change};
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
@@ -45,9 +47,12 @@ pub async fn release(
             Left::SelectorRestored => {}
             Left::NotAttached => return Ok(Released::NotAttached),
             Left::Shared(others) => return Ok(Released::Shared(others)),
-            Left::Restored { stand_in } => {
+            Left::Restored { mode, stand_in } => {
                 if let Some(of) = Of::new(&now, &stand_in) {
-                    retire(cluster, &of).await?;
+                    match mode {
+                        Mode::StandIn => retire(cluster, &of).await?,
+                        Mode::Sidecar => sidecar::remove(cluster, &of).await?,
+                    }
                 }
                 return Ok(Released::Restored { stand_in });
             }
@@ -63,8 +68,9 @@ enum Left {
     Shared(Vec<Claim>),
     /// The annotation still exists: it shows what is left to do if this is cut off here.
     SelectorRestored,
-    /// The whole Service is restored; the stand-in still exists.
+    /// The whole Service is restored; the agents still exist.
     Restored {
+        mode: Mode,
         stand_in: String,
     },
 }
@@ -79,15 +85,13 @@ fn without(now: &Service, goes: impl Fn(&Claim) -> bool) -> Result<Decision<Left
         now if now == before => return Ok(Decision::Leave(Left::Shared(attachment.sessions))),
         _ => return Ok(Decision::Write(attachment.to_change(), Left::Shared(attachment.sessions))),
     }
-    match attachment.mode {
-        Mode::StandIn => Ok(restored(now, attachment)),
-    }
+    Ok(restored(now, attachment))
 }
 
-/// The selector first, then all the rest.
+/// What leads to the agents first, then all the rest.
 fn restored(now: &Service, attachment: Attachment) -> Decision<Left> {
-    if attachment.is_in_place(now) {
-        return Decision::Write(to_original(&attachment), Left::SelectorRestored);
+    if attachment.is_led_to_agents(now) {
+        return Decision::Write(to_original(now, &attachment), Left::SelectorRestored);
     }
     let change = json!({
         "metadata": {
@@ -95,7 +99,7 @@ fn restored(now: &Service, attachment: Attachment) -> Decision<Left> {
             "managedFields": owners_given_back(now, &attachment),
         },
     });
-    Decision::Write(change, Left::Restored { stand_in: attachment.stand_in })
+    Decision::Write(change, Left::Restored { mode: attachment.mode, stand_in: attachment.stand_in })
 }
 
 #[cfg(test)]

@@ -145,7 +145,7 @@ async fn connect(cluster: &Cluster) -> Result<(), ClusterError> {
     let now = read(cluster, "orders").await?;
     let origin = [("app".to_owned(), "orders".to_owned())].into();
     claim(cluster, now, &origin, fresh, &alice.unwrap()).await?;
-    let switched = switch(cluster, "orders", "7f3a", "d1").await?;
+    let switched = switch(cluster, "orders", "7f3a", Some("d1")).await?;
     disown(cluster, switched).await
 }
 
@@ -317,7 +317,7 @@ fn a_release_takes_claims_first_then_the_selector_then_the_rest() {
     let mut led_back = attached;
     led_back.spec.as_mut().unwrap().selector = Some(nobody.original.clone());
     let Ok(Decision::Write(change, step)) = without(&led_back, |_| true) else { panic!("expected a change") };
-    assert_eq!(step, Left::Restored { stand_in: "7f3a".into() });
+    assert_eq!(step, Left::Restored { mode: Mode::StandIn, stand_in: "7f3a".into() });
     assert_eq!(change["metadata"]["annotations"], json!({ATTACHMENT: null}));
     assert_eq!(change["metadata"]["managedFields"], original()["metadata"]["managedFields"]);
     assert_eq!(change.get("spec"), None);

@@ -10,6 +10,7 @@ use kube::{Api, ResourceExt, api::ListParams};
 use crate::{
     client::Cluster,
     error::{Call, ClusterError},
+    mode::Mode,
     objects, ours,
     snapshot::{is_ready, is_serving},
     standing::Standing,
@@ -27,7 +28,9 @@ const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(6);
 ///
 /// The errors of the calls.
 pub(crate) async fn is_abandoned(cluster: &Cluster, service: &Service) -> Result<bool, ClusterError> {
-    let Some(attachment) = Attachment::of(service)?.filter(|there| there.is_in_place(service)) else {
+    let Some(attachment) =
+        Attachment::of(service)?.filter(|there| there.mode == Mode::StandIn && there.is_in_place(service))
+    else {
         return Ok(false);
     };
     let name = service.name_any();

@@ -23,7 +23,22 @@ use crate::ownership::MANAGER;
 ///
 /// The errors of the calls.
 pub(super) async fn retire(cluster: &Cluster, of: &Of) -> Result<(), ClusterError> {
+    retire_with(cluster, of, &Sidecars::default()).await
+}
+
+/// The sidecars among the agents that go.
+#[derive(Debug, Default)]
+pub(super) struct Sidecars {
+    /// The pods that have one.
+    pub(super) pods: Vec<ObjectMeta>,
+    /// The uids of their Deployments.
+    pub(super) deployments: Vec<String>,
+}
+
+/// As [`retire`], for agents of which some are sidecars.
+pub(super) async fn retire_with(cluster: &Cluster, of: &Of, sidecars: &Sidecars) -> Result<(), ClusterError> {
     let names = of.names();
+    let owns = |object: &ObjectMeta| of.owns(object) || of.owns_by(object, &sidecars.deployments);
     let labelled = ListParams::default().labels(&labelled(&of.service, &of.id));
     // Secrets may be read by name only.
     let (pods, deployments, services, programs, secret) = tokio::try_join!(
@@ -33,20 +48,20 @@ pub(super) async fn retire(cluster: &Cluster, of: &Of) -> Result<(), ClusterErro
         list::<ConfigMap>(cluster, "configmaps", &labelled),
         get::<Secret>(cluster, "secrets", &names.secret),
     )?;
-    let pods = pods.iter().filter(|pod| ours::is_of_deployment(&names.stand_in, pod));
+    let pods = pods.iter().filter(|pod| ours::is_of_deployment(&names.stand_in, pod)).chain(&sidecars.pods);
     let owners: Vec<Value> = pods
         .map(|pod| json!({"apiVersion": "v1", "kind": "Pod", "name": pod.name, "uid": pod.uid}))
         .collect();
     let is = |name: &str, object: &ObjectMeta| object.name.as_deref() == Some(name);
     for service in services.into_iter().filter(|object| is(&names.origin, object)) {
-        hand_over::<Service>(cluster, "services", service, of, &owners).await?;
+        hand_over::<Service>(cluster, "services", service, &owns, &owners).await?;
     }
     let is_program = |object: &ObjectMeta| object.name.as_deref().is_some_and(|name| names.is_program(name));
     for program in programs.into_iter().filter(is_program) {
-        hand_over::<ConfigMap>(cluster, "configmaps", program, of, &owners).await?;
+        hand_over::<ConfigMap>(cluster, "configmaps", program, &owns, &owners).await?;
     }
     if let Some(secret) = secret {
-        hand_over::<Secret>(cluster, "secrets", secret, of, &owners).await?;
+        hand_over::<Secret>(cluster, "secrets", secret, &owns, &owners).await?;
     }
     for deployment in deployments.iter().filter(|object| is(&names.stand_in, object) && of.owns(object)) {
         delete::<Deployment>(cluster, "deployments", deployment).await?;
@@ -85,7 +100,7 @@ async fn hand_over<K: Object>(
     cluster: &Cluster,
     resource: &'static str,
     object: ObjectMeta,
-    of: &Of,
+    owns: &(impl Fn(&ObjectMeta) -> bool + Sync),
     pods: &[Value],
 ) -> Result<(), ClusterError> {
     let name = object.name.clone().unwrap_or_default();
@@ -98,7 +113,7 @@ async fn hand_over<K: Object>(
                 Some(object) => Some(object),
                 None => get::<K>(cluster, resource, name).await?,
             };
-            match object.filter(|object| of.owns(object)) {
+            match object.filter(|object| owns(object)) {
                 None => Ok(()),
                 Some(object) if pods.is_empty() => delete::<K>(cluster, resource, &object).await,
                 Some(object) => own::<K>(cluster, resource, &object, pods).await,

@@ -1,18 +1,21 @@
-//! The selector of a Service with a stand-in: switched, led back, switched again, and its owners.
+//! Where a Service with agents leads, by its selector and its targetPorts: switched, led back, switched again, and the
+//! owners of these fields.
 
-use k8s_openapi::api::core::v1::Service;
+use bridge_deploy::TargetPort;
+use k8s_openapi::api::core::v1::{Service, ServicePort};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::change::{Decision, change, change_read};
 use crate::client::Cluster;
 use crate::error::ClusterError;
+use crate::mode::Mode;
 use crate::objects::managed_fields;
 use crate::ownership;
-use crate::state::{Attachment, selector};
+use crate::state::{Attachment, Targets, selector, target};
 
-/// Switches the Service's selector to the stand-in, in one patch, if it is still the original, and records its owners.
-/// To be followed by [`disown`].
+/// Switches the Service to the agents, in one patch, if its selector is still the original, and records the selector's
+/// owners. To be followed by [`disown`].
 ///
 /// # Errors
 ///
@@ -21,9 +24,9 @@ pub(super) async fn switch(
     cluster: &Cluster,
     service: &str,
     stand_in: &str,
-    deployment: &str,
+    deployment: Option<&str>,
 ) -> Result<Service, ClusterError> {
-    change(cluster, service, |now| to_stand_in(now, stand_in, Some(deployment)))
+    change(cluster, service, |now| to_stand_in(now, stand_in, deployment))
         .await
         .map(|(switched, ())| switched)
 }
@@ -48,12 +51,38 @@ fn to_stand_in(
         attachment.deployment = Some(deployment.to_owned());
     }
     let owners = ownership::selector_owners(&managed_fields(now));
-    if !owners.is_empty() {
+    if attachment.mode == Mode::StandIn && !owners.is_empty() {
         attachment.selector_owners = owners;
     }
+    Ok(Decision::Write(to_agents(now, &attachment), ()))
+}
+
+/// Writes the attachment, and what leads to its agents.
+fn to_agents(now: &Service, attachment: &Attachment) -> Value {
     let mut change = attachment.to_change();
-    change["spec"] = json!({"selector": attachment.attached});
-    Ok(Decision::Write(change, ()))
+    change["spec"] = match attachment.mode {
+        Mode::StandIn => json!({"selector": attachment.attached}),
+        Mode::Sidecar => retargeted(now, attachment, |known| &known.ours),
+    };
+    change
+}
+
+/// The Service's ports, each with this one of its targets if it has the other.
+fn retargeted(now: &Service, attachment: &Attachment, wanted: fn(&Targets) -> &TargetPort) -> Value {
+    let mut ports = json!(now.spec.as_ref().and_then(|spec| spec.ports.as_ref()));
+    for port in ports.as_array_mut().into_iter().flatten() {
+        let Ok(typed) = serde_json::from_value::<ServicePort>(port.clone()) else { continue };
+        let is_tcp = typed.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
+        let number = u16::try_from(typed.port).ok().filter(|_| is_tcp);
+        let Some((number, known)) = number.and_then(|n| Some((n, attachment.targets.get(&n)?))) else {
+            continue;
+        };
+        let there = target(number, &typed);
+        if there == known.theirs || there == known.ours {
+            port["targetPort"] = json!(wanted(known));
+        }
+    }
+    json!({"ports": ports})
 }
 
 /// Switches a Service again that was led back because no agent was ready ([`lead_back`]), and no other: a selector that
@@ -122,16 +151,19 @@ fn to_origin(
     stand_in: &str,
     why: Option<&str>,
 ) -> Result<Decision<Option<Attachment>>, ClusterError> {
-    let in_place = Attachment::of(now)?.filter(|a| a.stand_in == stand_in && a.is_in_place(now));
+    let in_place = Attachment::of(now)?.filter(|a| a.stand_in == stand_in && a.is_led_to_agents(now));
     let Some(mut attachment) = in_place else { return Ok(Decision::Leave(None)) };
     attachment.led_back = why.map(str::to_owned);
-    Ok(Decision::Write(to_original(&attachment), Some(attachment)))
+    Ok(Decision::Write(to_original(now, &attachment), Some(attachment)))
 }
 
-/// Writes the attachment, and the original selector.
-pub(super) fn to_original(attachment: &Attachment) -> Value {
+/// Writes the attachment, and what led to the origin.
+pub(super) fn to_original(now: &Service, attachment: &Attachment) -> Value {
     let mut change = attachment.to_change();
-    change["spec"] = json!({"selector": attachment.original});
+    change["spec"] = match attachment.mode {
+        Mode::StandIn => json!({"selector": attachment.original}),
+        Mode::Sidecar => retargeted(now, attachment, |known| &known.theirs),
+    };
     change
 }
 

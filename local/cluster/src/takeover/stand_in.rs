@@ -13,6 +13,7 @@ use super::claim::claim;
 use super::selector::lead_back;
 use super::step::{Step, Waiter, unless_given_up};
 use super::wanted::{Prepared, Wanted};
+use crate::agents::AgentsOf;
 use crate::error::ClusterError;
 use crate::follow::{self, Followed, Follower};
 use crate::mode::Mode;
@@ -22,6 +23,7 @@ use crate::ownership;
 use crate::state::{Attachment, VERSION, selector};
 
 use self::create::create;
+pub(super) use self::create::key;
 use self::ready::{wait_ready, wait_rolled};
 
 /// Claims, and creates missing objects.
@@ -36,7 +38,7 @@ pub(super) async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Pr
     let created = create(cluster, &stand_in, &attachment).await?;
     Ok(Prepared {
         stand_in: attachment.stand_in,
-        deployment: created.deployment,
+        agents: AgentsOf::StandIn { deployment: created.deployment },
         control_port: attachment.control,
         key: created.key,
         original: attachment.original,
@@ -82,13 +84,13 @@ pub(super) async fn until_ready<W: Waiter>(
     waiter: &W,
 ) -> Result<(), W::Error> {
     let Wanted { cluster, service, .. } = wanted;
-    let Prepared { stand_in, deployment, .. } = prepared;
+    let Prepared { stand_in, agents, .. } = prepared;
     let waiting = async {
         if prepared.stale {
             Box::pin(bring_up_to_date(wanted, stand_in, waiter)).await?;
         }
         let progress = |reason: &str| waiter.hint(Step::WaitingForAgents(reason.to_owned()));
-        Ok(wait_ready(cluster, service, stand_in, deployment, progress).await?)
+        Ok(wait_ready(cluster, service, stand_in, agents, progress).await?)
     };
     unless_given_up(waiter, waiting).await
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::obstacle::Warning;
+use crate::mode::Mode;
+use crate::obstacle::{Against, Obstacle, Warning};
 
 /// A step of a connect that begins now. Some are the daemon's; the sentences of all are here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,9 +12,18 @@ pub enum Step {
     WaitingForTurn {
         service: String,
     },
+    /// The mode is not the first one, because of these reasons.
+    Chose {
+        mode: Mode,
+        instead_of: Vec<Against>,
+    },
     StartingAgents {
         service: String,
         deployment: String,
+    },
+    /// The pods of this workload roll out once.
+    AddingSidecar {
+        workload: String,
     },
     /// The stand-in exists and follows an earlier template of the origin.
     FollowingOrigin,
@@ -30,8 +40,19 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::WaitingForTurn { service } => write!(f, "waiting for another command on Service {service}"),
+            Self::Chose { mode, instead_of } => {
+                let reason = |reason: &Obstacle| reason.short();
+                let against = instead_of.iter().map(|against| {
+                    let reasons: Vec<&str> = against.reasons.iter().map(reason).collect();
+                    format!("{} ({})", against.mode, reasons.join(", "))
+                });
+                write!(f, "mode {mode}, instead of {}", against.collect::<Vec<_>>().join(", "))
+            }
             Self::StartingAgents { service, deployment } => {
                 write!(f, "starting agents for Service {service} (Deployment {deployment})")
+            }
+            Self::AddingSidecar { workload } => {
+                write!(f, "rolling out {workload} with an agent in each pod")
             }
             Self::FollowingOrigin => {
                 f.write_str("the origin has been rolled out since: replacing the agents of its old template")
@@ -99,6 +120,20 @@ mod tests {
             (
                 Step::StartingAgents { service: service(), deployment: "orders-bridge-7f3a".into() },
                 "starting agents for Service orders (Deployment orders-bridge-7f3a)",
+            ),
+            (
+                Step::Chose {
+                    mode: Mode::Sidecar,
+                    instead_of: vec![Against {
+                        mode: Mode::StandIn,
+                        reasons: vec![Obstacle::ClientIpAffinity, Obstacle::NotTcp(vec!["53/UDP".into()])],
+                    }],
+                },
+                "mode sidecar, instead of stand-in (ClientIP affinity, port not TCP)",
+            ),
+            (
+                Step::AddingSidecar { workload: "Deployment orders".into() },
+                "rolling out Deployment orders with an agent in each pod",
             ),
             (
                 Step::FollowingOrigin,

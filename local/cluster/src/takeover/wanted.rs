@@ -2,6 +2,7 @@
 
 use bridge_deploy::AgentSource;
 
+use crate::agents::AgentsOf;
 use crate::client::Cluster;
 use crate::snapshot::Snapshot;
 use crate::state::Claim;
@@ -23,10 +24,10 @@ pub struct Wanted {
 /// The identity of the agents, and the way to reach them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Prepared {
-    /// The stand-in's id.
+    /// The id of the stand-in, or of the sidecars.
     pub stand_in: String,
-    /// The uid of its Deployment: only its pods are agents.
-    pub deployment: String,
+    /// Which pods are agents.
+    pub agents: AgentsOf,
     /// The agents' port for daemons.
     pub control_port: u16,
     pub key: Vec<u8>,

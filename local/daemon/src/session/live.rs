@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bridge_cluster::client::Cluster;
+use bridge_cluster::mode::Mode;
+use bridge_cluster::watch::AgentsOf;
 use bridge_cluster::workload::Labels;
 use bridge_deploy::ListenPort;
 use bridge_proto::v1;
@@ -18,8 +20,9 @@ pub(crate) struct Facts {
     pub(crate) cluster: Cluster,
     pub(crate) service: String,
     pub(crate) stand_in: String,
-    /// The uid of the stand-in's Deployment: only its pods are agents.
-    pub(crate) deployment: String,
+    pub(crate) mode: Mode,
+    /// Which pods are agents.
+    pub(crate) agents: AgentsOf,
     pub(crate) control_port: u16,
     /// The Service's own selector.
     pub(crate) original: Labels,
@@ -165,7 +168,8 @@ impl Facts {
             cluster,
             service: service.into(),
             stand_in: "7f3a".into(),
-            deployment: "uid".into(),
+            mode: Mode::StandIn,
+            agents: AgentsOf::StandIn { deployment: "uid".into() },
             control_port: 7390,
             key: Arc::from([].as_slice()),
             since_ms: 1,

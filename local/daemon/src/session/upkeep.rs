@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bridge_cluster::clean;
+use bridge_cluster::mode::Mode;
 use bridge_cluster::standing::Standing;
 use bridge_cluster::takeover::selector;
 use bridge_cluster::watch::{self as cluster_watch, AgentPod};
@@ -28,9 +30,9 @@ pub(super) struct Upkeep {
 
 impl Upkeep {
     pub(super) async fn run(self) {
-        let Facts { cluster, service, stand_in, deployment, .. } = &self.facts;
-        let mut pods = std::pin::pin!(cluster_watch::agents(cluster, service, stand_in, deployment));
-        let mut services = std::pin::pin!(cluster_watch::service(cluster, service, stand_in));
+        let Facts { cluster, service, stand_in, agents, .. } = &self.facts;
+        let mut pods = std::pin::pin!(cluster_watch::agents(cluster, service, stand_in, agents));
+        let mut services = cluster_watch::standing(cluster, service, stand_in, agents);
         let mut tunnels = JoinSet::new();
         let mut reached: BTreeMap<String, AbortHandle> = BTreeMap::new();
         let mut pause = Pause::new();
@@ -46,9 +48,13 @@ impl Upkeep {
                 Some(seen) = services.next() => match seen {
                     Ok(standing) => {
                         self.note(&standing);
-                        if standing == Standing::OtherPorts {
-                            self.lead_back().await;
-                            self.live.send_modify(|live| live.other_ports += u64::from(live.was_in_place));
+                        match standing {
+                            Standing::OtherPorts => {
+                                self.lead_back().await;
+                                self.live.send_modify(|live| live.other_ports += u64::from(live.was_in_place));
+                            }
+                            Standing::Deleted if self.facts.mode == Mode::Sidecar => self.remove().await,
+                            _ => {}
                         }
                     }
                     Err(error) => self.blind(error.to_string(), &mut pause).await,
@@ -106,7 +112,15 @@ impl Upkeep {
         }
     }
 
-    /// Notes whether the Service still leads to the stand-in.
+    /// What the sidecars need is gone with their Service.
+    async fn remove(&self) {
+        let Facts { cluster, service, .. } = &self.facts;
+        if let Err(error) = clean::retire_unused(cluster, Some(service)).await {
+            tracing::error!(%service, %error, "cannot take the sidecars out of the pods");
+        }
+    }
+
+    /// Notes whether the Service still leads to the agents.
     fn note(&self, standing: &Standing) {
         let reset = reset_text(standing, &self.facts.service);
         self.live.send_if_modified(|live| {
@@ -142,12 +156,16 @@ fn reset_text(standing: &Standing, name: &str) -> Option<String> {
             let by = by.as_deref().unwrap_or("someone");
             Some(format!("{by} changed the selector of Service {name}: {to_origin}; {again}"))
         }
+        Standing::Retargeted => {
+            Some(format!("someone changed the targetPorts of Service {name}: {to_origin}; {again}"))
+        }
+        Standing::NoSidecar { workload } => Some(format!(
+            "someone changed the pod template of {workload}: its new pods answer all requests themselves; {again}"
+        )),
         Standing::OtherPorts => Some(format!(
             "the ports of Service {name} changed: {to_origin} until bridge has connected it again"
         )),
-        Standing::Removed => {
-            Some(format!("the stand-in of Service {name} was removed: {to_origin}; {again}"))
-        }
+        Standing::Removed => Some(format!("the agents of Service {name} were removed: {to_origin}; {again}")),
         Standing::Deleted => {
             Some(format!("Service {name} was deleted; `bridge disconnect {name}` ends this session"))
         }

@@ -280,7 +280,7 @@ async fn a_session_without_remains_ends_with_the_connect_that_fails_to_replace_i
     let alice = world.laptop("alice").await;
     alice.connects().await.unwrap();
     world.loses_its_attachment();
-    alice.comes_to_be(v1::State::Reset, "was removed").await;
+    alice.comes_to_be(v1::State::Reset, "were removed").await;
     gives_up(&world, &alice).await;
     alice.comes_to_have_no_session().await;
     // Its stand-in is unused now, and the next clean removes it.

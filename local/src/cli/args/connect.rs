@@ -6,7 +6,7 @@ use bridge_proto::matching::{HeaderMatch, MethodMatch, PathMatch};
 use bridge_proto::target::Target;
 use clap::Args;
 
-use crate::cli::choices::{Compat, Fallback};
+use crate::cli::choices::{Compat, Fallback, Mode};
 use crate::cli::names::{PortMap, UserName};
 use crate::cli::output::Format;
 
@@ -88,6 +88,9 @@ pub(crate) struct ConnectArgs {
     /// Who answers when nothing listens on the local port (default: answer; with --everything: origin)
     #[arg(long, value_enum, env = "BRIDGE_FALLBACK", value_name = "WHAT")]
     pub(crate) fallback: Option<Fallback>,
+    /// The way to connect the target (default: the first that is possible)
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub(crate) mode: Option<Mode>,
     /// Number of agents (default: as many as the target has pods)
     #[arg(long, env = "BRIDGE_REPLICAS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) replicas: Option<u32>,
@@ -118,6 +121,7 @@ impl ConnectArgs {
             me: None,
             ports: Vec::new(),
             fallback: None,
+            mode: None,
             replicas: None,
             agent_image: None,
             keep_cache_headers: false,

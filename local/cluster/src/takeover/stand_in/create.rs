@@ -87,7 +87,12 @@ fn with_deployment(now: &Service, stand_in: &str, deployment: &str) -> Result<De
     Ok(Decision::Write(there.to_change(), ()))
 }
 
-fn key(secret: Secret, name: &str, cluster: &Cluster) -> Result<Vec<u8>, ClusterError> {
+/// The key in a Secret of ours.
+pub(in crate::takeover) fn key(
+    secret: Secret,
+    name: &str,
+    cluster: &Cluster,
+) -> Result<Vec<u8>, ClusterError> {
     let key = secret.data.and_then(|mut data| data.remove("key")).map(|bytes| bytes.0);
     key.filter(|key| !key.is_empty()).ok_or_else(|| ClusterError::Refused {
         call: Call::new("get", "secrets", &cluster.namespace, name),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bridge_deploy::names;
 
+use crate::agents::AgentsOf;
 use crate::client::Cluster;
 use crate::error::ClusterError;
 use crate::watch::{self, Progress};
@@ -11,7 +12,7 @@ use crate::watch::{self, Progress};
 /// The time after which a stand-in that is not ready is given up.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// Waits until the agents of the stand-in are ready, and reports what it waits for; `deployment`: its Deployment's uid.
+/// Waits until the agents of the stand-in are ready, and reports what it waits for.
 ///
 /// # Errors
 ///
@@ -20,13 +21,13 @@ pub(super) async fn wait_ready(
     cluster: &Cluster,
     service: &str,
     stand_in: &str,
-    deployment: &str,
+    agents: &AgentsOf,
     progress: impl Fn(&str),
 ) -> Result<(), ClusterError> {
     let name = &names(service, stand_in).stand_in;
     let mut last = String::from("no pods yet");
     let waiting = async {
-        let mut states = std::pin::pin!(watch::stand_in(cluster, service, stand_in, deployment));
+        let mut states = std::pin::pin!(watch::stand_in(cluster, service, stand_in, agents));
         while let Some(state) = futures::StreamExt::next(&mut states).await {
             match state? {
                 Progress::Ready => return Ok(()),

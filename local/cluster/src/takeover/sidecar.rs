@@ -1,0 +1,212 @@
+//! The mode `sidecar`: an agent in each of the origin's own pods, in front of the container's port. The crate
+//! `bridge-deploy` describes the changes of the pod template, and how they are undone.
+
+mod change;
+mod remove;
+mod rollout;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bridge_deploy::{Sidecar, SidecarObjects, SidecarPorts, WorkloadOwner, is_stand_in_id, with_sidecar};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use kube::Api;
+use kube::api::DynamicObject;
+use serde_json::Value;
+
+use super::claim::claim;
+use super::selector::lead_back;
+use super::stand_in::key;
+use super::step::{Step, Waiter, unless_given_up};
+use super::wanted::{Prepared, Wanted};
+use crate::agents::AgentsOf;
+use crate::change::until_settled;
+use crate::client::Cluster;
+use crate::error::{Call, ClusterError};
+use crate::mode::Mode;
+use crate::objects::{First, ensure};
+use crate::ours::{self, Of};
+use crate::snapshot::Snapshot;
+use crate::state::{Attachment, Targets, VERSION, selector, target, tcp_ports};
+use crate::workload::Workload;
+
+pub(super) use self::remove::{remove, remove_abandoned};
+
+/// Claims, creates missing objects, and adds the sidecar to the workloads that lack it.
+pub(super) async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Prepared, W::Error> {
+    let snapshot = &wanted.snapshot;
+    let ports = snapshot.sidecar_ports()?;
+    let attachment = claimed(wanted, &ports).await?;
+    let key = created(wanted, &attachment).await?;
+    for workload in &snapshot.workloads {
+        if add(wanted, &attachment, &ports, workload).await? {
+            waiter.step(Step::AddingSidecar { workload: workload.title() }).await?;
+        }
+    }
+    for left in left_by_others(snapshot, &attachment) {
+        remove(&wanted.cluster, &left).await?;
+    }
+    let agents = AgentsOf::Workloads { uids: uids(snapshot), labels: snapshot.selector.clone() };
+    Ok(Prepared {
+        stand_in: attachment.stand_in,
+        agents,
+        control_port: attachment.control,
+        key,
+        original: attachment.original,
+        stale: false,
+    })
+}
+
+/// Waits until all pods of the workloads have the sidecar.
+pub(super) async fn until_ready<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<(), W::Error> {
+    let rolled_out = async {
+        for workload in &wanted.snapshot.workloads {
+            let progress = |reason: &str| waiter.hint(Step::WaitingForAgents(reason.to_owned()));
+            rollout::rolled_out(&wanted.cluster, &workload.name, progress).await?;
+        }
+        Ok(())
+    };
+    unless_given_up(waiter, rolled_out).await
+}
+
+/// The sidecars in the workloads that an interrupted disconnect has left.
+fn left_by_others(snapshot: &Snapshot, attachment: &Attachment) -> BTreeSet<Of> {
+    let records = snapshot.workloads.iter().filter_map(|workload| workload.sidecar.as_ref().ok()?.clone());
+    let left = records.filter(|record| record.id != attachment.stand_in && is_stand_in_id(&record.id));
+    left.map(|record| Of { service: record.service, uid: record.service_uid, id: record.id }).collect()
+}
+
+fn uids(snapshot: &Snapshot) -> BTreeSet<String> {
+    snapshot.workloads.iter().filter_map(|workload| workload.uid.clone()).collect()
+}
+
+/// Writes the claim: into the existing attachment, if its sidecars have these ports.
+async fn claimed(wanted: &Wanted, ports: &SidecarPorts) -> Result<Attachment, ClusterError> {
+    let Wanted { cluster, service, snapshot, .. } = wanted;
+    let id = format!("{:04x}", rand::random::<u16>());
+    let fresh = |now: &Service| fresh(now, &id, ports);
+    let there = Attachment::of(&snapshot.service)?;
+    if let Some(there) = there.filter(|there| !there.fits(&fresh(&snapshot.service))) {
+        // Its agents must not get requests any more.
+        lead_back(cluster, service, &there.stand_in, None).await?;
+    }
+    claim(cluster, snapshot.service.clone(), &snapshot.selector, fresh, &wanted.claim).await
+}
+
+/// A new attachment: the Service as it is now, and the future sidecars.
+fn fresh(service: &Service, id: &str, ports: &SidecarPorts) -> Attachment {
+    let targets = tcp_ports(service).map(|(number, port)| {
+        let theirs = target(number, port);
+        let ours = ports.repointed.get(&number).cloned().unwrap_or_else(|| theirs.clone());
+        (number, Targets { theirs, ours })
+    });
+    Attachment {
+        version: VERSION,
+        mode: Mode::Sidecar,
+        stand_in: id.to_owned(),
+        original: selector(service),
+        attached: selector(service),
+        control: ports.own.control,
+        ports: ports.listen.iter().map(|port| (port.service_port, port.agent)).collect(),
+        targets: targets.collect::<BTreeMap<u16, Targets>>(),
+        ..Attachment::default()
+    }
+}
+
+/// Creates the objects that bring the key and the program; returns the key.
+async fn created(wanted: &Wanted, attachment: &Attachment) -> Result<Vec<u8>, ClusterError> {
+    let Wanted { cluster, snapshot, claim, agent, .. } = wanted;
+    let facts = snapshot.facts()?;
+    let objects = SidecarObjects {
+        service: &facts,
+        id: &attachment.stand_in,
+        user: &claim.user,
+        agent,
+        workloads: snapshot.workloads.iter().filter_map(owner).collect(),
+    };
+    let of = Of { service: facts.name.clone(), uid: facts.uid.clone(), id: attachment.stand_in.clone() };
+    let secret = objects.secret(&rand::random::<[u8; 32]>())?;
+    let programs = objects.program()?;
+    // If others are connected, they exist.
+    let first = if attachment.sessions.len() > 1 { First::Read } else { First::Create };
+    let programs = programs.iter().map(|program| {
+        ensure::<ConfigMap>(cluster, &of, first, "configmaps", program, ours::is_another_program)
+    });
+    let (secret, _) = tokio::try_join!(
+        ensure(cluster, &of, first, "secrets", &secret, |_: &Secret, _| None),
+        futures::future::try_join_all(programs),
+    )?;
+    key(secret, &objects.names().secret, cluster)
+}
+
+fn owner(workload: &Workload) -> Option<WorkloadOwner<'_>> {
+    let uid = workload.uid.as_deref()?;
+    Some(WorkloadOwner { kind: &workload.kind, name: &workload.name, uid })
+}
+
+/// Adds the sidecar to a workload's template. False: it has it.
+async fn add(
+    wanted: &Wanted,
+    attachment: &Attachment,
+    ports: &SidecarPorts,
+    workload: &Workload,
+) -> Result<bool, ClusterError> {
+    let Wanted { cluster, snapshot, agent, .. } = wanted;
+    let Some(of) = Of::new(&snapshot.service, &attachment.stand_in) else { return Ok(false) };
+    let (cpu_limit, ipv6) = (snapshot.cpu_limit(), snapshot.ipv6());
+    let make = |template: &Value| {
+        let sidecar = Sidecar {
+            service: &of.service,
+            id: &of.id,
+            pod_template: template,
+            ports,
+            agent,
+            ipv6,
+            openshift: snapshot.openshift(),
+            cpu_limit: cpu_limit.as_deref(),
+        };
+        Ok(with_sidecar(&sidecar)?)
+    };
+    write(cluster, &workload.name, |now| change::with(now, &of, make)).await
+}
+
+/// Changes a Deployment as `decide` decides, and again if someone else was quicker. Afterwards nobody owns the changed
+/// fields, so that applying it causes no conflict. Returns whether there was something to change.
+async fn write(
+    cluster: &Cluster,
+    name: &str,
+    decide: impl Fn(&DynamicObject) -> Result<Option<Value>, ClusterError>,
+) -> Result<bool, ClusterError> {
+    let (api, changed) = (deployments(cluster), AtomicBool::new(false));
+    let patch = async |change: Value| {
+        let params = kube::api::PatchParams {
+            field_manager: Some(crate::ownership::MANAGER.to_owned()),
+            ..kube::api::PatchParams::default()
+        };
+        let call = Call::new("patch", "deployments", &cluster.namespace, name);
+        cluster.call(call, api.patch(name, &params, &kube::api::Patch::Merge(change))).await
+    };
+    until_settled(|| async {
+        let call = Call::new("get", "deployments", &cluster.namespace, name);
+        let now = cluster.call(call, api.get(name)).await?;
+        let now = match decide(&now)? {
+            Some(change) => {
+                let after = patch(change).await?;
+                changed.store(true, Ordering::Relaxed);
+                after
+            }
+            None => now,
+        };
+        match change::disowned(&now) {
+            Some(change) => patch(change).await.map(drop),
+            None => Ok(()),
+        }
+    })
+    .await?;
+    Ok(changed.into_inner())
+}
+
+fn deployments(cluster: &Cluster) -> Api<DynamicObject> {
+    let resource = crate::kind::api(bridge_proto::target::Kind::Deployment);
+    Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource)
+}

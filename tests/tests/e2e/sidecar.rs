@@ -1,0 +1,189 @@
+//! The mode `sidecar`: agents in the origin's own pods.
+
+use std::time::{Duration, Instant};
+
+use bridge_tests::{Laptop, Local, World, eventually};
+use serde_json::{Value, json};
+
+/// The time for a roll-out of one pod.
+const ROLLED_OUT: Duration = Duration::from_secs(60);
+
+#[test]
+#[ignore = "needs a cluster: make test"]
+fn a_service_that_keeps_clients_at_one_pod_gets_sidecars() {
+    // Given a Service with affinity and a targetPort by name, and callers.
+    let world = World::new("sidecar");
+    change(&world, &json!({"spec": {"sessionAffinity": "ClientIP"}}));
+    let alice = world.laptop("alice");
+    let orders = alice.runs("orders");
+    let restarted = lost_in_a_restart(&world);
+    let before = Before::of(&world);
+    let others = world.others_by("others", &["new"]);
+
+    // When Alice connects, the mode is said, and her requests reach her laptop.
+    let begun = Instant::now();
+    let connected = connect(&alice, &orders, &[]);
+    let took = begun.elapsed();
+    assert!(connected.contains("mode sidecar") && connected.contains("ClientIP"), "{connected}");
+    assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
+    assert!(world.who_answers(&[]).starts_with("orders-"), "others reach the pods");
+    let session = alice.session();
+    assert_eq!((&session["mode"], &session["state"]), (&json!("sidecar"), &json!("routing")), "{session}");
+    a_second_developer_needs_no_roll_out(&world);
+    others.goes_on(20);
+
+    // When she disconnects, everything is as it was, and no more requests have failed than in two restarts.
+    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
+    before.is_again(&world);
+    let report = others.ends();
+    println!(
+        "connected in {took:.1?}; failed of others: {} of {}, and {restarted} in one restart without bridge",
+        report.failed(),
+        report.requests()
+    );
+    assert!(
+        report.failed() <= 2 * restarted,
+        "expected no more than {restarted} for each roll-out: {report}"
+    );
+}
+
+/// The requests of others that fail in `kubectl rollout restart`.
+fn lost_in_a_restart(world: &World) -> u64 {
+    let callers = world.others_by("restart", &["new"]);
+    let _ = world.kubectl(&["rollout", "restart", "deploy/orders"]).succeeds();
+    is_rolled_out(world);
+    callers.goes_on(20);
+    callers.ends().failed()
+}
+
+fn a_second_developer_needs_no_roll_out(world: &World) {
+    let generation = || deployment(world)["metadata"]["generation"].clone();
+    let before = generation();
+    let bob = world.laptop("bob");
+    let orders = bob.runs("orders");
+    let _ = connect(&bob, &orders, &[]);
+    assert_eq!(world.who_answers(&["x-bridge=bob"]), orders.name);
+    bob.bridge(&["connect", "orders", "--mode", "stand-in"]).fails(3, "connected as sidecar");
+    let _ = bob.bridge(&["disconnect", "orders"]).succeeds();
+    assert_eq!(generation(), before, "the pods stay");
+}
+
+#[test]
+#[ignore = "needs a cluster: make test"]
+fn sidecars_are_undone_whoever_changes_what() {
+    // Given a Service whose targetPort is a number.
+    let world = World::with("sidecars", &["orders", "client"]);
+    let numbered = json!({"spec": {"ports": [{"name": "http", "port": 80, "targetPort": 8080}]}});
+    change(&world, &numbered);
+    let alice = world.laptop("alice");
+    let orders = alice.runs("orders");
+    a_number_leads_to_the_sidecar_by_its_name(&world, &alice, &orders);
+    applying_the_manifest_gives_the_traffic_to_the_pods(&world, &alice, &orders);
+    change(&world, &numbered);
+    another_laptop_cleans_up(&world, &alice, &orders);
+    deleting_the_service_takes_the_sidecars_out(&world, &alice, &orders);
+}
+
+fn a_number_leads_to_the_sidecar_by_its_name(world: &World, alice: &Laptop, orders: &Local) {
+    let before = Before::of(world);
+    let _ = connect(alice, orders, &["--mode", "sidecar"]);
+    assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
+    assert_eq!(world.service("orders")["spec"]["ports"][0]["targetPort"], "http");
+    // Its environment and files are the pods'.
+    let env = alice.bridge(&["env", "orders"]).succeeds().stdout;
+    assert!(!env.contains("BRIDGE_POD"), "expected none of the agent's own variables: {env}");
+    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
+    before.is_again(world);
+}
+
+/// As a colleague does, or a pipeline.
+fn applying_the_manifest_gives_the_traffic_to_the_pods(world: &World, alice: &Laptop, orders: &Local) {
+    let _ = connect(alice, orders, &["--mode", "sidecar"]);
+    let _ = world.apply(&world.manifest("orders"));
+    eventually("status says that the template was changed", Duration::from_secs(10), || {
+        let session = alice.session();
+        let shown = session["detail"].as_str().is_some_and(|detail| detail.contains("Deployment orders"));
+        (session["state"] == "reset" && shown).then_some(()).ok_or_else(|| session.to_string())
+    });
+    is_rolled_out(world);
+    eventually("the pods answer", Duration::from_secs(10), || {
+        let answers = world.who_answers(&["x-bridge=alice"]);
+        if answers.starts_with("orders-") { Ok(()) } else { Err(answers) }
+    });
+    // Connecting again puts the sidecar back, and disconnecting takes it out.
+    let _ = connect(alice, orders, &["--mode", "sidecar"]);
+    assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
+    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
+    is_without(world);
+}
+
+fn another_laptop_cleans_up(world: &World, alice: &Laptop, orders: &Local) {
+    let before = Before::of(world);
+    let _ = connect(alice, orders, &["--mode", "sidecar"]);
+    assert!(alice.kill_daemon(), "expected a daemon");
+    let cleaned = world.laptop("bob").bridge(&["clean", "--others"]).succeeds();
+    assert!(cleaned.to_string().contains("alice"), "{cleaned}");
+    before.is_again(world);
+}
+
+fn deleting_the_service_takes_the_sidecars_out(world: &World, alice: &Laptop, orders: &Local) {
+    let _ = connect(alice, orders, &["--mode", "sidecar"]);
+    let _ = world.kubectl(&["delete", "service", "orders"]).succeeds();
+    is_without(world);
+}
+
+fn connect(laptop: &Laptop, orders: &Local, more: &[&str]) -> String {
+    let port = orders.for_port("http");
+    let args = [&["connect", "orders", "--port", &port], more].concat();
+    laptop.bridge(&args).succeeds().to_string()
+}
+
+fn change(world: &World, change: &Value) {
+    let _ = world.kubectl(&["patch", "service", "orders", "-p", &change.to_string()]).succeeds();
+}
+
+fn deployment(world: &World) -> Value {
+    world.kubectl(&["get", "deployment", "orders", "-o", "json"]).succeeds().json()
+}
+
+fn is_rolled_out(world: &World) {
+    let _ = world.kubectl(&["rollout", "status", "deploy/orders", "--timeout=60s"]).succeeds();
+}
+
+/// Waits until the pods have no sidecar, and nothing that it needs is left.
+fn is_without(world: &World) {
+    is_rolled_out(world);
+    eventually("nothing of the sidecars is left", ROLLED_OUT, || {
+        let pods = world.get("pods").to_string();
+        let template = deployment(world).to_string();
+        let left = ["configmaps", "secrets"].map(|kind| world.get(kind).to_string());
+        let all = [pods, template, left.concat()];
+        let named =
+            all.iter().position(|text| text.contains("bridge-agent") || text.contains("orders-bridge-"));
+        named.map_or(Ok(()), |at| Err(["the pods", "the template", "the objects"][at].to_owned()))
+    });
+}
+
+/// The Service and the Deployment, as others have made them.
+struct Before([Value; 2]);
+
+impl Before {
+    fn of(world: &World) -> Self {
+        let mut deployment = deployment(world);
+        let mut service = world.service("orders");
+        for object in [&mut deployment, &mut service] {
+            object["status"].take();
+            let metadata = object["metadata"].as_object_mut().expect("metadata");
+            metadata.retain(|name, _| ["name", "labels", "annotations", "uid"].contains(&name.as_str()));
+        }
+        // The Deployment's controller counts roll-outs.
+        deployment["metadata"]["annotations"]["deployment.kubernetes.io/revision"].take();
+        Self([service, deployment])
+    }
+
+    fn is_again(&self, world: &World) {
+        is_without(world);
+        let now = Self::of(world);
+        assert_eq!(now.0, self.0, "expected the Service and the Deployment as they were");
+    }
+}
