@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     error::DeployError,
+    holes::Filling,
     names::Names,
     own_ports::OwnPorts,
     pod,
@@ -34,6 +35,9 @@ pub(crate) struct AgentParts<'a> {
     /// The container of its pod whose resources its environment tells.
     pub(crate) resources_of: &'a str,
     pub(crate) own_ports: OwnPorts,
+    /// OpenShift assigns the namespace's users: then none is set.
+    pub(crate) openshift: bool,
+    pub(crate) cpu_limit: Option<&'a str>,
     /// The ports to listen on, and where each leads.
     pub(crate) forwards: Vec<Forward>,
     /// The names of its volumes begin with it: "bridge".
@@ -60,13 +64,10 @@ pub(crate) enum Destination {
     },
 }
 
-/// The fields of the container that are not the same for every agent.
+/// What is not the same for every agent.
 pub(crate) struct Agent {
-    pub(crate) image: String,
-    pub(crate) command: String,
-    pub(crate) args: Vec<String>,
-    pub(crate) env: Vec<Value>,
-    pub(crate) mounts: Vec<Value>,
+    /// The fields of its container, but for the ports.
+    pub(crate) fields: Filling,
     /// Its own volumes, to be added to the pod's.
     pub(crate) volumes: Vec<Value>,
 }
@@ -118,12 +119,24 @@ impl Agent {
                 (image.to_owned(), format!("{files}/{LOADER_FILE}"), args)
             }
         };
-        Ok(Self { image, command, args, env, mounts, volumes })
+        let fields = Filling::default()
+            .with("image", image)
+            .with("command", json!([command]))
+            .with("args", json!(args))
+            .with("working_dir", pod::at(container, "/workingDir"))
+            .with("env", env)
+            .with("env_from", pod::env_from(container))
+            .with("cpu_limit", json!(parts.cpu_limit))
+            .with("readiness_port", own_ports.readiness)
+            .with("run_as_user", run_as_user(parts.openshift, template, container))
+            .with("run_as_group", pod::security(template, container, "runAsGroup"))
+            .with("mounts", mounts);
+        Ok(Self { fields, volumes })
     }
 }
 
 /// The user that it runs as; `Null`: the namespace assigns one.
-pub(crate) fn run_as_user(openshift: bool, template: &Value, container: &Value) -> Value {
+fn run_as_user(openshift: bool, template: &Value, container: &Value) -> Value {
     if openshift {
         return Value::Null;
     }

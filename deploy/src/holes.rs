@@ -23,6 +23,12 @@ impl Filling {
         self
     }
 
+    /// With all values of the other one.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
     fn get(&self, hole: &str) -> Option<&Value> {
         self.0.iter().find(|(name, _)| *name == hole).map(|(_, value)| value)
     }

@@ -13,9 +13,9 @@ mod targets;
 use serde_json::{Value, json};
 
 use crate::{
-    agent::{Agent, AgentParts, AgentSource, Destination, Forward, run_as_user},
+    agent::{Agent, AgentParts, AgentSource, Destination, Forward},
     error::DeployError,
-    holes::{Filling, Template},
+    holes::Template,
     pod::{self, ListenPort},
     service::{TargetPort, resolve_ports},
 };
@@ -70,6 +70,8 @@ pub fn with_sidecar(sidecar: &Sidecar<'_>) -> Result<(Value, Undo), DeployError>
         container,
         resources_of: pod::text(container, "/name").unwrap_or_default(),
         own_ports: sidecar.ports.own,
+        openshift: sidecar.openshift,
+        cpu_limit: sidecar.cpu_limit,
         forwards,
         prefix: prefix(sidecar.id),
         volumes,
@@ -86,7 +88,8 @@ pub fn with_sidecar(sidecar: &Sidecar<'_>) -> Result<(Value, Undo), DeployError>
             names::free(&mut edit, template, name);
         }
     }
-    let agent = filled(sidecar, container, agent)?;
+    let ports: Vec<Value> = sidecar.ports.targets.iter().map(container_port).collect();
+    let agent = CONTAINER.fill(&agent.fields.with("ports", ports))?;
     edit.add(Place::of(&["spec", "containers"]), agent, &key_volume(sidecar.id));
     Ok(edit.done())
 }
@@ -127,29 +130,14 @@ fn served(forward: &Forward) -> ListenPort {
     ListenPort { service_port: forward.listen, name: None, listen, agent: forward.listen }
 }
 
-fn filled(sidecar: &Sidecar<'_>, container: &Value, agent: Agent) -> Result<Value, DeployError> {
-    let template = sidecar.pod_template;
-    let port = |target: &targets::Target| match &target.port {
+/// The port of the agent's container that the Service finds.
+fn container_port(target: &targets::Target) -> Value {
+    match &target.port {
         TargetPort::Name(name) => {
             json!({"name": name, "containerPort": target.listen, "protocol": "TCP"})
         }
         TargetPort::Number(_) => json!({"containerPort": target.listen, "protocol": "TCP"}),
-    };
-    CONTAINER.fill(
-        &Filling::default()
-            .with("image", agent.image)
-            .with("command", json!([agent.command]))
-            .with("args", json!(agent.args))
-            .with("working_dir", pod::at(container, "/workingDir"))
-            .with("env", agent.env)
-            .with("env_from", pod::env_from(container))
-            .with("ports", sidecar.ports.targets.iter().map(port).collect::<Vec<_>>())
-            .with("cpu_limit", json!(sidecar.cpu_limit))
-            .with("readiness_port", sidecar.ports.own.readiness)
-            .with("run_as_user", run_as_user(sidecar.openshift, template, container))
-            .with("run_as_group", pod::security(template, container, "runAsGroup"))
-            .with("mounts", agent.mounts),
-    )
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde_json::{Value, json};
 
 use crate::{
-    agent::{Agent, AgentParts, AgentSource, Destination, Forward, run_as_user},
+    agent::{Agent, AgentParts, AgentSource, Destination, Forward},
     brought,
     error::DeployError,
     holes::{Filling, Template},
@@ -142,6 +142,8 @@ pub fn deployment(stand_in: &StandIn, origin: IpAddr) -> Result<Value, DeployErr
         container,
         resources_of: "agent",
         own_ports: stand_in.own_ports,
+        openshift: stand_in.openshift,
+        cpu_limit: stand_in.cpu_limit.as_deref(),
         forwards: forwards(&listen, origin),
         prefix: "bridge".to_owned(),
         volumes: &volumes,
@@ -152,6 +154,7 @@ pub fn deployment(stand_in: &StandIn, origin: IpAddr) -> Result<Value, DeployErr
     let pod_labels = names::pod_labels(&service.name, &stand_in.id, &stand_in.attached_selector());
     let filling = stand_in
         .common()
+        .and(agent.fields)
         .with("name", stand_in.names().stand_in)
         .with("origin_template", origin_template(template))
         .with("service", service.name.as_str())
@@ -160,18 +163,7 @@ pub fn deployment(stand_in: &StandIn, origin: IpAddr) -> Result<Value, DeployErr
         .with("pod_labels", pod_labels)
         .with("affinity", affinity(stand_in))
         .with("sysctls", pod::sysctls(template, &listen))
-        .with("run_as_user", run_as_user(stand_in.openshift, template, container))
-        .with("run_as_group", pod::security(template, container, "runAsGroup"))
-        .with("image", agent.image)
-        .with("command", json!([agent.command]))
-        .with("args", json!(agent.args))
-        .with("working_dir", pod::at(container, "/workingDir"))
-        .with("env", agent.env)
-        .with("env_from", pod::env_from(container))
         .with("ports", pod::ports(template))
-        .with("cpu_limit", json!(stand_in.cpu_limit))
-        .with("readiness_port", stand_in.own_ports.readiness)
-        .with("mounts", agent.mounts)
         .with("volumes", volumes);
     DEPLOYMENT.fill(&of_the_origin(filling, template))
 }

@@ -37,6 +37,30 @@ impl Reports {
     }
 }
 
+/// Alice gets copies, and a client has a connection to the origin.
+struct Scene {
+    world: World,
+    alice: Laptop,
+    local: Server,
+    reports: Reports,
+    client: Peer,
+    origin: Peer,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let world = World::new().await;
+        let (mut alice, local) = world.copies().await;
+        let reports = Reports::of(&mut alice).await;
+        let (client, origin) = world.connection().await;
+        Self { world, alice, local, reports, client, origin }
+    }
+
+    async fn answered_by_the_origin(&mut self, request: &str) {
+        answered_by_the_origin(&mut self.client, &mut self.origin, request).await;
+    }
+}
+
 /// The origin gets this request, and its answer reaches the client unchanged.
 async fn answered_by_the_origin(client: &mut Peer, origin: &mut Peer, request: &str) {
     origin.hears(request).await;
@@ -44,30 +68,31 @@ async fn answered_by_the_origin(client: &mut Peer, origin: &mut Peer, request: &
     client.hears(ORIGINS).await;
 }
 
+/// The process gets this request, and its answer is read and dropped.
+async fn dropped(process: &mut Peer, request: &str) {
+    process.hears(request).await;
+    process.says(DROPPED).await;
+    process.hears_end().await;
+}
+
 #[tokio::test]
 async fn the_origin_answers_and_the_laptop_s_answer_is_dropped() {
     story(async {
-        let world = World::new().await;
-        let (mut alice, local) = world.copies().await;
-        let mut reports = Reports::of(&mut alice).await;
-        let (mut client, mut origin) = world.connection().await;
+        let mut scene = Scene::new().await;
         for _ in 0..2 {
             // The laptop answers first, or last: the client does not notice.
-            client.says(ALICES).await;
-            let mut process = local.accepts().await;
-            process.hears(ALICES).await;
-            process.says(DROPPED).await;
-            process.hears_end().await;
-            answered_by_the_origin(&mut client, &mut origin, ALICES).await;
-            let copy = reports.next(Reason::Copy).await;
+            scene.client.says(ALICES).await;
+            dropped(&mut scene.local.accepts().await, ALICES).await;
+            scene.answered_by_the_origin(ALICES).await;
+            let copy = scene.reports.next(Reason::Copy).await;
             let what = (copy.status, copy.to_laptop, copy.user.as_str(), copy.about.as_str());
             assert_eq!(what, (500, true, "alice", "x-bridge: alice"));
             assert_eq!((copy.method.as_str(), copy.path.as_str()), ("GET", "/"));
-            let copied = reports.next(Reason::Copied).await;
+            let copied = scene.reports.next(Reason::Copied).await;
             assert_eq!((copied.status, copied.to_laptop, copied.user.as_str()), (200, false, "alice"));
             // Others' requests are only the origin's.
-            client.says(PLAIN).await;
-            answered_by_the_origin(&mut client, &mut origin, PLAIN).await;
+            scene.client.says(PLAIN).await;
+            scene.answered_by_the_origin(PLAIN).await;
         }
     })
     .await;
@@ -76,9 +101,7 @@ async fn the_origin_answers_and_the_laptop_s_answer_is_dropped() {
 #[tokio::test]
 async fn a_copy_is_the_same_request_however_its_body_is_framed() {
     story(async {
-        let world = World::new().await;
-        let (_alice, local) = world.copies().await;
-        let (mut client, mut origin) = world.connection().await;
+        let mut scene = Scene::new().await;
         let long = format!("Content-Length: {}\r\n\r\n{}", 200 << 10, "0123456789abcdef".repeat(200 << 6));
         for rest in [
             "Content-Length: 5\r\n\r\nhello",
@@ -87,12 +110,9 @@ async fn a_copy_is_the_same_request_however_its_body_is_framed() {
             &long,
         ] {
             let request = format!("POST /v1?a=b HTTP/1.1\r\nX-Bridge: alice\r\nCookie: c\r\n{rest}");
-            client.says(&request).await;
-            answered_by_the_origin(&mut client, &mut origin, &request).await;
-            let mut process = local.accepts().await;
-            process.hears(&request).await;
-            process.says(DROPPED).await;
-            process.hears_end().await;
+            scene.client.says(&request).await;
+            scene.answered_by_the_origin(&request).await;
+            dropped(&mut scene.local.accepts().await, &request).await;
         }
     })
     .await;
@@ -101,17 +121,12 @@ async fn a_copy_is_the_same_request_however_its_body_is_framed() {
 #[tokio::test]
 async fn pipelined_requests_are_copied_one_by_one() {
     story(async {
-        let world = World::new().await;
-        let (_alice, local) = world.copies().await;
-        let (mut client, mut origin) = world.connection().await;
-        client.says([ALICES, PLAIN, ALICES].concat()).await;
+        let mut scene = Scene::new().await;
+        scene.client.says([ALICES, PLAIN, ALICES].concat()).await;
         for request in [ALICES, PLAIN, ALICES] {
-            answered_by_the_origin(&mut client, &mut origin, request).await;
+            scene.answered_by_the_origin(request).await;
             if request == ALICES {
-                let mut process = local.accepts().await;
-                process.hears(ALICES).await;
-                process.says(DROPPED).await;
-                process.hears_end().await;
+                dropped(&mut scene.local.accepts().await, ALICES).await;
             }
         }
     })
@@ -121,23 +136,21 @@ async fn pipelined_requests_are_copied_one_by_one() {
 #[tokio::test]
 async fn a_body_that_waits_for_the_origin_s_100_is_copied() {
     story(async {
-        let world = World::new().await;
-        let (_alice, local) = world.copies().await;
-        let (mut client, mut origin) = world.connection().await;
+        let mut scene = Scene::new().await;
         let head = "POST / HTTP/1.1\r\nX-Bridge: alice\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
-        client.says(head).await;
-        origin.hears(head).await;
-        let mut process = local.accepts().await;
+        scene.client.says(head).await;
+        scene.origin.hears(head).await;
+        let mut process = scene.local.accepts().await;
         process.hears(head).await;
         // The laptop's 100 is not the origin's.
         process.says("HTTP/1.1 100 Continue\r\n\r\n").await;
-        origin.says("HTTP/1.1 100 Continue\r\n\r\n").await;
-        client.hears("HTTP/1.1 100 Continue\r\n\r\n").await;
-        client.says("hello").await;
+        scene.origin.says("HTTP/1.1 100 Continue\r\n\r\n").await;
+        scene.client.hears("HTTP/1.1 100 Continue\r\n\r\n").await;
+        scene.client.says("hello").await;
         process.hears("hello").await;
         process.says(DROPPED).await;
         process.hears_end().await;
-        answered_by_the_origin(&mut client, &mut origin, "hello").await;
+        scene.answered_by_the_origin("hello").await;
     })
     .await;
 }
@@ -145,24 +158,21 @@ async fn a_body_that_waits_for_the_origin_s_100_is_copied() {
 #[tokio::test]
 async fn answers_without_a_body_end_a_copy_too() {
     story(async {
-        let world = World::new().await;
-        let (mut alice, local) = world.copies().await;
-        let mut reports = Reports::of(&mut alice).await;
-        let (mut client, mut origin) = world.connection().await;
+        let mut scene = Scene::new().await;
         let head = ALICES.replace("GET", "HEAD");
         for (request, answer, status) in [
             (head.as_str(), "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n", 200),
             (ALICES, "HTTP/1.1 204 No Content\r\n\r\n", 204),
         ] {
-            client.says(request).await;
-            origin.hears(request).await;
-            origin.says(answer).await;
-            client.hears(answer).await;
-            let mut process = local.accepts().await;
+            scene.client.says(request).await;
+            scene.origin.hears(request).await;
+            scene.origin.says(answer).await;
+            scene.client.hears(answer).await;
+            let mut process = scene.local.accepts().await;
             process.hears(request).await;
             process.says(answer).await;
             process.hears_end().await;
-            assert_eq!(reports.next(Reason::Copy).await.status, status);
+            assert_eq!(scene.reports.next(Reason::Copy).await.status, status);
         }
     })
     .await;
@@ -171,27 +181,24 @@ async fn answers_without_a_body_end_a_copy_too() {
 #[tokio::test]
 async fn a_laptop_that_reads_nothing_slows_nobody() {
     story(async {
-        let world = World::new().await;
-        let (mut alice, local) = world.copies().await;
-        let mut reports = Reports::of(&mut alice).await;
-        let (mut client, mut origin) = world.connection().await;
+        let mut scene = Scene::new().await;
         let body = "0123456789abcdef".repeat(1 << 20);
         let head = format!("POST / HTTP/1.1\r\nX-Bridge: alice\r\nContent-Length: {}\r\n\r\n", body.len());
         // Given a process that takes the connection and reads nothing, the origin gets all of a large request,
         let request = async {
-            client.says(&head).await;
-            client.says(&body).await;
-            client.hears(ORIGINS).await;
+            scene.client.says(&head).await;
+            scene.client.says(&body).await;
+            scene.client.hears(ORIGINS).await;
         };
         let answer = async {
-            origin.hears(format!("{head}{body}")).await;
-            origin.says(ORIGINS).await;
+            scene.origin.hears(format!("{head}{body}")).await;
+            scene.origin.says(ORIGINS).await;
         };
-        let (process, (), ()) = tokio::join!(local.accepts(), request, answer);
+        let (process, (), ()) = tokio::join!(scene.local.accepts(), request, answer);
         // and the copy is given up whole.
-        let given_up = reports.next(Reason::CopyTooSlow).await;
+        let given_up = scene.reports.next(Reason::CopyTooSlow).await;
         assert_eq!((given_up.status, given_up.to_laptop), (0, true));
-        assert_eq!(reports.next(Reason::Copied).await.status, 200);
+        assert_eq!(scene.reports.next(Reason::Copied).await.status, 200);
         is_reset(process).await;
     })
     .await;
@@ -205,19 +212,16 @@ async fn is_reset(mut process: Peer) {
 #[tokio::test]
 async fn a_process_that_answers_early_gets_no_more_than_it_takes() {
     story(async {
-        let world = World::new().await;
-        let (mut alice, local) = world.copies().await;
-        let mut reports = Reports::of(&mut alice).await;
-        let (mut client, mut origin) = world.connection().await;
+        let mut scene = Scene::new().await;
         let head = "POST / HTTP/1.1\r\nX-Bridge: alice\r\nContent-Length: 10\r\n\r\n";
-        client.says([head, "first"].concat()).await;
-        let mut process = local.accepts().await;
+        scene.client.says([head, "first"].concat()).await;
+        let mut process = scene.local.accepts().await;
         process.hears([head, "first"].concat()).await;
         process.says("HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
         process.ends().await;
-        assert_eq!(reports.next(Reason::Copy).await.status, 413);
-        client.says("after").await;
-        answered_by_the_origin(&mut client, &mut origin, &[head, "firstafter"].concat()).await;
+        assert_eq!(scene.reports.next(Reason::Copy).await.status, 413);
+        scene.client.says("after").await;
+        scene.answered_by_the_origin(&[head, "firstafter"].concat()).await;
     })
     .await;
 }
@@ -240,18 +244,15 @@ async fn nothing_listens_and_nobody_notices() {
 #[tokio::test]
 async fn a_process_that_dies_ends_its_copy_alone() {
     story(async {
-        let world = World::new().await;
-        let (mut alice, local) = world.copies().await;
-        let mut reports = Reports::of(&mut alice).await;
-        let (mut client, mut origin) = world.connection().await;
+        let mut scene = Scene::new().await;
         for answer in ["", "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nlap", "nonsense\r\n\r\n"] {
-            client.says(ALICES).await;
-            let mut process = local.accepts().await;
+            scene.client.says(ALICES).await;
+            let mut process = scene.local.accepts().await;
             process.hears(ALICES).await;
             process.says(answer).await;
             process.resets();
-            reports.next(Reason::CopyNoAnswer).await;
-            answered_by_the_origin(&mut client, &mut origin, ALICES).await;
+            scene.reports.next(Reason::CopyNoAnswer).await;
+            scene.answered_by_the_origin(ALICES).await;
         }
     })
     .await;
@@ -282,18 +283,15 @@ async fn a_session_that_ends_takes_its_copies_with_it() {
 #[tokio::test]
 async fn a_request_that_is_cut_short_is_cut_short_at_the_laptop() {
     story(async {
-        let world = World::new().await;
-        let (mut alice, local) = world.copies().await;
-        let mut reports = Reports::of(&mut alice).await;
-        let (mut client, mut origin) = world.connection().await;
+        let mut scene = Scene::new().await;
         let part = "POST / HTTP/1.1\r\nX-Bridge: alice\r\nContent-Length: 10\r\n\r\nfirst";
-        client.says(part).await;
-        origin.hears(part).await;
-        let mut process = local.accepts().await;
+        scene.client.says(part).await;
+        scene.origin.hears(part).await;
+        let mut process = scene.local.accepts().await;
         process.hears(part).await;
-        client.resets();
-        origin.hears_reset().await;
-        reports.next(Reason::CopyCutShort).await;
+        scene.client.resets();
+        scene.origin.hears_reset().await;
+        scene.reports.next(Reason::CopyCutShort).await;
         is_reset(process).await;
     })
     .await;
@@ -302,21 +300,18 @@ async fn a_request_that_is_cut_short_is_cut_short_at_the_laptop() {
 #[tokio::test]
 async fn an_origin_that_answers_before_the_body_ends_ends_the_copy() {
     story(async {
-        let world = World::new().await;
-        let (mut alice, local) = world.copies().await;
-        let mut reports = Reports::of(&mut alice).await;
-        let (mut client, mut origin) = world.connection().await;
+        let mut scene = Scene::new().await;
         let part = "POST / HTTP/1.1\r\nX-Bridge: alice\r\nContent-Length: 10\r\n\r\nfirst";
-        client.says(part).await;
-        let mut process = local.accepts().await;
+        scene.client.says(part).await;
+        let mut process = scene.local.accepts().await;
         process.hears(part).await;
-        answered_by_the_origin(&mut client, &mut origin, part).await;
-        origin.ends().await;
-        client.hears_end().await;
-        client.says("after").await;
-        origin.hears("after").await;
-        drop(client);
-        reports.next(Reason::CopyCutShort).await;
+        scene.answered_by_the_origin(part).await;
+        scene.origin.ends().await;
+        scene.client.hears_end().await;
+        scene.client.says("after").await;
+        scene.origin.hears("after").await;
+        drop(scene.client);
+        scene.reports.next(Reason::CopyCutShort).await;
         is_reset(process).await;
     })
     .await;
@@ -325,18 +320,15 @@ async fn an_origin_that_answers_before_the_body_ends_ends_the_copy() {
 #[tokio::test]
 async fn a_websocket_is_not_copied() {
     story(async {
-        let world = World::new().await;
-        let (mut alice, _local) = world.copies().await;
-        let mut reports = Reports::of(&mut alice).await;
-        let (mut client, mut origin) = world.connection().await;
+        let mut scene = Scene::new().await;
         let request =
             "GET /ws HTTP/1.1\r\nX-Bridge: alice\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-        client.says(request).await;
-        origin.hears(request).await;
+        scene.client.says(request).await;
+        scene.origin.hears(request).await;
         let switched = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x01\x02hi";
-        origin.says(switched).await;
-        client.hears(switched).await;
-        let report = reports.next(Reason::NotCopied).await;
+        scene.origin.says(switched).await;
+        scene.client.hears(switched).await;
+        let report = scene.reports.next(Reason::NotCopied).await;
         assert_eq!((report.status, report.to_laptop, report.user.as_str()), (101, false, "alice"));
     })
     .await;
@@ -345,16 +337,14 @@ async fn a_websocket_is_not_copied() {
 #[tokio::test]
 async fn a_copy_that_comes_back_ends_at_once() {
     story(async {
-        let world = World::new().await;
-        let (_alice, local) = world.copies().await;
-        let (mut client, mut origin) = world.connection().await;
-        client.says(ALICES).await;
-        answered_by_the_origin(&mut client, &mut origin, ALICES).await;
-        let mut process = local.accepts().await;
+        let mut scene = Scene::new().await;
+        scene.client.says(ALICES).await;
+        scene.answered_by_the_origin(ALICES).await;
+        let mut process = scene.local.accepts().await;
         let copy = process.hears_head().await;
         assert!(copy.contains("x-bridge-hops: session%20of%20alice:"), "{copy}");
         // Given a port that leads back to the Service, the origin does not get the request a second time.
-        let mut again = world.client().await;
+        let mut again = scene.world.client().await;
         again.says(&copy).await;
         let (head, _) = again.hears_answer().await;
         assert!(head.starts_with("HTTP/1.1 508 "), "{head}");
@@ -383,9 +373,7 @@ async fn copies_have_a_bound_and_give_back_what_they_hold() {
         // then there is room again when it has answered.
         let full = world.agent.memory().0;
         for process in &mut waiting {
-            process.hears(ALICES).await;
-            process.says(DROPPED).await;
-            process.hears_end().await;
+            dropped(process, ALICES).await;
         }
         drop(waiting);
         for _ in 0..64 {
@@ -428,22 +416,20 @@ async fn a_connection_is_not_copied_as_a_whole() {
 #[tokio::test]
 async fn copies_are_counted_apart() {
     story(async {
-        let world = World::new().await;
-        let (mut alice, local) = world.copies().await;
-        let (mut client, mut origin) = world.connection().await;
+        let mut scene = Scene::new().await;
         for answer in [DROPPED, "nonsense\r\n\r\n"] {
-            client.says(ALICES).await;
-            answered_by_the_origin(&mut client, &mut origin, ALICES).await;
-            let mut process = local.accepts().await;
+            scene.client.says(ALICES).await;
+            scene.answered_by_the_origin(ALICES).await;
+            let mut process = scene.local.accepts().await;
             process.hears(ALICES).await;
             process.says(answer).await;
         }
-        let counts = alice.counts.wait_for(|counts| counts.copies_given_up == 1).await;
+        let counts = scene.alice.counts.wait_for(|counts| counts.copies_given_up == 1).await;
         let counts = counts.expect("the session lives").clone();
         let (laptop, copies) = (counts.laptop.unwrap_or_default(), counts.copies.unwrap_or_default());
         assert_eq!((laptop.requests, copies.requests, copies.failed), (0, 1, 1));
         assert_eq!(counts.origin.unwrap_or_default().requests, 2);
-        let mut prometheus = Peer::connect(world.agent.metrics).await;
+        let mut prometheus = Peer::connect(scene.world.agent.metrics).await;
         prometheus.says("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await;
         let text = prometheus.hears_rest().await;
         for sample in [

@@ -26,8 +26,8 @@ fn the_pods_answer_the_developer_s_requests_and_the_laptop_gets_copies() {
 
     // When her requests and others' come, then the pods answer all of them, and their answers are unchanged …
     let url = "http://orders/echo?card=4711";
-    let hers = ["http", url, "--method", "POST", "--data", "hello", "--header", "x-bridge=alice", "--head"];
-    let answer = world.client(&hers).succeeds().stdout;
+    let alices = ["http", url, "--method", "POST", "--data", "hello", "--header", "x-bridge=alice", "--head"];
+    let answer = world.client(&alices).succeeds().stdout;
     assert!(answer.contains("x-answered-by: orders-") && answer.ends_with("hello"), "{answer}");
     assert!(!answer.contains("bridge"), "expected nothing of ours in:\n{answer}");
     assert!(world.who_answers(&["x-bridge=bob"]).starts_with("orders-"));
