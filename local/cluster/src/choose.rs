@@ -5,6 +5,7 @@
 
 use bridge_deploy::AgentSource;
 
+use crate::against_sidecar::against_sidecar;
 use crate::mode::Mode;
 use crate::obstacle::{Against, Obstacle};
 use crate::obstacles;
@@ -38,7 +39,7 @@ type Reasons = fn(&Snapshot, Asked<'_>) -> Vec<Obstacle>;
 /// All modes, the one that disturbs the cluster least first.
 const MODES: [(Mode, Reasons); 2] = [
     (Mode::StandIn, |snapshot, asked| obstacles::obstacles(snapshot, asked.carried)),
-    (Mode::Sidecar, |snapshot, asked| obstacles::against_sidecar(snapshot, asked.carried)),
+    (Mode::Sidecar, |snapshot, asked| against_sidecar(snapshot, asked.carried)),
 ];
 
 /// The mode in which a Service will be connected.

@@ -10,6 +10,7 @@
 //! errors ([`error`]).
 
 pub mod access;
+mod against_sidecar;
 mod agents;
 pub mod catalog;
 mod change;

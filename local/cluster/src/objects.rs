@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -29,6 +29,17 @@ pub(crate) fn managed_fields(service: &Service) -> Value {
 pub async fn read(cluster: &Cluster, service: &str) -> Result<Service, ClusterError> {
     let api: Api<Service> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     cluster.call(Call::new("get", "services", &cluster.namespace, service), api.get(service)).await
+}
+
+/// All Services of the namespace.
+///
+/// # Errors
+///
+/// The errors of the call.
+pub(crate) async fn services(cluster: &Cluster) -> Result<Vec<Service>, ClusterError> {
+    let api: Api<Service> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let call = Call::all("list", "services", &cluster.namespace);
+    Ok(cluster.call(call, api.list(&ListParams::default())).await?.items)
 }
 
 /// Changes a Service if it is still the version that was read; else [`ClusterError::Conflict`].

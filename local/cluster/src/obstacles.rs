@@ -1,10 +1,9 @@
-//! The reasons against each mode, with advice; and warnings. Pure functions of a [`Snapshot`].
+//! The reasons against a stand-in, with advice; and the warnings of each mode. Pure functions of a [`Snapshot`].
 
 mod affinity;
 mod mesh;
-mod network_policy;
+pub(crate) mod network_policy;
 mod platform;
-mod sidecar;
 
 use bridge_deploy::DeployError;
 use k8s_openapi::api::core::v1::ServiceSpec;
@@ -19,7 +18,6 @@ use crate::{
     workload::{Labels, Owner, Workload},
 };
 
-pub(crate) use self::sidecar::against_sidecar;
 pub use crate::obstacle::{Against, Mesh, Obstacle, Warning};
 
 /// The reasons against a stand-in, the most fundamental first. `carried`: the architecture of the agent program in this

@@ -18,6 +18,7 @@ use crate::{
     error::{Call, ClusterError},
     kind,
     nearest::nearest,
+    objects::services,
     workload::Labels,
 };
 
@@ -41,9 +42,7 @@ pub async fn resolve(cluster: &Cluster, target: &Target) -> Result<String, Clust
         return Ok(target.name.clone());
     }
     let labels = pod_labels(target.kind, &object);
-    let services: Api<Service> = Api::namespaced(cluster.client.clone(), namespace);
-    let call = Call::all("list", "services", namespace);
-    let services = cluster.call(call, services.list(&ListParams::default())).await?.items;
+    let services = services(cluster).await?;
     one_service(target, namespace, &labels, &services)
 }
 

@@ -21,6 +21,7 @@ use crate::change::{Decision, change_read};
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
 use crate::mode::Mode;
+use crate::objects::services;
 use crate::ours::{self, Of};
 use crate::rehearsal;
 pub use crate::rehearsal::Change;
@@ -288,12 +289,6 @@ async fn release_gone(
     }
     cleaned.kept.extend(kept.into_iter().map(|claim| (name.clone(), claim)));
     Ok(())
-}
-
-pub(super) async fn services(cluster: &Cluster) -> Result<Vec<Service>, ClusterError> {
-    let api: Api<Service> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let call = Call::all("list", "services", &cluster.namespace);
-    Ok(cluster.call(call, api.list(&ListParams::default())).await?.items)
 }
 
 /// Objects that may be a stand-in's, of one Service or of all, by their labels. Those handed over to draining pods go with

@@ -4,14 +4,12 @@
 mod change;
 mod remove;
 mod rollout;
+mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bridge_deploy::{Sidecar, SidecarObjects, SidecarPorts, WorkloadOwner, is_stand_in_id, with_sidecar};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
-use kube::Api;
-use kube::api::DynamicObject;
 use serde_json::Value;
 
 use super::claim::claim;
@@ -20,9 +18,7 @@ use super::stand_in::key;
 use super::step::{Step, Waiter, unless_given_up};
 use super::wanted::{Prepared, Wanted};
 use crate::agents::AgentsOf;
-use crate::change::until_settled;
-use crate::client::Cluster;
-use crate::error::{Call, ClusterError};
+use crate::error::ClusterError;
 use crate::mode::Mode;
 use crate::objects::{First, ensure};
 use crate::ours::{self, Of};
@@ -31,6 +27,7 @@ use crate::state::{Attachment, Targets, VERSION, selector, target, tcp_ports};
 use crate::workload::Workload;
 
 pub(super) use self::remove::{remove, remove_abandoned};
+use self::write::write;
 
 /// Claims, creates missing objects, and adds the sidecar to the workloads that lack it.
 pub(super) async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Prepared, W::Error> {
@@ -168,45 +165,4 @@ async fn add(
         Ok(with_sidecar(&sidecar)?)
     };
     write(cluster, &workload.name, |now| change::with(now, &of, make)).await
-}
-
-/// Changes a Deployment as `decide` decides, and again if someone else was quicker. Afterwards nobody owns the changed
-/// fields, so that applying it causes no conflict. Returns whether there was something to change.
-async fn write(
-    cluster: &Cluster,
-    name: &str,
-    decide: impl Fn(&DynamicObject) -> Result<Option<Value>, ClusterError>,
-) -> Result<bool, ClusterError> {
-    let (api, changed) = (deployments(cluster), AtomicBool::new(false));
-    let patch = async |change: Value| {
-        let params = kube::api::PatchParams {
-            field_manager: Some(crate::ownership::MANAGER.to_owned()),
-            ..kube::api::PatchParams::default()
-        };
-        let call = Call::new("patch", "deployments", &cluster.namespace, name);
-        cluster.call(call, api.patch(name, &params, &kube::api::Patch::Merge(change))).await
-    };
-    until_settled(|| async {
-        let call = Call::new("get", "deployments", &cluster.namespace, name);
-        let now = cluster.call(call, api.get(name)).await?;
-        let now = match decide(&now)? {
-            Some(change) => {
-                let after = patch(change).await?;
-                changed.store(true, Ordering::Relaxed);
-                after
-            }
-            None => now,
-        };
-        match change::disowned(&now) {
-            Some(change) => patch(change).await.map(drop),
-            None => Ok(()),
-        }
-    })
-    .await?;
-    Ok(changed.into_inner())
-}
-
-fn deployments(cluster: &Cluster) -> Api<DynamicObject> {
-    let resource = crate::kind::api(bridge_proto::target::Kind::Deployment);
-    Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource)
 }

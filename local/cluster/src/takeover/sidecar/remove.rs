@@ -6,14 +6,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::ListParams;
 
-use super::{change, deployments, write};
+use super::change;
+use super::write::{deployments, write};
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
 use crate::mode::Mode;
+use crate::objects::services;
 use crate::ours::{self, Of};
 use crate::record::Record;
 use crate::state::Attachment;
-use crate::takeover::clean::services;
 use crate::takeover::retire::{Sidecars, retire_with};
 
 /// Takes the sidecar of an attachment out of all workloads. Idempotent.

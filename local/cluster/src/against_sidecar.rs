@@ -7,9 +7,9 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::{network_policy, obstacles, of_template};
 use crate::{
     obstacle::Obstacle,
+    obstacles::{network_policy, obstacles, of_template},
     snapshot::Snapshot,
     state::{Attachment, tcp_ports},
     target::name_of,

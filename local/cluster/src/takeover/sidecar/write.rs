@@ -1,0 +1,51 @@
+//! Writes a change of a Deployment, with nobody as the owner of what changed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kube::Api;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use serde_json::Value;
+
+use super::change;
+use crate::change::until_settled;
+use crate::client::Cluster;
+use crate::error::{Call, ClusterError};
+use crate::ownership::MANAGER;
+
+/// Changes a Deployment as `decide` decides, and again if someone else was quicker. Afterwards nobody owns the changed
+/// fields, so that applying it causes no conflict. Returns whether there was something to change.
+pub(super) async fn write(
+    cluster: &Cluster,
+    name: &str,
+    decide: impl Fn(&DynamicObject) -> Result<Option<Value>, ClusterError>,
+) -> Result<bool, ClusterError> {
+    let (api, changed) = (deployments(cluster), AtomicBool::new(false));
+    let patch = async |change: Value| {
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let call = Call::new("patch", "deployments", &cluster.namespace, name);
+        cluster.call(call, api.patch(name, &params, &Patch::Merge(change))).await
+    };
+    until_settled(|| async {
+        let call = Call::new("get", "deployments", &cluster.namespace, name);
+        let now = cluster.call(call, api.get(name)).await?;
+        let now = match decide(&now)? {
+            Some(change) => {
+                let after = patch(change).await?;
+                changed.store(true, Ordering::Relaxed);
+                after
+            }
+            None => now,
+        };
+        match change::disowned(&now) {
+            Some(change) => patch(change).await.map(drop),
+            None => Ok(()),
+        }
+    })
+    .await?;
+    Ok(changed.into_inner())
+}
+
+pub(super) fn deployments(cluster: &Cluster) -> Api<DynamicObject> {
+    let resource = crate::kind::api(bridge_proto::target::Kind::Deployment);
+    Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource)
+}
