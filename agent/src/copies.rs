@@ -25,7 +25,7 @@ impl From<Unreached> for GivenUp {
         match why {
             Unreached::Port | Unreached::Loop => GivenUp::NothingListens,
             Unreached::Laptop => GivenUp::LaptopAway,
-            Unreached::Full => GivenUp::NoRoom,
+            Unreached::Full | Unreached::Crowded => GivenUp::NoRoom,
             Unreached::Unknown => GivenUp::NoAnswer,
         }
     }

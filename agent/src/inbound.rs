@@ -59,6 +59,8 @@ pub(crate) enum Unreached {
     Port,
     /// Its local port leads back to the cluster.
     Loop,
+    /// The laptop has no room for another connection; nothing was delivered.
+    Crowded,
     /// No laptop serves this route (any more); nothing was delivered.
     Laptop,
     /// The session has used up its share of this agent; nothing was delivered.
@@ -82,7 +84,7 @@ impl From<&Refused> for Unreached {
             Cause::TunnelLost => Unreached::Unknown,
             Cause::Forbidden | Cause::Cancelled | Cause::Protocol => Unreached::Laptop,
             Cause::Loop => Unreached::Loop,
-            Cause::NoRoom => Unreached::Full,
+            Cause::NoRoom => Unreached::Crowded,
             _ => Unreached::Port,
         }
     }

@@ -21,9 +21,10 @@ pub(crate) fn instead(route: &Entry, why: Unreached, detail: String) -> Instead 
     let falls_back = route.fallback == Fallback::Origin;
     match why {
         Unreached::Laptop => Instead::Origin(FellBack::LaptopAway),
-        Unreached::Full if falls_back => Instead::Origin(FellBack::LaptopAway),
+        Unreached::Full | Unreached::Crowded if falls_back => Instead::Origin(FellBack::LaptopAway),
         Unreached::Port | Unreached::Loop if falls_back => Instead::Origin(FellBack::NothingListens),
         Unreached::Full => Instead::Answer(Failure::Full { user }),
+        Unreached::Crowded => Instead::Answer(Failure::Crowded { user, detail }),
         Unreached::Port => Instead::Answer(Failure::Refused { user, port: route.local_port, detail }),
         Unreached::Loop => Instead::Answer(Failure::LeadsBack { user, detail }),
         Unreached::Unknown => Instead::LastAnswer(Failure::Lost { user }),

@@ -20,7 +20,11 @@ pub fn init(format: LogFormat, level: &str) {
     let level = level.parse().unwrap_or(LevelFilter::INFO);
     // h2 logs warnings about things that any caller can do, as often as the caller likes.
     let filter = Targets::new().with_default(level).with_target("h2", level.min(LevelFilter::ERROR));
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    // A line that cannot be written would be reported on standard error, by a macro that panics if it cannot be written.
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => builder.with_ansi(false).finish().with(filter).init(),
         LogFormat::Json => builder.json().flatten_event(true).finish().with(filter).init(),

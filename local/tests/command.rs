@@ -70,13 +70,17 @@ impl User {
 
     /// Starts the daemon as any command would that needs it.
     fn daemon(&self) -> DaemonProcess {
+        self.daemon_that_logs_to(std::process::Stdio::null())
+    }
+
+    fn daemon_that_logs_to(&self, log: std::process::Stdio) -> DaemonProcess {
         let program = assert_cmd::cargo::cargo_bin("bridge");
         let mut command = std::process::Command::new(program);
         command
             .args(["daemon", "--idle", "60"])
             .env("XDG_RUNTIME_DIR", self.home.path().join("run"))
             .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::null());
+            .stderr(log);
         let mut child = command.spawn().unwrap();
         let mut said = String::new();
         std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut said).unwrap();
@@ -273,6 +277,18 @@ fn the_daemon_answers_and_a_killed_one_is_no_obstacle() {
     assert_eq!(stdout(&user.run(&["status"])), "nothing is connected\n");
     let _again = user.daemon();
     assert_eq!(user.run(&["status"]).status.code(), Some(0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_on_a_full_disk_is_no_obstacle() {
+    let user = User::new();
+    // Nobody listens on the port.
+    user.has_cluster(std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let _daemon = user.daemon_that_logs_to(full.into());
+    let connect = ["connect", "orders", "--agent-image", "example.test/agent", "--me", "alice"];
+    assert_fails(&user.run(&connect), 5, &["cannot reach the API server", "→"]);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use rustix::process::{Signal, kill_process};
 
 use crate::laptop::Laptop;
-use crate::place::{DEVELOPER_UID, as_root_of_laptop, in_node};
+use crate::place::{DEVELOPER_UID, as_root_of_laptop, context, in_node, kubectl};
 
 const TABLE: &str = "bridge-test-cut";
 
@@ -22,6 +22,22 @@ impl Away {
         Some(Self(Box::new(move || {
             let _ = in_node(&format!("pkill -CONT -x {program}"));
         })))
+    }
+
+    /// The node, for pods with this label: those that it has are evicted, and no pod starts on it. `None` if the node is
+    /// not ours.
+    #[must_use]
+    pub fn drained(node: &str, label: &str) -> Option<Self> {
+        if context().is_some() {
+            return None;
+        }
+        let name = node.to_owned();
+        let away = Self(Box::new(move || {
+            let _ = kubectl(&["uncordon", &name]);
+        }));
+        let selector = format!("--pod-selector={label}");
+        let _ = kubectl(&["drain", node, &selector, "--delete-emptydir-data", "--timeout=60s"]).succeeds();
+        Some(away)
     }
 
     /// The laptop's daemon, as when the laptop sleeps.

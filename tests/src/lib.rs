@@ -14,6 +14,7 @@ pub mod objects;
 pub mod place;
 pub mod policy;
 pub mod process;
+mod shortage;
 pub mod world;
 
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ pub use load::{Load, Report};
 pub use objects::Objects;
 pub use policy::Policy;
 pub use process::{Done, Running};
+pub use shortage::Shortage;
 pub use world::World;
 
 /// Whether there is time for stories longer than two minutes (`make soak`).

@@ -76,7 +76,7 @@ pub(super) async fn begin(conn: &mut Connection, route: &Arc<Entry>) -> Begun {
                 (Unreached::Port | Unreached::Loop, Fallback::Origin) => {
                     Begun::Origin(FellBack::NothingListens)
                 }
-                (Unreached::Laptop | Unreached::Full | Unreached::Unknown, _) => {
+                (Unreached::Laptop | Unreached::Full | Unreached::Crowded | Unreached::Unknown, _) => {
                     Begun::Origin(FellBack::LaptopAway)
                 }
             };

@@ -20,6 +20,11 @@ pub(crate) enum Failure {
          them finish or cancel them, then retry"
     )]
     Full { user: String },
+    /// 503: the laptop has no room for another connection.
+    #[error(
+        "{user}'s laptop takes no further connection ({detail}). Let requests finish or cancel them, then retry"
+    )]
+    Crowded { user: String, detail: String },
     /// 502: it may have been delivered.
     #[error(
         "the connection to {user}'s laptop was lost during this request, which was not sent again. Requests go \
@@ -81,7 +86,9 @@ impl Failure {
 
     fn status_line(&self) -> (u16, &'static str) {
         match self {
-            Failure::Refused { .. } | Failure::Full { .. } => (503, "Service Unavailable"),
+            Failure::Refused { .. } | Failure::Full { .. } | Failure::Crowded { .. } => {
+                (503, "Service Unavailable")
+            }
             Failure::Lost { .. }
             | Failure::Ended { .. }
             | Failure::Malformed { .. }
@@ -101,6 +108,7 @@ impl Failure {
         match self {
             Failure::Refused { user, .. }
             | Failure::Full { user }
+            | Failure::Crowded { user, .. }
             | Failure::Lost { user }
             | Failure::Ended { user, .. }
             | Failure::Malformed { user, .. }

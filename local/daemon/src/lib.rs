@@ -9,6 +9,7 @@
 //! `listing`, `examining`, `cleaning` and `logs` need no session. `program` is the agent that is sent to the cluster,
 //! `installation` this laptop's name in claims.
 
+mod arrivals;
 mod cleaning;
 mod connect;
 mod examining;
@@ -48,11 +49,9 @@ use std::time::Duration;
 
 use bridge_os::packets::PacketListener;
 use bridge_proto::v1::daemon_server::DaemonServer;
-use futures::StreamExt;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
-use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 
 use self::listeners::Listeners;
@@ -101,9 +100,10 @@ pub async fn run(options: DaemonOptions) -> Result<(), RunError> {
         .map_err(|source| RunError::Listen { path: options.socket.clone(), source })?;
     let streams = PacketListener::bind(&options.streams)
         .map_err(|source| RunError::Listen { path: options.streams.clone(), source })?;
-    let connections = UnixListenerStream::new(listener).filter(|connection| {
-        let ours = connection.as_ref().is_ok_and(|connection| bridge_os::peer::check(connection).is_ok());
-        futures::future::ready(ours)
+    let connections = futures::stream::unfold(listener, |listener| async {
+        let accept = || async { Ok(listener.accept().await?.0) };
+        let connection = arrivals::next(accept).await;
+        Some((io::Result::Ok(connection), listener))
     });
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;

@@ -7,7 +7,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bridge_os::packets::{PacketListener, Packets};
-use bridge_os::peer;
 use bridge_proto::tunnel::{Refused, ResetBy, TunnelStream, carry};
 use bridge_proto::v1::{self, Cause, stream_request::Kind};
 use prost::Message as _;
@@ -15,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use super::arrivals;
 use super::outbound;
 use super::registry::Registry;
 
@@ -26,16 +26,9 @@ pub(super) async fn run(listener: PacketListener, registry: Registry) {
     let mut commands = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok(packets) if peer::check(&packets).is_ok() => {
-                    commands.spawn(Command::new(packets, registry.clone()).serve());
-                }
-                Ok(_) => tracing::warn!("another user tried to open streams"),
-                Err(error) => {
-                    tracing::error!(%error, "the socket for streams has failed");
-                    return;
-                }
-            },
+            packets = arrivals::next(|| listener.accept()) => {
+                commands.spawn(Command::new(packets, registry.clone()).serve());
+            }
             Some(_) = commands.join_next() => {}
         }
     }

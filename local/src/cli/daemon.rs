@@ -21,7 +21,13 @@ pub(crate) async fn run(idle: Duration) -> Result<(), Failed> {
     let _ = memory::keep_to_ourselves();
     let asked = std::env::var("BRIDGE_LOG").unwrap_or_default();
     let filter = log_filter(if asked.is_empty() { "info" } else { &asked });
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
+    // A line that cannot be written would be reported on standard error, by a macro that panics if it cannot be written.
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .log_internal_errors(false)
+        .init();
 
     // The command that started this waits for the report that it is ready, or why it is not.
     let waiting = Arc::new(Mutex::new(Some(detached)));

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rustix::io::Errno;
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::TcpStream;
 
@@ -39,6 +40,10 @@ pub async fn carry(mut connection: TcpStream, mut stream: TunnelStream) -> Carri
 impl Cause {
     /// The reason why a connection was not made.
     pub fn of_dial(error: &io::Error) -> Self {
+        if let Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) = Errno::from_io_error(error)
+        {
+            return Self::NoRoom;
+        }
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused,
             io::ErrorKind::TimedOut => Self::TimedOut,
@@ -63,5 +68,6 @@ mod tests {
         ] {
             assert_eq!(Cause::of_dial(&kind.into()), cause, "{kind}");
         }
+        assert_eq!(Cause::of_dial(&Errno::MFILE.into()), Cause::NoRoom, "no descriptor is left");
     }
 }

@@ -29,6 +29,39 @@ fn what_kubernetes_itself_suffers_costs_nobody_a_request() {
     world.is_given_back(&before);
 }
 
+#[test]
+#[ignore = "needs a cluster: make soak"]
+fn when_the_agents_node_is_drained_the_pods_answer_and_afterwards_the_laptop() {
+    let world = World::new("drained");
+    let alice = world.laptop("alice");
+    let orders = alice.runs("orders");
+    let before = world.objects();
+    let others = world.others();
+    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+
+    // When all agents are evicted, and no other node takes new ones.
+    let pods = world.get("pods?labelSelector=bridge.dev/stand-in");
+    let node = pods["items"][0]["spec"]["nodeName"].as_str().expect("a node");
+    let Some(drained) = Away::drained(node, "bridge.dev/stand-in") else { return };
+    let to_origin = world.comes_to("x-bridge=alice", "orders-", TO_ORIGIN * 2);
+    others.goes_on(40);
+
+    // Then her requests are answered by the pods, and by her laptop once agents can run.
+    drained.comes_back();
+    let back = world.comes_to("x-bridge=alice", &orders.name, Duration::from_secs(30));
+    println!(
+        "drained: the origin answered {:.2} s after the last agent went; routed {:.2} s after the node was back",
+        to_origin.as_secs_f64(),
+        back.as_secs_f64()
+    );
+    assert!(to_origin <= ROUTED_AGAIN, "expected the origin within {ROUTED_AGAIN:?}: {to_origin:?}");
+
+    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
+    others.goes_on(20);
+    others.has_lost_nothing();
+    world.is_given_back(&before);
+}
+
 fn the_api_server_hangs(world: &World, orders: &Local) {
     // Given requests of Alice, when the API server hangs for a while.
     let alices = world.requests_of("alice", "");

@@ -7,3 +7,4 @@ mod harm;
 mod helm;
 mod origin;
 mod rotation;
+mod shortages;
