@@ -182,11 +182,15 @@ async fn answers_without_a_body_end_a_copy_too() {
 async fn a_laptop_that_reads_nothing_slows_nobody() {
     story(async {
         let mut scene = Scene::new().await;
+        scene.local.has_a_small_buffer();
+        scene.local.has_a_small_buffer();
         let body = "0123456789abcdef".repeat(1 << 20);
         let head = format!("POST / HTTP/1.1\r\nX-Bridge: alice\r\nContent-Length: {}\r\n\r\n", body.len());
-        // Given a process that takes the connection and reads nothing, the origin gets all of a large request,
+        // Given a process that takes the connection and reads nothing,
+        scene.client.says(&head).await;
+        let process = scene.local.accepts().await;
+        // the origin gets all of a large request,
         let request = async {
-            scene.client.says(&head).await;
             scene.client.says(&body).await;
             scene.client.hears(ORIGINS).await;
         };
@@ -194,7 +198,7 @@ async fn a_laptop_that_reads_nothing_slows_nobody() {
             scene.origin.hears(format!("{head}{body}")).await;
             scene.origin.says(ORIGINS).await;
         };
-        let (process, (), ()) = tokio::join!(scene.local.accepts(), request, answer);
+        tokio::join!(request, answer);
         // and the copy is given up whole.
         let given_up = scene.reports.next(Reason::CopyTooSlow).await;
         assert_eq!((given_up.status, given_up.to_laptop), (0, true));

@@ -195,6 +195,11 @@ impl Server {
         Self { is_local: true, ..Self::start().await }
     }
 
+    /// From now on the kernel holds little that the process has not read: by itself it may hold tens of megabytes.
+    pub(crate) fn has_a_small_buffer(&self) {
+        SockRef::from(&self.listener).set_recv_buffer_size(64 << 10).expect("a socket");
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.address().port()
     }
