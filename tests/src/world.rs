@@ -89,7 +89,11 @@ impl World {
     }
 
     /// Waits for the node: it learns of a Service's pods some time after they are ready.
-    fn leads_to_its_pods(&self, service: &str) {
+    ///
+    /// # Panics
+    ///
+    /// If it does not within seconds.
+    pub fn leads_to_its_pods(&self, service: &str) {
         crate::eventually("the Service leads to its pods", Duration::from_secs(10), || {
             let asked = self.client(&["http", &format!("http://{service}/whoami")]);
             if asked.code == Some(0) { Ok(()) } else { Err(asked.to_string()) }
@@ -134,6 +138,20 @@ impl World {
                 "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": self.namespace}]})
         });
         binding.map_or_else(|| account.to_string(), |binding| format!("{account}\n---\n{binding}"))
+    }
+
+    /// From now on the developer has the rights of `deploy/rbac-sidecar.yaml`, too.
+    ///
+    /// # Panics
+    ///
+    /// If that file cannot be read.
+    pub fn allows_sidecars(&self) {
+        let role = std::fs::read_to_string(file("deploy/rbac-sidecar.yaml")).expect("the optional Role");
+        let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": {"name": "bridge-sidecar"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "bridge-sidecar"},
+            "subjects": [{"kind": "User", "name": self.developer()}]});
+        let _ = self.apply(&format!("{role}\n---\n{binding}"));
     }
 
     /// A developer's laptop, with its own daemon, home and installation.

@@ -7,6 +7,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::{Api, api::PostParams};
 
 use crate::{
+    app::AppKind,
     client::Cluster,
     error::{Call, ClusterError},
 };
@@ -77,6 +78,17 @@ pub fn rights() -> Vec<Right> {
     TABLE.iter().flat_map(row).collect()
 }
 
+/// The rights that a sidecar in a workload of this kind needs beyond [`rights`]: those that `deploy/rbac-sidecar.yaml`
+/// grants.
+#[must_use]
+pub fn sidecar_rights(kind: AppKind) -> Vec<Right> {
+    let right = |verb| Right { verb, group: "apps", resource: kind.resource(), need: Need::Connect };
+    match kind {
+        AppKind::Deployment => Vec::new(),
+        AppKind::StatefulSet | AppKind::DaemonSet => vec![right("patch"), right("watch")],
+    }
+}
+
 /// Returns the rights that the user does not have in the cluster's namespace. Asks for all at once.
 ///
 /// # Errors
@@ -135,7 +147,27 @@ mod tests {
 
     #[test]
     fn the_role_grants_the_rights_that_bridge_uses_and_no_others() {
-        let role: Role = serde_saphyr::from_str(bridge_deploy::RBAC_DEVELOPER).unwrap();
+        assert_eq!(granted(bridge_deploy::RBAC_DEVELOPER), asked(&rights()));
+    }
+
+    #[test]
+    fn the_optional_role_grants_the_rights_for_sidecars_and_no_others() {
+        let mut needed: Vec<Right> = AppKind::ALL.into_iter().flat_map(sidecar_rights).collect();
+        // See `takeover::sidecar::stuck`.
+        needed.push(Right { verb: "delete", group: "", resource: "pods", need: Need::Comfort });
+        let role = granted(include_str!("../../../deploy/rbac-sidecar.yaml"));
+        assert_eq!(role, asked(&needed));
+        assert!(role.is_disjoint(&asked(&rights())), "the Role for developers has the others");
+    }
+
+    type Granted = BTreeSet<(String, String, String)>;
+
+    fn asked(rights: &[Right]) -> Granted {
+        rights.iter().map(|r| (r.verb.into(), r.group.into(), r.resource.into())).collect()
+    }
+
+    fn granted(role: &str) -> Granted {
+        let role: Role = serde_saphyr::from_str(role).unwrap();
         let mut granted = BTreeSet::new();
         for rule in role.rules.unwrap() {
             for group in rule.api_groups.unwrap() {
@@ -144,8 +176,7 @@ mod tests {
                 }
             }
         }
-        let asked = rights().iter().map(|r| (r.verb.into(), r.group.into(), r.resource.into())).collect();
-        assert_eq!(granted, asked);
+        granted
     }
 
     #[test]

@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use crate::{
+    access::Right,
     obstacle::Obstacle,
     obstacles::{network_policy, obstacles, of_template},
     snapshot::Snapshot,
@@ -59,14 +60,28 @@ fn is_overcome(reason: &Obstacle) -> bool {
 
 fn of_workload(snapshot: &Snapshot, workload: &Workload) -> Option<Obstacle> {
     let title = workload.title();
-    if workload.kind != "Deployment" || !workload.declared {
-        return Some(Obstacle::NoDeployment(title));
-    }
+    let Some(kind) = workload.app_kind() else { return Some(Obstacle::NotRolled(title)) };
     if workload.paused {
         return Some(Obstacle::Paused(title));
     }
-    if workload.strategy.as_deref() == Some("Recreate") {
-        return Some(Obstacle::Recreate(title));
+    match workload.strategy.as_deref() {
+        Some("Recreate") => return Some(Obstacle::Recreate(title)),
+        Some("OnDelete") => return Some(Obstacle::OnDelete(title)),
+        _ if workload.partition > 0 => {
+            return Some(Obstacle::Partition { workload: title, partition: workload.partition });
+        }
+        _ => {}
+    }
+    let lacking = |right: &&Right| right.resource == kind.resource();
+    let verbs: Vec<_> = snapshot.lacking.iter().filter(lacking).map(|right| right.verb).collect();
+    if !verbs.is_empty() {
+        let namespace = snapshot.service.metadata.namespace.clone().unwrap_or_default();
+        return Some(Obstacle::NoSidecarRight {
+            workload: title,
+            verbs,
+            resource: kind.resource(),
+            namespace,
+        });
     }
     match &workload.sidecar {
         Ok(None) => None,
@@ -143,6 +158,8 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::access::sidecar_rights;
+    use crate::app::AppKind;
     use crate::snapshot::tests::orders_with;
 
     const DEPLOYMENT: &str = "/workloads/0/object";
@@ -185,16 +202,57 @@ mod tests {
     }
 
     #[test]
-    fn only_a_deployment_that_rolls_out_gets_a_sidecar() {
-        let title = || "Deployment orders".to_owned();
-        let strategy = json!({"type": "Recreate"});
-        for (pointer, value, expected) in [
-            ("/workloads/0/kind", json!("StatefulSet"), Obstacle::NoDeployment("StatefulSet orders".into())),
-            (&format!("{DEPLOYMENT}/spec/paused"), json!(true), Obstacle::Paused(title())),
-            (&format!("{DEPLOYMENT}/spec/strategy"), strategy, Obstacle::Recreate(title())),
-        ] {
-            assert_eq!(found(&[(pointer, value)]), [expected]);
+    fn only_a_workload_that_rolls_out_gets_a_sidecar() {
+        for kind in ["StatefulSet", "DaemonSet"] {
+            assert_eq!(found(&[("/workloads/0/kind", json!(kind))]), [], "{kind}");
         }
+        let title = |kind: &str| format!("{kind} orders");
+        let partition = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 1}});
+        for (kind, field, value, expected) in [
+            ("ReplicaSet", "replicas", json!(1), Obstacle::NotRolled(title("ReplicaSet"))),
+            ("Deployment", "paused", json!(true), Obstacle::Paused(title("Deployment"))),
+            ("Deployment", "strategy", json!({"type": "Recreate"}), Obstacle::Recreate(title("Deployment"))),
+            (
+                "StatefulSet",
+                "updateStrategy",
+                json!({"type": "OnDelete"}),
+                Obstacle::OnDelete(title("StatefulSet")),
+            ),
+            (
+                "DaemonSet",
+                "updateStrategy",
+                json!({"type": "OnDelete"}),
+                Obstacle::OnDelete(title("DaemonSet")),
+            ),
+            (
+                "StatefulSet",
+                "updateStrategy",
+                partition,
+                Obstacle::Partition { workload: title("StatefulSet"), partition: 1 },
+            ),
+        ] {
+            let changes =
+                [("/workloads/0/kind", json!(kind)), (&*format!("{DEPLOYMENT}/spec/{field}"), value)];
+            assert_eq!(found(&changes), [expected]);
+        }
+    }
+
+    #[test]
+    fn without_the_right_it_says_what_an_admin_can_do() {
+        let lacks = |kind: AppKind| {
+            let mut snapshot = orders_with(&[("/workloads/0/kind", json!("StatefulSet"))]);
+            snapshot.lacking = sidecar_rights(kind);
+            against_sidecar(&snapshot, Some("amd64"))
+        };
+        let said: Vec<String> = lacks(AppKind::StatefulSet).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            said,
+            [
+                "you may not patch and watch statefulsets in namespace shop, which a sidecar in StatefulSet orders needs: \
+              an admin can allow it (deploy/rbac-sidecar.yaml)"
+            ]
+        );
+        assert_eq!(lacks(AppKind::DaemonSet), [], "it needs no right on others");
     }
 
     #[test]

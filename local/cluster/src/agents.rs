@@ -9,10 +9,11 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, ResourceExt};
 
+use crate::app::{App, AppKind};
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
 use crate::objects::read;
-use crate::ours::{self, deployment_uid, replica_set};
+use crate::ours::{self, replica_set};
 use crate::state::Attachment;
 use crate::workload::Labels;
 
@@ -24,8 +25,16 @@ const MOST_KNOWN: usize = 1000;
 pub enum AgentsOf {
     /// Those of a stand-in; the uid of its Deployment.
     StandIn { deployment: String },
-    /// Those of the origin: the uids of its workloads, and the labels by which the Service selects them.
-    Workloads { uids: BTreeSet<String>, labels: Labels },
+    /// Those of the origin: its workloads, and the labels by which the Service selects their pods.
+    Workloads { apps: BTreeSet<App>, labels: Labels },
+}
+
+impl AgentsOf {
+    /// Whether this workload, by uid, controls them as their origin.
+    fn are_controlled_by(&self, (kind, uid): (AppKind, &str)) -> bool {
+        let Self::Workloads { apps, .. } = self else { return false };
+        apps.iter().any(|app| app.kind == kind && app.uid == uid)
+    }
 }
 
 /// Finds the agents among the pods that have their labels.
@@ -78,18 +87,22 @@ impl Agents {
     }
 
     async fn is_agent(&mut self, pod: &ObjectMeta) -> Result<bool, ClusterError> {
-        let Some(owner) = replica_set(pod) else { return Ok(false) };
+        let Some(owner) = replica_set(pod) else {
+            let app = ours::app(pod).filter(|(kind, _)| *kind != AppKind::Deployment);
+            return Ok(app.is_some_and(|app| self.of.are_controlled_by(app)));
+        };
         if let Some(known) = self.replica_sets.get(&owner.uid) {
             return Ok(*known);
         }
         let ours = match self.read_replica_set(&owner.name).await? {
             Some(found) if found.uid.as_ref() == Some(&owner.uid) => {
-                match (deployment_uid(&found), &self.of) {
+                let deployment = ours::app(&found).filter(|(kind, _)| *kind == AppKind::Deployment);
+                match (deployment, &self.of) {
                     (None, _) => false,
-                    (Some(uid), AgentsOf::Workloads { uids, .. }) => uids.contains(uid),
-                    (Some(uid), AgentsOf::StandIn { deployment }) if uid == deployment => true,
+                    (Some(app), AgentsOf::Workloads { .. }) => self.of.are_controlled_by(app),
+                    (Some((_, uid)), AgentsOf::StandIn { deployment }) if uid == deployment => true,
                     // Not noted: it may be recreated, and named, at any time.
-                    (Some(uid), AgentsOf::StandIn { .. }) if !self.is_named_now(uid).await? => {
+                    (Some((_, uid)), AgentsOf::StandIn { .. }) if !self.is_named_now(uid).await? => {
                         return Ok(false);
                     }
                     (Some(_), AgentsOf::StandIn { .. }) => true,

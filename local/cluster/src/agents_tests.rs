@@ -88,3 +88,26 @@ async fn a_recreated_deployment_counts_once_the_annotation_names_it() {
     let mut agents = Agents { cluster: after.cluster(), ..agents };
     assert_eq!(among(&mut agents, &pods).await, ["again"]);
 }
+
+#[tokio::test]
+async fn pods_of_a_workload_with_sidecars_are_agents_if_it_controls_them() {
+    let apps = [App { kind: AppKind::StatefulSet, name: "db".into(), uid: "d".into() }].into();
+    let of = AgentsOf::Workloads { apps, labels: Labels::new() };
+    let server = ApiServer::with([]);
+    let mut agents = Agents::new(&server.cluster(), "db", "7f3a", &of);
+    let with_sidecar = |name: &str, owners: Value| {
+        let mut pod = json!(pod(name, owners));
+        let mounts = json!([{"name": bridge_deploy::key_volume("7f3a"), "mountPath": "/bridge/key"}]);
+        let sidecar = json!({"name": bridge_deploy::SIDECAR_CONTAINER, "volumeMounts": mounts});
+        pod["spec"] = json!({"containers": [sidecar]});
+        serde_json::from_value::<Pod>(pod).unwrap()
+    };
+    let pods = [
+        with_sidecar("db-0", controlled_by("StatefulSet", "db", "d")),
+        with_sidecar("of-another", controlled_by("StatefulSet", "db", "x")),
+        with_sidecar("of-another-kind", controlled_by("DaemonSet", "db", "d")),
+        with_sidecar("fake", json!([])),
+        pod("without", controlled_by("StatefulSet", "db", "d")),
+    ];
+    assert_eq!(among(&mut agents, &pods).await, ["db-0"]);
+}

@@ -15,6 +15,8 @@ use kube::{
 };
 
 use crate::{
+    access::Right,
+    app::AppKind,
     choose::{Asked, choose},
     client::{Cluster, list},
     error::{Call, ClusterError},
@@ -22,7 +24,7 @@ use crate::{
     kind,
     mode::Mode,
     obstacles::{Against, Obstacle},
-    snapshot::{Snapshot, is_ready, is_serving, merged, of_pods},
+    snapshot::{Snapshot, is_ready, is_serving, lacking, merged, of_pods},
     state::{Attachment, Claim, ClaimedRoute, selector},
     target::{is_ours, name_of},
     workload::{Owner, Workload},
@@ -86,6 +88,8 @@ struct World {
     policies: Option<Vec<NetworkPolicy>>,
     fronts: Fronts,
     owners: BTreeMap<(Kind, String), DynamicObject>,
+    /// See [`Snapshot::lacking`].
+    lacking: Vec<Right>,
 }
 
 /// Lists the Services of the cluster's namespace, by name, without our own. `carried`: as in [`Asked`].
@@ -107,6 +111,9 @@ pub async fn catalog(cluster: &Cluster, carried: Option<&str>) -> Result<Vec<Ent
         owners(cluster, Kind::StatefulSet),
         owners(cluster, Kind::DaemonSet),
     );
+    let some = |kind: AppKind, list: &Result<Owners, _>| list.iter().flatten().next().map(|_| kind);
+    let kinds = [some(AppKind::StatefulSet, &stateful_sets), some(AppKind::DaemonSet, &daemon_sets)];
+    let lacking = lacking(cluster, kinds.into_iter().flatten()).await;
     let lists = [replica_sets, deployments, stateful_sets, daemon_sets];
     let world = World {
         namespace: namespace.ok(),
@@ -114,6 +121,7 @@ pub async fn catalog(cluster: &Cluster, carried: Option<&str>) -> Result<Vec<Ent
         policies: policies.ok(),
         fronts: fronts.unwrap_or_default(),
         owners: lists.into_iter().flatten().flatten().collect(),
+        lacking: lacking.unwrap_or_default(),
     };
     let mut services: Vec<Service> =
         services?.into_iter().filter(|service| !is_ours(&service.metadata)).collect();
@@ -228,6 +236,7 @@ impl World {
             namespace: self.namespace.clone(),
             quotas: None,
             limits: None,
+            lacking: self.lacking.clone(),
         }
     }
 
@@ -283,6 +292,7 @@ mod tests {
                 object(Kind::Deployment, "orders", json!([])),
                 object(Kind::Deployment, "orders-bridge-7f3a", json!([])),
             ]),
+            lacking: Vec::new(),
         }
     }
 

@@ -134,6 +134,13 @@ pub enum ClusterError {
     NotReady { stand_in: String, reason: String },
     #[error("{workload} did not roll out with an agent in its pods: {reason}")]
     NotRolledOut { workload: String, reason: String },
+    /// Their template is undone, but the controller waits for them.
+    #[error(
+        "{workload} goes back only once its pods that did not become ready are deleted, and you may not delete pods: \
+         run `kubectl -n {namespace} delete pod {}`, or ask an admin",
+        .pods.join(" ")
+    )]
+    StuckPods { workload: String, pods: Vec<String>, namespace: String },
     #[error("could not restore everything: {}", .left.join("; "))]
     LeftBehind { left: Vec<String> },
 }
@@ -162,6 +169,9 @@ impl ClusterError {
                 Some("log in again, as for kubectl; `kubectl auth whoami` checks it".into())
             }
             Self::CredentialPlugin { .. } => Some("`kubectl auth whoami` runs the same plugin".into()),
+            Self::Forbidden { call, .. } if is_of_sidecars(call) => {
+                Some("ask for the Role in deploy/rbac-sidecar.yaml".into())
+            }
             Self::Forbidden { call, .. } => Some(format!(
                 "ask for the Role in deploy/rbac-developer.yaml{}; `bridge doctor` lists all missing rights",
                 call.namespace
@@ -252,6 +262,11 @@ impl ClusterError {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
     }
+}
+
+/// Whether only sidecars in workloads other than Deployments need it.
+fn is_of_sidecars(call: &Call) -> bool {
+    matches!((call.verb, call.resource), ("patch" | "watch", "statefulsets" | "daemonsets"))
 }
 
 /// The user whom the authorizer has refused; `None`: admission has refused.

@@ -12,6 +12,7 @@
 pub mod access;
 mod against_sidecar;
 mod agents;
+pub mod app;
 pub mod catalog;
 mod change;
 pub mod choose;

@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use bridge_deploy::{SIDECAR_CONTAINER, mount_paths, names};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{DynamicObject, ListParams};
 use serde_json::{Value, json};
 
 use crate::{
+    app::AppKind,
     client::Cluster,
     error::{Call, ClusterError},
     record::Record,
@@ -32,7 +33,9 @@ pub async fn of_stand_in(
     let stand_in = names(service, id).stand_in;
     let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), namespace);
     let call = Call::new("get", "deployments", namespace, &stand_in);
-    Ok(of(&cluster.call(call, deployments.get(&stand_in)).await?, CONTAINER))
+    let deployment = cluster.call(call, deployments.get(&stand_in)).await?;
+    let template = deployment.spec.map(|spec| json!(spec.template)).unwrap_or_default();
+    Ok(of(&template, CONTAINER))
 }
 
 /// The absolute paths at which the sidecars with this id mount volumes.
@@ -41,21 +44,26 @@ pub async fn of_stand_in(
 ///
 /// The errors of the call.
 pub async fn of_sidecars(cluster: &Cluster, id: &str) -> Result<BTreeSet<String>, ClusterError> {
-    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let call = Call::all("list", "deployments", &cluster.namespace);
-    let all = cluster.call(call, deployments.list(&ListParams::default())).await?;
-    let has_it = |deployment: &&Deployment| {
-        Record::of(&deployment.metadata).is_ok_and(|record| record.is_some_and(|record| record.id == id))
-    };
-    Ok(all.iter().filter(has_it).flat_map(|deployment| of(deployment, SIDECAR_CONTAINER)).collect())
+    let mut mounted = BTreeSet::new();
+    for kind in AppKind::ALL {
+        let call = Call::all("list", kind.resource(), &cluster.namespace);
+        let all = cluster
+            .call(call, kind.api(&cluster.client, &cluster.namespace).list(&ListParams::default()))
+            .await?;
+        let has_it = |app: &&DynamicObject| {
+            Record::of(&app.metadata).is_ok_and(|record| record.is_some_and(|record| record.id == id))
+        };
+        let templates = all.iter().filter(has_it).filter_map(|app| app.data.pointer("/spec/template"));
+        mounted.extend(templates.flat_map(|template| of(template, SIDECAR_CONTAINER)));
+    }
+    Ok(mounted)
 }
 
-fn of(deployment: &Deployment, container: &str) -> BTreeSet<String> {
-    let template = deployment.spec.as_ref().map(|spec| json!(spec.template)).unwrap_or_default();
+fn of(template: &Value, container: &str) -> BTreeSet<String> {
     let containers = template.pointer("/spec/containers").and_then(Value::as_array);
     let agent = containers.into_iter().flatten().find(|it| it["name"] == container);
     let mounts = agent.and_then(|agent| agent["volumeMounts"].as_array()).map_or(&[][..], Vec::as_slice);
-    mount_paths(&template, mounts).into_iter().collect()
+    mount_paths(template, mounts).into_iter().collect()
 }
 
 #[cfg(test)]
@@ -63,9 +71,7 @@ mod tests {
     use super::*;
 
     fn mounted(spec: Value) -> Vec<String> {
-        let template = json!({"spec": spec});
-        let deployment = json!({"spec": {"selector": {}, "template": template}});
-        of(&serde_json::from_value(deployment).unwrap(), "agent").into_iter().collect()
+        of(&json!({"spec": spec}), "agent").into_iter().collect()
     }
 
     #[test]

@@ -104,8 +104,11 @@ pub enum Obstacle {
     Sandbox(String),
     #[error("it is connected as {0}: connect it without --mode, or after the others have disconnected")]
     OtherMode(Mode),
-    #[error("its pods belong to {0}, and bridge adds a sidecar only to Deployments: connect another Service")]
-    NoDeployment(String),
+    #[error(
+        "its pods belong to {0}, and bridge adds a sidecar only to Deployments, StatefulSets and DaemonSets: connect \
+         another Service"
+    )]
+    NotRolled(String),
     #[error("{0} is paused and would not roll out: `kubectl rollout resume` it")]
     Paused(String),
     #[error(
@@ -113,6 +116,22 @@ pub enum Obstacle {
          strategy to RollingUpdate"
     )]
     Recreate(String),
+    #[error(
+        "{0} replaces its pods only when someone deletes them (OnDelete), so they would not get a sidecar: set the \
+         updateStrategy to RollingUpdate"
+    )]
+    OnDelete(String),
+    #[error(
+        "{workload} leaves some of its pods as they are when it rolls out (partition {partition}), so they would not \
+         get a sidecar: set the partition to 0"
+    )]
+    Partition { workload: String, partition: u64 },
+    #[error(
+        "you may not {} {resource} in namespace {namespace}, which a sidecar in {workload} needs: an admin can allow it \
+         (deploy/rbac-sidecar.yaml)",
+        .verbs.join(" and ")
+    )]
+    NoSidecarRight { workload: String, verbs: Vec<&'static str>, resource: &'static str, namespace: String },
     #[error("cannot read the annotation bridge.dev/sidecar of {workload}: {reason}; bridge leaves it alone")]
     UnreadableSidecar { workload: String, reason: String },
     #[error(
@@ -159,9 +178,12 @@ impl Obstacle {
             Self::Attachment(_) => "unreadable attachment",
             Self::Sandbox(_) => "sandbox runtime",
             Self::OtherMode(_) => "other mode in use",
-            Self::NoDeployment(_) => "no Deployment",
+            Self::NotRolled(_) => "unknown workload",
             Self::Paused(_) => "paused",
             Self::Recreate(_) => "strategy Recreate",
+            Self::OnDelete(_) => "strategy OnDelete",
+            Self::Partition { .. } => "partition",
+            Self::NoSidecarRight { .. } => "no right to add a sidecar",
             Self::UnreadableSidecar { .. } => "unreadable sidecar",
             Self::OtherSidecar { .. } => "sidecar of another Service",
             Self::UnnamedPort { .. } => "unnamed port",

@@ -8,6 +8,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::app::{App, AppKind};
+
 /// A stand-in of an existing Service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Of {
@@ -34,10 +36,11 @@ impl Of {
         self.is_owned(object, |owner| self.is_owner(owner))
     }
 
-    /// Whether one of these Deployments, by uid, owns this object for a sidecar: its Service may be gone.
-    pub(crate) fn owns_by(&self, object: &ObjectMeta, deployments: &[String]) -> bool {
+    /// Whether one of these workloads owns this object for a sidecar: its Service may be gone.
+    pub(crate) fn owns_by(&self, object: &ObjectMeta, apps: &[App]) -> bool {
         let is_one = |owner: &OwnerReference| {
-            owner.api_version == "apps/v1" && owner.kind == "Deployment" && deployments.contains(&owner.uid)
+            AppKind::of(owner)
+                .is_some_and(|kind| apps.iter().any(|app| app.kind == kind && app.uid == owner.uid))
         };
         self.is_owned(object, is_one)
     }
@@ -84,10 +87,10 @@ pub(crate) fn replica_set(pod: &ObjectMeta) -> Option<&OwnerReference> {
     controller(pod).filter(|owner| owner.api_version == "apps/v1" && owner.kind == "ReplicaSet")
 }
 
-/// The uid of the Deployment that controls a ReplicaSet.
-pub(crate) fn deployment_uid(replica_set: &ObjectMeta) -> Option<&str> {
-    let owner = controller(replica_set)?;
-    (owner.api_version == "apps/v1" && owner.kind == "Deployment").then_some(&owner.uid)
+/// The Deployment, StatefulSet or DaemonSet that controls an object: its kind and uid.
+pub(crate) fn app(object: &ObjectMeta) -> Option<(AppKind, &str)> {
+    let owner = controller(object)?;
+    Some((AppKind::of(owner)?, &owner.uid))
 }
 
 fn controller(object: &ObjectMeta) -> Option<&OwnerReference> {

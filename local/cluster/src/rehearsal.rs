@@ -101,6 +101,8 @@ async fn answer(
             rehearsal.note("delete", &path, None);
             Ok(status(StatusCode::OK, "Deleted"))
         }
+        // A question.
+        (&Method::POST, _) if path.ends_with("/selfsubjectaccessreviews") => client.send(request).await,
         // Nothing that is rehearsed creates an object.
         _ => Ok(status(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed")),
     }

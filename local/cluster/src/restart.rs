@@ -1,15 +1,12 @@
 //! Restarts the origin by a roll-out, as `kubectl rollout restart` does: callers that keep connections to its pods have to
 //! make new ones.
 
-use bridge_proto::target::Kind;
 use k8s_openapi::jiff::Timestamp;
-use kube::Api;
-use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
-use crate::kind;
 use crate::ownership::MANAGER;
 use crate::snapshot::pods_and_workloads;
 use crate::workload::{Labels, Workload};
@@ -59,12 +56,9 @@ pub async fn restart(cluster: &Cluster, selector: &Labels) -> Result<Vec<Restart
 }
 
 async fn roll_out(cluster: &Cluster, workload: &Workload) -> Result<(), NotRestarted> {
-    let kind = [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet]
-        .into_iter()
-        .find(|kind| workload.declared && kind.to_string() == workload.kind)
-        .ok_or(NotRestarted::Kind)?;
+    let kind = workload.app_kind().ok_or(NotRestarted::Kind)?;
     let (resource, name, namespace) = (kind.resource(), workload.name.as_str(), &cluster.namespace);
-    let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), namespace, &kind::api(kind));
+    let api = kind.api(&cluster.client, &cluster.namespace);
     let there = cluster.call(Call::new("get", resource, namespace, name), api.get(name)).await;
     let change = change(&there.map_err(NotRestarted::Cluster)?.data, Timestamp::now())?;
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };

@@ -19,6 +19,8 @@ use kube::{
 };
 
 use crate::{
+    access::{self, Right, sidecar_rights},
+    app::AppKind,
     client::{Cluster, list, unless_forbidden},
     error::{Call, ClusterError},
     fronts::{self, Fronts},
@@ -51,6 +53,8 @@ pub struct Snapshot {
     pub namespace: Option<Namespace>,
     pub quotas: Option<Vec<ResourceQuota>>,
     pub limits: Option<Vec<LimitRange>>,
+    /// Those of the [`sidecar_rights`] for the workloads that the user does not have.
+    pub lacking: Vec<Right>,
 }
 
 /// Reads a Service and what is behind it, even while a stand-in is in front.
@@ -70,10 +74,21 @@ pub async fn read(cluster: &Cluster, service: &str) -> Result<Snapshot, ClusterE
     let attachment = Attachment::of(&service)?
         .filter(|there| there.is_in_place(&service) || there.original == selector(&service));
     let original = attachment.map_or_else(|| selector(&service), |there| there.original);
-    behind(cluster, service, original).await
+    let snapshot = behind(cluster, service, original).await?;
+    let kinds: BTreeSet<_> = snapshot.workloads.iter().filter_map(Workload::app_kind).collect();
+    Ok(Snapshot { lacking: lacking(cluster, kinds).await?, ..snapshot })
 }
 
-/// Reads what is behind a Service; `original`: its own selector.
+/// The rights that the user does not have for sidecars in workloads of these kinds.
+pub(crate) async fn lacking(
+    cluster: &Cluster,
+    kinds: impl IntoIterator<Item = AppKind>,
+) -> Result<Vec<Right>, ClusterError> {
+    let needed: Vec<Right> = kinds.into_iter().flat_map(sidecar_rights).collect();
+    access::missing(cluster, &needed).await
+}
+
+/// Reads what is behind a Service, except for the user's rights; `original`: its own selector.
 pub(crate) async fn behind(
     cluster: &Cluster,
     service: Service,
@@ -101,6 +116,7 @@ pub(crate) async fn behind(
         namespace: unless_forbidden(known)?,
         quotas: unless_forbidden(quotas)?,
         limits: unless_forbidden(limits)?,
+        lacking: Vec::new(),
     })
 }
 

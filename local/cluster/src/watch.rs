@@ -11,19 +11,20 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod, Service};
-use kube::api::ListParams;
+use kube::api::{DynamicObject, ListParams};
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
 
 use crate::agents::Agents;
 pub use crate::agents::AgentsOf;
+use crate::app::App;
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
 use crate::objects::{equal, labelled};
 use crate::ours;
 use crate::standing::{Standing, standing as standing_of};
 
-use self::changes::{changes, is_ready};
+use self::changes::{changes, changes_of, is_ready};
 pub use self::origin::{Origin, origin};
 use self::templates::{templates, with_templates};
 
@@ -86,13 +87,25 @@ pub fn stand_in(
 }
 
 /// The Deployment with this name, if it exists, at each change.
-pub(crate) fn deployments(
+fn deployments(
     cluster: &Cluster,
     name: &str,
 ) -> impl Stream<Item = Result<Vec<Deployment>, ClusterError>> + Send + use<> {
     let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let by_name = watcher::Config::default().fields(&format!("metadata.name={name}"));
     changes(cluster, "deployments", watcher(deployments, by_name))
+}
+
+/// A workload, if it exists, at each change.
+pub(crate) fn app(
+    cluster: &Cluster,
+    app: &App,
+) -> impl Stream<Item = Result<Option<DynamicObject>, ClusterError>> + Send + use<> {
+    let by_name = watcher::Config::default().fields(&format!("metadata.name={}", app.name));
+    let (kind, uid) = (app.kind.api_resource(), app.uid.clone());
+    let events = watcher(app.kind.api(&cluster.client, &cluster.namespace), by_name);
+    changes_of(cluster, app.kind.resource(), kind, events)
+        .map(move |all| Ok(all?.into_iter().find(|now| now.metadata.uid.as_ref() == Some(&uid))))
 }
 
 enum Seen {
@@ -205,7 +218,7 @@ pub fn rollout(
     deployments(cluster, &name).map(|all| Ok(all?.first().map(rollout_of)))
 }
 
-pub(crate) fn rollout_of(deployment: &Deployment) -> Rollout {
+fn rollout_of(deployment: &Deployment) -> Rollout {
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let status = deployment.status.clone().unwrap_or_default();
     let seen = status.observed_generation >= deployment.metadata.generation;
@@ -279,8 +292,8 @@ pub fn standing(
     let services = service(cluster, name, stand_in);
     match agents {
         AgentsOf::StandIn { .. } => services.boxed(),
-        AgentsOf::Workloads { uids, .. } => {
-            with_templates(services, templates(cluster, stand_in, uids.clone())).boxed()
+        AgentsOf::Workloads { apps, .. } => {
+            with_templates(services, templates(cluster, stand_in, apps)).boxed()
         }
     }
 }

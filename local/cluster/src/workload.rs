@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use bridge_proto::target::Kind;
 
+use crate::app::{App, AppKind};
 use crate::record::Record;
 
 pub type Labels = BTreeMap<String, String>;
@@ -31,6 +32,8 @@ pub struct Workload {
     pub governing_service: Option<String>,
     /// How its pods are replaced: "Recreate".
     pub strategy: Option<String>,
+    /// A roll-out leaves the pods of a StatefulSet below this number alone.
+    pub partition: u64,
     /// Changes of its template do not roll out.
     pub paused: bool,
     /// The sidecar in its template; an error if that cannot be read.
@@ -75,14 +78,15 @@ impl Workload {
         let spec = |field: &str| object.data.get("spec").and_then(|spec| spec.get(field));
         let sidecar = Record::of(&object.metadata);
         let template = spec("template").cloned().unwrap_or_default();
-        let strategy = spec("strategy").or_else(|| spec("updateStrategy")).and_then(|by| by.get("type"));
+        let by = |pointer: &str| spec("strategy").or_else(|| spec("updateStrategy"))?.pointer(pointer);
         Self {
             uid: object.metadata.uid.clone(),
             template: match &sidecar {
                 Ok(Some(record)) => record.undo.undone(&template),
                 _ => template,
             },
-            strategy: strategy.and_then(Value::as_str).map(str::to_owned),
+            strategy: by("/type").and_then(Value::as_str).map(str::to_owned),
+            partition: by("/rollingUpdate/partition").and_then(Value::as_u64).unwrap_or_default(),
             paused: spec("paused").and_then(Value::as_bool) == Some(true),
             sidecar,
             kind: kind.to_string(),
@@ -119,9 +123,22 @@ impl Workload {
             annotations: annotations.unwrap_or_default(),
             governing_service: None,
             strategy: None,
+            partition: 0,
             paused: false,
             sidecar: Ok(None),
         }
+    }
+
+    /// The kind, if it is one whose template can be changed and rolls out.
+    #[must_use]
+    pub fn app_kind(&self) -> Option<AppKind> {
+        AppKind::named(&self.kind).filter(|_| self.declared)
+    }
+
+    /// The workload as one that can get a sidecar.
+    #[must_use]
+    pub fn app(&self) -> Option<App> {
+        Some(App { kind: self.app_kind()?, name: self.name.clone(), uid: self.uid.clone()? })
     }
 
     /// "Deployment orders"

@@ -20,6 +20,7 @@ mod restart;
 mod routing;
 mod run;
 mod sidecar;
+mod sidecar_kinds;
 mod soak;
 mod trust;
 mod users;

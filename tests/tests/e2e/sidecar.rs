@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use bridge_tests::{Laptop, Local, World, eventually};
 use serde_json::{Value, json};
 
+/// How orders is deployed, for kubectl.
+const DEPLOYMENT: &str = "deployment/orders";
 /// The time for a roll-out of one pod.
-const ROLLED_OUT: Duration = Duration::from_secs(60);
+pub(crate) const ROLLED_OUT: Duration = Duration::from_secs(60);
 
 #[test]
 #[ignore = "needs a cluster: make test"]
@@ -16,8 +18,8 @@ fn a_service_that_keeps_clients_at_one_pod_gets_sidecars() {
     change(&world, &json!({"spec": {"sessionAffinity": "ClientIP"}}));
     let alice = world.laptop("alice");
     let orders = alice.runs("orders");
-    let restarted = lost_in_a_restart(&world);
-    let before = Before::of(&world);
+    let restarted = lost_in_a_restart(&world, DEPLOYMENT);
+    let before = Before::of(&world, DEPLOYMENT);
     let others = world.others_by("others", &["new"]);
 
     // When Alice connects, the mode is said, and her requests reach her laptop.
@@ -48,16 +50,16 @@ fn a_service_that_keeps_clients_at_one_pod_gets_sidecars() {
 }
 
 /// The requests of others that fail in `kubectl rollout restart`.
-fn lost_in_a_restart(world: &World) -> u64 {
+pub(crate) fn lost_in_a_restart(world: &World, workload: &str) -> u64 {
     let callers = world.others_by("restart", &["new"]);
-    let _ = world.kubectl(&["rollout", "restart", "deploy/orders"]).succeeds();
-    is_rolled_out(world);
+    let _ = world.kubectl(&["rollout", "restart", workload]).succeeds();
+    is_rolled_out(world, workload);
     callers.goes_on(20);
     callers.ends().failed()
 }
 
 fn a_second_developer_needs_no_roll_out(world: &World) {
-    let generation = || deployment(world)["metadata"]["generation"].clone();
+    let generation = || object(world, DEPLOYMENT)["metadata"]["generation"].clone();
     let before = generation();
     let bob = world.laptop("bob");
     let orders = bob.runs("orders");
@@ -85,7 +87,7 @@ fn sidecars_are_undone_whoever_changes_what() {
 }
 
 fn a_number_leads_to_the_sidecar_by_its_name(world: &World, alice: &Laptop, orders: &Local) {
-    let before = Before::of(world);
+    let before = Before::of(world, DEPLOYMENT);
     let _ = connect(alice, orders, &["--mode", "sidecar"]);
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
     assert_eq!(world.service("orders")["spec"]["ports"][0]["targetPort"], "http");
@@ -105,7 +107,7 @@ fn applying_the_manifest_gives_the_traffic_to_the_pods(world: &World, alice: &La
         let shown = session["detail"].as_str().is_some_and(|detail| detail.contains("Deployment orders"));
         (session["state"] == "reset" && shown).then_some(()).ok_or_else(|| session.to_string())
     });
-    is_rolled_out(world);
+    is_rolled_out(world, DEPLOYMENT);
     eventually("the pods answer", Duration::from_secs(10), || {
         let answers = world.who_answers(&["x-bridge=alice"]);
         if answers.starts_with("orders-") { Ok(()) } else { Err(answers) }
@@ -114,11 +116,11 @@ fn applying_the_manifest_gives_the_traffic_to_the_pods(world: &World, alice: &La
     let _ = connect(alice, orders, &["--mode", "sidecar"]);
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name);
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
-    is_without(world);
+    is_without(world, DEPLOYMENT);
 }
 
 fn another_laptop_cleans_up(world: &World, alice: &Laptop, orders: &Local) {
-    let before = Before::of(world);
+    let before = Before::of(world, DEPLOYMENT);
     let _ = connect(alice, orders, &["--mode", "sidecar"]);
     assert!(alice.kill_daemon(), "expected a daemon");
     let cleaned = world.laptop("bob").bridge(&["clean", "--others"]).succeeds();
@@ -129,10 +131,10 @@ fn another_laptop_cleans_up(world: &World, alice: &Laptop, orders: &Local) {
 fn deleting_the_service_takes_the_sidecars_out(world: &World, alice: &Laptop, orders: &Local) {
     let _ = connect(alice, orders, &["--mode", "sidecar"]);
     let _ = world.kubectl(&["delete", "service", "orders"]).succeeds();
-    is_without(world);
+    is_without(world, DEPLOYMENT);
 }
 
-fn connect(laptop: &Laptop, orders: &Local, more: &[&str]) -> String {
+pub(crate) fn connect(laptop: &Laptop, orders: &Local, more: &[&str]) -> String {
     let port = orders.for_port("http");
     let args = [&["connect", "orders", "--port", &port], more].concat();
     laptop.bridge(&args).succeeds().to_string()
@@ -142,20 +144,20 @@ fn change(world: &World, change: &Value) {
     let _ = world.kubectl(&["patch", "service", "orders", "-p", &change.to_string()]).succeeds();
 }
 
-fn deployment(world: &World) -> Value {
-    world.kubectl(&["get", "deployment", "orders", "-o", "json"]).succeeds().json()
+fn object(world: &World, workload: &str) -> Value {
+    world.kubectl(&["get", workload, "-o", "json"]).succeeds().json()
 }
 
-fn is_rolled_out(world: &World) {
-    let _ = world.kubectl(&["rollout", "status", "deploy/orders", "--timeout=60s"]).succeeds();
+pub(crate) fn is_rolled_out(world: &World, workload: &str) {
+    let _ = world.kubectl(&["rollout", "status", workload, "--timeout=60s"]).succeeds();
 }
 
 /// Waits until the pods have no sidecar, and nothing that it needs is left.
-fn is_without(world: &World) {
-    is_rolled_out(world);
+pub(crate) fn is_without(world: &World, workload: &str) {
+    is_rolled_out(world, workload);
     eventually("nothing of the sidecars is left", ROLLED_OUT, || {
         let pods = world.get("pods").to_string();
-        let template = deployment(world).to_string();
+        let template = object(world, workload).to_string();
         let left = ["configmaps", "secrets"].map(|kind| world.get(kind).to_string());
         let all = [pods, template, left.concat()];
         let named =
@@ -164,26 +166,30 @@ fn is_without(world: &World) {
     });
 }
 
-/// The Service and the Deployment, as others have made them.
-struct Before([Value; 2]);
+/// The Service and the workload, as others have made them.
+pub(crate) struct Before {
+    workload: &'static str,
+    objects: [Value; 2],
+}
 
 impl Before {
-    fn of(world: &World) -> Self {
-        let mut deployment = deployment(world);
-        let mut service = world.service("orders");
-        for object in [&mut deployment, &mut service] {
+    pub(crate) fn of(world: &World, workload: &'static str) -> Self {
+        let mut objects = [world.service("orders"), object(world, workload)];
+        for object in &mut objects {
             object["status"].take();
             let metadata = object["metadata"].as_object_mut().expect("metadata");
             metadata.retain(|name, _| ["name", "labels", "annotations", "uid"].contains(&name.as_str()));
+            // Controllers count roll-outs.
+            for counted in ["deployment.kubernetes.io/revision", "deprecated.daemonset.template.generation"] {
+                object["metadata"]["annotations"][counted].take();
+            }
         }
-        // The Deployment's controller counts roll-outs.
-        deployment["metadata"]["annotations"]["deployment.kubernetes.io/revision"].take();
-        Self([service, deployment])
+        Self { workload, objects }
     }
 
-    fn is_again(&self, world: &World) {
-        is_without(world);
-        let now = Self::of(world);
-        assert_eq!(now.0, self.0, "expected the Service and the Deployment as they were");
+    pub(crate) fn is_again(&self, world: &World) {
+        is_without(world, self.workload);
+        let now = Self::of(world, self.workload);
+        assert_eq!(now.objects, self.objects, "expected the Service and the workload as they were");
     }
 }

@@ -30,7 +30,7 @@ impl ClusterError {
             Self::NewerAttachment { .. } | Self::UnknownMode { .. } => Cause::NewerAttachment,
             Self::NotOurs { .. } => Cause::NotOurs,
             Self::NotReady { .. } | Self::NotRolledOut { .. } => Cause::NotReady,
-            Self::LeftBehind { .. } => Cause::LeftBehind,
+            Self::LeftBehind { .. } | Self::StuckPods { .. } => Cause::LeftBehind,
         }
     }
 }

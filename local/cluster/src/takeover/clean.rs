@@ -161,10 +161,11 @@ pub struct Retired {
 ///
 /// The errors of the calls; what was done until then stays done.
 pub async fn retire_unused(cluster: &Cluster, only: Option<&str>) -> Result<Vec<Retired>, ClusterError> {
-    let sidecars = sidecar::remove_abandoned(cluster, only).await?;
-    let mut retired: Vec<_> = sidecars.into_iter().map(|of| Retired::of(of, Mode::Sidecar)).collect();
-    retired.extend(retire_unused_of(cluster, only, objects(cluster, only).await?).await?);
-    Ok(retired)
+    let sidecars = sidecar::remove_abandoned(cluster, only).await;
+    // Whoever may not take a sidecar out may retire the stand-ins.
+    let stand_ins = retire_unused_of(cluster, only, objects(cluster, only).await?).await?;
+    let sidecars = sidecars?.into_iter().map(|of| Retired::of(of, Mode::Sidecar));
+    Ok(sidecars.chain(stand_ins).collect())
 }
 
 impl Retired {

@@ -10,6 +10,7 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use serde_json::{Value, json};
 
+use crate::app::App;
 use crate::change::until_settled;
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
@@ -31,14 +32,14 @@ pub(super) async fn retire(cluster: &Cluster, of: &Of) -> Result<(), ClusterErro
 pub(super) struct Sidecars {
     /// The pods that have one.
     pub(super) pods: Vec<ObjectMeta>,
-    /// The uids of their Deployments.
-    pub(super) deployments: Vec<String>,
+    /// Their workloads.
+    pub(super) apps: Vec<App>,
 }
 
 /// As [`retire`], for agents of which some are sidecars.
 pub(super) async fn retire_with(cluster: &Cluster, of: &Of, sidecars: &Sidecars) -> Result<(), ClusterError> {
     let names = of.names();
-    let owns = |object: &ObjectMeta| of.owns(object) || of.owns_by(object, &sidecars.deployments);
+    let owns = |object: &ObjectMeta| of.owns(object) || of.owns_by(object, &sidecars.apps);
     let labelled = ListParams::default().labels(&labelled(&of.service, &of.id));
     // Secrets may be read by name only.
     let (pods, deployments, services, programs, secret) = tokio::try_join!(

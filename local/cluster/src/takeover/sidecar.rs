@@ -2,8 +2,11 @@
 //! `bridge-deploy` describes the changes of the pod template, and how they are undone.
 
 mod change;
+mod progress;
+mod refusals;
 mod remove;
 mod rollout;
+mod stuck;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +21,7 @@ use super::stand_in::key;
 use super::step::{Step, Waiter, unless_given_up};
 use super::wanted::{Prepared, Wanted};
 use crate::agents::AgentsOf;
+use crate::app::App;
 use crate::error::ClusterError;
 use crate::mode::Mode;
 use crate::objects::{First, ensure};
@@ -35,15 +39,16 @@ pub(super) async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Pr
     let ports = snapshot.sidecar_ports()?;
     let attachment = claimed(wanted, &ports).await?;
     let key = created(wanted, &attachment).await?;
-    for workload in &snapshot.workloads {
-        if add(wanted, &attachment, &ports, workload).await? {
-            waiter.step(Step::AddingSidecar { workload: workload.title() }).await?;
+    let apps = apps(snapshot);
+    for app in &apps {
+        if add(wanted, &attachment, &ports, app).await? {
+            waiter.step(Step::AddingSidecar { workload: app.to_string() }).await?;
         }
     }
     for left in left_by_others(snapshot, &attachment) {
         remove(&wanted.cluster, &left).await?;
     }
-    let agents = AgentsOf::Workloads { uids: uids(snapshot), labels: snapshot.selector.clone() };
+    let agents = AgentsOf::Workloads { apps, labels: snapshot.selector.clone() };
     Ok(Prepared {
         stand_in: attachment.stand_in,
         agents,
@@ -57,9 +62,9 @@ pub(super) async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Pr
 /// Waits until all pods of the workloads have the sidecar.
 pub(super) async fn until_ready<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<(), W::Error> {
     let rolled_out = async {
-        for workload in &wanted.snapshot.workloads {
+        for app in apps(&wanted.snapshot) {
             let progress = |reason: &str| waiter.hint(Step::WaitingForAgents(reason.to_owned()));
-            rollout::rolled_out(&wanted.cluster, &workload.name, progress).await?;
+            rollout::rolled_out(&wanted.cluster, &app, progress).await?;
         }
         Ok(())
     };
@@ -73,8 +78,8 @@ fn left_by_others(snapshot: &Snapshot, attachment: &Attachment) -> BTreeSet<Of> 
     left.map(|record| Of { service: record.service, uid: record.service_uid, id: record.id }).collect()
 }
 
-fn uids(snapshot: &Snapshot) -> BTreeSet<String> {
-    snapshot.workloads.iter().filter_map(|workload| workload.uid.clone()).collect()
+fn apps(snapshot: &Snapshot) -> BTreeSet<App> {
+    snapshot.workloads.iter().filter_map(Workload::app).collect()
 }
 
 /// Writes the claim: into the existing attachment, if its sidecars have these ports.
@@ -146,7 +151,7 @@ async fn add(
     wanted: &Wanted,
     attachment: &Attachment,
     ports: &SidecarPorts,
-    workload: &Workload,
+    app: &App,
 ) -> Result<bool, ClusterError> {
     let Wanted { cluster, snapshot, agent, .. } = wanted;
     let Some(of) = Of::new(&snapshot.service, &attachment.stand_in) else { return Ok(false) };
@@ -164,5 +169,6 @@ async fn add(
         };
         Ok(with_sidecar(&sidecar)?)
     };
-    write(cluster, &workload.name, |now| change::with(now, &of, make)).await
+    let workload = app.to_string();
+    write(cluster, app, |now| change::with(&workload, now, &of, make)).await
 }

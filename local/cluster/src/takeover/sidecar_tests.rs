@@ -11,6 +11,7 @@ use super::clean::{self, Whose, clean};
 use super::race_tests::Patient;
 use super::release::release;
 use super::*;
+use crate::app::{App, AppKind};
 use crate::client::Cluster;
 use crate::pretended::ApiServer;
 use crate::record::SIDECAR;
@@ -22,6 +23,11 @@ const MOST_REQUESTS: usize = 100;
 
 /// `orders`, which keeps clients at one of its pods and leads to a number; its Deployment has rolled out.
 fn world() -> ApiServer {
+    world_of(AppKind::Deployment)
+}
+
+/// The same with another workload.
+fn world_of(kind: AppKind) -> ApiServer {
     let labels = json!({"app": "orders"});
     let container = json!({
         "name": "main", "image": "orders:1", "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
@@ -36,29 +42,44 @@ fn world() -> ApiServer {
         },
     });
     let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [container]}});
-    let deployment = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment",
+    let workload = json!({
+        "apiVersion": "apps/v1", "kind": kind.to_string(),
         "metadata": {"name": "orders", "namespace": "shop", "uid": "d"},
         "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template},
-        "status": {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1},
+        "status": {
+            "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1,
+            "desiredNumberScheduled": 1, "updatedNumberScheduled": 1, "numberAvailable": 1,
+        },
     });
     let owner = |kind: &str, name: &str, uid: &str| json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true}]);
     let replica_set = json!({
         "metadata": {"name": "orders-1", "uid": "r", "ownerReferences": owner("Deployment", "orders", "d")},
         "spec": {"selector": {"matchLabels": labels}, "template": template},
     });
+    let controller = match kind {
+        AppKind::Deployment => owner("ReplicaSet", "orders-1", "r"),
+        AppKind::StatefulSet | AppKind::DaemonSet => owner(&kind.to_string(), "orders", "d"),
+    };
     let pod = json!({
-        "metadata": {"name": "orders-1-a", "labels": labels, "ownerReferences": owner("ReplicaSet", "orders-1", "r")},
+        "metadata": {"name": "orders-1-a", "labels": labels, "ownerReferences": controller},
         "spec": {"containers": [container]},
         "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
     });
     ApiServer::with([
         ("/api/v1/namespaces", json!({"metadata": {"name": "shop"}})),
         ("/api/v1/namespaces/shop/services", service),
-        ("/apis/apps/v1/namespaces/shop/deployments", deployment),
+        (path_of(kind), workload),
         ("/apis/apps/v1/namespaces/shop/replicasets", replica_set),
         ("/api/v1/namespaces/shop/pods", pod),
     ])
+}
+
+fn path_of(kind: AppKind) -> &'static str {
+    match kind {
+        AppKind::Deployment => "/apis/apps/v1/namespaces/shop/deployments",
+        AppKind::StatefulSet => "/apis/apps/v1/namespaces/shop/statefulsets",
+        AppKind::DaemonSet => "/apis/apps/v1/namespaces/shop/daemonsets",
+    }
 }
 
 async fn connect(cluster: Cluster, user: &'static str) -> Result<Prepared, ClusterError> {
@@ -87,8 +108,12 @@ async fn disconnect(cluster: &Cluster, user: &str) {
 
 /// What others see of the Service and the Deployment.
 fn seen(server: &ApiServer) -> [Value; 2] {
-    ["services/orders", "deployments/orders"].map(|what| {
-        let mut object = server.get(what).unwrap();
+    seen_of(server, AppKind::Deployment)
+}
+
+fn seen_of(server: &ApiServer, kind: AppKind) -> [Value; 2] {
+    ["services", kind.resource()].map(|resource| {
+        let mut object = server.get(&format!("{resource}/orders")).unwrap();
         let metadata = object["metadata"].as_object_mut().unwrap();
         metadata.remove("resourceVersion");
         metadata.remove("managedFields");
@@ -142,6 +167,39 @@ async fn the_last_developer_out_takes_the_sidecar_along() {
     disconnect(&cluster, "bob").await;
     assert_eq!(seen(&server), before);
     assert_eq!(ours(&server), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn each_kind_of_workload_gets_the_sidecar_and_loses_it() {
+    for kind in [AppKind::StatefulSet, AppKind::DaemonSet] {
+        let server = world_of(kind);
+        let before = seen_of(&server, kind);
+        let alice = connect(server.cluster(), "alice").await.unwrap();
+        let app = App { kind, name: "orders".into(), uid: "d".into() };
+        assert!(matches!(alice.agents, AgentsOf::Workloads { apps, .. } if apps == [app].into()));
+        let attached = seen_of(&server, kind);
+        assert_eq!(attached[1]["spec"]["template"]["spec"]["containers"][1]["name"], "bridge-agent");
+        disconnect(&server.cluster(), "alice").await;
+        assert_eq!(seen_of(&server, kind), before, "{kind}");
+        assert_eq!(ours(&server), Vec::<String>::new());
+
+        connect(server.cluster(), "bob").await.unwrap();
+        clean(&server.cluster(), None, &everyone()).await.unwrap();
+        assert_eq!(seen_of(&server, kind), before, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn what_sidecars_need_stays_while_nobody_may_take_them_out() {
+    let server = world_of(AppKind::StatefulSet);
+    connect(server.cluster(), "alice").await.unwrap();
+    let there = ours(&server);
+    server.lacks("patch", "statefulsets");
+    let refused = release(&server.cluster(), "orders", |_| true).await.unwrap_err();
+    assert!(refused.is_forbidden() && refused.advice().unwrap().contains("rbac-sidecar.yaml"), "{refused}");
+    assert_eq!(ours(&server), there);
+    let owners = server.get(&format!("secrets/{}", there[0])).unwrap()["metadata"]["ownerReferences"].take();
+    assert!(owners.to_string().contains("StatefulSet"), "{owners}");
 }
 
 #[tokio::test(start_paused = true)]

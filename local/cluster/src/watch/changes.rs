@@ -1,8 +1,11 @@
 //! The common part of the watches.
 
+use std::hash::Hash;
+
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
-use kube::runtime::reflector::{self, Store, reflector};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{Store, reflector};
 use kube::runtime::watcher;
 
 use crate::client::Cluster;
@@ -23,8 +26,23 @@ where
     K: kube::Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
     Events: Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
 {
+    changes_of(cluster, resource, (), events)
+}
+
+/// The same of a kind that is known only at run time.
+pub(super) fn changes_of<K, Events>(
+    cluster: &Cluster,
+    resource: &'static str,
+    kind: K::DynamicType,
+    events: Events,
+) -> impl Stream<Item = Result<Vec<K>, ClusterError>> + Send + use<K, Events>
+where
+    K: kube::Resource<DynamicType: Clone + Eq + Hash + Send + Sync> + Clone + Send + Sync + 'static,
+    Events: Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
+{
     let (namespace, server) = (cluster.namespace.clone(), cluster.server.clone());
-    let (all, writer) = reflector::store();
+    let writer = Writer::new(kind);
+    let all = writer.as_reader();
     reflector(writer, events).filter_map(move |event| {
         let now = match event {
             // A list is on its way; until it is complete, the known objects count.
@@ -39,7 +57,10 @@ where
     })
 }
 
-fn by_name<K: kube::Resource<DynamicType = ()> + Clone + 'static>(all: &Store<K>) -> Vec<K> {
+fn by_name<K>(all: &Store<K>) -> Vec<K>
+where
+    K: kube::Resource<DynamicType: Clone + Eq + Hash> + Clone + 'static,
+{
     let mut all: Vec<K> = all.state().iter().map(|object| K::clone(object)).collect();
     all.sort_by(|one, other| one.meta().name.cmp(&other.meta().name));
     all

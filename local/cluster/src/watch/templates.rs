@@ -1,47 +1,68 @@
 //! Watches whether the workloads' pod templates still have the sidecar.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::Api;
+use kube::api::DynamicObject;
 use kube::runtime::{WatchStreamExt, watcher};
-use serde_json::json;
+use serde_json::Value;
 
-use super::changes::changes;
+use super::changes::changes_of;
+use crate::app::{App, AppKind};
 use crate::client::Cluster;
 use crate::error::ClusterError;
 use crate::record::Record;
 use crate::standing::Standing;
 use crate::target::name_of;
 
-/// A workload, by its uid, whose template has no sidecar with this id any more, if there is one; at each change.
+/// A workload ("Deployment orders") whose template has no sidecar with this id any more, if there is one; at each change.
 pub(super) fn templates(
     cluster: &Cluster,
     id: &str,
-    uids: BTreeSet<String>,
+    apps: &BTreeSet<App>,
 ) -> impl Stream<Item = Result<Option<String>, ClusterError>> + Send + use<> {
-    let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    // Other people's Deployments are not kept.
-    let is_theirs = |uid: Option<&String>, uids: &BTreeSet<String>| uid.is_some_and(|uid| uids.contains(uid));
-    let (id, known) = (id.to_owned(), uids.clone());
-    let watched = watcher(deployments, watcher::Config::default()).modify(move |deployment| {
-        if !is_theirs(deployment.metadata.uid.as_ref(), &known) {
-            *deployment = Deployment { metadata: deployment.metadata.clone(), ..Deployment::default() };
-        }
-        deployment.metadata.managed_fields = None;
+    let kinds: BTreeSet<AppKind> = apps.iter().map(|app| app.kind).collect();
+    let of_each = kinds.into_iter().map(|kind| {
+        let theirs = apps.iter().filter(|app| app.kind == kind).map(|app| app.uid.clone()).collect();
+        of_kind(cluster, id, kind, theirs).map(move |lost| (kind, lost)).boxed()
     });
-    changes(cluster, "deployments", watched).map(move |all| {
-        let all = all?;
-        let theirs = all.iter().filter(|deployment| is_theirs(deployment.metadata.uid.as_ref(), &uids));
-        Ok(theirs.into_iter().find(|deployment| !has_sidecar(deployment, &id)).map(name_of))
+    let mut known = BTreeMap::new();
+    futures::stream::select_all(of_each).map(move |(kind, lost)| {
+        known.insert(kind, lost?);
+        Ok(known.values().flatten().next().cloned())
     })
 }
 
-fn has_sidecar(deployment: &Deployment, id: &str) -> bool {
-    let template = deployment.spec.as_ref().map(|spec| json!(spec.template)).unwrap_or_default();
-    let record = Record::of(&deployment.metadata).ok().flatten().filter(|record| record.id == id);
-    record.is_some_and(|record| record.undo.stands_in(&template))
+/// The same among the workloads of one kind that have these uids.
+fn of_kind(
+    cluster: &Cluster,
+    id: &str,
+    kind: AppKind,
+    uids: BTreeSet<String>,
+) -> impl Stream<Item = Result<Option<String>, ClusterError>> + Send + use<> {
+    // Other people's workloads are not kept.
+    let is_theirs = |uid: Option<&String>, uids: &BTreeSet<String>| uid.is_some_and(|uid| uids.contains(uid));
+    let (id, known) = (id.to_owned(), uids.clone());
+    let watched = watcher(kind.api(&cluster.client, &cluster.namespace), watcher::Config::default()).modify(
+        move |workload| {
+            if !is_theirs(workload.metadata.uid.as_ref(), &known) {
+                workload.data = Value::Null;
+            }
+            workload.metadata.managed_fields = None;
+        },
+    );
+    changes_of(cluster, kind.resource(), kind.api_resource(), watched).map(move |all| {
+        let all = all?;
+        let mut theirs = all.iter().filter(|workload| is_theirs(workload.metadata.uid.as_ref(), &uids));
+        let lost = theirs.find(|workload| !has_sidecar(workload, &id));
+        Ok(lost.map(|workload| format!("{kind} {}", name_of(workload))))
+    })
+}
+
+fn has_sidecar(workload: &DynamicObject, id: &str) -> bool {
+    let template = workload.data.pointer("/spec/template").unwrap_or(&Value::Null);
+    let record = Record::of(&workload.metadata).ok().flatten().filter(|record| record.id == id);
+    record.is_some_and(|record| record.undo.stands_in(template))
 }
 
 enum Seen {
@@ -66,8 +87,8 @@ pub(super) fn with_templates(
                     Seen::Lost(lost) => known.1 = lost,
                 }
                 match &known {
-                    (Some(Standing::InPlace), Some(name)) => {
-                        Some(Ok(Standing::NoSidecar { workload: format!("Deployment {name}") }))
+                    (Some(Standing::InPlace), Some(workload)) => {
+                        Some(Ok(Standing::NoSidecar { workload: workload.clone() }))
                     }
                     (standing, _) => standing.clone().map(Ok),
                 }
@@ -90,7 +111,7 @@ mod tests {
         let mut standings = std::pin::pin!(with_templates(services, templates));
         services_tx.try_send(Ok(Standing::InPlace)).unwrap();
         assert_eq!(standings.next().await, Some(Ok(Standing::InPlace)));
-        templates_tx.try_send(Ok(Some("web".to_owned()))).unwrap();
+        templates_tx.try_send(Ok(Some("Deployment web".to_owned()))).unwrap();
         let lost = Standing::NoSidecar { workload: "Deployment web".to_owned() };
         assert_eq!(standings.next().await, Some(Ok(lost)));
         services_tx.try_send(Ok(Standing::Removed)).unwrap();

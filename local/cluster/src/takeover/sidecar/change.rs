@@ -10,25 +10,25 @@ use crate::obstacle::{Against, Obstacle};
 use crate::ours::Of;
 use crate::ownership;
 use crate::record::{Record, SIDECAR, VERSION};
-use crate::target::name_of;
 
 /// The lists of a pod's spec that sidecars change.
 const LISTS: [&str; 3] = ["containers", "initContainers", "volumes"];
 
 /// The merge patch that gives the pods the sidecar, which `make` adds to the workload's own template; `None`: they have
-/// it. It replaces a sidecar that an interrupted disconnect left.
+/// it. It replaces a sidecar that an interrupted disconnect left. `workload`: "Deployment orders".
 ///
 /// # Errors
 ///
 /// [`ClusterError::Obstacles`] if the workload has another Service's sidecar, or one that cannot be read, and the errors
 /// of `make`.
 pub(super) fn with(
+    workload: &str,
     now: &DynamicObject,
     of: &Of,
     make: impl Fn(&Value) -> Result<(Value, Undo), ClusterError>,
 ) -> Result<Option<Value>, ClusterError> {
     let template = template(now);
-    let workload = || format!("Deployment {}", name_of(now));
+    let workload = || workload.to_owned();
     let refused = |reason| {
         let against = vec![Against { mode: Mode::Sidecar, reasons: vec![reason] }];
         ClusterError::Obstacles { service: of.service.clone(), against }
@@ -98,6 +98,8 @@ mod tests {
     use super::*;
     use crate::merge::merge;
 
+    const WEB: &str = "Deployment web";
+
     fn of(id: &str) -> Of {
         Of { service: "web".into(), uid: "u".into(), id: id.into() }
     }
@@ -137,7 +139,7 @@ mod tests {
     }
 
     fn added(workload: &Value, id: &str) -> Value {
-        let change = with(&object(workload), &of(id), made(id)).unwrap().expect("it has none");
+        let change = with(WEB, &object(workload), &of(id), made(id)).unwrap().expect("it has none");
         let mut after = workload.clone();
         merge(&mut after, &change);
         after
@@ -147,7 +149,7 @@ mod tests {
     fn the_sidecar_comes_and_goes_with_its_record() {
         let after = added(&workload(), "7f3a");
         assert_eq!(after["spec"]["template"]["spec"]["containers"].as_array().unwrap().len(), 2);
-        assert_eq!(with(&object(&after), &of("7f3a"), made("7f3a")), Ok(None), "once is enough");
+        assert_eq!(with(WEB, &object(&after), &of("7f3a"), made("7f3a")), Ok(None), "once is enough");
         let mut before = after.clone();
         merge(&mut before, &without(&object(&after), &of("7f3a")).unwrap());
         assert_eq!(before, workload());
@@ -173,7 +175,7 @@ mod tests {
     fn another_services_sidecar_stays() {
         let after = added(&workload(), "7f3a");
         let other = Of { service: "other".into(), ..of("9c21") };
-        let refused = with(&object(&after), &other, made("9c21")).unwrap_err().to_string();
+        let refused = with(WEB, &object(&after), &other, made("9c21")).unwrap_err().to_string();
         assert!(refused.contains("already has the sidecar of Service web"), "{refused}");
     }
 

@@ -1,14 +1,18 @@
 //! Takes sidecars out of workloads. The pods roll out once more, and what the sidecars need goes with the last pod that
 //! has one. Nothing here waits for that.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::ListParams;
 
-use super::change;
-use super::write::{deployments, write};
-use crate::client::Cluster;
+use super::write::write;
+use super::{change, stuck};
+use crate::access::{self, Need, Right};
+use crate::app::{App, AppKind};
+use crate::client::{Cluster, unless_forbidden};
 use crate::error::{Call, ClusterError};
 use crate::mode::Mode;
 use crate::objects::services;
@@ -31,17 +35,40 @@ pub(in crate::takeover) async fn remove(cluster: &Cluster, of: &Of) -> Result<()
     recorded.retain(|workload| workload.record.is_of(&of.uid, &of.id));
     let sidecars = Sidecars {
         pods: with_it.map(|pod| pod.metadata).collect(),
-        deployments: recorded.iter().map(|workload| workload.uid.clone()).collect(),
+        apps: recorded.iter().map(|workload| workload.app.clone()).collect(),
     };
+    may_patch(cluster, &sidecars.apps).await?;
     // First, as the record in the workload is the way to find these objects.
     retire_with(cluster, of, &sidecars).await?;
-    for Recorded { name, .. } in &recorded {
-        match write(cluster, name, |now| Ok(change::without(now, of))).await {
+    for app in &sidecars.apps {
+        match write(cluster, app, |now| Ok(change::without(now, of))).await {
             Err(error) if error.is_not_found() => {}
             done => drop(done?),
         }
     }
+    for app in &sidecars.apps {
+        stuck::free(cluster, app, &of.id).await?;
+    }
     Ok(())
+}
+
+/// Before anything goes that the sidecars need: while they are in the templates, new pods need it.
+async fn may_patch(cluster: &Cluster, apps: &[App]) -> Result<(), ClusterError> {
+    let kinds: BTreeSet<AppKind> = apps.iter().map(|app| app.kind).collect();
+    let right = |kind: AppKind| Right {
+        verb: "patch",
+        group: "apps",
+        resource: kind.resource(),
+        need: Need::Connect,
+    };
+    let needed: Vec<Right> = kinds.into_iter().map(right).collect();
+    match access::missing(cluster, &needed).await?.first() {
+        None => Ok(()),
+        Some(right) => {
+            let call = Call::all(right.verb, right.resource, &cluster.namespace);
+            Err(ClusterError::Forbidden { call, user: None })
+        }
+    }
 }
 
 /// Takes sidecars out that no attachment names, of one Service or of all: the remains of an interrupted disconnect, or
@@ -84,19 +111,27 @@ fn is_in_use(record: &Record, services: &[Service]) -> bool {
     })
 }
 
-/// A Deployment with a sidecar.
+/// A workload with a sidecar.
 struct Recorded {
-    name: String,
-    uid: String,
+    app: App,
     record: Record,
 }
 
 async fn recorded(cluster: &Cluster) -> Result<Vec<Recorded>, ClusterError> {
-    let call = Call::all("list", "deployments", &cluster.namespace);
-    let all = cluster.call(call, deployments(cluster).list_metadata(&ListParams::default())).await?;
-    let record = |metadata: ObjectMeta| {
-        let record = Record::of(&metadata).ok().flatten()?;
-        Some(Recorded { name: metadata.name?, uid: metadata.uid?, record })
-    };
-    Ok(all.items.into_iter().filter_map(|object| record(object.metadata)).collect())
+    let mut found = Vec::new();
+    for kind in AppKind::ALL {
+        let (call, api) = (
+            Call::all("list", kind.resource(), &cluster.namespace),
+            kind.api(&cluster.client, &cluster.namespace),
+        );
+        let all = cluster.call(call, api.list_metadata(&ListParams::default())).await;
+        // Whoever may not list a kind has added no sidecar to it.
+        let Some(all) = unless_forbidden(all)? else { continue };
+        let record = |metadata: ObjectMeta| {
+            let record = Record::of(&metadata).ok().flatten()?;
+            Some(Recorded { app: App { kind, name: metadata.name?, uid: metadata.uid? }, record })
+        };
+        found.extend(all.items.into_iter().filter_map(|object| record(object.metadata)));
+    }
+    Ok(found)
 }

@@ -1,32 +1,33 @@
-//! Writes a change of a Deployment, with nobody as the owner of what changed.
+//! Writes a change of a workload, with nobody as the owner of what changed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::Value;
 
 use super::change;
+use crate::app::App;
 use crate::change::until_settled;
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
 use crate::ownership::MANAGER;
 
-/// Changes a Deployment as `decide` decides, and again if someone else was quicker. Afterwards nobody owns the changed
+/// Changes a workload as `decide` decides, and again if someone else was quicker. Afterwards nobody owns the changed
 /// fields, so that applying it causes no conflict. Returns whether there was something to change.
 pub(super) async fn write(
     cluster: &Cluster,
-    name: &str,
+    app: &App,
     decide: impl Fn(&DynamicObject) -> Result<Option<Value>, ClusterError>,
 ) -> Result<bool, ClusterError> {
-    let (api, changed) = (deployments(cluster), AtomicBool::new(false));
+    let (api, changed) = (app.kind.api(&cluster.client, &cluster.namespace), AtomicBool::new(false));
+    let (resource, name) = (app.kind.resource(), app.name.as_str());
     let patch = async |change: Value| {
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let call = Call::new("patch", "deployments", &cluster.namespace, name);
+        let call = Call::new("patch", resource, &cluster.namespace, name);
         cluster.call(call, api.patch(name, &params, &Patch::Merge(change))).await
     };
     until_settled(|| async {
-        let call = Call::new("get", "deployments", &cluster.namespace, name);
+        let call = Call::new("get", resource, &cluster.namespace, name);
         let now = cluster.call(call, api.get(name)).await?;
         let now = match decide(&now)? {
             Some(change) => {
@@ -43,9 +44,4 @@ pub(super) async fn write(
     })
     .await?;
     Ok(changed.into_inner())
-}
-
-pub(super) fn deployments(cluster: &Cluster) -> Api<DynamicObject> {
-    let resource = crate::kind::api(bridge_proto::target::Kind::Deployment);
-    Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource)
 }

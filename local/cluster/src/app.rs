@@ -1,0 +1,96 @@
+//! The workloads of the group `apps` that roll their pods out when their template changes: those whose pods can get a
+//! sidecar.
+
+use std::fmt;
+
+use bridge_proto::target::Kind;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::DynamicObject;
+use kube::{Api, Client};
+
+use crate::kind;
+
+/// The kind of such a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AppKind {
+    Deployment,
+    StatefulSet,
+    DaemonSet,
+}
+
+/// One such workload.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct App {
+    pub kind: AppKind,
+    pub name: String,
+    pub uid: String,
+}
+
+impl AppKind {
+    pub(crate) const ALL: [Self; 3] = [Self::Deployment, Self::StatefulSet, Self::DaemonSet];
+
+    /// The kind with this name: "Deployment".
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.kind().to_string() == name)
+    }
+
+    /// The kind of an owner.
+    pub(crate) fn of(owner: &OwnerReference) -> Option<Self> {
+        Self::named(&owner.kind).filter(|_| owner.api_version == "apps/v1")
+    }
+
+    fn kind(self) -> Kind {
+        match self {
+            Self::Deployment => Kind::Deployment,
+            Self::StatefulSet => Kind::StatefulSet,
+            Self::DaemonSet => Kind::DaemonSet,
+        }
+    }
+
+    /// As in the API: "deployments".
+    #[must_use]
+    pub fn resource(self) -> &'static str {
+        self.kind().resource()
+    }
+
+    pub(crate) fn api_resource(self) -> kube::api::ApiResource {
+        kind::api(self.kind())
+    }
+
+    pub(crate) fn api(self, client: &Client, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(client.clone(), namespace, &self.api_resource())
+    }
+}
+
+/// As Kubernetes writes it: "Deployment".
+impl fmt::Display for AppKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind().fmt(f)
+    }
+}
+
+/// "Deployment orders"
+impl fmt::Display for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_known_by_its_name_and_group() {
+        let owner = |api_version: &str, kind: &str| OwnerReference {
+            api_version: api_version.into(),
+            kind: kind.into(),
+            ..OwnerReference::default()
+        };
+        for kind in AppKind::ALL {
+            assert_eq!(AppKind::of(&owner("apps/v1", &kind.to_string())), Some(kind));
+        }
+        assert_eq!(AppKind::of(&owner("apps/v1", "ReplicaSet")), None);
+        assert_eq!(AppKind::of(&owner("apps.kruise.io/v1beta1", "StatefulSet")), None);
+    }
+}
