@@ -115,6 +115,10 @@ impl Socket {
         rustix::net::connect(&self.descriptor, &self.spell(address))
     }
 
+    pub(crate) fn listen(&self, backlog: i32) -> Result<(), Errno> {
+        rustix::net::listen(&self.descriptor, backlog)
+    }
+
     /// Gives it a port, if it has none, as sending would.
     pub(crate) fn bound(&self) -> Result<SocketAddr, Errno> {
         if let Some(local) = self.local() {

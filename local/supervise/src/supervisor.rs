@@ -81,23 +81,28 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
                 self.remarks.make(Remark::ThirtyTwoBit, &trapped);
                 trapped.answer(Reply::Continue);
             }
-            Call::Listen { socket } => self.listen(trapped, socket),
+            Call::Listen { socket, backlog } => {
+                let reply = self.listen(&trapped, socket, backlog).unwrap_or(Reply::Continue);
+                trapped.answer(reply);
+            }
             Call::Other => {
                 trapped.answer(Reply::Continue);
             }
         }
     }
 
-    /// Reports where a program listens. Failures to find out remain the program's own business.
-    fn listen(&self, trapped: Trapped, socket: i32) {
-        if self.shares_network(&trapped).unwrap_or(false)
-            && let Ok(socket) = Socket::of(&trapped, socket)
-            && socket.kind() == Kind::Tcp
-            && let Some(local) = socket.local()
-        {
+    /// Listens in the program's place, and reports where: requests that are led there at once must find it listening.
+    /// None is for the kernel.
+    fn listen(&self, trapped: &Trapped, socket: i32, backlog: i32) -> Option<Reply> {
+        let shared = self.shares_network(trapped).unwrap_or(false);
+        let socket = Socket::of(trapped, socket).ok().filter(|socket| shared && socket.kind() == Kind::Tcp)?;
+        if let Err(error) = socket.listen(backlog) {
+            return Some(Reply::Error(error));
+        }
+        if let Some(local) = socket.local() {
             self.way.listens(local);
         }
-        trapped.answer(Reply::Continue);
+        Some(Reply::Value(0))
     }
 
     /// Continues with a call where it may wait.

@@ -78,7 +78,7 @@ pub trait Way: Send + Sync + 'static {
     /// Answers a DNS message (RFC 1035) that was meant for this resolver, without a TCP length and of any size.
     fn resolve(&self, query: Bytes, resolver: SocketAddr) -> impl Future<Output = Bytes> + Send;
 
-    /// A program is about to listen for TCP connections at this address of the laptop. Called on the thread that
+    /// A program listens for TCP connections at this address of the laptop, from now on. Called on the thread that
     /// answers all calls: quick.
     fn listens(&self, _: SocketAddr) {}
 }

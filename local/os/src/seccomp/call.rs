@@ -21,7 +21,7 @@ pub enum Call {
     /// getsockopt(2) for SO_ERROR; `length` is the address of the length, in and out.
     SocketError { socket: c_int, value: u64, length: u64 },
     /// listen(2)
-    Listen { socket: c_int },
+    Listen { socket: c_int, backlog: c_int },
     /// socket(2); `kind` is without its flags.
     Socket { domain: c_int, kind: c_int, close_on_exec: bool, non_blocking: bool, protocol: c_int },
     /// sendto(2)
@@ -58,7 +58,7 @@ impl Call {
             libc::SYS_connect => Call::Connect { socket, name: place(b, u64::from(c as u32)) },
             libc::SYS_getpeername => Call::PeerName { socket, name: b, length: c },
             libc::SYS_getsockopt => Call::SocketError { socket, value: d, length: e },
-            libc::SYS_listen => Call::Listen { socket },
+            libc::SYS_listen => Call::Listen { socket, backlog: b as c_int },
             libc::SYS_socket => Call::Socket {
                 domain: socket,
                 kind: b as c_int & 0xf,

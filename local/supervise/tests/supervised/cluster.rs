@@ -118,7 +118,9 @@ impl Way for Cluster {
     }
 
     fn listens(&self, address: SocketAddr) {
-        eprintln!("{LISTENS}{address}");
+        // Requests come at once.
+        let state = if std::net::TcpStream::connect(address).is_ok() { LISTENS } else { "does not yet listen at " };
+        eprintln!("{state}{address}");
     }
 }
 

@@ -141,7 +141,7 @@ fn listening() {
     assert!(output.status.success(), "{}", said(&output));
     let (listened, reported) = (lines(&output.stdout), lines(&output.stderr));
     let reported: Vec<&str> = reported.iter().filter_map(|line| line.strip_prefix(LISTENS)).collect();
-    assert!(listened.len() == 2 && reported == listened, "{}", said(&output));
+    assert!(listened.len() == 3 && reported == listened, "{}", said(&output));
 }
 
 fn lines(output: &[u8]) -> Vec<String> {

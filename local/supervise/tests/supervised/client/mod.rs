@@ -142,6 +142,13 @@ fn listening() {
         let _stream = TcpStream::connect(address).unwrap();
         listener.accept().unwrap();
     }
+    // It gets its address by listening.
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::listen(&socket, 8).unwrap();
+    let listener = TcpListener::from(socket);
+    println!("{}", listener.local_addr().unwrap());
+    let connected = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    assert_eq!(rustix::net::listen(&connected, 8), Err(Errno::INVAL));
     let unix = tempfile::tempdir().unwrap();
     drop(UnixListener::bind(unix.path().join("socket")).unwrap());
 }
