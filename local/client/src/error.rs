@@ -75,6 +75,10 @@ impl From<tonic::Status> for ClientError {
                 "the running daemon is another version of bridge and does not know this command",
                 "run `bridge disconnect --all`, then try again: that starts a new daemon",
             ),
+            // Its own word: a daemon that is gone leaves an error of the connection.
+            tonic::Code::Unavailable if std::error::Error::source(&status).is_none() => {
+                Self::new(Cause::NoTunnel, status.message(), "`bridge status` shows why")
+            }
             code => Self::of_daemon(
                 Cause::NoDaemon,
                 format!("the daemon did not answer: {} ({code:?})", status.message()),
@@ -108,6 +112,10 @@ mod tests {
         let error = ClientError::from(tonic::Status::internal("broken"));
         assert_eq!(error.cause(), Cause::NoDaemon);
         assert_eq!(error.to_string(), "the daemon did not answer: broken (Internal)");
+
+        let error = ClientError::from(tonic::Status::unavailable("cannot reach an agent of orders"));
+        let expected = (Cause::NoTunnel, "cannot reach an agent of orders", "`bridge status` shows why");
+        assert_eq!((error.cause(), error.message(), error.advice()), expected);
     }
 
     #[test]

@@ -21,8 +21,9 @@ use super::session::{Agent, Facts, Live, Session};
 use super::teller::Teller;
 use super::users::Users;
 
-/// Limit on the time from a ready agent to a tunnel with the routes in force: a few round trips.
-const TUNNELS_WITHIN: Duration = Duration::from_secs(10);
+/// Limit on the time from a ready agent to a tunnel with the routes in force: a few round trips, unless the API server
+/// is busy. As long as agents may take to be ready.
+const TUNNELS_WITHIN: Duration = Duration::from_secs(30);
 /// Half of the agents are enough to begin with; an agent that is not ready by then may never be.
 const OTHERS_WITHIN: Duration = Duration::from_secs(5);
 
@@ -218,12 +219,7 @@ async fn all_attended(session: &Session) -> Result<(), Failure> {
         let (service, reason) = (session.facts.service.clone(), agent.trouble.clone());
         return Err(Failure::OtherVersion { service, reason });
     }
-    attended.map_err(|_| {
-        let live = session.live();
-        let trouble = live.agents.iter().find(|(_, agent)| !agent.trouble.is_empty());
-        let reason = trouble.map(|(pod, agent)| format!("{pod}: {}", agent.trouble));
-        Failure::NoTunnel { reason: reason.or(live.blind).unwrap_or_else(|| "no agent answered".to_owned()) }
-    })
+    attended.map_err(|_| Failure::NoTunnel { reason: session.live().why_no_tunnel() })
 }
 
 /// Waits until the agents beyond the first half have the routes, ready or not. One that becomes ready before its tunnel

@@ -75,15 +75,9 @@ async fn pass_on(
 }
 
 async fn next(live: &mut watch::Receiver<Live>) -> Result<Client, Status> {
-    let mut found = None;
-    let reached = live.wait_for(|live| {
-        let mut attended = live.agents.values().filter_map(|agent| agent.attended.as_ref());
-        found = attended.find(|attended| !attended.draining).map(|attended| attended.client.clone());
-        found.is_some()
-    });
     let over = || Status::not_found("the session has ended");
-    reached.await.map_err(|_| over())?;
-    found.ok_or_else(over)
+    let reached = live.wait_for(|live| live.tunnel().is_some()).await.map_err(|_| over())?;
+    reached.tunnel().map(|attended| attended.client.clone()).ok_or_else(over)
 }
 
 /// The outcome with one agent.

@@ -1,7 +1,8 @@
 //! The way into the cluster, through an agent of a session: connections, UDP flows and names for processes of this
 //! machine.
 
-use std::time::Duration;
+use std::error::Error as _;
+use std::time::{Duration, Instant};
 
 use bridge_cluster::ranges;
 use bridge_proto::tunnel::{Refused, TunnelStream};
@@ -9,10 +10,10 @@ use bridge_proto::v1::{self, Cause};
 use futures::{StreamExt, TryFutureExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Code, Response, Status, Streaming};
 
 use super::session::Session;
-use super::tunnel::Attended;
+use super::tunnel::{Attended, Client};
 
 /// How long a connection waits if no agent is reached.
 const REACHED_WITHIN: Duration = Duration::from_secs(10);
@@ -23,20 +24,43 @@ const FLOW_QUEUE: usize = 64;
 
 /// A tunnel of the session; waits for one that comes up within this time.
 async fn tunnel(session: &Session, within: Duration) -> Option<Attended> {
-    let reached = |live: &super::session::Live| {
-        let mut attended = live.agents.values().filter_map(|agent| agent.attended.as_ref());
-        attended.find(|attended| !attended.draining).cloned()
-    };
-    let mut found = None;
-    let _ = tokio::time::timeout(
-        within,
-        session.until(|live| {
-            found = reached(live);
-            found.is_some()
-        }),
-    )
-    .await;
-    found
+    let mut live = session.watch();
+    let found = tokio::time::timeout(within, live.wait_for(|live| live.tunnel().is_some())).await;
+    found.ok()?.ok()?.tunnel().cloned()
+}
+
+/// Asks an agent that is reached within this time; if its tunnel breaks meanwhile, the next one.
+async fn ask<T, Answer: Future<Output = Result<Response<T>, Status>>>(
+    session: &Session,
+    within: Duration,
+    call: impl Fn(Client) -> Answer,
+) -> Result<T, Status> {
+    let mut live = session.watch();
+    let begun = Instant::now();
+    let left = || within.saturating_sub(begun.elapsed());
+    loop {
+        live.mark_unchanged();
+        let away = || Status::unavailable(away(session));
+        let Attended { client, .. } = tunnel(session, left()).await.ok_or_else(away)?;
+        match call(client).await {
+            Ok(answer) => return Ok(answer.into_inner()),
+            // The end of the tunnel is a change.
+            Err(status) if broke(&status) => {
+                let changed = tokio::time::timeout(left(), live.changed()).await;
+                changed.map_err(|_| away())?.map_err(|_| away())?;
+            }
+            Err(status) => return Err(Status::new(status.code(), said(session, &status))),
+        }
+    }
+}
+
+/// Whether the tunnel failed, and not the call.
+fn broke(status: &Status) -> bool {
+    status.source().is_some() || status.code() == Code::Unknown
+}
+
+fn said(session: &Session, status: &Status) -> String {
+    format!("the agent of {} answered: {}", session.facts.service, status.message())
 }
 
 fn away(session: &Session) -> String {
@@ -50,7 +74,7 @@ pub(super) async fn dial(session: &Session, address: String) -> Result<TunnelStr
     let (outgoing, say) = mpsc::channel::<Result<v1::Frame, Status>>(TunnelStream::QUEUE);
     let say = ReceiverStream::new(say).filter_map(|frame| std::future::ready(frame.ok()));
     // Not awaited: the request travels with the call, and its answer is the first message that comes back.
-    let answers = async move { client.dial(say).await.map(tonic::Response::into_inner) };
+    let answers = async move { client.dial(say).await.map(Response::into_inner) };
     let open = v1::Open { session: session.facts.id.clone(), address, ..v1::Open::default() };
     let mut stream = TunnelStream::open(open, Box::pin(answers.try_flatten_stream()), outgoing, &budget);
     stream.opened().await.map(|()| stream)
@@ -85,19 +109,21 @@ async fn pass(mut datagrams: Streaming<v1::FlowDatagram>, to_agent_tx: mpsc::Sen
 
 /// Asks the resolver of the target's pod.
 pub(super) async fn resolve(session: &Session, message: v1::DnsMessage) -> Result<v1::DnsMessage, Status> {
-    let mut tunnel =
-        tunnel(session, RESOLVER_WITHIN).await.ok_or_else(|| Status::unavailable(away(session)))?;
-    Ok(tunnel.client.resolve(message).await?.into_inner())
+    let call = |mut client: Client| {
+        let message = message.clone();
+        async move { client.resolve(message).await }
+    };
+    ask(session, RESOLVER_WITHIN, call).await
 }
 
 /// Reads the environment of the target's container, and which networks are the cluster's.
 pub(super) async fn surroundings(session: &Session) -> Result<v1::SurroundingsOfTarget, Status> {
-    let mut tunnel =
-        tunnel(session, REACHED_WITHIN).await.ok_or_else(|| Status::unavailable(away(session)))?;
     let (inside, networks) = tokio::join!(
-        tunnel.client.surroundings(v1::SurroundingsRequest {}),
+        ask(session, REACHED_WITHIN, |mut client| async move {
+            client.surroundings(v1::SurroundingsRequest {}).await
+        }),
         ranges::known(&session.facts.cluster),
     );
     let networks = networks.iter().map(ToString::to_string).collect();
-    Ok(v1::SurroundingsOfTarget { inside: Some(inside?.into_inner()), networks })
+    Ok(v1::SurroundingsOfTarget { inside: Some(inside?), networks })
 }

@@ -11,14 +11,15 @@ use bridge_cluster::portforward;
 use bridge_proto::proof::{self, NotOpened, Opened, Opening};
 use bridge_proto::tunnel::alive::{Listened, SAY_EVERY, SILENT_AFTER};
 use bridge_proto::tunnel::{
-    Budget, HTTP2_CONNECTION_WINDOW, HTTP2_FRAME, HTTP2_STREAM_WINDOW, TUNNEL_BUDGET, TunnelStream, offered,
+    Budget, HTTP2_CONNECTION_WINDOW, HTTP2_FRAME, HTTP2_STREAM_WINDOW, HTTP2_STREAMS, TUNNEL_BUDGET,
+    TunnelStream, offered,
 };
 use bridge_proto::v1::agent_client::AgentClient;
 use bridge_proto::v1::{self, from_agent, from_daemon};
 use bridge_proto::version::COPIES;
 use futures::StreamExt;
 use hyper_util::rt::TokioIo;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -33,8 +34,8 @@ use super::inbound::{self, Inbound};
 const PARKED: usize = 32;
 /// Enough for two round trips: an agent that does not answer by then is none.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
-/// Limit on the parked calls of a tunnel.
-const MOST_PARKED: usize = 4096;
+/// Limit on the accept calls of a tunnel: those that are parked, in use, or ended on this side alone.
+const MOST_CALLS: usize = 4096;
 
 /// The purpose of a tunnel.
 #[derive(Clone)]
@@ -229,7 +230,9 @@ async fn channel(
     let endpoint = Endpoint::from_static("http://agent")
         .initial_stream_window_size(HTTP2_STREAM_WINDOW)
         .max_frame_size(HTTP2_FRAME)
-        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW);
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+        .http2_max_concurrent_reset_streams(HTTP2_STREAMS as usize)
+        .http2_max_local_error_reset_streams(HTTP2_STREAMS as usize);
     Ok(endpoint.connect_with_connector(connector).await?)
 }
 
@@ -252,13 +255,14 @@ struct Parking {
     inbound: Arc<Inbound>,
     calls: JoinSet<Result<(), Status>>,
     parked: usize,
+    room: Arc<Semaphore>,
     taken_tx: mpsc::Sender<()>,
     taken_rx: mpsc::Receiver<()>,
 }
 
 impl Parking {
     fn new(client: Client, budget: Budget, purpose: &Purpose) -> Self {
-        let (taken_tx, taken_rx) = mpsc::channel(MOST_PARKED);
+        let (taken_tx, taken_rx) = mpsc::channel(MOST_CALLS);
         Self {
             client,
             budget,
@@ -266,6 +270,7 @@ impl Parking {
             inbound: purpose.inbound.clone(),
             calls: JoinSet::new(),
             parked: 0,
+            room: Arc::new(Semaphore::new(MOST_CALLS)),
             taken_tx,
             taken_rx,
         }
@@ -274,13 +279,14 @@ impl Parking {
     /// Parks the missing calls, then waits until more may be missing.
     async fn step(&mut self) -> Result<(), Status> {
         let in_use = self.calls.len().saturating_sub(self.parked);
-        while self.parked < PARKED.max(in_use).min(MOST_PARKED) {
+        while self.parked < PARKED.max(in_use) {
             self.parked += 1;
             self.calls.spawn(park(
                 self.client.clone(),
                 self.budget.clone(),
                 self.routes.clone(),
                 self.inbound.clone(),
+                self.room.clone(),
                 self.taken_tx.clone(),
             ));
         }
@@ -302,12 +308,22 @@ async fn park(
     budget: Budget,
     routes: watch::Receiver<v1::Routes>,
     inbound: Arc<Inbound>,
+    room: Arc<Semaphore>,
     taken_tx: mpsc::Sender<()>,
 ) -> Result<(), Status> {
+    // It is never closed.
+    let held = room.acquire_owned().await.ok();
     let (outgoing, say) = mpsc::channel::<Result<v1::Frame, Status>>(TunnelStream::QUEUE);
     let say = ReceiverStream::new(say).filter_map(|frame| std::future::ready(frame.ok()));
     let offer = match client.accept(say).await {
-        Ok(answers) => offered(answers.into_inner(), outgoing, &budget).await,
+        Ok(answers) => {
+            // The room is the call's until its answers have ended, or were given up.
+            let answers = answers.into_inner().map(move |frame| {
+                let _room = &held;
+                frame
+            });
+            offered(answers, outgoing, &budget).await
+        }
         Err(status) => Err(status),
     };
     // The receiver lives as long as this task.

@@ -95,7 +95,8 @@ impl<D: Destinations, W: Way> Supervisor<D, W> {
     /// None is for the kernel.
     fn listen(&self, trapped: &Trapped, socket: i32, backlog: i32) -> Option<Reply> {
         let shared = self.shares_network(trapped).unwrap_or(false);
-        let socket = Socket::of(trapped, socket).ok().filter(|socket| shared && socket.kind() == Kind::Tcp)?;
+        let socket =
+            Socket::of(trapped, socket).ok().filter(|socket| shared && socket.kind() == Kind::Tcp)?;
         if let Err(error) = socket.listen(backlog) {
             return Some(Reply::Error(error));
         }

@@ -7,6 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, future};
@@ -20,6 +21,9 @@ use self::state::{Answer, State};
 use super::budget::{Budget, Hold};
 use crate::v1::frame::Kind;
 use crate::v1::{self, Cause, Frame};
+
+/// How long a call may last after both of its directions have ended.
+const LEFT_WITHIN: Duration = Duration::from_secs(10);
 
 /// The outgoing messages of a call. Only `Ok` is ever sent; a tonic server's answer needs this type.
 pub type FrameSender = mpsc::Sender<Result<Frame, Status>>;
@@ -373,10 +377,14 @@ async fn carry(
 /// last message may be lost.
 async fn leave(outgoing: FrameSender, mut incoming: impl Stream<Item = Result<Frame, Status>> + Unpin) {
     drop(outgoing);
-    while let Some(Ok(_)) = incoming.next().await {
-        // They may be endless.
-        coop::consume_budget().await;
-    }
+    let ended = async {
+        while let Some(Ok(_)) = incoming.next().await {
+            // They may be endless.
+            coop::consume_budget().await;
+        }
+    };
+    // A side that does not end is not one that needs the last message.
+    let _ = tokio::time::timeout(LEFT_WITHIN, ended).await;
 }
 
 fn tunnel_lost() -> ResetBy {

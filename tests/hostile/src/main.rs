@@ -180,8 +180,11 @@ impl Agent for Hostile {
         Ok(Response::new(Box::pin(ReceiverStream::new(said_rx))))
     }
 
-    /// Asks for a port of the laptop that no route names.
-    async fn accept(&self, _: Request<Streaming<Frame>>) -> Result<Response<Self::AcceptStream>, Status> {
+    /// Asks for a port of the laptop that no route names, on as many calls as the daemon makes.
+    async fn accept(&self, call: Request<Streaming<Frame>>) -> Result<Response<Self::AcceptStream>, Status> {
+        // Unread answers would end the connection.
+        let mut heard = call.into_inner();
+        tokio::spawn(async move { while let Ok(Some(_)) = heard.message().await {} });
         Ok(answers(offers::opens(&locked(&self.session))))
     }
 

@@ -1,6 +1,7 @@
 //! A hostile agent that speaks the protocol correctly (`tests/hostile`): none of its offers runs, opens or appears on
 //! the laptop.
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,6 +36,9 @@ fn offers_of_a_hostile_agent_stay_away_from_the_laptop() {
         assert!(world.who_answers(&[]).starts_with("orders-"), "expected a pod for others");
     }
     assert!(!alice.path("visited").exists(), "a port that no route names was visited");
+    // Its offers, which never end, do not fill the tunnel.
+    let log = fs::read_to_string(alice.path("run/bridge/daemon.log")).expect("the daemon's log");
+    assert!(!log.contains("the tunnel ended"), "expected one tunnel: {log}");
 
     is_clean(&alice.bridge(&["disconnect", "orders"]).succeeds());
     assert!(!mark.exists(), "something of the agent's ran: {} is there", mark.display());

@@ -100,6 +100,26 @@ impl Live {
         self.agents.get(pod).is_some_and(|agent| agent.ready) || self.agents.values().any(Agent::is_routed)
     }
 
+    /// The tunnel to an agent that takes new work.
+    pub(crate) fn tunnel(&self) -> Option<&Attended> {
+        let mut attended = self.agents.values().filter_map(|agent| agent.attended.as_ref());
+        attended.find(|attended| !attended.draining)
+    }
+
+    /// Why no tunnel has come up to agents that were ready.
+    pub(crate) fn why_no_tunnel(&self) -> String {
+        let stay = || self.agents.iter().filter(|(_, agent)| !agent.leaving);
+        let untold = || match stay().find(|(_, agent)| agent.ready && !agent.is_routed()) {
+            Some((pod, Agent { attended: Some(_), .. })) => format!("{pod} has not taken the routes"),
+            Some((pod, _)) => format!("the API server has opened no connection to {pod}"),
+            None => "the API server has named no pod of theirs that is ready".to_owned(),
+        };
+        match stay().find(|(_, agent)| !agent.trouble.is_empty()) {
+            Some((pod, agent)) => format!("{pod}: {}", agent.trouble),
+            None => self.blind.clone().unwrap_or_else(untold),
+        }
+    }
+
     /// Whether all agents that stay have the routes, ready or not.
     pub(crate) fn is_routed_everywhere(&self) -> bool {
         self.agents.values().filter(|agent| !agent.leaving).all(Agent::is_routed)
@@ -116,11 +136,7 @@ impl Live {
         if self.led_back {
             return (v1::State::LedBack, self.why_led_back(service));
         }
-        if self
-            .agents
-            .values()
-            .any(|agent| agent.attended.as_ref().is_some_and(|attended| !attended.draining))
-        {
+        if self.tunnel().is_some() {
             return (v1::State::Routing, self.stale.clone().unwrap_or_default());
         }
         let serve = self.agents.values().any(|agent| agent.ready);

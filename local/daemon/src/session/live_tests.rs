@@ -16,6 +16,24 @@ fn live(agents: Vec<Agent>) -> Live {
 }
 
 #[test]
+fn whoever_keeps_a_tunnel_from_coming_up_is_named() {
+    let mut live = live(vec![]);
+    let why = |live: &Live| live.why_no_tunnel();
+    assert_eq!(why(&live), "the API server has named no pod of theirs that is ready");
+    let waits = Agent { ready: true, ..Agent::default() };
+    let pod = "orders-0".to_owned();
+    live.agents.insert(pod.clone(), waits.clone());
+    assert_eq!(why(&live), "the API server has opened no connection to orders-0");
+    let attended = Some(Attended { routed: 0, ..Attended::pretended() });
+    live.agents.insert(pod.clone(), Agent { attended, ..waits });
+    assert_eq!(why(&live), "orders-0 has not taken the routes");
+    live.blind = Some("cannot watch pods".to_owned());
+    assert_eq!(why(&live), "cannot watch pods");
+    live.agents.insert(pod, agent(true, None));
+    assert_eq!(why(&live), "orders-0: refused");
+}
+
+#[test]
 fn requests_are_reported_at_the_origin_only_when_they_go_there() {
     const TO_ORIGIN: &str = "requests go to the origin";
     let unreached = live(vec![agent(true, None)]);

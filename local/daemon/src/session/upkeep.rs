@@ -2,8 +2,8 @@
 //! Service.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use bridge_cluster::clean;
 use bridge_cluster::mode::Mode;
@@ -173,14 +173,14 @@ fn reset_text(standing: &Standing, name: &str) -> Option<String> {
     }
 }
 
-/// Keeps a tunnel to one agent once it is due, with a pause between attempts that grows while they fail.
+/// Keeps a tunnel to one agent once it is due, with a pause between attempts that grows while none lasts.
 async fn keep(purpose: Purpose, pod: String, live: watch::Sender<Live>) {
     let _ = live.subscribe().wait_for(|live| live.is_due(&pod)).await;
     let mut pause = Pause::new();
     loop {
-        let reached = AtomicBool::new(false);
+        let reached = OnceLock::new();
         let show = |attended: Attended| {
-            reached.store(true, Ordering::Relaxed);
+            reached.get_or_init(Instant::now);
             set(&live, &pod, |agent| {
                 agent.trouble.clear();
                 agent.attended = Some(attended);
@@ -197,7 +197,7 @@ async fn keep(purpose: Purpose, pod: String, live: watch::Sender<Live>) {
             return;
         }
         tracing::info!(session = %purpose.session.id, %pod, reason = %ended, "the tunnel ended");
-        if reached.into_inner() {
+        if reached.get().is_some_and(|since| since.elapsed() > LONGEST_PAUSE) {
             pause = Pause::new();
         }
         pause.wait().await;

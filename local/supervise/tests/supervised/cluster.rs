@@ -119,7 +119,8 @@ impl Way for Cluster {
 
     fn listens(&self, address: SocketAddr) {
         // Requests come at once.
-        let state = if std::net::TcpStream::connect(address).is_ok() { LISTENS } else { "does not yet listen at " };
+        let state =
+            if std::net::TcpStream::connect(address).is_ok() { LISTENS } else { "does not yet listen at " };
         eprintln!("{state}{address}");
     }
 }

@@ -104,6 +104,21 @@ async fn a_refusal_arrives_unchanged() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_the_other_side_does_not_end_is_given_up() {
+    let budget = Budget::new(0);
+    let (line, incoming) = mpsc::channel(1);
+    let (outgoing, mut far) = mpsc::channel(TunnelStream::QUEUE);
+    line.send(Ok(frame(Kind::Open(v1::Open::default())))).await.expect("a line");
+    let offered =
+        offered(ReceiverStream::new(incoming), outgoing, &budget).await.expect("a call").expect("an offer");
+    offered.refuse(Cause::Forbidden, "").await.expect("the call is there");
+    while far.recv().await.is_some() {}
+    let began = Instant::now();
+    line.closed().await;
+    assert_eq!(began.elapsed(), LEFT_WITHIN);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cause_of_a_newer_program_is_a_refusal_all_the_same() {
     let budget = Budget::new(0);
     let (line, incoming) = network(Duration::ZERO);
