@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
 use super::first::{First, FirstFrame};
+use super::frames::Frames;
 use crate::io::end::End;
 use crate::io::side::Side;
 
@@ -25,6 +26,7 @@ pub(super) struct Io<S: Side> {
     first: Option<Spy>,
     stuck: Arc<AtomicBool>,
     turn: Option<Turn>,
+    frames: Option<Frames>,
     hearing: Hearing,
 }
 
@@ -89,6 +91,7 @@ impl<S: Side> Io<S> {
             first: None,
             stuck: Arc::default(),
             turn: None,
+            frames: None,
             hearing: Hearing::Ends,
         };
         (io, home_rx)
@@ -104,6 +107,11 @@ impl<S: Side> Io<S> {
     /// Limits its reads to the turn from now on.
     pub(super) fn takes_turns(&mut self, turn: &Turn) {
         self.turn = Some(turn.clone());
+    }
+
+    /// Counts the small frames in all that is read.
+    pub(super) fn counts(&mut self, frames: Frames) {
+        self.frames = Some(frames);
     }
 
     /// Reads everything that the peer has sent, even after it has closed: a server may close right after its last byte,
@@ -162,6 +170,9 @@ impl<S: Side> AsyncRead for Io<S> {
         }
         if let Some(turn) = &self.turn {
             turn.take();
+        }
+        if let Some(frames) = &mut self.frames {
+            frames.advance(&buf.filled()[before..]);
         }
         if let Some(mut spy) = self.first.take() {
             let Some(first) = spy.frame.advance(&buf.filled()[before..]) else {

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::answers::{self, Wanted};
 use super::caller::Caller;
 use super::exchange::{Accepted, Exchange, Exchanged, Holds};
+use super::frames::Account;
 use super::io::Io;
 use super::settings;
 use super::window::{Held, Waiting, Window};
@@ -148,7 +149,7 @@ async fn speak(
 }
 
 /// Takes a stream with these hops to the laptop, and the answer back.
-pub(super) async fn exchange(mut accepted: Accepted, lane: Lane, hops: HeaderValue, up: Arc<Held>) -> Ended {
+pub(super) async fn exchange(mut accepted: Accepted, lane: Lane, hops: HeaderValue, up: Waiting) -> Ended {
     let route = &lane.route;
     let budget = &route.session.budget;
     let room = budget.begin(share::EXCHANGE);
@@ -189,7 +190,8 @@ pub(super) async fn exchange(mut accepted: Accepted, lane: Lane, hops: HeaderVal
     };
     drop(send);
     let body = (!ends).then_some(body);
-    let holds = Holds { up: Waiting::for_laptop(up, budget), down: Waiting::new(lane.held.clone()) };
+    // Nobody else's streams end with a lane.
+    let holds = Holds { up, down: Waiting::new(lane.held.clone(), Account::default()) };
     let mut exchange =
         Exchange::new((body, None), respond, sent, record, holds, (Some(route.clone()), wanted));
     match std::future::poll_fn(|cx| exchange.poll(cx)).await {

@@ -9,6 +9,7 @@ use h2::client::{Connection, SendRequest};
 use tokio::net::TcpStream;
 
 use super::first::First;
+use super::frames::{Account, Frames};
 use super::io::{Io, Turn};
 use super::settings::{self, Announced};
 use crate::connection::origin::Origin;
@@ -31,7 +32,8 @@ pub(super) struct Up {
     pub(super) send: SendRequest<Bytes>,
     connection: Connection<Io<TcpStream>, Bytes>,
     turn: Turn,
-    /// The origin has sent GOAWAY: it takes no more streams.
+    pub(super) account: Account,
+    /// It takes no more streams: the origin has sent GOAWAY, or its account is high.
     going: bool,
 }
 
@@ -48,7 +50,7 @@ pub(super) enum Link {
 pub(super) enum Event {
     /// It is up.
     Up(Announced),
-    /// The origin takes no more streams.
+    /// It takes no more streams.
     GoingAway,
     /// It has ended; with the GOAWAY of an error if one of the two sent such.
     Over(Option<h2::Reason>),
@@ -107,7 +109,8 @@ impl Link {
                     (Link::Over, Event::Over(reason.filter(|&reason| reason != h2::Reason::NO_ERROR)))
                 }
                 Poll::Pending => {
-                    let goes = !up.going && matches!(up.send.poll_ready(cx), Poll::Ready(Err(_)));
+                    let mut is_over = || matches!(up.send.poll_ready(cx), Poll::Ready(Err(_)));
+                    let goes = !up.going && (up.account.is_high() || is_over());
                     up.going |= goes;
                     return if goes { Poll::Ready(Event::GoingAway) } else { Poll::Pending };
                 }
@@ -140,6 +143,8 @@ async fn open(mut origin: Origin) -> Opened {
     let turn = Turn::default();
     turn.begin();
     io.takes_turns(&turn);
+    let account = Account::default();
+    io.counts(Frames::of_server(account.clone()));
     io.is_heard_out();
     let mut first_rx = io.first();
     let Ok((send, mut connection)) = settings::towards_origin().handshake::<_, Bytes>(io).await else {
@@ -158,10 +163,13 @@ async fn open(mut origin: Origin) -> Opened {
     .await;
     match first {
         Some(Some(First::Settings(announced))) => {
-            Opened::Up(Box::new(Up { send, connection, turn, going: false }), announced)
+            Opened::Up(Box::new(Up { send, connection, turn, account, going: false }), announced)
         }
         // It is late; streams may begin without (RFC 9113 section 3.4).
-        None => Opened::Up(Box::new(Up { send, connection, turn, going: false }), Announced::default()),
+        None => {
+            let up = Up { send, connection, turn, account, going: false };
+            Opened::Up(Box::new(up), Announced::default())
+        }
         Some(None) => Opened::Failed,
         Some(Some(First::Foreign(said))) => {
             drop(connection);

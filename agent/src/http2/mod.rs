@@ -3,7 +3,7 @@
 //! `link` is the connection to the origin, one for one of the caller; `settings` are those announced to each side,
 //! `first` reads a server's; `task` is the one task that drives everything, `wakes` shows which parts have something to
 //! do. `exchange` is one request and its answer, `caller` the caller's side of it, `passage` a body on its way,
-//! `window` the memory that all of them may hold; `laptop` takes streams that match a route to a laptop, `copy` copies
+//! `window` the memory that all of them may hold, `frames` what small frames cost; `laptop` takes streams that match a route to a laptop, `copy` copies
 //! of streams, `work` is common to both ways, `answers` are the agent's own, `io` the byte streams below.
 
 mod answers;
@@ -11,6 +11,7 @@ mod caller;
 mod copy;
 mod exchange;
 mod first;
+mod frames;
 mod io;
 mod laptop;
 mod link;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
+use self::frames::{Account, Frames};
 use self::io::{Io, Turn};
 use self::laptop::{Lanes, Start};
 use self::link::{Event, Link};
@@ -91,9 +93,12 @@ pub(crate) async fn serve(conn: Connection, opened: Option<Opened>) {
     let turn = Turn::default();
     turn.begin();
     io.takes_turns(&turn);
-    let written = io.written();
+    let (written, account) = (io.written(), Account::default());
+    io.counts(Frames::of_client(account.clone()));
     match announced.towards_caller().handshake::<_, Bytes>(io).await {
-        Ok(caller) => Task::new(context, port, start, (caller, written), link, lanes, turn).run().await,
+        Ok(caller) => {
+            Task::new(context, port, start, (caller, written, account), link, lanes, turn).run().await;
+        }
         Err(error) => {
             tracing::debug!(%error, "a caller broke off");
             link.end().await;

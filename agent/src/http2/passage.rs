@@ -142,10 +142,13 @@ impl Passage {
             match self.from.poll_data(cx) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Some(bytes)) => {
-                    self.keep(bytes?);
+                    let bytes = bytes?;
                     if self.from.is_end_stream() {
                         self.end = Some(End::Plain);
+                    } else {
+                        self.waits.read(bytes.len());
                     }
+                    self.keep(bytes);
                 }
                 Poll::Ready(None) => match self.from.poll_trailers(cx) {
                     Poll::Pending => return Ok(()),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use h2::{client, server};
 
+use super::frames::SMALL_FRAMES;
 use super::window;
 
 /// Limit on the streams of one caller's connection, even if the origin would take more.
@@ -16,9 +17,6 @@ const STREAM_WINDOW: u32 = 256 << 10;
 const SEND_BUFFER: usize = 64 << 10;
 /// The window of a stream on the way from a laptop, whose round trips are long.
 const LAPTOP_STREAM_WINDOW: u32 = 1 << 20;
-/// Limit on the cost of small frames that have come and were not processed, as h2 counts it: 256 bytes each, less their
-/// content.
-const SMALL_FRAMES: usize = 8 << 20;
 /// The number of streams that one side has reset while the other still sends for them, and how long they are
 /// remembered.
 const RESET_STREAMS: usize = 1000;

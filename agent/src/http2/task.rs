@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 
 use super::caller::Caller;
 use super::exchange::Accepted;
+use super::frames::Account;
 use super::io::{Io, Turn, Written};
 use super::laptop::{Lanes, Start};
 use super::link::{Event, Link};
@@ -41,6 +42,10 @@ pub(super) struct Task {
     start: Start,
     caller: server::Connection<Io<TcpStream>, Bytes>,
     written: Written,
+    /// The caller's small frames.
+    account: Account,
+    /// It was high, and the caller goes.
+    is_spent: bool,
     link: Link,
     /// The previous one, which takes no more streams and serves those that it has.
     before: Option<Link>,
@@ -97,7 +102,7 @@ impl Task {
         context: Arc<Data>,
         port: Port,
         start: Start,
-        (caller, written): (server::Connection<Io<TcpStream>, Bytes>, Written),
+        (caller, written, account): (server::Connection<Io<TcpStream>, Bytes>, Written, Account),
         link: Link,
         lanes: Lanes,
         turn: Turn,
@@ -109,6 +114,8 @@ impl Task {
             start,
             caller,
             written,
+            account,
+            is_spent: false,
             link,
             before: None,
             streams: FuturesUnordered::new(),
@@ -287,6 +294,10 @@ impl Task {
                 Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending => break,
             }
+        }
+        if !self.is_spent && self.account.is_high() {
+            self.is_spent = true;
+            self.caller_goes();
         }
         if self.written.all() && std::mem::take(&mut self.held_back) {
             self.wakes.set(Part::Streams);

@@ -11,6 +11,8 @@ use std::task::Waker;
 use bridge_proto::tunnel::{Budget, Hold};
 use futures::task::AtomicWaker;
 
+use super::frames::Account;
+
 /// The window of every connection, in each direction.
 pub(super) const SMALLEST: u32 = 256 << 10;
 /// The largest window of one connection, in each direction.
@@ -41,6 +43,8 @@ pub(super) struct Held {
 #[derive(Debug)]
 pub(super) struct Waiting {
     held: Arc<Held>,
+    /// That of the connection on which they come.
+    account: Account,
     counted: usize,
     /// They are on their way to a laptop, and count against its session.
     of_session: Option<Hold>,
@@ -93,13 +97,18 @@ impl Held {
 }
 
 impl Waiting {
-    pub(super) fn new(held: Arc<Held>) -> Self {
-        Self { held, counted: 0, of_session: None }
+    pub(super) fn new(held: Arc<Held>, account: Account) -> Self {
+        Self { held, account, counted: 0, of_session: None }
     }
 
     /// Bytes from a caller to a laptop.
-    pub(super) fn for_laptop(held: Arc<Held>, session: &Budget) -> Self {
-        Self { held, counted: 0, of_session: Some(session.nothing()) }
+    pub(super) fn for_laptop(held: Arc<Held>, account: Account, session: &Budget) -> Self {
+        Self { held, account, counted: 0, of_session: Some(session.nothing()) }
+    }
+
+    /// A frame of this length, which did not end its stream, was read.
+    pub(super) fn read(&self, len: usize) {
+        self.account.read(len);
     }
 
     /// Sets the number of waiting bytes. False: more than the session may hold.
@@ -193,7 +202,7 @@ mod tests {
     fn a_window_grows_while_streams_stall() {
         let pool = pool();
         let mut window = Window::new(pool.clone());
-        let mut waiting = Waiting::new(window.held());
+        let mut waiting = Waiting::new(window.held(), Account::default());
         assert_eq!(window.grow(), None, "nothing waits");
         assert!(waiting.count(150 << 10));
         assert_eq!(window.grow(), Some(512 << 10));
@@ -208,7 +217,8 @@ mod tests {
     fn the_pool_has_an_end() {
         let pool = pool();
         let mut windows: Vec<_> = (0..4).map(|_| Window::new(pool.clone())).collect();
-        let mut waiting: Vec<_> = windows.iter().map(|window| Waiting::new(window.held())).collect();
+        let mut waiting: Vec<_> =
+            windows.iter().map(|window| Waiting::new(window.held(), Account::default())).collect();
         assert!(waiting.iter_mut().all(|waiting| waiting.count(usize::MAX / 4)));
         while windows.iter_mut().any(|window| window.grow().is_some()) {}
         let total: usize = windows.iter().map(|window| window.size as usize).sum();
@@ -219,7 +229,7 @@ mod tests {
     fn data_that_waits_for_a_laptop_takes_no_room_from_others() {
         let (pool, session) = (pool(), Budget::new(1 << 20));
         let mut window = Window::new(pool.clone());
-        let mut waiting = Waiting::for_laptop(window.held(), &session);
+        let mut waiting = Waiting::for_laptop(window.held(), Account::default(), &session);
         assert!(waiting.count(300 << 10));
         assert_eq!(
             window.grow(),

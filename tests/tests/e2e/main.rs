@@ -5,6 +5,7 @@
 
 mod agents;
 mod alone;
+mod attached;
 mod bulk;
 mod changes;
 mod command;

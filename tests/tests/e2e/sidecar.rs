@@ -22,7 +22,7 @@ fn a_service_that_keeps_clients_at_one_pod_gets_sidecars() {
     let before = Before::of(&world, DEPLOYMENT);
     let others = world.others_by("others", &["new"]);
 
-    // When Alice connects, the mode is said, and her requests reach her laptop.
+    // When Alice connects, she sees the mode and its reason, and her requests reach her laptop.
     let begun = Instant::now();
     let connected = connect(&alice, &orders, &[]);
     let took = begun.elapsed();

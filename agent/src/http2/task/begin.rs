@@ -88,7 +88,8 @@ impl Task {
             }
         };
         let lane = self.lanes.lane(route, &self.start);
-        let (size, up) = (size_of_head(&accepted.head), self.from_caller.held());
+        let size = size_of_head(&accepted.head);
+        let up = Waiting::for_laptop(self.from_caller.held(), self.account.clone(), &route.session.budget);
         self.load.at_laptop += 1;
         self.begin(With::Laptop(Box::pin(laptop::exchange(accepted, lane, hops, up))), size);
     }
@@ -112,8 +113,8 @@ impl Task {
         match up.send.send_request(Accepted::sendable(head), ends) {
             Ok(sent) => {
                 let holds = Holds {
-                    up: Waiting::new(self.from_caller.held()),
-                    down: Waiting::new(self.from_origin.held()),
+                    up: Waiting::new(self.from_caller.held(), self.account.clone()),
+                    down: Waiting::new(self.from_origin.held(), up.account.clone()),
                 };
                 let up = if ends {
                     if let Some(copy) = copy {

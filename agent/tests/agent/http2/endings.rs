@@ -6,8 +6,8 @@ use bridge_agent::DrainTimes;
 use bytes::Bytes;
 use h2::Reason;
 
-use super::peer::{Caller, Say, Serving, alices, answer, get, hears, rest, with_header};
-use crate::peer::{Peer, Server};
+use super::peer::{Caller, Say, Serving, alices, answer, get, hears, hears_frame, rest, with_header};
+use crate::peer::Server;
 use crate::world::{World, story};
 
 /// Draining that goes on accepting as long as the story lasts.
@@ -139,18 +139,6 @@ async fn an_origins_connection_that_grows_too_old_ends_as_without_the_agent() {
 /// A request for `/` of `a`, as a frame (RFC 9113 section 6.2).
 fn request_frame(stream: u8) -> [u8; 15] {
     [0, 0, 6, 1, 5, 0, 0, 0, stream, 0x82, 0x86, 0x84, 0x41, 1, b'a']
-}
-
-/// The next frame of this kind.
-async fn hears_frame(client: &mut Peer, kind: u8) -> (u8, Vec<u8>) {
-    loop {
-        let head = client.hears_some(9).await;
-        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
-        let payload = client.hears_some(length).await;
-        if head[3] == kind {
-            return (head[8], payload);
-        }
-    }
 }
 
 #[tokio::test]

@@ -6,9 +6,18 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::peer::{Caller, Say, Serving, alices, answer, get, hears, rest, with_header};
+use super::peer::{
+    Caller, Say, Serving, alices, answer, get, hears, hears_frame, hears_one_of, rest, with_header,
+};
 use crate::peer::Peer;
 use crate::world::{World, story};
+
+// Types of frames.
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
@@ -224,6 +233,74 @@ async fn rapid_resets_do_not_reach_others() {
             while origin.hears_at_once() {}
         }
         another_is_served(&world).await;
+    })
+    .await;
+}
+
+/// The next request that comes to an origin, on this connection or a new one.
+async fn next_request(world: &World, origin: &mut Option<Peer>) -> u8 {
+    if let Some(here) = origin {
+        tokio::select! {
+            (stream, _) = hears_frame(here, HEADERS) => return stream,
+            next = world.origin.accepts() => *origin = Some(next),
+        }
+    } else {
+        *origin = Some(world.origin.accepts().await);
+    }
+    let new = origin.as_mut().expect("a connection");
+    new.says(frame(SETTINGS, 0, 0, &[])).await;
+    new.hears(&PREFACE[..24]).await;
+    hears_frame(new, HEADERS).await.0
+}
+
+#[tokio::test]
+async fn callers_may_leave_any_number_of_streams_of_small_messages() {
+    story(async {
+        let world = World::new().await;
+        let mut origin = None;
+        let mut caller = Caller::connect(world.port()).await;
+        let mut callers = 1;
+        for _ in 0..200 {
+            if caller.send.clone().ready().await.is_err() {
+                (caller, origin) = (Caller::connect(world.port()).await, None);
+                callers += 1;
+            }
+            // Given a stream that its caller leaves,
+            let response = caller.asks(get("/watch")).await;
+            let stream = next_request(&world, &mut origin).await;
+            let here = origin.as_mut().expect("a connection");
+            here.says(frame(HEADERS, 4, stream.into(), &[0x88])).await;
+            drop(response.await.expect("every request is answered"));
+            // when messages were on their way to it,
+            assert_eq!(hears_frame(here, RST_STREAM).await.0, stream);
+            here.says(frame(DATA, 0, stream.into(), b".").repeat(500)).await;
+        }
+        // then no request fails, and connections end in order.
+        assert!((2..20).contains(&callers), "{callers} connections");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_caller_that_sends_much_for_streams_that_have_ended_is_told_to_go() {
+    story(async {
+        let world = World::new().await;
+        let mut origin = None;
+        let mut caller = world.client().await;
+        caller.says(PREFACE).await;
+        for stream in (1..).step_by(2) {
+            let upload = frame(HEADERS, 4, stream, &[0x83, 0x86, 0x84, 0x41, 1, b'a']);
+            caller.says(upload).await;
+            let there = next_request(&world, &mut origin).await;
+            let here = origin.as_mut().expect("a connection");
+            here.says(frame(RST_STREAM, 0, there.into(), &[0, 0, 0, 8])).await;
+            let (kind, _, payload) = hears_one_of(&mut caller, &[RST_STREAM, GOAWAY]).await;
+            if kind == GOAWAY {
+                assert!((40..100).contains(&stream), "after stream {stream}");
+                return assert_eq!(payload[..8], [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0], "in order");
+            }
+            caller.says(frame(DATA, 0, stream, b".").repeat(500)).await;
+        }
     })
     .await;
 }

@@ -97,6 +97,24 @@ pub(crate) fn trailers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         .collect()
 }
 
+/// The next frame of one of these kinds: its kind, stream and payload.
+pub(crate) async fn hears_one_of(peer: &mut Peer, kinds: &[u8]) -> (u8, u8, Vec<u8>) {
+    loop {
+        let head = peer.hears_some(9).await;
+        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+        let payload = peer.hears_some(length).await;
+        if kinds.contains(&head[3]) {
+            return (head[3], head[8], payload);
+        }
+    }
+}
+
+/// The next frame of this kind: its stream and payload.
+pub(crate) async fn hears_frame(peer: &mut Peer, kind: u8) -> (u8, Vec<u8>) {
+    let (_, stream, payload) = hears_one_of(peer, &[kind]).await;
+    (stream, payload)
+}
+
 /// A server's connection.
 pub(crate) struct Serving {
     streams_rx: mpsc::Receiver<Stream>,

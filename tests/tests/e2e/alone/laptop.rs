@@ -4,30 +4,21 @@ use std::time::Duration;
 
 use bridge_tests::{Away, Laptop, Local, World};
 
-/// The design's bounds.
-const TO_ORIGIN: Duration = Duration::from_secs(6);
-const ROUTED_AGAIN: Duration = Duration::from_secs(3);
+use crate::attached::{Attached, ROUTED_AGAIN, TO_ORIGIN};
 
 #[test]
 #[ignore = "needs a cluster: make soak"]
 fn a_laptop_that_is_away_costs_others_nothing_and_is_routed_again_when_it_is_back() {
-    let world = World::new("away");
-    let alice = world.laptop("alice");
-    let orders = alice.runs("orders");
-    let before = world.objects();
-    let others = world.others();
-    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+    let attached = Attached::new("away");
+    let Attached { world, alice, orders, .. } = &attached;
 
     // When the laptop sleeps, and wakes up.
-    is_away(&world, &orders, "asleep", || Some(Away::daemon_of(&alice)));
+    is_away(world, orders, "asleep", || Some(Away::daemon_of(alice)));
     // When its network is cut, and comes back.
-    is_away(&world, &orders, "cut off", Away::network);
-    is_connected_with_both_agents(&world, &alice);
+    is_away(world, orders, "cut off", Away::network);
+    is_connected_with_both_agents(world, alice);
 
-    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
-    others.goes_on(20);
-    others.has_lost_nothing();
-    world.is_given_back(&before);
+    attached.ends();
 }
 
 /// Alice's requests go to the origin while she is away, in bounded time, and to her afterwards, without a command.

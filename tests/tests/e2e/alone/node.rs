@@ -4,40 +4,27 @@ use std::time::Duration;
 
 use bridge_tests::{Away, Laptop, Local, World, eventually, pause, place};
 
-/// The design's bounds.
-const TO_ORIGIN: Duration = Duration::from_secs(6);
-const ROUTED_AGAIN: Duration = Duration::from_secs(3);
+use crate::attached::{Attached, ROUTED_AGAIN, TO_ORIGIN};
 
 #[test]
 #[ignore = "needs a cluster: make soak"]
 fn what_kubernetes_itself_suffers_costs_nobody_a_request() {
-    let world = World::new("node");
-    let alice = world.laptop("alice");
-    let orders = alice.runs("orders");
-    let before = world.objects();
-    let others = world.others();
-    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+    let attached = Attached::new("node");
+    let Attached { world, alice, orders, .. } = &attached;
 
-    the_api_server_hangs(&world, &orders);
+    the_api_server_hangs(world, orders);
     for program in ["kube-apiserver", "kubelet", "containerd", "kube-proxy"] {
-        is_killed(&world, &alice, &orders, program);
+        is_killed(world, alice, orders, program);
     }
 
-    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
-    others.goes_on(20);
-    others.has_lost_nothing();
-    world.is_given_back(&before);
+    attached.ends();
 }
 
 #[test]
 #[ignore = "needs a cluster: make soak"]
 fn when_the_agents_node_is_drained_the_pods_answer_and_afterwards_the_laptop() {
-    let world = World::new("drained");
-    let alice = world.laptop("alice");
-    let orders = alice.runs("orders");
-    let before = world.objects();
-    let others = world.others();
-    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+    let attached = Attached::new("drained");
+    let Attached { world, orders, others, .. } = &attached;
 
     // When all agents are evicted, and no other node takes new ones.
     let pods = world.get("pods?labelSelector=bridge.dev/stand-in");
@@ -56,10 +43,7 @@ fn when_the_agents_node_is_drained_the_pods_answer_and_afterwards_the_laptop() {
     );
     assert!(to_origin <= ROUTED_AGAIN, "expected the origin within {ROUTED_AGAIN:?}: {to_origin:?}");
 
-    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
-    others.goes_on(20);
-    others.has_lost_nothing();
-    world.is_given_back(&before);
+    attached.ends();
 }
 
 fn the_api_server_hangs(world: &World, orders: &Local) {

@@ -1,24 +1,17 @@
 //! The laptop has no descriptors or no disk left, and has them again.
 
-use std::time::Duration;
-
 use bridge_tests::{Laptop, Shortage, World};
 
-/// The design's bound for a local process that cannot be reached, and is there again.
-const ROUTED_AGAIN: Duration = Duration::from_secs(3);
+use crate::attached::{Attached, ROUTED_AGAIN};
 
 #[test]
 #[ignore = "needs a cluster: make soak"]
 fn a_daemon_without_descriptors_says_so_and_recovers() {
-    let world = World::new("descriptors");
-    let alice = world.laptop("alice");
-    let orders = alice.runs("orders");
-    let before = world.objects();
-    let others = world.others();
-    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+    let attached = Attached::new("descriptors");
+    let Attached { world, alice, orders, others, .. } = &attached;
 
     // When the daemon can open nothing more.
-    let Some(shortage) = Shortage::of_descriptors(&alice) else { return };
+    let Some(shortage) = Shortage::of_descriptors(alice) else { return };
     let refused = world.client(&["http", "http://orders/whoami", "--header", "x-bridge=alice", "--head"]);
     let said = refused.to_string();
     assert!(said.contains("503 Service Unavailable"), "{said}");
@@ -30,12 +23,9 @@ fn a_daemon_without_descriptors_says_so_and_recovers() {
     let back = world.comes_to("x-bridge=alice", &orders.name, ROUTED_AGAIN * 2);
     println!("descriptors again: routed after {:.2} s", back.as_secs_f64());
     assert!(back <= ROUTED_AGAIN, "expected routing within {ROUTED_AGAIN:?}: {back:?}");
-    is_routing(&alice);
+    is_routing(alice);
 
-    let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
-    others.goes_on(20);
-    others.has_lost_nothing();
-    world.is_given_back(&before);
+    attached.ends();
 }
 
 #[test]
