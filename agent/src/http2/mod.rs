@@ -3,8 +3,9 @@
 //! `link` is the connection to the origin, one for one of the caller; `settings` are those announced to each side,
 //! `first` reads a server's; `task` is the one task that drives everything, `wakes` shows which parts have something to
 //! do. `exchange` is one request and its answer, `caller` the caller's side of it, `passage` a body on its way,
-//! `window` the memory that all of them may hold, `frames` what small frames cost; `laptop` takes streams that match a route to a laptop, `copy` copies
-//! of streams, `work` is common to both ways, `answers` are the agent's own, `io` the byte streams below.
+//! `window` the memory that all of them may hold, `frames` what small frames cost; `laptop` takes streams that match a
+//! route to a laptop, `copy` copies of streams, `work` is common to both ways, `answers` are the agent's own, `io` the
+//! byte streams below.
 
 mod answers;
 mod caller;

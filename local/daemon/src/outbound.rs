@@ -49,7 +49,11 @@ async fn ask<T, Answer: Future<Output = Result<Response<T>, Status>>>(
                 let changed = tokio::time::timeout(left(), live.changed()).await;
                 changed.map_err(|_| away())?.map_err(|_| away())?;
             }
-            Err(status) => return Err(Status::new(status.code(), said(session, &status))),
+            Err(status) => {
+                let service = &session.facts.service;
+                let said = format!("the agent of {service} answered: {}", status.message());
+                return Err(Status::new(status.code(), said));
+            }
         }
     }
 }
@@ -57,10 +61,6 @@ async fn ask<T, Answer: Future<Output = Result<Response<T>, Status>>>(
 /// Whether the tunnel failed, and not the call.
 fn broke(status: &Status) -> bool {
     status.source().is_some() || status.code() == Code::Unknown
-}
-
-fn said(session: &Session, status: &Status) -> String {
-    format!("the agent of {} answered: {}", session.facts.service, status.message())
 }
 
 fn away(session: &Session) -> String {
