@@ -15,8 +15,8 @@ fn live(agents: Vec<Agent>) -> Live {
     }
 }
 
-#[test]
-fn whoever_keeps_a_tunnel_from_coming_up_is_named() {
+#[tokio::test]
+async fn whoever_keeps_a_tunnel_from_coming_up_is_named() {
     let mut live = live(vec![]);
     let why = |live: &Live| live.why_no_tunnel();
     assert_eq!(why(&live), "the API server has named no pod of theirs that is ready");
