@@ -191,6 +191,7 @@ mod diag {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
     use std::net::{TcpListener, TcpStream, UdpSocket};
     use std::os::unix::process::CommandExt;
     use std::process::{Command, Stdio};
@@ -234,9 +235,11 @@ mod tests {
     fn a_closed_socket_has_no_owner_not_even_root() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (accepted, far) = listener.accept().unwrap();
+        let (mut accepted, far) = listener.accept().unwrap();
         let near = accepted.local_addr().unwrap();
         drop(client);
+        // A process that was forked meanwhile has it, too, until it executes its program.
+        assert_eq!(accepted.read(&mut [0]).unwrap(), 0, "the end");
         assert_eq!(both(far, near), [Owner::Nobody; 2]);
         assert!(!Owner::Nobody.is_trusted() && !Owner::Nobody.is_foreign());
         // Even if another process listens on its port by now.
