@@ -8,9 +8,9 @@ const METHOD: Duration = Duration::from_secs(1);
 pub(crate) const HEAD: Duration = Duration::from_secs(30);
 
 /// The preface of every HTTP/2 connection (RFC 9113 section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Length of an HTTP/2 frame's head.
-const FRAME_HEAD: usize = 9;
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Length of an HTTP/2 frame's head (RFC 9113 section 4.1).
+pub(crate) const FRAME_HEAD: usize = 9;
 const SETTINGS: u8 = 4;
 
 /// The verdict on a client's bytes so far.

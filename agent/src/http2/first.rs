@@ -1,10 +1,9 @@
 //! Reads a server's first bytes: its SETTINGS, or something that is not HTTP/2. Pure.
 
+use super::frames::payload_of;
 use super::settings::Announced;
-use crate::connection::sniff::begins_settings;
+use crate::connection::sniff::{FRAME_HEAD, begins_settings};
 
-/// Length of a frame's head (RFC 9113 section 4.1).
-const FRAME_HEAD: usize = 9;
 /// Nobody may send longer frames before SETTINGS were exchanged.
 const MAX_FRAME: usize = 16 * 1024;
 
@@ -26,10 +25,7 @@ impl FirstFrame {
     /// Takes the next bytes (none: it has ended); returns the frame as soon as it is known.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Option<First> {
         self.bytes.extend_from_slice(bytes);
-        let length = match self.bytes[..] {
-            [high, middle, low, ..] => usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low),
-            _ => 0,
-        };
+        let length = self.bytes.first_chunk().map_or(0, payload_of);
         match begins_settings(&self.bytes) {
             Some(true) if length <= MAX_FRAME && length % 6 == 0 => {
                 let payload = self.bytes.get(FRAME_HEAD..FRAME_HEAD + length);

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::connection::sniff::{FRAME_HEAD, PREFACE};
+
 /// Limit on the cost of small frames that have come and were not processed, as h2 counts it: 256 bytes each, less their
 /// content.
 pub(super) const SMALL_FRAMES: usize = 8 << 20;
@@ -15,9 +17,7 @@ const SMALL: usize = 256;
 /// The number of empty frames that h2 takes in the life of a connection.
 const MOST_EMPTY: usize = 100;
 
-const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
-/// Length of a frame's head, its type and its flags (RFC 9113 sections 4.1 and 6.1).
-const HEAD: usize = 9;
+/// A frame's type and its flags (RFC 9113 section 6.1).
 const DATA: u8 = 0;
 const END_STREAM: u8 = 1;
 const PADDED: u8 = 8;
@@ -66,7 +66,7 @@ impl Account {
 #[derive(Debug)]
 pub(super) struct Frames {
     account: Account,
-    head: [u8; HEAD],
+    head: [u8; FRAME_HEAD],
     /// The bytes of `head` that have come.
     begun: usize,
     /// The bytes before the next head.
@@ -75,11 +75,11 @@ pub(super) struct Frames {
 
 impl Frames {
     pub(super) fn of_client(account: Account) -> Self {
-        Self { left: PREFACE, ..Self::of_server(account) }
+        Self { left: PREFACE.len(), ..Self::of_server(account) }
     }
 
     pub(super) fn of_server(account: Account) -> Self {
-        Self { account, head: [0; HEAD], begun: 0, left: 0 }
+        Self { account, head: [0; FRAME_HEAD], begun: 0, left: 0 }
     }
 
     /// Takes the next bytes, however they are cut.
@@ -91,11 +91,11 @@ impl Frames {
             if bytes.is_empty() {
                 return;
             }
-            let more = (HEAD - self.begun).min(bytes.len());
+            let more = (FRAME_HEAD - self.begun).min(bytes.len());
             self.head[self.begun..self.begun + more].copy_from_slice(&bytes[..more]);
             self.begun += more;
             bytes = &bytes[more..];
-            if self.begun == HEAD {
+            if self.begun == FRAME_HEAD {
                 self.begun = 0;
                 self.begin();
             }
@@ -103,13 +103,18 @@ impl Frames {
     }
 
     fn begin(&mut self) {
-        let [high, middle, low, kind, flags, ..] = self.head;
-        self.left = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+        let [length @ .., kind, flags, _, _, _, _] = self.head;
+        self.left = payload_of(&length);
         if kind == DATA && flags & END_STREAM == 0 {
             // How much of it is padding does not matter: at worst it counts for more than it is.
             self.account.came(if flags & PADDED == 0 { self.left } else { self.left.min(1) });
         }
     }
+}
+
+/// The length of a frame's payload, from the beginning of its head (RFC 9113 section 4.1).
+pub(super) fn payload_of([high, middle, low]: &[u8; 3]) -> usize {
+    usize::from(*high) << 16 | usize::from(*middle) << 8 | usize::from(*low)
 }
 
 #[cfg(test)]
@@ -136,7 +141,7 @@ mod tests {
             frame(DATA, PADDED, 200),
             frame(DATA, 0, 0),
         ];
-        let bytes = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frames.concat()].concat();
+        let bytes = [PREFACE, &frames.concat()].concat();
         for size in 1..bytes.len() {
             let account = Account::default();
             let mut frames = Frames::of_client(account.clone());
@@ -163,14 +168,19 @@ mod tests {
     }
 
     #[test]
-    fn it_is_high_long_before_h2_gives_up() {
+    fn the_account_is_high_beyond_half_of_a_budget() {
         let account = Account::default();
-        while !account.is_high() {
-            account.came(1);
-        }
-        assert!(cost(&account) < SMALL_FRAMES * 2 / 3);
-        let account = Account::default();
-        (0..=MOST_EMPTY / 2).for_each(|_| account.came(0));
-        assert!(account.is_high());
+        account.0.cost.store(SMALL_FRAMES / 2 - (SMALL - 1), Ordering::Relaxed);
+        account.came(1);
+        assert_eq!((cost(&account), account.is_high()), (SMALL_FRAMES / 2, false));
+        account.came(SMALL - 1);
+        assert!(account.is_high(), "one more");
+        account.read(SMALL - 1);
+        assert!(!account.is_high(), "and one less");
+
+        (0..MOST_EMPTY / 2).for_each(|_| account.came(0));
+        assert!(!account.is_high());
+        account.came(0);
+        assert!(account.is_high(), "one more empty frame");
     }
 }

@@ -9,7 +9,7 @@ use prost::Message as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use crate::world::{Laptop, SERVICE, World};
+use crate::world::{Laptop, SERVICE, SOON, World};
 use crate::{ALICE, NOBODY};
 
 #[tokio::test]
@@ -142,6 +142,40 @@ async fn connections_and_datagrams_go_into_the_cluster_through_an_agent() {
 
     // All of it needs no route: the requests are everyone's.
     assert_eq!((world.asks(ALICE).await, world.asks(NOBODY).await), ("a pod".into(), "a pod".into()));
+}
+
+#[tokio::test]
+async fn a_name_is_asked_again_at_the_next_agent_if_the_asked_one_is_lost() {
+    let world = World::new().await;
+    let alice = world.laptop("alice").await;
+    let mut command = alice.uses(v1::WishKind::Network).await;
+    let session = command.using().await.session.unwrap().id;
+
+    let query: Vec<u8> =
+        [&[7, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0], b"\x06orders\0\0\x01\0\x01".as_slice()].concat();
+    let mut answer = query.clone();
+    answer[2] |= 0x80;
+    let asked = async || {
+        let mut message = [0; 512];
+        let asked = tokio::time::timeout(SOON, world.resolver.recv_from(&mut message)).await;
+        let (length, agent) = asked.expect("an agent asks the pods' resolver").unwrap();
+        assert_eq!(message[..length], query);
+        agent
+    };
+    let request = v1::ResolveRequest { session, message: query.clone().into() };
+    let mut daemon = alice.daemon().await;
+    let mut resolving = std::pin::pin!(daemon.client.resolve(request));
+    let answering = async {
+        asked().await;
+        world.node.kill_agents();
+        let next = asked().await;
+        world.resolver.send_to(&answer, next).await.unwrap();
+    };
+    tokio::select! {
+        early = &mut resolving => panic!("expected it to wait for the next agent: {early:?}"),
+        () = answering => {}
+    }
+    assert_eq!(resolving.await.unwrap().into_inner().message, answer);
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@ use bridge_tests::{Done, Laptop, Local, World, pause};
 
 const CROWD: usize = 20;
 const FOR: Duration = Duration::from_secs(300);
+/// Limit on a connect among so many. A second or two is usual.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 
 #[test]
 #[ignore = "needs a cluster: make soak"]
@@ -77,10 +79,11 @@ fn twenty_developers_come_and_go_at_random_for_five_minutes() {
     });
     let sum = |of: fn(&Acts) -> u32| acts.iter().map(of).sum::<u32>();
     println!(
-        "{} connects, {} disconnects, {} killed daemons",
+        "{} connects, {} disconnects, {} killed daemons; the slowest connect took {:.1?}",
         sum(|acts| acts.connects),
         sum(|acts| acts.disconnects),
-        sum(|acts| acts.kills)
+        sum(|acts| acts.kills),
+        acts.iter().map(|acts| acts.slowest).max().unwrap_or_default()
     );
 
     others.goes_on(20);
@@ -88,12 +91,13 @@ fn twenty_developers_come_and_go_at_random_for_five_minutes() {
     world.is_given_back(&before);
 }
 
-/// The number of each act of a developer.
+/// The number of each act of a developer, and the time of the slowest connect.
 #[derive(Debug, Default)]
 struct Acts {
     connects: u32,
     disconnects: u32,
     kills: u32,
+    slowest: Duration,
 }
 
 struct Developer {
@@ -125,7 +129,9 @@ impl Developer {
         for turn in 0u32.. {
             let chance = chance(seed, self.number, turn);
             pause(Duration::from_millis(chance % 4000));
-            let _ = self.connect().succeeds();
+            let took = self.connect().succeeds().took;
+            assert!(took < CONNECTED_WITHIN, "{}'s connect took {took:.1?}", self.header);
+            acts.slowest = acts.slowest.max(took);
             acts.connects += 1;
             for _ in 0..5 {
                 are_served(world, std::slice::from_ref(self));

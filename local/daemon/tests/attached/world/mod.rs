@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tonic::Streaming;
@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) server: ApiServer,
     pub(crate) served: Served,
     pub(crate) node: Node,
+    /// The pods' resolver: what is sent to it is the test's to answer.
+    pub(crate) resolver: UdpSocket,
     /// The Service's.
     port: u16,
 }
@@ -49,10 +51,11 @@ impl World {
         let port = proxy.local_addr().unwrap().port();
         let server = ApiServer::default();
         node::deployed(&server, port, listen.port);
-        let node = Node::start(server.clone(), origin, listen, proxy);
+        let resolver = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let node = Node::start(server.clone(), origin, listen, resolver.local_addr().unwrap(), proxy);
         let of_pods = node.clone();
         let served = Served::start(server.clone(), move |pod, _| of_pods.control_of(pod)).await;
-        Self { server, served, node, port }
+        Self { server, served, node, resolver, port }
     }
 
     /// A developer with a daemon of that name, and a program that answers with it.

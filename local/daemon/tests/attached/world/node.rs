@@ -28,6 +28,8 @@ struct Inner {
     origin: SocketAddr,
     /// The ports on which agents listen for callers: the Service's target ports so far.
     listen: Mutex<Vec<Reserved>>,
+    /// The address of the pods' resolver.
+    resolver: SocketAddr,
     keys: TempDir,
     agents: Mutex<BTreeMap<String, Agent>>,
     state: Mutex<State>,
@@ -65,10 +67,16 @@ struct State {
 
 impl Node {
     /// Runs until the test ends. `proxy`: the listener for the Service's callers.
-    pub(crate) fn start(server: ApiServer, origin: SocketAddr, listen: Reserved, proxy: TcpListener) -> Self {
+    pub(crate) fn start(
+        server: ApiServer,
+        origin: SocketAddr,
+        listen: Reserved,
+        resolver: SocketAddr,
+        proxy: TcpListener,
+    ) -> Self {
         let keys = tempfile::tempdir().unwrap();
         let (listen, agents, state) = (Mutex::new(vec![listen]), Mutex::default(), Mutex::default());
-        let node = Self(Arc::new(Inner { server, origin, listen, keys, agents, state }));
+        let node = Self(Arc::new(Inner { server, origin, listen, resolver, keys, agents, state }));
         tokio::spawn(node.clone().control());
         tokio::spawn(node.clone().proxy(proxy));
         node
@@ -165,7 +173,11 @@ impl Node {
             metrics: None,
             key_file,
             name: pod.clone(),
-            outward: Outward { also_allowed: vec!["127.0.0.0/8".parse().unwrap()], ..Outward::default() },
+            outward: Outward {
+                also_allowed: vec!["127.0.0.0/8".parse().unwrap()],
+                resolver: Some(self.0.resolver),
+                ..Outward::default()
+            },
             memory: None,
         });
         // There is one node with one such port: while another stand-in's agent is still there, this one waits for its end.
