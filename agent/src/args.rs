@@ -13,8 +13,8 @@ use crate::{Config, Forward, Outward};
 #[derive(Debug, Parser)]
 #[command(name = "bridge-agent", version)]
 pub struct Args {
-    /// Listen on this port for traffic to this address of the origin (repeatable)
-    #[arg(long = "forward", value_name = "PORT=ADDRESS:PORT", required = true, value_parser = parse_forward)]
+    /// Listen on this port for traffic to this address of the origin (repeatable; none: there is no traffic)
+    #[arg(long = "forward", value_name = "PORT=ADDRESS:PORT", value_parser = parse_forward)]
     pub forward: Vec<Forward>,
     /// The origin is in this pod: stop when it does
     #[arg(long)]
@@ -119,6 +119,12 @@ mod tests {
         .expect("a good command line");
         let origins: Vec<String> = args.forward.iter().map(|forward| forward.origin.to_string()).collect();
         assert_eq!(origins, ["10.96.0.7:80", "[fd00::7]:90"]);
+    }
+
+    #[test]
+    fn an_agent_may_have_no_traffic() {
+        let args = parse("bridge-agent --control 1 --readiness 2 --key-file k").expect("a good command line");
+        assert!(args.forward.is_empty());
     }
 
     #[test]
