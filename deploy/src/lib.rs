@@ -2,11 +2,13 @@
 //!
 //! The input is a description of a Service and its pods ([`StandIn`]), as JSON where Kubernetes may know more than we
 //! do; the output are objects as JSON, to be created in this order: [`secret`], [`program`] and [`origin_service`],
-//! then [`deployment`], which needs the address of the origin's Service; or a pod template with a sidecar
-//! ([`with_sidecar`]). No Kubernetes client and none of its types in here.
+//! then [`deployment`], which needs the address of the origin's Service; a pod template with a sidecar
+//! ([`with_sidecar`]); or an agent aside ([`Aside`]). No Kubernetes client and none of its types in here.
 
 mod agent;
+mod aside;
 mod brought;
+mod deployment;
 mod error;
 mod holes;
 mod names;
@@ -22,10 +24,11 @@ mod stand_in;
 pub const RBAC_DEVELOPER: &str = include_str!("../rbac-developer.yaml");
 
 pub use agent::AgentSource;
+pub use aside::{Aside, Owner, aside_names};
 pub use error::DeployError;
 pub use names::{
-    ABOUT_ANNOTATION, MANAGED_BY_LABEL, Names, SERVICE_LABEL, STAND_IN_LABEL, attached_selector,
-    is_stand_in_id, names,
+    ABOUT_ANNOTATION, ASIDE_LABEL, MANAGED_BY_LABEL, Names, SERVICE_LABEL, SESSION_ANNOTATION,
+    STAND_IN_LABEL, attached_selector, is_stand_in_id, names,
 };
 pub use origin_template::{ORIGIN_TEMPLATE_ANNOTATION, is_stale, origin_template};
 pub use own_ports::{OwnPorts, own_ports};

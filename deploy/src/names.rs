@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// On every object of ours; its value is the stand-in's id.
+/// On every object of a stand-in or of sidecars; its value is their id.
 pub const STAND_IN_LABEL: &str = "bridge.dev/stand-in";
-/// On every object of ours; its value is the Service's name.
+/// On every object of a stand-in or of sidecars; its value is the Service's name.
 pub const SERVICE_LABEL: &str = "bridge.dev/service";
+/// On every object of an agent aside, in the place of the two above; its value is the agent's id.
+pub const ASIDE_LABEL: &str = "bridge.dev/aside";
+/// On the Deployment of an agent aside: the session that it is for.
+pub const SESSION_ANNOTATION: &str = "bridge.dev/session";
 /// On every object of ours; its value is `bridge`.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// On every object of ours: its creator, its purpose, and how to remove it.
@@ -21,10 +25,10 @@ const LONGEST_SUFFIX: usize = "-program-9".len();
 
 const LONGEST_ID: usize = 16;
 
-/// The names of one stand-in's objects.
+/// The names of the objects of one stand-in, of sidecars, or of an agent aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
-    /// The Deployment; also the value of all keys of the attached selector.
+    /// The Deployment; of a stand-in, also the value of all keys of the attached selector.
     pub stand_in: String,
     /// The Service in front of the origin.
     pub origin: String,
@@ -87,6 +91,12 @@ pub fn attached_selector(original: &BTreeMap<String, String>, stand_in: &str) ->
 /// The labels of every object of one stand-in.
 pub(crate) fn labels(service: &str, id: &str) -> Value {
     json!({ MANAGED_BY_LABEL: "bridge", SERVICE_LABEL: service, STAND_IN_LABEL: id })
+}
+
+/// The labels by which a stand-in's Deployment knows its pods. Both, because the id is short, and another Service's
+/// stand-in may have the same one.
+pub(crate) fn agents(service: &str, id: &str) -> Value {
+    json!({ SERVICE_LABEL: service, STAND_IN_LABEL: id })
 }
 
 /// The labels of the stand-in's pods: ours, and those in the attached selector.

@@ -6,8 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use serde_json::{Value, json};
 
 use crate::{
-    agent::{Agent, AgentParts, AgentSource, Destination, Forward},
+    agent::{AgentSource, Destination, Forward},
     brought,
+    deployment::Deployment,
     error::DeployError,
     holes::{Filling, Template},
     names::{self, Names, attached_selector, names},
@@ -19,8 +20,8 @@ use crate::{
 
 const ORIGIN_SERVICE: Template =
     Template { name: "origin-service.yaml", text: include_str!("../objects/origin-service.yaml") };
-const DEPLOYMENT: Template =
-    Template { name: "deployment.yaml", text: include_str!("../objects/deployment.yaml") };
+/// When a stand-in goes, open connections have this time to finish, in seconds.
+const GRACE: u32 = 600;
 
 /// Everything that determines a stand-in.
 #[derive(Debug, Clone, PartialEq)]
@@ -134,69 +135,29 @@ pub fn deployment(stand_in: &StandIn, origin: IpAddr) -> Result<Value, DeployErr
     let template = &stand_in.pod_template;
     let container = pod::container(template, &stand_in.container)?;
     let listen = resolve_ports(&stand_in.service.ports, template)?;
-    let pod::Volumes { mut volumes, mounts } = pod::volumes(template, container);
-    let agent = Agent::of(AgentParts {
-        source: &stand_in.agent,
+    let service = &stand_in.service;
+    let agents = names::agents(&service.name, &stand_in.id);
+    let deployment = Deployment {
+        common: stand_in.common(),
         names: stand_in.names(),
-        template,
+        pod_template: template,
         container,
-        resources_of: "agent",
+        replicas: stand_in.replicas,
+        source: &stand_in.agent,
         own_ports: stand_in.own_ports,
+        forwards: forwards(&listen, origin),
+        pod_labels: names::pod_labels(&service.name, &stand_in.id, &stand_in.attached_selector()),
+        agents,
+        ports: pod::ports(template),
+        sysctls: pod::sysctls(template, &listen),
+        grace: GRACE,
+        preferred_nodes: &stand_in.preferred_nodes,
         openshift: stand_in.openshift,
         cpu_limit: stand_in.cpu_limit.as_deref(),
-        forwards: forwards(&listen, origin),
-        prefix: "bridge".to_owned(),
-        volumes: &volumes,
-        mounts,
-    })?;
-    volumes.extend(agent.volumes);
-    let service = &stand_in.service;
-    let pod_labels = names::pod_labels(&service.name, &stand_in.id, &stand_in.attached_selector());
-    let filling = stand_in
-        .common()
-        .and(agent.fields)
-        .with("name", stand_in.names().stand_in)
-        .with("origin_template", origin_template(template))
-        .with("service", service.name.as_str())
-        .with("id", stand_in.id.as_str())
-        .with("replicas", stand_in.replicas)
-        .with("pod_labels", pod_labels)
-        .with("affinity", affinity(stand_in))
-        .with("sysctls", pod::sysctls(template, &listen))
-        .with("ports", pod::ports(template))
-        .with("volumes", volumes);
-    DEPLOYMENT.fill(&of_the_origin(filling, template))
-}
-
-/// Adds the fields that are copied unchanged.
-fn of_the_origin(filling: Filling, template: &Value) -> Filling {
-    [
-        ("service_account", "/spec/serviceAccountName"),
-        ("automount_token", "/spec/automountServiceAccountToken"),
-        ("pull_secrets", "/spec/imagePullSecrets"),
-        ("node_selector", "/spec/nodeSelector"),
-        ("tolerations", "/spec/tolerations"),
-        ("priority_class", "/spec/priorityClassName"),
-        ("runtime_class", "/spec/runtimeClassName"),
-        ("host_aliases", "/spec/hostAliases"),
-        ("dns_policy", "/spec/dnsPolicy"),
-        ("dns_config", "/spec/dnsConfig"),
-        ("service_links", "/spec/enableServiceLinks"),
-        ("fs_group", "/spec/securityContext/fsGroup"),
-        ("fs_group_change_policy", "/spec/securityContext/fsGroupChangePolicy"),
-        ("supplemental_groups", "/spec/securityContext/supplementalGroups"),
-        ("supplemental_groups_policy", "/spec/securityContext/supplementalGroupsPolicy"),
-    ]
-    .into_iter()
-    .fold(filling, |filling, (hole, pointer)| filling.with(hole, pod::at(template, pointer)))
-}
-
-fn affinity(stand_in: &StandIn) -> Value {
-    let (os, architecture) = match &stand_in.agent {
-        AgentSource::Carried(program) => (program.os.as_str(), Some(program.architecture.as_str())),
-        AgentSource::Image(_) => ("linux", None),
     };
-    pod::affinity(&stand_in.pod_template, os, architecture, &stand_in.preferred_nodes)
+    deployment.fill(
+        Filling::default().with("origin_template", origin_template(template)).with("session", Value::Null),
+    )
 }
 
 /// Each port of the pods leads to the port of the origin's Service.
