@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// Kubernetes has no longer names.
 const LONGEST: usize = 253;
 
-/// A Service, or a workload that is behind one.
+/// A Service, or a workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     pub kind: Kind,
@@ -23,12 +23,13 @@ pub enum Kind {
     DaemonSet,
     ReplicaSet,
     Pod,
+    CronJob,
 }
 
 /// Why a text is no target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadTarget {
-    #[error("unknown kind {0}/: use svc/, deploy/, sts/, ds/, rs/ or pod/")]
+    #[error("unknown kind {0}/: use svc/, deploy/, sts/, ds/, rs/, cronjob/ or pod/")]
     Kind(String),
     #[error("names in Kubernetes consist of lower-case letters, digits, - and .")]
     Name,
@@ -43,6 +44,7 @@ impl Kind {
             "ds" | "daemonset" | "daemonsets" => Self::DaemonSet,
             "rs" | "replicaset" | "replicasets" => Self::ReplicaSet,
             "po" | "pod" | "pods" => Self::Pod,
+            "cj" | "cronjob" | "cronjobs" => Self::CronJob,
             _ => return None,
         })
     }
@@ -56,6 +58,7 @@ impl Kind {
             Self::DaemonSet => "ds",
             Self::ReplicaSet => "rs",
             Self::Pod => "pod",
+            Self::CronJob => "cronjob",
         }
     }
 
@@ -69,6 +72,7 @@ impl Kind {
             Self::DaemonSet => "daemonsets",
             Self::ReplicaSet => "replicasets",
             Self::Pod => "pods",
+            Self::CronJob => "cronjobs",
         }
     }
 }
@@ -87,6 +91,12 @@ impl Target {
         self.kind == Kind::Service
     }
 
+    /// As users type it, with the kind even of a Service: "svc/orders".
+    #[must_use]
+    pub fn with_kind(&self) -> String {
+        format!("{}/{}", self.kind.typed(), self.name)
+    }
+
     /// In a sentence: "Deployment orders".
     #[must_use]
     pub fn sentence(&self) -> String {
@@ -99,7 +109,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
             Kind::Service => f.write_str(&self.name),
-            kind => write!(f, "{}/{}", kind.typed(), self.name),
+            _ => f.write_str(&self.with_kind()),
         }
     }
 }
@@ -141,6 +151,7 @@ mod tests {
             ("ds/x", Kind::DaemonSet, "x", "ds/x"),
             ("rs/x", Kind::ReplicaSet, "x", "rs/x"),
             ("pod/x.y-0", Kind::Pod, "x.y-0", "pod/x.y-0"),
+            ("cj/report", Kind::CronJob, "report", "cronjob/report"),
         ] {
             let target: Target = text.parse().unwrap();
             assert_eq!(target, Target { kind, name: name.into() });
@@ -155,7 +166,7 @@ mod tests {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
         let wrong = |text: &str| text.parse::<Target>().unwrap_err().to_string();
-        assert_eq!(wrong("cm/x"), "unknown kind cm/: use svc/, deploy/, sts/, ds/, rs/ or pod/");
+        assert_eq!(wrong("cm/x"), "unknown kind cm/: use svc/, deploy/, sts/, ds/, rs/, cronjob/ or pod/");
         assert_eq!(wrong("Orders"), "names in Kubernetes consist of lower-case letters, digits, - and .");
         assert!("x".repeat(253).parse::<Target>().is_ok());
     }
@@ -165,5 +176,6 @@ mod tests {
         let target: Target = "sts/db".parse().unwrap();
         assert_eq!((target.sentence().as_str(), target.kind.resource()), ("StatefulSet db", "statefulsets"));
         assert!(!target.is_service() && "db".parse::<Target>().unwrap().is_service());
+        assert_eq!("db".parse::<Target>().unwrap().with_kind(), "svc/db");
     }
 }

@@ -45,7 +45,7 @@ impl std::fmt::Display for Right {
 #[must_use]
 pub fn rights() -> Vec<Right> {
     use Need::{Comfort, Connect};
-    const TABLE: [(Need, &str, &str, &[&str]); 24] = [
+    const TABLE: [(Need, &str, &str, &[&str]); 25] = [
         (Connect, "", "services", &["get", "list", "watch", "create", "patch", "delete"]),
         (Connect, "apps", "deployments", &["get", "list", "watch", "create", "delete"]),
         (Comfort, "apps", "deployments", &["patch"]),
@@ -53,6 +53,7 @@ pub fn rights() -> Vec<Right> {
         (Comfort, "apps", "replicasets", &["list"]),
         (Comfort, "apps", "statefulsets", &["get", "list"]),
         (Comfort, "apps", "daemonsets", &["get", "list"]),
+        (Comfort, "batch", "cronjobs", &["get"]),
         (Connect, "", "pods", &["get", "list", "watch"]),
         (Connect, "", "pods/portforward", &["create"]),
         (Comfort, "", "pods/portforward", &["get"]),

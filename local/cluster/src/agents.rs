@@ -1,5 +1,5 @@
-//! Decides which pods are agents: those that belong to the stand-in's Deployment, or to a workload with a sidecar, by
-//! uid, according to the API server. Anyone who may create pods can give one an agent's labels; bridge leaves such a pod
+//! Decides which pods are agents: those that belong to a Deployment of ours, or to a workload with a sidecar, by uid,
+//! according to the API server. Anyone who may create pods can give one an agent's labels; bridge leaves such a pod
 //! alone, and logs it once.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,9 +27,20 @@ pub enum AgentsOf {
     StandIn { deployment: String },
     /// Those of the origin: its workloads, and the labels by which the Service selects their pods.
     Workloads { apps: BTreeSet<App>, labels: Labels },
+    /// The agent aside of a Deployment: its name and uid.
+    Aside { name: String, deployment: String },
 }
 
 impl AgentsOf {
+    /// The name of the Deployment of agents in pods of their own.
+    #[must_use]
+    pub fn deployment_name(&self, service: &str, stand_in: &str) -> String {
+        match self {
+            Self::Aside { name, .. } => name.clone(),
+            Self::StandIn { .. } | Self::Workloads { .. } => bridge_deploy::names(service, stand_in).stand_in,
+        }
+    }
+
     /// Whether this workload, by uid, controls them as their origin.
     fn are_controlled_by(&self, (kind, uid): (AppKind, &str)) -> bool {
         let Self::Workloads { apps, .. } = self else { return false };
@@ -81,7 +92,7 @@ impl Agents {
     /// Whether a pod with the labels has an agent's container.
     fn looks_like_one(&self, pod: &Pod) -> bool {
         match &self.of {
-            AgentsOf::StandIn { .. } => true,
+            AgentsOf::StandIn { .. } | AgentsOf::Aside { .. } => true,
             AgentsOf::Workloads { .. } => ours::has_sidecar(pod, &self.stand_in),
         }
     }
@@ -100,6 +111,7 @@ impl Agents {
                 match (deployment, &self.of) {
                     (None, _) => false,
                     (Some(app), AgentsOf::Workloads { .. }) => self.of.are_controlled_by(app),
+                    (Some((_, uid)), AgentsOf::Aside { deployment, .. }) => uid == deployment,
                     (Some((_, uid)), AgentsOf::StandIn { deployment }) if uid == deployment => true,
                     // Not noted: it may be recreated, and named, at any time.
                     (Some((_, uid)), AgentsOf::StandIn { .. }) if !self.is_named_now(uid).await? => {

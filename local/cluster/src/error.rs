@@ -114,6 +114,8 @@ pub enum ClusterError {
     NoSuchPort { service: String, wanted: String, ports: Vec<String> },
     #[error("Service {service} cannot be connected: {}", sentences(.against))]
     Obstacles { service: String, against: Vec<Against> },
+    #[error("there cannot be an agent beside {target}: {}", reasons(.reasons))]
+    NoAside { target: String, reasons: Vec<Obstacle> },
     #[error(transparent)]
     Deploy(#[from] DeployError),
 
@@ -121,6 +123,8 @@ pub enum ClusterError {
     Held { service: String, holder: String },
     #[error("cannot read the annotation {annotation} of Service {service}: {reason}")]
     Annotation { service: String, annotation: &'static str, reason: String },
+    #[error("cannot read the session of the agent {deployment}: {reason}")]
+    Session { deployment: String, reason: String },
     #[error("the attachment of Service {service} was written by a newer bridge (version {version})")]
     NewerAttachment { service: String, version: u64 },
     #[error("Service {service} is connected in the mode {mode:?}, which this bridge does not know")]
@@ -132,6 +136,8 @@ pub enum ClusterError {
     SelectorChanged { service: String },
     #[error("the stand-in {stand_in} did not become ready: {reason}")]
     NotReady { stand_in: String, reason: String },
+    #[error("the agent of Deployment {deployment} did not become ready: {reason}")]
+    AsideNotReady { deployment: String, reason: String },
     #[error("{workload} did not roll out with an agent in its pods: {reason}")]
     NotRolledOut { workload: String, reason: String },
     /// Their template is undone, but the controller waits for them.
@@ -189,9 +195,11 @@ impl ClusterError {
                     (nearest, []) => did_you_mean(nearest),
                 }
             }
-            Self::NoServiceSelects { .. } => {
-                Some("bridge connects Services; `bridge list` shows them".into())
-            }
+            Self::NoServiceSelects { .. } => Some(
+                "bridge connects Services, and `bridge list` shows them; `bridge run`, without options for requests, \
+                 works without a Service"
+                    .into(),
+            ),
             Self::SeveralServices { .. } => Some("connect one of them by name".into()),
             Self::AmbiguousPort { .. } => Some("choose one: --port LOCAL:REMOTE".into()),
             Self::Conflict { .. } | Self::Exists { .. } | Self::SelectorChanged { .. } => {
@@ -304,6 +312,10 @@ fn said(server: Option<&str>) -> String {
 
 fn paths(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn reasons(all: &[Obstacle]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// The reasons against every mode; without such, the reasons against each, with its name.

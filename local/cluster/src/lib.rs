@@ -3,21 +3,24 @@
 //! In the order of one connect: a client for the user's kubeconfig ([`client`]), the Service that the user names
 //! ([`target`]), the pods behind it ([`snapshot`], [`workload`]), the mode in which it can be connected and the reasons
 //! against the others ([`choose`], [`obstacles`], of which [`fronts`] are a part), then taking over and, later,
-//! restoring ([`takeover`]), following changes of the origin ([`follow`]) and restarting it ([`restart`]), each by calls for single [`objects`] and
-//! changes that others may make at the same time (`change`); ownership of all these objects is decided by uid (`ours`,
-//! `agents`). Beside that: the user's rights ([`access`]), the list of Services to connect ([`catalog`]), the agents'
-//! logs ([`logs`]), changes that are only rehearsed (`rehearsal`), facts about the cluster ([`survey`]), its addresses ([`ranges`]), its Services ([`services`]), and
-//! errors ([`error`]).
+//! restoring ([`takeover`]), following changes of the origin ([`follow`]) and restarting it ([`restart`]), each by calls
+//! for single [`objects`] and changes that others may make at the same time (`change`); ownership of all these objects is
+//! decided by uid (`ours`, `agents`). Where no Service or no request is needed, an agent is put beside the pods
+//! ([`aside`]). Besides: the user's rights ([`access`]), the list of Services to connect ([`catalog`]), the agents' logs
+//! ([`logs`]), changes that are only rehearsed (`rehearsal`), facts about the cluster ([`survey`]), its addresses
+//! ([`ranges`]), its Services ([`services`]), and errors ([`error`]).
 
 pub mod access;
 mod against_sidecar;
 mod agents;
 pub mod app;
+pub mod aside;
 pub mod catalog;
 mod change;
 pub mod choose;
 pub mod client;
 mod connection;
+mod delete;
 pub mod error;
 pub mod events;
 pub mod follow;
@@ -37,6 +40,7 @@ pub mod portforward;
 #[cfg(any(test, feature = "pretended"))]
 pub mod pretended;
 pub mod ranges;
+mod ready;
 pub mod record;
 mod rehearsal;
 pub mod restart;

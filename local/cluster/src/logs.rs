@@ -1,6 +1,6 @@
-//! The logs of a Service's agents.
+//! The logs of a target's agents.
 
-use bridge_deploy::{SERVICE_LABEL, SIDECAR_CONTAINER, is_stand_in_id, names};
+use bridge_deploy::{ASIDE_LABEL, SERVICE_LABEL, SIDECAR_CONTAINER, is_stand_in_id, names};
 use futures::{AsyncBufReadExt, Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -9,6 +9,7 @@ use kube::{
 };
 
 use crate::{
+    aside,
     client::Cluster,
     error::{Call, ClusterError},
     mode::Mode,
@@ -73,6 +74,31 @@ async fn stand_ins(cluster: &Cluster, service: &str) -> Result<Vec<Agent>, Clust
     };
     let found = cluster.call(call, pods.list(&ours)).await?;
     Ok(found.iter().filter(is_agent).map(|pod| Agent { pod: name_of(pod), container: None }).collect())
+}
+
+/// The agents aside of a target ("deploy/worker"), by name.
+///
+/// # Errors
+///
+/// The errors of the calls.
+pub async fn aside(cluster: &Cluster, target: &str) -> Result<Vec<Agent>, ClusterError> {
+    let found = aside::clean::all(cluster).await?;
+    let there: Vec<String> = found
+        .into_iter()
+        .filter(|found| found.record.target == target)
+        .map(|found| found.deployment)
+        .collect();
+    if there.is_empty() {
+        return Ok(Vec::new());
+    }
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let call = Call::all("list", "pods", &cluster.namespace);
+    let found = cluster.call(call, pods.list(&ListParams::default().labels(ASIDE_LABEL))).await?;
+    let is_agent = |pod: &&Pod| there.iter().any(|name| is_of_deployment(name, &pod.metadata));
+    let mut agents: Vec<Agent> =
+        found.iter().filter(is_agent).map(|pod| Agent { pod: name_of(pod), container: None }).collect();
+    agents.sort();
+    Ok(agents)
 }
 
 /// The lines of one agent's log, as they come.

@@ -1,4 +1,5 @@
-//! The ways to connect a Service. One word each in code, output and docs.
+//! The ways to connect a Service. One word each in code, output and docs. An agent aside ([`crate::aside`]) connects
+//! none.
 
 use std::fmt;
 

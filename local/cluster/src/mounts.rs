@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use bridge_deploy::{SIDECAR_CONTAINER, mount_paths, names};
+use bridge_deploy::{SIDECAR_CONTAINER, mount_paths};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use kube::api::{DynamicObject, ListParams};
@@ -16,24 +16,19 @@ use crate::{
     record::Record,
 };
 
-/// The name of our container in a stand-in's pods.
+/// The name of our container in pods of its own.
 const CONTAINER: &str = "agent";
 
-/// The absolute paths at which a Service's stand-in with this id mounts volumes.
+/// The absolute paths at which the agents of this Deployment mount volumes.
 ///
 /// # Errors
 ///
 /// The errors of the call.
-pub async fn of_stand_in(
-    cluster: &Cluster,
-    service: &str,
-    id: &str,
-) -> Result<BTreeSet<String>, ClusterError> {
+pub async fn of_deployment(cluster: &Cluster, name: &str) -> Result<BTreeSet<String>, ClusterError> {
     let namespace = &cluster.namespace;
-    let stand_in = names(service, id).stand_in;
     let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), namespace);
-    let call = Call::new("get", "deployments", namespace, &stand_in);
-    let deployment = cluster.call(call, deployments.get(&stand_in)).await?;
+    let call = Call::new("get", "deployments", namespace, name);
+    let deployment = cluster.call(call, deployments.get(name)).await?;
     let template = deployment.spec.map(|spec| json!(spec.template)).unwrap_or_default();
     Ok(of(&template, CONTAINER))
 }

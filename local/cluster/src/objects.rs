@@ -106,8 +106,12 @@ pub(crate) async fn ensure<K: Made>(
     }
 }
 
-/// Sends the object as JSON: fields that our Kubernetes types do not know are not lost.
-async fn create<K: Made>(cluster: &Cluster, call: Call, object: &Value) -> Result<K, ClusterError> {
+/// Creates an object. It is sent as JSON: fields that our Kubernetes types do not know are not lost.
+pub(crate) async fn create<K: Made>(
+    cluster: &Cluster,
+    call: Call,
+    object: &Value,
+) -> Result<K, ClusterError> {
     let resource = kube::core::ApiResource::erase::<K>(&());
     let api: Api<kube::core::DynamicObject> =
         Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource);

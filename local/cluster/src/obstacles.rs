@@ -225,9 +225,13 @@ pub(crate) fn of_template(snapshot: &Snapshot, origin: &Workload, carried: Optio
     if origin.template.pointer("/spec/hostNetwork").and_then(serde_json::Value::as_bool) == Some(true) {
         found.push(Obstacle::HostNetwork);
     }
-    found.extend(platform::other(&origin.template, carried));
-    found.extend(platform::sandbox(&origin.template));
+    found.extend(of_platform(&origin.template, carried));
     found
+}
+
+/// The reasons against an agent in any pod of this template.
+pub(crate) fn of_platform(template: &serde_json::Value, carried: Option<&str>) -> Vec<Obstacle> {
+    platform::other(template, carried).into_iter().chain(platform::sandbox(template)).collect()
 }
 
 /// The tool that manages an object with these labels and annotations.

@@ -200,6 +200,29 @@ pub fn is_ready(pod: &Pod) -> bool {
     conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
+/// Whether OpenShift assigns the users of this namespace.
+pub(crate) fn is_openshift(namespace: Option<&Namespace>) -> bool {
+    namespace.is_some_and(|namespace| namespace.annotations().contains_key("openshift.io/sa.scc.uid-range"))
+}
+
+/// See [`Snapshot::cpu_limit`].
+pub(crate) fn cpu_limit(quotas: Option<&[ResourceQuota]>, limits: Option<&[LimitRange]>) -> Option<String> {
+    let counted = quotas.into_iter().flatten().any(|quota| {
+        let hard = quota.spec.as_ref().and_then(|spec| spec.hard.as_ref());
+        hard.is_some_and(|hard| hard.contains_key("limits.cpu"))
+    });
+    let mut limits = limits.into_iter().flatten().filter_map(|range| range.spec.as_ref());
+    let defaulted = limits.any(|spec| {
+        spec.limits.iter().filter(|item| item.type_ == "Container").any(|item| {
+            let sets = |values: &Option<BTreeMap<String, _>>| {
+                values.as_ref().is_some_and(|values| values.contains_key("cpu"))
+            };
+            sets(&item.default) || sets(&item.max)
+        })
+    });
+    (counted && !defaulted).then(|| CPU_LIMIT_UNDER_QUOTA.to_owned())
+}
+
 impl Snapshot {
     /// The facts for [`bridge_deploy`], with the Service's own selector and targetPorts.
     ///
@@ -288,28 +311,13 @@ impl Snapshot {
     /// Whether OpenShift assigns the namespace's users.
     #[must_use]
     pub fn openshift(&self) -> bool {
-        let namespace = self.namespace.as_ref();
-        namespace
-            .is_some_and(|namespace| namespace.annotations().contains_key("openshift.io/sa.scc.uid-range"))
+        is_openshift(self.namespace.as_ref())
     }
 
     /// The CPU limit that a quota demands of the agents: none unless a quota counts limits and no LimitRange sets one.
     #[must_use]
     pub fn cpu_limit(&self) -> Option<String> {
-        let counted = self.quotas.iter().flatten().any(|quota| {
-            let hard = quota.spec.as_ref().and_then(|spec| spec.hard.as_ref());
-            hard.is_some_and(|hard| hard.contains_key("limits.cpu"))
-        });
-        let mut limits = self.limits.iter().flatten().filter_map(|range| range.spec.as_ref());
-        let defaulted = limits.any(|spec| {
-            spec.limits.iter().filter(|item| item.type_ == "Container").any(|item| {
-                let sets = |values: &Option<BTreeMap<String, _>>| {
-                    values.as_ref().is_some_and(|values| values.contains_key("cpu"))
-                };
-                sets(&item.default) || sets(&item.max)
-            })
-        });
-        (counted && !defaulted).then(|| CPU_LIMIT_UNDER_QUOTA.to_owned())
+        cpu_limit(self.quotas.as_deref(), self.limits.as_deref())
     }
 
     /// The stand-in for this Service, with as many replicas as the origin has unless a number is given.

@@ -105,7 +105,7 @@ impl Takeover {
         let Wanted { cluster, service, .. } = &self.wanted;
         let deployment = match &prepared.agents {
             AgentsOf::StandIn { deployment } => Some(deployment.as_str()),
-            AgentsOf::Workloads { .. } => None,
+            AgentsOf::Workloads { .. } | AgentsOf::Aside { .. } => None,
         };
         selector::switch(cluster, service, &prepared.stand_in, deployment).await.map(Switched)
     }

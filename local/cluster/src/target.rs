@@ -51,10 +51,9 @@ fn pod_labels(kind: Kind, object: &DynamicObject) -> Labels {
     if kind == Kind::Pod {
         return object.metadata.labels.clone().unwrap_or_default();
     }
-    let template: Option<ObjectMeta> = object
-        .data
-        .pointer("/spec/template/metadata")
-        .and_then(|metadata| serde_json::from_value(metadata.clone()).ok());
+    let metadata = kind::pod_template(kind, &object.data).and_then(|template| template.get("metadata"));
+    let template: Option<ObjectMeta> =
+        metadata.and_then(|metadata| serde_json::from_value(metadata.clone()).ok());
     template.and_then(|metadata| metadata.labels).unwrap_or_default()
 }
 
@@ -142,7 +141,11 @@ async fn namespace_names(cluster: &Cluster) -> Option<Vec<String>> {
 
 /// Whether bridge created it, so that nobody would connect to it.
 pub(crate) fn is_ours(metadata: &ObjectMeta) -> bool {
-    metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(bridge_deploy::STAND_IN_LABEL))
+    metadata.labels.as_ref().is_some_and(|labels| {
+        [bridge_deploy::STAND_IN_LABEL, bridge_deploy::ASIDE_LABEL]
+            .iter()
+            .any(|ours| labels.contains_key(*ours))
+    })
 }
 
 /// The name of an object from the API server, where all objects have one.

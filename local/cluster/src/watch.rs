@@ -6,7 +6,7 @@ mod templates;
 
 use std::collections::BTreeMap;
 
-use bridge_deploy::SIDECAR_CONTAINER;
+use bridge_deploy::{ASIDE_LABEL, SIDECAR_CONTAINER};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -66,14 +66,14 @@ pub struct Rollout {
     pub refused: Option<String>,
 }
 
-/// The progress of a stand-in, at each change.
+/// The progress of agents in pods of their own, at each change.
 pub fn stand_in(
     cluster: &Cluster,
     service: &str,
     stand_in: &str,
     agents: &AgentsOf,
 ) -> impl Stream<Item = Result<Progress, ClusterError>> + Send + use<> {
-    let name = bridge_deploy::names(service, stand_in).stand_in;
+    let name = agents.deployment_name(service, stand_in);
     let deployments = deployments(cluster, &name).map(|all| all.map(Seen::Deployments));
     let pods = agents_changes(cluster, service, stand_in, agents).map(|all| all.map(Seen::Pods));
     let mut known = (Vec::new(), Vec::new());
@@ -115,7 +115,7 @@ enum Seen {
 
 fn progress(deployment: Option<&Deployment>, pods: &[Pod]) -> Progress {
     let Some(deployment) = deployment else {
-        return Progress::Waiting("waiting for the stand-in".to_owned());
+        return Progress::Waiting("waiting for the Deployment".to_owned());
     };
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let ready = pods.iter().filter(|pod| is_ready(pod) && !is_leaving(pod)).count();
@@ -260,9 +260,9 @@ pub async fn gone(
     stand_in: &str,
     agents: &AgentsOf,
 ) -> Result<(), ClusterError> {
-    let name = bridge_deploy::names(service, stand_in).stand_in;
+    let name = agents.deployment_name(service, stand_in);
     let is_agent = |pod: &Pod| match agents {
-        AgentsOf::StandIn { .. } => ours::is_of_deployment(&name, &pod.metadata),
+        AgentsOf::StandIn { .. } | AgentsOf::Aside { .. } => ours::is_of_deployment(&name, &pod.metadata),
         AgentsOf::Workloads { .. } => ours::has_sidecar(pod, stand_in),
     };
     let mut pods = std::pin::pin!(pod_changes(cluster, &selected(service, stand_in, agents)));
@@ -279,6 +279,7 @@ fn selected(service: &str, stand_in: &str, agents: &AgentsOf) -> String {
     match agents {
         AgentsOf::StandIn { .. } => labelled(service, stand_in),
         AgentsOf::Workloads { labels, .. } => equal(labels),
+        AgentsOf::Aside { .. } => format!("{ASIDE_LABEL}={stand_in}"),
     }
 }
 
@@ -289,13 +290,26 @@ pub fn standing(
     stand_in: &str,
     agents: &AgentsOf,
 ) -> BoxStream<'static, Result<Standing, ClusterError>> {
-    let services = service(cluster, name, stand_in);
     match agents {
-        AgentsOf::StandIn { .. } => services.boxed(),
+        AgentsOf::StandIn { .. } => service(cluster, name, stand_in).boxed(),
         AgentsOf::Workloads { apps, .. } => {
-            with_templates(services, templates(cluster, stand_in, apps)).boxed()
+            with_templates(service(cluster, name, stand_in), templates(cluster, stand_in, apps)).boxed()
         }
+        AgentsOf::Aside { name, deployment } => aside(cluster, name, deployment).boxed(),
     }
+}
+
+/// Whether the Deployment of an agent aside exists, at each change.
+fn aside(
+    cluster: &Cluster,
+    name: &str,
+    uid: &str,
+) -> impl Stream<Item = Result<Standing, ClusterError>> + Send + use<> {
+    let uid = uid.to_owned();
+    deployments(cluster, name).map(move |all| {
+        let is_there = all?.iter().any(|there| there.metadata.uid.as_ref() == Some(&uid));
+        Ok(if is_there { Standing::InPlace } else { Standing::Removed })
+    })
 }
 
 /// The relation of a Service to a stand-in, at each change.

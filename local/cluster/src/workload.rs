@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use bridge_proto::target::Kind;
 
 use crate::app::{App, AppKind};
+use crate::kind;
 use crate::record::Record;
 
 pub type Labels = BTreeMap<String, String>;
@@ -72,12 +73,12 @@ impl Owner {
 }
 
 impl Workload {
-    /// A Deployment, StatefulSet, DaemonSet or ReplicaSet as the API server returns it.
+    /// A Deployment, StatefulSet, DaemonSet, ReplicaSet or CronJob as the API server returns it.
     #[must_use]
     pub fn of(kind: Kind, object: &DynamicObject) -> Self {
         let spec = |field: &str| object.data.get("spec").and_then(|spec| spec.get(field));
         let sidecar = Record::of(&object.metadata);
-        let template = spec("template").cloned().unwrap_or_default();
+        let template = kind::pod_template(kind, &object.data).cloned().unwrap_or_default();
         let by = |pointer: &str| spec("strategy").or_else(|| spec("updateStrategy"))?.pointer(pointer);
         Self {
             uid: object.metadata.uid.clone(),

@@ -4,15 +4,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bridge_cluster::mode::Mode;
 use bridge_cluster::mounts;
+use bridge_cluster::watch::AgentsOf;
 use bridge_proto::files::MAX_PATH;
 use bridge_proto::v1::{self, files_reply::Kind};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::session::{Live, Session};
+use super::session::{Facts, Live, Session};
 use super::tunnel::Client;
 
 pub(super) type Replies = ReceiverStream<Result<v1::FilesReply, Status>>;
@@ -35,9 +35,12 @@ pub(super) fn files(session: &Session, follow: bool) -> Replies {
     let facts = session.facts.clone();
     // Read again for each agent: a stand-in may get other volumes.
     let declared = async move || {
-        let declared = match facts.mode {
-            Mode::StandIn => mounts::of_stand_in(&facts.cluster, &facts.service, &facts.stand_in).await,
-            Mode::Sidecar => mounts::of_sidecars(&facts.cluster, &facts.stand_in).await,
+        let Facts { cluster, service, stand_in, agents, .. } = &facts;
+        let declared = match agents {
+            AgentsOf::Workloads { .. } => mounts::of_sidecars(cluster, stand_in).await,
+            AgentsOf::StandIn { .. } | AgentsOf::Aside { .. } => {
+                mounts::of_deployment(cluster, &agents.deployment_name(service, stand_in)).await
+            }
         };
         declared.map_err(|error| Status::unavailable(format!("cannot read the agents' volumes: {error}")))
     };

@@ -25,7 +25,9 @@ impl Event {
         match step {
             Step::WaitingForTurn { .. } => StepKind::WaitingForTurn,
             Step::Chose { .. } => StepKind::ChoseMode,
-            Step::StartingAgents { .. } | Step::AddingSidecar { .. } => StepKind::StartingAgents,
+            Step::StartingAgents { .. } | Step::AddingSidecar { .. } | Step::StartingAside { .. } => {
+                StepKind::StartingAgents
+            }
             Step::FollowingOrigin => StepKind::FollowingOrigin,
             Step::WaitingForAgents(_) => StepKind::WaitingForAgents,
             Step::OpeningTunnel => StepKind::OpeningTunnel,

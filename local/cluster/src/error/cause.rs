@@ -24,12 +24,12 @@ impl ClusterError {
             Self::SeveralServices { .. } => Cause::SeveralTargets,
             Self::AmbiguousPort { .. } => Cause::SeveralPorts,
             Self::NoSuchPort { .. } => Cause::NoSuchPort,
-            Self::Obstacles { .. } | Self::Deploy(_) => Cause::Obstacles,
+            Self::Obstacles { .. } | Self::NoAside { .. } | Self::Deploy(_) => Cause::Obstacles,
             Self::Held { .. } => Cause::Held,
-            Self::Annotation { .. } => Cause::UnreadableAttachment,
+            Self::Annotation { .. } | Self::Session { .. } => Cause::UnreadableAttachment,
             Self::NewerAttachment { .. } | Self::UnknownMode { .. } => Cause::NewerAttachment,
             Self::NotOurs { .. } => Cause::NotOurs,
-            Self::NotReady { .. } | Self::NotRolledOut { .. } => Cause::NotReady,
+            Self::NotReady { .. } | Self::AsideNotReady { .. } | Self::NotRolledOut { .. } => Cause::NotReady,
             Self::LeftBehind { .. } | Self::StuckPods { .. } => Cause::LeftBehind,
         }
     }

@@ -99,7 +99,7 @@ impl Done {
 }
 
 impl Whose {
-    fn is_gone(&self, claim: &Claim) -> bool {
+    pub(crate) fn is_gone(&self, claim: &Claim) -> bool {
         if claim.installation == self.installation { !(self.alive)(&claim.id) } else { self.others }
     }
 }

@@ -7,12 +7,13 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::change::until_settled;
 use crate::client::Cluster;
+use crate::delete::{Object, absent_is_fine, delete};
 use crate::error::{Call, ClusterError};
 use crate::objects::labelled;
 use crate::ours::{self, Of};
@@ -139,48 +140,4 @@ async fn own<K: Object>(
     let metadata = json!({"uid": uid, "resourceVersion": version, "ownerReferences": pods});
     let change = Patch::Merge(json!({"metadata": metadata}));
     absent_is_fine(cluster.call(call, api.patch_metadata(name, &params, &change)).await)
-}
-
-/// Deletes exactly the object that was read; a newer one of its name stays.
-async fn delete<K: Object>(
-    cluster: &Cluster,
-    resource: &'static str,
-    object: &ObjectMeta,
-) -> Result<(), ClusterError> {
-    let (Some(name), Some(uid)) = (&object.name, &object.uid) else { return Ok(()) };
-    let api: Api<K> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let call = Call::new("delete", resource, &cluster.namespace, name);
-    let params = DeleteParams {
-        propagation_policy: Some(PropagationPolicy::Background),
-        preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: None }),
-        ..DeleteParams::default()
-    };
-    match cluster.call(call, api.delete(name, &params)).await {
-        Err(ClusterError::Conflict { .. }) => Ok(()),
-        done => absent_is_fine(done),
-    }
-}
-
-/// A namespaced object of a kind that our Kubernetes types know.
-trait Object:
-    kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-    + Clone
-    + std::fmt::Debug
-    + serde::de::DeserializeOwned
-{
-}
-
-impl<K> Object for K where
-    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned
-{
-}
-
-fn absent_is_fine<T>(result: Result<T, ClusterError>) -> Result<(), ClusterError> {
-    match result {
-        Err(error) if !error.is_not_found() => Err(error),
-        _ => Ok(()),
-    }
 }

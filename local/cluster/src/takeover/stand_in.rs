@@ -2,7 +2,6 @@
 //! `bridge-deploy` describes the objects.
 
 mod create;
-mod ready;
 
 use std::collections::BTreeMap;
 
@@ -20,11 +19,11 @@ use crate::mode::Mode;
 use crate::objects::managed_fields;
 use crate::obstacle::Warning;
 use crate::ownership;
+use crate::ready::{wait_ready, wait_rolled};
 use crate::state::{Attachment, VERSION, selector};
 
 use self::create::create;
 pub(super) use self::create::key;
-use self::ready::{wait_ready, wait_rolled};
 
 /// Claims, and creates missing objects.
 pub(super) async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Prepared, W::Error> {

@@ -21,6 +21,11 @@ pub enum Step {
         service: String,
         deployment: String,
     },
+    /// Beside this target, without requests.
+    StartingAside {
+        target: String,
+        deployment: String,
+    },
     /// The pods of this workload roll out once.
     AddingSidecar {
         workload: String,
@@ -50,6 +55,9 @@ impl fmt::Display for Step {
             }
             Self::StartingAgents { service, deployment } => {
                 write!(f, "starting agents for Service {service} (Deployment {deployment})")
+            }
+            Self::StartingAside { target, deployment } => {
+                write!(f, "starting an agent beside {target}, without requests (Deployment {deployment})")
             }
             Self::AddingSidecar { workload } => {
                 write!(f, "rolling out {workload} with an agent in each pod")
@@ -130,6 +138,13 @@ mod tests {
                     }],
                 },
                 "mode sidecar, instead of stand-in (ClientIP affinity, port not TCP)",
+            ),
+            (
+                Step::StartingAside {
+                    target: "Deployment worker".into(),
+                    deployment: "worker-bridge-7f3a".into(),
+                },
+                "starting an agent beside Deployment worker, without requests (Deployment worker-bridge-7f3a)",
             ),
             (
                 Step::AddingSidecar { workload: "Deployment orders".into() },

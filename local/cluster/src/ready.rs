@@ -1,30 +1,28 @@
-//! Waits for the agents of a stand-in.
+//! Waits for agents in pods of their own.
 
 use std::time::Duration;
-
-use bridge_deploy::names;
 
 use crate::agents::AgentsOf;
 use crate::client::Cluster;
 use crate::error::ClusterError;
 use crate::watch::{self, Progress};
 
-/// The time after which a stand-in that is not ready is given up.
+/// The time after which agents that are not ready are given up.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// Waits until the agents of the stand-in are ready, and reports what it waits for.
+/// Waits until enough of the agents are ready, and reports what it waits for.
 ///
 /// # Errors
 ///
 /// [`ClusterError::NotReady`] with the reason, at once if Kubernetes refuses the pods, else after [`READY_WITHIN`].
-pub(super) async fn wait_ready(
+pub(crate) async fn wait_ready(
     cluster: &Cluster,
     service: &str,
     stand_in: &str,
     agents: &AgentsOf,
     progress: impl Fn(&str),
 ) -> Result<(), ClusterError> {
-    let name = &names(service, stand_in).stand_in;
+    let name = &agents.deployment_name(service, stand_in);
     let mut last = String::from("no pods yet");
     let waiting = async {
         let mut states = std::pin::pin!(watch::stand_in(cluster, service, stand_in, agents));
@@ -57,7 +55,7 @@ pub(super) async fn wait_ready(
 /// # Errors
 ///
 /// The errors of the watch.
-pub(super) async fn wait_rolled(
+pub(crate) async fn wait_rolled(
     cluster: &Cluster,
     service: &str,
     stand_in: &str,
