@@ -1,14 +1,13 @@
 //! Cleans up after sessions whose daemon died. The sessions of this daemon count as alive, whatever the cluster looks
 //! like.
 
-use std::sync::Arc;
-
+use bridge_cluster::aside::{self, clean::Found};
 use bridge_cluster::clean::{self, Change, Cleaned, Done, Whose};
 use bridge_cluster::client::Cluster;
 use bridge_proto::v1;
 
 use super::failure::Failure;
-use super::meant;
+use super::meant::{self, At};
 use super::sharing::{Sharing, access};
 
 pub(super) async fn clean(sharing: &Sharing, request: v1::CleanRequest) -> Result<v1::CleanReply, Failure> {
@@ -16,46 +15,74 @@ pub(super) async fn clean(sharing: &Sharing, request: v1::CleanRequest) -> Resul
     let cluster = Cluster::of(&access(cluster.unwrap_or_default())).await?;
     let only = match target.as_str() {
         "" => None,
-        named => Some(meant::service(&cluster, named).await?),
+        named => Some(meant::at(&cluster, named).await?),
     };
-    let whose = whose(sharing, others);
+    let whose = sharing.whose(others);
     if !dry_run {
-        return of(&whose, &cluster, only.as_deref()).await;
+        return of(&whose, &cluster, only.as_ref()).await;
     }
-    let (cleaned, changes) = clean::rehearse(&cluster, only.as_deref(), &whose).await?;
-    let done = cleaned.done.iter().map(Done::intention).collect();
+    let ((services, of_services), (asides, of_asides)) = tokio::try_join!(
+        async {
+            match service_of(only.as_ref()) {
+                Some(only) => clean::rehearse(&cluster, only, &whose).await,
+                None => Ok((Cleaned::default(), Vec::new())),
+            }
+        },
+        aside::clean::rehearse(&cluster, aside_of(only.as_ref()), &whose),
+    )?;
+    let done = services.done.iter().map(Done::intention);
+    let done = done.chain(asides.removed.iter().map(Found::intention)).collect();
     let change = |Change { verb, resource, name }| v1::ObjectChange { verb: verb.to_owned(), resource, name };
-    let changes = changes.into_iter().map(change).collect();
-    Ok(v1::CleanReply { done, changes, ..to_message(cleaned, cluster.namespace) })
+    let changes = of_services.into_iter().chain(of_asides).map(change).collect();
+    Ok(v1::CleanReply { done, changes, ..to_message(services, asides, cluster.namespace) })
 }
 
-/// The sessions that count as gone: none that this daemon holds.
-pub(super) fn whose(sharing: &Sharing, others: bool) -> Whose {
-    let registry = sharing.registry.clone();
-    let alive = Arc::new(move |id: &str| registry.alive().contains(id));
-    Whose { installation: sharing.installation.to_string(), alive, others }
+/// The Service to clean, or all; `None`: the target has none.
+fn service_of(only: Option<&At>) -> Option<Option<&str>> {
+    match only {
+        None => Some(None),
+        Some(at) => at.service.as_deref().map(Some),
+    }
 }
 
-/// One Service of a namespace, or all of them.
+/// The place whose agents aside to clean; `None`: all.
+fn aside_of(only: Option<&At>) -> Option<&str> {
+    only.map(|at| at.aside.as_str())
+}
+
+/// One target of a namespace, or all of them.
 pub(super) async fn of(
     whose: &Whose,
     cluster: &Cluster,
-    only: Option<&str>,
+    only: Option<&At>,
 ) -> Result<v1::CleanReply, Failure> {
-    let cleaned = clean::clean(cluster, only, whose).await?;
-    Ok(to_message(cleaned, cluster.namespace.clone()))
+    let services = match service_of(only) {
+        Some(only) => clean::clean(cluster, only, whose).await?,
+        None => Cleaned::default(),
+    };
+    let asides = aside::clean::clean(cluster, aside_of(only), whose).await?;
+    Ok(to_message(services, asides, cluster.namespace.clone()))
 }
 
-fn to_message(cleaned: Cleaned, namespace: String) -> v1::CleanReply {
-    let kept = cleaned.kept.into_iter().map(|(target, claim)| v1::KeptSession {
+fn to_message(services: Cleaned, asides: aside::clean::Cleaned, namespace: String) -> v1::CleanReply {
+    let kept = services.kept.into_iter().chain(asides.kept).map(|(target, claim)| v1::KeptSession {
         target,
         user: claim.user,
         installation: claim.installation,
     });
-    let unreadable = cleaned.unreadable.into_iter().map(|error| Failure::Cluster(error).to_message());
+    let unreadable = services
+        .unreadable
+        .into_iter()
+        .chain(asides.unreadable)
+        .map(|error| Failure::Cluster(error).to_message());
     v1::CleanReply {
         namespace,
-        done: cleaned.done.iter().map(Done::sentence).collect(),
+        done: services
+            .done
+            .iter()
+            .map(Done::sentence)
+            .chain(asides.removed.iter().map(Found::sentence))
+            .collect(),
         changes: Vec::new(),
         kept: kept.collect(),
         unreadable: unreadable.collect(),

@@ -36,7 +36,7 @@ pub(crate) struct Claimant {
 }
 
 impl Claimant {
-    fn claim(self, routes: &[PortRoute]) -> Claim {
+    pub(crate) fn claim(self, routes: &[PortRoute]) -> Claim {
         Claim {
             id: self.id,
             user: self.user,
@@ -150,7 +150,7 @@ impl Connecting<'_> {
             stand_in: prepared.stand_in.clone(),
             control_port: prepared.control_port,
             original: prepared.original.clone(),
-            mode: self.takeover.mode(),
+            mode: Some(self.takeover.mode()),
             agents: prepared.agents.clone(),
             key: Arc::from(prepared.key.as_slice()),
             since_ms: claim.since,
@@ -206,7 +206,7 @@ fn summary(user: &str, routes: &[v1::RouteStatus]) -> String {
 }
 
 /// Waits until every agent that is ready has the routes in force.
-async fn all_attended(session: &Session) -> Result<(), Failure> {
+pub(crate) async fn all_attended(session: &Session) -> Result<(), Failure> {
     let attended = session.until(|live| {
         if live.agents.values().any(|agent| agent.other_version) {
             return true;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bridge_cluster::access::{self, Need, Right};
+use bridge_cluster::aside::{self, clean::Found};
 use bridge_cluster::catalog::{Entry, Session, StandIn, catalog};
 use bridge_cluster::client::Cluster;
 use bridge_cluster::error::ClusterError;
@@ -78,11 +79,12 @@ async fn the_cluster(cluster: &Cluster, report: &Report) -> Result<(), ClusterEr
 }
 
 async fn the_namespace(cluster: &Cluster, sharing: &Sharing, report: &Report) -> Result<(), ClusterError> {
-    let entries = catalog(cluster, program::architecture()).await?;
+    let (entries, asides) =
+        tokio::try_join!(catalog(cluster, program::architecture()), aside::clean::all(cluster))?;
     report.say([services(&entries)]).await;
     report.say(stand_ins(&entries)).await;
     report.say(unreadable(&entries)).await;
-    report.say([left_behind(&entries, &sharing.installation, &sharing.registry.alive())]).await;
+    report.say([left_behind(&entries, &asides, &sharing.installation, &sharing.registry.alive())]).await;
     Ok(())
 }
 
@@ -139,15 +141,19 @@ fn unreadable(entries: &[Entry]) -> Option<Check> {
     (!found.is_empty()).then(|| warn("attachments", found.join("; "), advice))
 }
 
-/// Claims of this laptop in the cluster that its daemon does not hold.
-fn left_behind(entries: &[Entry], installation: &str, held: &BTreeSet<String>) -> Check {
-    let is_left = |session: &Session| session.installation == installation && !held.contains(&session.id);
-    let services = entries.iter().filter(|entry| entry.sessions.iter().any(is_left));
-    let services: Vec<&str> = services.map(|entry| entry.service.as_str()).collect();
-    if services.is_empty() {
+/// Claims and agents aside of this laptop in the cluster that its daemon does not hold.
+fn left_behind(entries: &[Entry], asides: &[Found], installation: &str, held: &BTreeSet<String>) -> Check {
+    let is_left = |of: &str, id: &str| of == installation && !held.contains(id);
+    let is_claim_left = |session: &Session| is_left(&session.installation, &session.id);
+    let services = entries.iter().filter(|entry| entry.sessions.iter().any(is_claim_left));
+    let services = services.map(|entry| entry.service.as_str());
+    let asides = asides.iter().map(|found| &found.record);
+    let asides = asides.filter(|record| is_left(&record.session.installation, &record.session.id));
+    let targets: Vec<&str> = services.chain(asides.map(|record| record.target.as_str())).collect();
+    if targets.is_empty() {
         return ok("left behind", "nothing from your laptop");
     }
-    let detail = format!("sessions of your laptop without a daemon, on {}", services.join(", "));
+    let detail = format!("sessions of your laptop without a daemon, on {}", targets.join(", "));
     warn("left behind", detail, "bridge clean")
 }
 
@@ -187,6 +193,9 @@ fn rights(missing: &[Right], namespace: &str) -> Vec<Check> {
 
 #[cfg(test)]
 mod tests {
+    use bridge_cluster::aside::Record;
+    use bridge_cluster::state::Claim;
+
     use super::*;
 
     fn entry(service: &str) -> Entry {
@@ -212,13 +221,26 @@ mod tests {
         };
         let sessions = vec![session("s1", "here"), session("s2", "there")];
         let entries = [Entry { sessions, ..entry("orders") }, entry("web")];
+        let aside = |id: &str, installation: &str| Found {
+            deployment: "worker-bridge-7f3a".to_owned(),
+            record: Record {
+                version: 1,
+                target: "deploy/worker".to_owned(),
+                session: Claim {
+                    id: id.to_owned(),
+                    installation: installation.to_owned(),
+                    ..Claim::default()
+                },
+            },
+        };
+        let asides = [aside("s3", "here"), aside("s4", "there")];
         let check = |held: &[&str]| {
             let held = held.iter().map(|&id| id.to_owned()).collect();
-            let check = left_behind(&entries, "here", &held);
+            let check = left_behind(&entries, &asides, "here", &held);
             (check.outcome(), check.detail)
         };
-        assert_eq!(check(&["s1"]), (Outcome::Ok, "nothing from your laptop".to_owned()));
-        let left = "sessions of your laptop without a daemon, on orders".to_owned();
+        assert_eq!(check(&["s1", "s3"]), (Outcome::Ok, "nothing from your laptop".to_owned()));
+        let left = "sessions of your laptop without a daemon, on orders, deploy/worker".to_owned();
         assert_eq!(check(&[]), (Outcome::Warn, left));
     }
 

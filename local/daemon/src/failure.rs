@@ -3,7 +3,7 @@
 
 use bridge_cluster::error::ClusterError;
 use bridge_proto::matching::BadMatch;
-use bridge_proto::target::BadTarget;
+use bridge_proto::target::{BadTarget, Target};
 use bridge_proto::v1::{self, failure::Cause};
 
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +41,8 @@ pub(crate) enum Failure {
     GivenUp,
     #[error("no session with {wanted}")]
     NoSession { wanted: String, sessions: Vec<String> },
-    #[error("Service {service} in namespace {namespace} has no agents")]
-    NoAgents { service: String, namespace: String },
+    #[error("{} in namespace {namespace} has no agents", .target.sentence())]
+    NoAgents { target: Target, namespace: String },
     #[error("{first}; undoing it failed, too: {undo}")]
     LeftBehind { first: Box<Failure>, undo: ClusterError },
 }
@@ -95,7 +95,7 @@ impl Failure {
             Self::RequestsCome { service, .. } => {
                 Some(format!("listen on another port, or run `bridge disconnect {service}`"))
             }
-            Self::NoAgents { service, .. } => Some(format!("nobody is connected: bridge connect {service}")),
+            Self::NoAgents { target, .. } => Some(format!("nobody is connected: bridge connect {target}")),
             Self::NoSession { sessions, .. } if sessions.is_empty() => None,
             Self::NoSession { sessions, .. } => Some(format!("available: {}", sessions.join(", "))),
             Self::LeftBehind { .. } => Some("`bridge clean` tries again, from any laptop".to_owned()),

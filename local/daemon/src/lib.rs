@@ -10,6 +10,7 @@
 //! `installation` this laptop's name in claims.
 
 mod arrivals;
+mod aside;
 mod cleaning;
 mod connect;
 mod examining;
@@ -22,6 +23,7 @@ mod listing;
 mod logs;
 mod meant;
 mod outbound;
+mod place;
 mod plan;
 mod probe;
 pub mod program;

@@ -1,5 +1,6 @@
 //! The Services of a namespace as commands list them: which can be connected, and who is connected.
 
+use bridge_cluster::aside::{self, clean::Found};
 use bridge_cluster::catalog::{self, Entry};
 use bridge_cluster::client::Cluster;
 use bridge_cluster::obstacles::Obstacle;
@@ -12,11 +13,18 @@ use super::sharing::access;
 
 pub(super) async fn list(request: v1::ListRequest) -> Result<v1::ListReply, Failure> {
     let cluster = Cluster::of(&access(request.cluster.unwrap_or_default())).await?;
-    let entries = catalog::catalog(&cluster, program::architecture()).await?;
+    let (entries, asides) =
+        tokio::try_join!(catalog::catalog(&cluster, program::architecture()), aside::clean::all(&cluster))?;
+    let aside = |Found { deployment, record }: Found| v1::ListedAside {
+        target: record.target,
+        user: record.session.user,
+        deployment,
+    };
     Ok(v1::ListReply {
         context: cluster.context,
         namespace: cluster.namespace,
         services: entries.into_iter().map(to_message).collect(),
+        asides: asides.into_iter().map(aside).collect(),
         failed: None,
     })
 }

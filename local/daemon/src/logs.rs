@@ -29,10 +29,18 @@ async fn say(events_tx: &mpsc::Sender<v1::LogsEvent>, kind: logs_event::Kind) {
 async fn lines(request: v1::LogsRequest, events_tx: &mpsc::Sender<v1::LogsEvent>) -> Result<(), Failure> {
     let v1::LogsRequest { cluster, target, follow, tail } = request;
     let cluster = Cluster::of(&access(cluster.unwrap_or_default())).await?;
-    let service = meant::service(&cluster, &target).await?;
-    let agents = logs::agents(&cluster, &service).await?;
+    let at = meant::at(&cluster, &target).await?;
+    let of_service = async {
+        match &at.service {
+            Some(service) => logs::agents(&cluster, service).await,
+            None => Ok(Vec::new()),
+        }
+    };
+    let (of_service, aside) = tokio::try_join!(of_service, logs::aside(&cluster, &at.aside))?;
+    let agents = [of_service, aside].concat();
     if agents.is_empty() {
-        return Err(Failure::NoAgents { service, namespace: cluster.namespace });
+        let target = meant::target(&target)?;
+        return Err(Failure::NoAgents { target, namespace: cluster.namespace });
     }
     let part = Part { follow, tail: tail.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX)) };
     let mut all = Vec::new();

@@ -1,7 +1,7 @@
 //! Which target or session a command names, decided in one place for all calls. Everywhere else a session is known by
 //! its id.
 //!
-//! A session belongs to a Service of a namespace of an API server. A command may name that Service, or a workload
+//! A session belongs to a Service of a namespace of an API server, or is aside of a target there. A command may name that Service, or a workload
 //! behind it; then the cluster is asked which Service that is, as a Service of the workload's name may be another.
 //! Names of contexts are the kubeconfig's; two of them may mean one API server.
 
@@ -14,6 +14,7 @@ use bridge_cluster::target;
 use bridge_proto::target::Target;
 
 use super::failure::Failure;
+use super::place::Place;
 use super::session::{Facts, Session};
 
 /// A description of sessions. Parts that are not given match any.
@@ -41,13 +42,42 @@ pub(crate) fn target(text: &str) -> Result<Target, Failure> {
     text.parse().map_err(|why| Failure::BadTarget { text: text.to_owned(), why })
 }
 
-/// Finds the Service to connect or clean.
+/// What a target means to commands about everything at it: the Service that it is or is behind, if there is one, and the
+/// place aside of it.
+pub(crate) struct At {
+    pub(crate) service: Option<String>,
+    pub(crate) aside: String,
+}
+
+/// Finds what is meant.
 ///
 /// # Errors
 ///
 /// If it does not exist or is ambiguous, with the possible meanings.
-pub(crate) async fn service(cluster: &Cluster, named: &str) -> Result<String, Failure> {
-    Ok(target::resolve(cluster, &target(named)?).await?)
+pub(crate) async fn at(cluster: &Cluster, named: &str) -> Result<At, Failure> {
+    let target = target(named)?;
+    let service = match target::resolve(cluster, &target).await {
+        Ok(service) => Some(service),
+        Err(ClusterError::NoServiceSelects { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(At { service, aside: target.with_kind() })
+}
+
+/// The place of a session.
+pub(crate) fn place_of(facts: &Facts) -> Result<Place, Failure> {
+    match facts.mode {
+        Some(_) => Ok(Place::Service(facts.service.clone())),
+        None => target(&facts.service).map(Place::Aside),
+    }
+}
+
+/// Of the sessions at a target, those at its Service if there are any: one aside ends with the command that uses it.
+pub(crate) fn rather_at_services(mut sessions: Vec<Arc<Session>>) -> Vec<Arc<Session>> {
+    if sessions.iter().any(|session| session.facts.mode.is_some()) {
+        sessions.retain(|session| session.facts.mode.is_some());
+    }
+    sessions
 }
 
 /// Selects the sessions that are meant.
@@ -113,8 +143,12 @@ impl Services {
         let Some(target) = target else { return Ok(sessions) };
         let mut at_target = Vec::new();
         for session in sessions {
-            let Facts { cluster, service, .. } = &session.facts;
-            if self.of(target, cluster).await?.as_ref() == Some(service) {
+            let Facts { cluster, service, mode, .. } = &session.facts;
+            let is_at_it = match mode {
+                Some(_) => self.of(target, cluster).await?.as_ref() == Some(service),
+                None => *service == target.with_kind(),
+            };
+            if is_at_it {
                 at_target.push(session);
             }
         }

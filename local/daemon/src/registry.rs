@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bridge_cluster::aside;
 use bridge_cluster::client::Cluster;
 use bridge_cluster::events;
 use bridge_cluster::objects;
@@ -176,21 +177,30 @@ impl Registry {
         self.count_tx.send_replace(sessions.len());
     }
 
-    /// Ends a session: first its routes, then its claim; with the last claim, the Service is restored. Requests in
+    /// Ends a session: first its routes, then its claim; with the last claim, the Service is restored. One aside ends
+    /// with its agent. Requests in
     /// flight at the laptop may finish, in the background.
     pub(crate) async fn disconnect(&self, session: &Arc<Session>) -> Result<v1::Disconnected, Failure> {
         unroute(session).await;
         let facts = &session.facts;
-        let released = release(&facts.cluster, &facts.service, |claim| claim.id == facts.id).await?;
+        let restored = match facts.mode {
+            Some(_) => {
+                let released = release(&facts.cluster, &facts.service, |claim| claim.id == facts.id).await?;
+                !matches!(released, Released::Shared(_))
+            }
+            None => aside::remove(&facts.cluster, &facts.agents).await.map(|()| true)?,
+        };
         self.remove(session);
-        let text = format!("{} disconnected", facts.user);
-        events::record(&facts.cluster, &facts.service, "BridgeDisconnected", &text).await;
+        if facts.mode.is_some() {
+            let text = format!("{} disconnected", facts.user);
+            events::record(&facts.cluster, &facts.service, "BridgeDisconnected", &text).await;
+        }
         tokio::spawn(finish(session.clone()));
         Ok(v1::Disconnected {
             target: facts.service.clone(),
             namespace: facts.cluster.namespace.clone(),
             context: facts.cluster.context.clone(),
-            restored: !matches!(released, Released::Shared(_)),
+            restored,
             user: facts.user.clone(),
         })
     }

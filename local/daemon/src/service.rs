@@ -165,7 +165,11 @@ impl Disconnecting {
         let gone =
             || Failure::NoSession { wanted: format!("Service {}", facts.service), sessions: Vec::new() };
         let session = self.sharing.registry.by_id(&facts.id).ok_or_else(gone)?;
-        self.step(format!("restoring Service {}", facts.service)).await;
+        self.step(match facts.mode {
+            Some(_) => format!("restoring Service {}", facts.service),
+            None => format!("removing the agent beside {}", facts.service),
+        })
+        .await;
         self.sharing.registry.disconnect(&session).await
     }
 
@@ -240,7 +244,12 @@ impl daemon_server::Daemon for Daemon {
     }
 
     async fn find(&self, request: Request<v1::FindRequest>) -> Result<Response<v1::FindReply>, Status> {
-        let found = async { meant::among(self.registry.all(), &question(request.into_inner())?).await };
+        let found = async {
+            let request = request.into_inner();
+            let named = !request.target.is_empty();
+            let found = meant::among(self.registry.all(), &question(request)?).await?;
+            Ok::<_, Failure>(if named { meant::rather_at_services(found) } else { found })
+        };
         let (sessions, failed) = match found.await {
             Ok(sessions) => (sessions.iter().map(|session| session.status()).collect(), None),
             Err(failure) => (Vec::new(), Some(failure.to_message())),

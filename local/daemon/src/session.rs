@@ -24,6 +24,9 @@ use super::traffic;
 use super::tunnel::{self, Purpose};
 use super::users::Users;
 
+/// The mode of a session without a Service, as the others have their names.
+const ASIDE: &str = "aside";
+
 /// A running session. Dropped, it ends at once and leaves the cluster as it is.
 pub(crate) struct Session {
     pub(crate) facts: Facts,
@@ -64,8 +67,8 @@ impl Session {
         let lead = Lead { facts: facts.clone(), live: live_tx.clone() };
         tokio::spawn(async move {
             let lead = async {
-                // Sidecars follow their pods.
-                if lead.facts.mode == Mode::StandIn {
+                // Sidecars follow their pods, and no Service leads to an agent aside.
+                if lead.facts.mode == Some(Mode::StandIn) {
                     lead.run().await;
                 }
             };
@@ -200,7 +203,10 @@ impl Session {
 
     pub(crate) fn status(&self) -> v1::SessionStatus {
         let live = self.live();
-        let (state, detail) = live.state(&self.facts.service);
+        let (state, detail) = match self.facts.mode {
+            Some(_) => live.state(&self.facts.service),
+            None => live.state_aside(&self.facts.service),
+        };
         let agents = live.agents.iter().map(|(pod, agent)| v1::AgentStatus {
             pod: pod.clone(),
             attended: agent.attended.is_some(),
@@ -221,7 +227,7 @@ impl Session {
             state: state.into(),
             detail,
             stand_in: self.facts.stand_in.clone(),
-            mode: self.facts.mode.to_string(),
+            mode: self.facts.mode.map_or_else(|| ASIDE.to_owned(), |mode| mode.to_string()),
             streams: count(&self.inbound.counters.streams),
             bytes_to_laptop: count(&self.inbound.counters.to_laptop),
             bytes_from_laptop: count(&self.inbound.counters.from_laptop),

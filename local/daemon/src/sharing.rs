@@ -5,19 +5,25 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bridge_cluster::aside::clean;
+use bridge_cluster::clean::Whose;
 use bridge_cluster::client::{Access, Cluster};
 use bridge_cluster::error::ClusterError;
 use bridge_cluster::obstacles::{Against, Obstacle};
 use bridge_cluster::takeover::claim::change_claim;
 use bridge_cluster::takeover::{Step, Waiter, unless_given_up};
+use bridge_cluster::target;
+use bridge_proto::target::Target;
 use bridge_proto::v1::{self, WishKind};
 use tokio::sync::OwnedMutexGuard;
 
+use super::aside;
 use super::connect::{self, Claimant};
 use super::failure::Failure;
 use super::inbound::{Counters, Inbound};
 use super::listeners::{Listeners, Listening};
 use super::meant;
+use super::place::{Place, place};
 use super::plan::{self, Found};
 use super::reattach::Reattaching;
 use super::registry::Registry;
@@ -68,6 +74,19 @@ impl Newcomer {
         }
     }
 
+    /// The requests that it wants; those of a connect before its daemon died count as its own.
+    fn wants(&self) -> WishKind {
+        match self {
+            Self::Lasting(_) => WishKind::Named,
+            Self::Command(wish) if wish.lasting.is_some() => WishKind::Named,
+            Self::Command(wish) => match wish.request.as_ref().map(v1::ConnectRequest::mode) {
+                // To be connected in a mode, a Service is needed.
+                Some(mode) if mode != v1::Mode::Unspecified => WishKind::Named,
+                _ => wish.kind(),
+            },
+        }
+    }
+
     /// Whether it asks for routes, and not only for a session.
     fn names_something(&self) -> bool {
         match self {
@@ -101,24 +120,23 @@ impl Sharing {
         let request = newcomer.request();
         let asked = request.cluster.clone().unwrap_or_default();
         let kubeconfig = asked.kubeconfig.clone();
-        let known = self.registry.by_id(newcomer.session()).filter(|there| there.facts.user == request.user);
-        let (cluster, service) = match known {
-            Some(there) => (there.facts.cluster.clone(), there.facts.service.clone()),
+        let wants = newcomer.wants();
+        let known = self.registry.by_id(newcomer.session()).filter(|there| {
+            // A session aside has no requests to give.
+            let will_do = there.facts.mode.is_some() || wants == WishKind::Network;
+            there.facts.user == request.user && will_do
+        });
+        let (cluster, place) = match known {
+            Some(there) => (there.facts.cluster.clone(), meant::place_of(&there.facts)?),
             None => {
                 let cluster = Cluster::of(&access(asked)).await?;
-                let target = meant::target(&request.target)?;
-                // A missing Service is detected when it is read, unless there is a session with it.
-                let is_new = target.is_service()
-                    && self.registry.find(&cluster, &target.name, &request.user).is_none();
-                let service = match is_new {
-                    true => target.name,
-                    false => Box::pin(meant::service(&cluster, &request.target)).await?,
-                };
-                (cluster, service)
+                let place = Box::pin(self.place(&cluster, &request, wants)).await?;
+                (cluster, place)
             }
         };
-        let _turn = self.turn(&cluster, &service, tell).await?;
-        let there = self.registry.find(&cluster, &service, &request.user);
+        let key = place.key();
+        let _turn = self.turn(&cluster, &key, tell).await?;
+        let there = self.registry.find(&cluster, &key, &request.user);
         let before = there.as_ref().map(|there| there.users()).unwrap_or_default();
         let id = UserId::new();
         let users = newcomer.among(before, id, &lasting(kubeconfig, &cluster));
@@ -128,9 +146,34 @@ impl Sharing {
             return Ok(Entered { session: there.clone(), id, found: true });
         }
         let was_there = there.is_some();
-        let found = Box::pin(plan::find(cluster, service)).await?;
-        let session = self.connect(found, newcomer, users, there, tell).await?;
+        let session = match place {
+            Place::Service(service) => {
+                let found = Box::pin(plan::find(cluster, service)).await?;
+                self.connect(found, newcomer, users, there, tell).await?
+            }
+            Place::Aside(target) => {
+                let claimant = Claimant::new(&request.user, &self.installation);
+                self.connect_aside(cluster, target, claimant, users, there, tell).await?
+            }
+        };
         Ok(Entered { session, id, found: was_there })
+    }
+
+    /// The place for a newcomer's session.
+    async fn place(
+        &self,
+        cluster: &Cluster,
+        request: &v1::ConnectRequest,
+        wants: WishKind,
+    ) -> Result<Place, Failure> {
+        let target = meant::target(&request.target)?;
+        let connected = |service: &str| self.registry.find(cluster, service, &request.user).is_some();
+        // A missing Service is detected when it is read, unless there is a session with it.
+        let service = match target.is_service() && !connected(&target.name) {
+            true => Ok(target.name.clone()),
+            false => target::resolve(cluster, &target).await,
+        };
+        Ok(place(target, wants, service, connected)?)
     }
 
     /// Routes one user's requests to other local ports.
@@ -228,9 +271,14 @@ impl Sharing {
         tell: &Teller,
     ) -> Result<bool, Failure> {
         let facts = &session.facts;
-        if let Some(mode) = users.mode().filter(|wanted| *wanted != facts.mode) {
-            let against = vec![Against { mode, reasons: vec![Obstacle::OtherMode(facts.mode)] }];
+        if let (Some(there), Some(mode)) = (facts.mode, users.mode())
+            && mode != there
+        {
+            let against = vec![Against { mode, reasons: vec![Obstacle::OtherMode(there)] }];
             return Err(ClusterError::Obstacles { service: facts.service.clone(), against }.into());
+        }
+        if facts.mode.is_none() && session.live().reset.is_some() {
+            return Ok(false);
         }
         let (before, routes) = (session.routes(), plan::routes_of(users, &facts.ports, &facts.service)?);
         if before == routes && !newcomer.names_something() {
@@ -330,6 +378,41 @@ impl Sharing {
         tracing::info!(session = %session.facts.id, service = %session.facts.service, "connected");
         Reattaching { sharing: self.clone() }.watch_over(&session);
         Ok(session)
+    }
+
+    /// Connects a session aside for these users, in place of one whose agent is gone.
+    async fn connect_aside(
+        &self,
+        cluster: Cluster,
+        target: Target,
+        claimant: Claimant,
+        users: Users,
+        there: Option<Arc<Session>>,
+        tell: &Teller,
+    ) -> Result<Arc<Session>, Failure> {
+        let _coming = self.registry.coming(&claimant.id);
+        let connecting = aside::connect(cluster, target, users, claimant, self.inbound(), tell);
+        let session = Box::pin(connecting).await?;
+        // Of an earlier daemon of this laptop.
+        let facts = &session.facts;
+        if let Err(error) =
+            clean::clean(&facts.cluster, Some(facts.service.as_str()), &self.whose(false)).await
+        {
+            tracing::warn!(beside = %facts.service, %error, "cannot remove agents that are no longer used");
+        }
+        let session = match there {
+            None => self.registry.add(session),
+            Some(there) => self.registry.replace(&there, session).await,
+        };
+        tracing::info!(session = %session.facts.id, beside = %session.facts.service, "connected");
+        Ok(session)
+    }
+
+    /// The sessions that count as gone: none that this daemon holds. `others`: whether those of other laptops do.
+    pub(crate) fn whose(&self, others: bool) -> Whose {
+        let registry = self.registry.clone();
+        let alive = Arc::new(move |id: &str| registry.alive().contains(id));
+        Whose { installation: self.installation.to_string(), alive, others }
     }
 
     /// The state of a new session's streams.

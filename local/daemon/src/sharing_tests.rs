@@ -200,7 +200,7 @@ async fn cleaning_leaves_connects_in_progress_and_other_laptops_alone() {
     let world = World::with(vec![claim("s3", "alice", &["z: 1"]), claim("s4", "alice", &["w: 1"])]);
     let coming = world.sharing.registry.coming("s3");
     let cluster = world.server.cluster();
-    let whose = crate::cleaning::whose(&world.sharing, false);
+    let whose = world.sharing.whose(false);
     let clean = || crate::cleaning::of(&whose, &cluster, None);
 
     // When the namespace is cleaned, then only claims without a daemon go.

@@ -129,6 +129,10 @@ impl Users {
 
     /// The session's routes, at a Service with these ports: the latest user first, and everything last.
     pub(crate) fn routes(&self, ports: &[ListenPort]) -> Result<Vec<PortRoute>, RouteProblem> {
+        // Aside, no Service leads to an agent.
+        if ports.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut sum: Vec<(PortRoute, bool)> = Vec::new();
         for user in self.deciding() {
             for route in routes::routes(&user.request, ports)? {

@@ -13,6 +13,16 @@ struct Listing {
     context: String,
     namespace: String,
     services: Vec<Service>,
+    /// Agents beside workloads, to which no Service leads.
+    asides: Vec<Aside>,
+}
+
+#[derive(Debug, Serialize)]
+struct Aside {
+    /// With the kind: deploy/worker, svc/orders.
+    target: String,
+    user: String,
+    deployment: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -85,17 +95,28 @@ pub(crate) async fn run(args: ListArgs) -> Result<(), Failed> {
     let cluster = request::cluster(&args.cluster, &request::config()?)?;
     let mut daemon = bridge_client::started(&RuntimeDir::find()?).await?;
     let listed = daemon.client.list(v1::ListRequest { cluster: Some(cluster) }).await;
-    let v1::ListReply { context, namespace, services, failed } =
+    let v1::ListReply { context, namespace, services, asides, failed } =
         listed.map_err(ClientError::from)?.into_inner();
     if let Some(failure) = failed {
         return Err(failure.into());
     }
     let services = services.into_iter().map(Service::from).collect();
-    let listing = Listing { context, namespace, services };
+    let aside =
+        |v1::ListedAside { target, user, deployment }: v1::ListedAside| Aside { target, user, deployment };
+    let asides = asides.into_iter().map(aside).collect();
+    let listing = Listing { context, namespace, services, asides };
     output::print_as(args.output.output, &listing, || text(&listing))
 }
 
 fn text(listing: &Listing) -> String {
+    let aside = |Aside { target, user, deployment }: &Aside| {
+        output::line(&format!("beside {target}, without requests: {user} (Deployment {deployment})"))
+    };
+    let asides: String = listing.asides.iter().map(aside).collect();
+    format!("{}{asides}", table(listing))
+}
+
+fn table(listing: &Listing) -> String {
     if listing.services.is_empty() {
         return format!("namespace {} (context {}) has no Services\n", listing.namespace, listing.context);
     }
@@ -143,8 +164,14 @@ mod tests {
             stand_in: None,
             unused_stand_ins: vec![hostile()],
         };
-        let listing = Listing { context: hostile(), namespace: hostile(), services: vec![service] };
-        assert!(output::is_harmless(&text(&listing), 2), "{:?}", text(&listing));
+        let aside = Aside { target: hostile(), user: hostile(), deployment: hostile() };
+        let listing = Listing {
+            context: hostile(),
+            namespace: hostile(),
+            services: vec![service],
+            asides: vec![aside],
+        };
+        assert!(output::is_harmless(&text(&listing), 3), "{:?}", text(&listing));
     }
 
     #[test]
@@ -166,11 +193,17 @@ mod tests {
             context: "kind-dev".to_owned(),
             namespace: "shop".to_owned(),
             services: vec![db.into(), orders.into()],
+            asides: vec![Aside {
+                target: "deploy/worker".to_owned(),
+                user: "alice".to_owned(),
+                deployment: "worker-bridge-7f3a91c2".to_owned(),
+            }],
         };
         insta::assert_snapshot!(text(&listing), @r"
         SERVICE  PORTS      PODS OF            MODE                               CONNECTED
         db       80 (http)  Deployment db      no: headless
         orders   80 (http)  Deployment orders  stand-in: down, no agent is ready  bob (x-bridge: bob)
+        beside deploy/worker, without requests: alice (Deployment worker-bridge-7f3a91c2)
         ");
         insta::assert_json_snapshot!(listing.services[1], @r#"
         {

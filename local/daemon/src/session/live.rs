@@ -18,9 +18,11 @@ pub(crate) struct Facts {
     pub(crate) id: String,
     pub(crate) user: String,
     pub(crate) cluster: Cluster,
+    /// The Service; of a session aside, its target with the kind: "deploy/worker".
     pub(crate) service: String,
     pub(crate) stand_in: String,
-    pub(crate) mode: Mode,
+    /// The way in which its Service is connected; `None`: it is aside, and no Service leads to its agent.
+    pub(crate) mode: Option<Mode>,
     /// Which pods are agents.
     pub(crate) agents: AgentsOf,
     pub(crate) control_port: u16,
@@ -125,6 +127,22 @@ impl Live {
         self.agents.values().filter(|agent| !agent.leaving).all(Agent::is_routed)
     }
 
+    /// The state of a session aside at this target, and the sentence for it.
+    pub(super) fn state_aside(&self, target: &str) -> (v1::State, String) {
+        if self.disconnecting {
+            return (v1::State::Disconnecting, String::new());
+        }
+        if let Some(reset) = &self.reset {
+            return (v1::State::Reset, reset.clone());
+        }
+        if self.is_reached() {
+            return (v1::State::Routing, String::new());
+        }
+        let why = self.why_not_reached().or_else(|| Some(self.why_not_ready()).filter(|why| !why.is_empty()));
+        let why = why.unwrap_or_default();
+        (v1::State::Reconnecting, format!("cannot reach the agent beside {target}{why}; retrying"))
+    }
+
     /// The state of a session at this Service, and the sentence for it.
     pub(super) fn state(&self, service: &str) -> (v1::State, String) {
         if self.disconnecting {
@@ -136,7 +154,7 @@ impl Live {
         if self.led_back {
             return (v1::State::LedBack, self.why_led_back(service));
         }
-        if self.tunnel().is_some() {
+        if self.is_reached() {
             return (v1::State::Routing, self.stale.clone().unwrap_or_default());
         }
         let serve = self.agents.values().any(|agent| agent.ready);
@@ -150,10 +168,21 @@ impl Live {
                 ),
             );
         }
-        let trouble = self.agents.values().map(|agent| &agent.trouble).find(|trouble| !trouble.is_empty());
-        let why = trouble.or(self.blind.as_ref()).map(|why| format!(" ({why})")).unwrap_or_default();
+        let why = self.why_not_reached().unwrap_or_default();
         let meanwhile = if serve || !self.in_place { "; until then, requests go to the origin" } else { "" };
         (v1::State::Reconnecting, format!("cannot reach an agent of {service}{why}; retrying{meanwhile}"))
+    }
+
+    /// Whether a tunnel leads to an agent that stays.
+    fn is_reached(&self) -> bool {
+        let mut attended = self.agents.values().filter_map(|agent| agent.attended.as_ref());
+        attended.any(|attended| !attended.draining)
+    }
+
+    /// In parentheses, if it is known.
+    fn why_not_reached(&self) -> Option<String> {
+        let trouble = self.agents.values().map(|agent| &agent.trouble).find(|trouble| !trouble.is_empty());
+        trouble.or(self.blind.as_ref()).map(|why| format!(" ({why})"))
     }
 
     fn why_led_back(&self, service: &str) -> String {
@@ -184,7 +213,7 @@ impl Facts {
             cluster,
             service: service.into(),
             stand_in: "7f3a".into(),
-            mode: Mode::StandIn,
+            mode: Some(Mode::StandIn),
             agents: AgentsOf::StandIn { deployment: "uid".into() },
             control_port: 7390,
             key: Arc::from([].as_slice()),

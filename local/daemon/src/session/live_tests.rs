@@ -91,3 +91,20 @@ async fn an_agent_that_is_not_ready_yet_may_have_the_routes() {
         assert_eq!(live(agents).is_routed_everywhere(), everywhere, "{what}");
     }
 }
+
+#[test]
+fn without_requests_nothing_is_said_of_them() {
+    let removed = Live { reset: Some("the agent was removed".into()), ..live(vec![]) };
+    let blind = Live { blind: Some("the API server is away".into()), ..live(vec![]) };
+    for (what, live, expected, said) in [
+        ("a tunnel leads to it", live(vec![routed(true)]), v1::State::Routing, ""),
+        ("it is not reached", live(vec![agent(true, None)]), v1::State::Reconnecting, "(refused); retrying"),
+        ("it is unknown", blind, v1::State::Reconnecting, "the API server is away"),
+        ("it is gone", removed, v1::State::Reset, "the agent was removed"),
+    ] {
+        let (state, detail) = live.state_aside("deploy/worker");
+        assert_eq!(state, expected, "{what}: {detail}");
+        assert!(detail.contains(said), "{what}: expected {said:?} in {detail:?}");
+        assert!(!detail.contains("requests"), "{what}: {detail}");
+    }
+}

@@ -53,7 +53,7 @@ impl Upkeep {
                                 self.lead_back().await;
                                 self.live.send_modify(|live| live.other_ports += u64::from(live.was_in_place));
                             }
-                            Standing::Deleted if self.facts.mode == Mode::Sidecar => self.remove().await,
+                            Standing::Deleted if self.facts.mode == Some(Mode::Sidecar) => self.remove().await,
                             _ => {}
                         }
                     }
@@ -122,7 +122,10 @@ impl Upkeep {
 
     /// Notes whether the Service still leads to the agents.
     fn note(&self, standing: &Standing) {
-        let reset = reset_text(standing, &self.facts.service);
+        let reset = match self.facts.mode {
+            Some(_) => reset_text(standing, &self.facts.service),
+            None => removed_text(standing, &self.facts.service),
+        };
         self.live.send_if_modified(|live| {
             let led = (live.in_place, live.led_back);
             live.in_place = *standing == Standing::InPlace;
@@ -143,6 +146,16 @@ impl Upkeep {
             true
         });
     }
+}
+
+/// The consequence for the user that the agent aside is gone.
+fn removed_text(standing: &Standing, target: &str) -> Option<String> {
+    (*standing != Standing::InPlace).then(|| {
+        format!(
+            "the agent beside {target} was removed: the cluster is out of reach; `bridge disconnect {target}` ends this \
+             session, and the next command starts another agent"
+        )
+    })
 }
 
 /// The consequence for the user that the Service does not lead to the stand-in.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 use crate::world::{Laptop, SERVICE, SOON, World};
-use crate::{ALICE, NOBODY};
+use crate::{ALICE, BOB, NOBODY};
 
 #[tokio::test]
 async fn a_session_lasts_as_long_as_the_command_that_asked_for_it() {
@@ -140,7 +140,7 @@ async fn connections_and_datagrams_go_into_the_cluster_through_an_agent() {
     to_cluster_tx.send(datagram(String::new(), b"hello")).await.unwrap();
     assert_eq!(next().await, b"hello".as_slice());
 
-    // All of it needs no route: the requests are everyone's.
+    // All of it needs no route, and no change of the Service: the requests are everyone's.
     assert_eq!((world.asks(ALICE).await, world.asks(NOBODY).await), ("a pod".into(), "a pod".into()));
 }
 
@@ -176,6 +176,91 @@ async fn a_name_is_asked_again_at_the_next_agent_if_the_asked_one_is_lost() {
         () = answering => {}
     }
     assert_eq!(resolving.await.unwrap().into_inner().message, answer);
+}
+
+#[tokio::test]
+async fn a_command_without_requests_has_an_agent_aside_and_leaves_the_service_alone() {
+    let world = World::new().await;
+    let (alice, bob) = (world.laptop("alice").await, world.laptop("bob").await);
+    bob.connects().await.unwrap();
+    let before = world.server.get("services/orders");
+
+    // Beside the stand-in that Bob uses.
+    let mut command = alice.uses(v1::WishKind::Network).await;
+    let session = command.using().await.session.unwrap();
+    assert_eq!((session.mode.as_str(), session.target.as_str()), ("aside", "svc/orders"), "{session:?}");
+    assert_eq!((session.state(), session.routes.len()), (v1::State::Routing, 0));
+    assert_eq!(world.stand_ins().len(), 2);
+    let listed = v1::ListRequest { cluster: bob.cluster() };
+    let listed = bob.daemon().await.client.list(listed).await.unwrap().into_inner();
+    let aside: Vec<_> =
+        listed.asides.iter().map(|aside| (aside.target.as_str(), aside.user.as_str())).collect();
+    assert_eq!(aside, [("svc/orders", "alice")]);
+    // A second command uses the same.
+    let mut second = alice.uses(v1::WishKind::Network).await;
+    assert!(second.using().await.found);
+    drop(second);
+
+    // What she connects meanwhile is a session of its own.
+    let connected = alice.connects().await.unwrap();
+    assert_eq!((connected.mode.as_str(), world.asks(ALICE).await.as_str()), ("stand-in", "alice's laptop"));
+    assert!(alice.disconnects().await.is_ok());
+    assert_eq!(world.asks(ALICE).await, "a pod");
+
+    // Its end removes the agent, and nothing else.
+    assert!(matches!(command.ends().await, use_event::Kind::Disconnected(done) if done.restored));
+    assert_eq!(world.stand_ins().len(), 1);
+    assert_eq!(world.asks(BOB).await, "bob's laptop");
+    let claims = |service: &Option<serde_json::Value>| service.as_ref().unwrap()["spec"].clone();
+    assert_eq!(claims(&world.server.get("services/orders")), claims(&before));
+    bob.disconnects().await.unwrap();
+    world.is_given_back();
+}
+
+#[tokio::test]
+async fn a_workload_without_a_service_takes_commands_and_no_connect() {
+    let world = World::new().await;
+    let mut alice = world.laptop("alice").await;
+    world.has_a_worker();
+    let worker = |request| v1::ConnectRequest { target: "deploy/worker".into(), ..request };
+    let refused = alice.connects_with(worker(alice.request())).await.unwrap_err();
+    assert_eq!(refused.cause(), v1::failure::Cause::NoSuchTarget);
+
+    let mut command = alice.uses_with(v1::WishKind::Whatever, worker(alice.request())).await;
+    let session = command.using().await.session.unwrap();
+    assert_eq!((session.mode.as_str(), session.target.as_str()), ("aside", "deploy/worker"));
+    assert!(matches!(command.ends().await, use_event::Kind::Disconnected(_)));
+    assert_eq!(world.agents_aside(), Vec::<String>::new());
+
+    // After the daemon's death, cleaning removes the agent: from her laptop, and from another one that is told to.
+    let bob = world.laptop("bob").await;
+    for others in [false, true] {
+        let mut command = alice.uses_with(v1::WishKind::Network, worker(alice.request())).await;
+        command.using().await;
+        alice.kill_daemon();
+        assert_eq!(bob.cleans(false).await, (Vec::new(), vec!["alice".to_owned()]));
+        alice.start_daemon().await;
+        let cleaner = if others { &bob } else { &alice };
+        let (done, kept) = cleaner.cleans(others).await;
+        assert_eq!((done.len(), kept.len()), (1, 0), "{done:?}");
+        assert!(done[0].starts_with("deploy/worker: removed the agent of alice"), "{done:?}");
+        assert_eq!(world.agents_aside(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_session_aside_says_that_its_agent_was_removed_and_the_next_command_has_another() {
+    let world = World::new().await;
+    let alice = world.laptop("alice").await;
+    let mut command = alice.uses(v1::WishKind::Network).await;
+    let first = command.using().await.session.unwrap();
+    let [agent] = world.agents_aside().try_into().unwrap();
+    world.server.remove(&format!("/apis/apps/v1/namespaces/shop/deployments/{agent}"));
+    alice.comes_to_be(v1::State::Reset, "the agent beside svc/orders was removed").await;
+    let mut next = alice.uses(v1::WishKind::Network).await;
+    let second = next.using().await.session.unwrap();
+    assert_ne!(first.id, second.id);
+    assert_eq!(second.state(), v1::State::Routing);
 }
 
 #[tokio::test]

@@ -137,7 +137,24 @@ impl World {
     pub(crate) fn stand_ins(&self) -> Vec<String> {
         let deployments = self.server.all(DEPLOYMENTS).into_iter();
         let names = deployments.map(|one| one["metadata"]["name"].as_str().unwrap().to_owned());
-        names.filter(|name| name != SERVICE).collect()
+        names.filter(|name| name.contains("-bridge-")).collect()
+    }
+
+    /// The names of the agents aside.
+    pub(crate) fn agents_aside(&self) -> Vec<String> {
+        let deployments = self.server.all(DEPLOYMENTS).into_iter();
+        let asides = deployments.filter(|one| one["metadata"]["labels"]["bridge.dev/aside"].is_string());
+        asides.map(|one| one["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// A Deployment that no Service selects.
+    pub(crate) fn has_a_worker(&self) {
+        let labels = json!({"app": "worker"});
+        let spec = json!({"containers": [{"name": "app", "image": "worker:1"}]});
+        let template = json!({"metadata": {"labels": labels}, "spec": spec});
+        let worker = json!({"metadata": {"name": "worker", "namespace": "shop", "uid": "worker-uid"},
+            "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}});
+        self.server.put(&format!("{DEPLOYMENTS}/worker"), worker);
     }
 
     /// Waits until the Service is restored.

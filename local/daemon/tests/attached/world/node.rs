@@ -125,7 +125,10 @@ impl Node {
             let deployments = self.0.server.all(DEPLOYMENTS);
             let of_agents: Vec<&Value> = deployments
                 .iter()
-                .filter(|one| one["metadata"]["labels"]["bridge.dev/stand-in"].is_string())
+                .filter(|one| {
+                    let labels = &one["metadata"]["labels"];
+                    labels["bridge.dev/stand-in"].is_string() || is_aside(labels)
+                })
                 .collect();
             let is_wanted = |pod: &str| {
                 of_agents.iter().any(|one| pod.starts_with(one["metadata"]["name"].as_str().unwrap()))
@@ -167,7 +170,10 @@ impl Node {
         let replica_set = json!({"metadata": {"name": format!("{name}-rs"), "uid": format!("{name}-rs-uid"),
             "ownerReferences": [owner("Deployment", &deployment["metadata"])]}});
         let agent = Agent::start(Config {
-            forward: vec![Forward { listen: self.service().1, origin: self.0.origin }],
+            forward: match is_aside(&deployment["metadata"]["labels"]) {
+                true => Vec::new(),
+                false => vec![Forward { listen: self.service().1, origin: self.0.origin }],
+            },
             control: 0,
             readiness: 0,
             metrics: None,
@@ -230,6 +236,10 @@ impl Node {
             });
         }
     }
+}
+
+fn is_aside(labels: &Value) -> bool {
+    labels["bridge.dev/aside"].is_string()
 }
 
 pub(crate) fn owner(kind: &str, metadata: &Value) -> Value {
