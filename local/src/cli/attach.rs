@@ -25,12 +25,17 @@ pub(crate) async fn to(args: &ConnectArgs) -> Result<Attached, Failed> {
     begin(runtime_dir, wish(WishKind::Whatever, request, there)).await
 }
 
-/// The same for a command in whose place nothing will listen: it takes no requests, so any session will do.
+/// The same for a command in whose place nothing will listen.
 pub(crate) async fn without_listening(target: Target, cluster: ClusterArgs) -> Result<Attached, Failed> {
-    if let Some(there) = existing(Some(&target), &cluster).await? {
+    without_requests(&ConnectArgs::plain(target, cluster)).await
+}
+
+/// The same for a command that takes no requests: any session will do, else one aside.
+pub(crate) async fn without_requests(args: &ConnectArgs) -> Result<Attached, Failed> {
+    if let Some(there) = existing(Some(&args.target), &args.cluster).await? {
         return Ok(there);
     }
-    let mut request = request::complete(&ConnectArgs::plain(target, cluster))?;
+    let mut request = request::complete(args)?;
     request.for_command = true;
     begin(RuntimeDir::find()?, wish(WishKind::Network, request, None)).await
 }

@@ -10,7 +10,7 @@ use super::{
     exit::Exit,
     output::{self, GREEN, Progress, line, styled},
     request,
-    sessions::Session,
+    sessions::{Session, title},
 };
 
 pub(crate) async fn run(args: DisconnectArgs) -> Result<(), Failed> {
@@ -90,13 +90,13 @@ fn several(sessions: &[Session]) -> Failed {
 fn text(done: &v1::Disconnected) -> String {
     let v1::Disconnected { target, namespace, context, restored, .. } = done;
     let now = match restored {
+        // A session aside names its target with the kind.
+        true if target.contains('/') => "its agent is removed",
         true => "all requests go to the pods",
         false => "other sessions continue",
     };
-    let sign = styled(GREEN, "✓");
-    line(&format!(
-        "{sign} disconnected from Service {target} in namespace {namespace} (context {context}): {now}"
-    ))
+    let (sign, target) = (styled(GREEN, "✓"), title(target));
+    line(&format!("{sign} disconnected from {target} in namespace {namespace} (context {context}): {now}"))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
 use bridge_client::{Attached, chain};
+use bridge_proto::target::Target;
 use bridge_proto::v1;
 use bridge_supervise::{Obstacle, Remark, SuperviseError};
 use tokio::sync::mpsc;
@@ -38,7 +39,11 @@ const OVERLAPS: usize = 3;
 
 /// Runs the command; returns its exit code as ours.
 pub(crate) async fn run(args: RunArgs) -> Result<u8, Failed> {
-    let mut attached = attach::to(&args.connect).await?.kept(output::teller());
+    let attached = match args.no_requests {
+        true => attach::without_requests(&args.connect).await?,
+        false => attach::to(&args.connect).await?,
+    };
+    let mut attached = attached.kept(output::teller());
     let files = files::fetch(&attached, args.inside.files).await;
     let outcome = in_the_place_of(&mut attached, &args, files.as_ref()).await;
     if let Some(files) = files {
@@ -54,8 +59,8 @@ pub(crate) async fn run(args: RunArgs) -> Result<u8, Failed> {
 pub(crate) async fn shell(args: ShellArgs) -> Result<u8, Failed> {
     let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
     let command = vec![shell.unwrap_or_else(|| OsString::from("/bin/sh"))];
-    let ShellArgs { connect, inside } = args;
-    run(RunArgs { connect, inside, command }).await
+    let ShellArgs { connect, no_requests, inside } = args;
+    run(RunArgs { connect, no_requests, inside, command }).await
 }
 
 async fn in_the_place_of(
@@ -72,9 +77,9 @@ async fn in_the_place_of(
     command.env("BRIDGE_TARGET", &attached.target);
     let entrances = Entrances::of(attached);
     output::note(&output::line(&format!(
-        "  {} runs in place of Service {}, with the cluster's network; {}",
+        "  {} runs {}, with the cluster's network; {}",
         program.display(),
-        attached.target,
+        place(&attached.target),
         entrances.describe()
     )));
     output::note(&variables::describe(&left_out));
@@ -92,6 +97,14 @@ async fn in_the_place_of(
         Some(obstacle) => proxied(command, attached, network, &obstacle).await,
     }
     .map_err(|error| failed(&error))
+}
+
+/// A session aside names its target with the kind.
+fn place(target: &str) -> String {
+    match target.parse::<Target>() {
+        Ok(aside) if target.contains('/') => format!("beside {}", aside.sentence()),
+        _ => format!("in place of Service {target}"),
+    }
 }
 
 /// The obstacle to supervision.

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use bridge_proto::target::Target;
 use bridge_proto::v1;
 use serde::Serialize;
 
 use super::output::{BOLD, GREEN, YELLOW, bytes, duration, line, milliseconds, styled};
+
+/// The mode of a session that no Service leads to.
+const ASIDE: &str = "aside";
 
 /// One attachment of this user to one target.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -13,7 +17,7 @@ use super::output::{BOLD, GREEN, YELLOW, bytes, duration, line, milliseconds, st
 pub(crate) struct Session {
     pub(crate) id: String,
     pub(crate) user: String,
-    /// The Service.
+    /// The Service; of a session aside, its target with the kind: "deploy/worker".
     pub(crate) target: String,
     pub(crate) namespace: String,
     pub(crate) context: String,
@@ -24,7 +28,7 @@ pub(crate) struct Session {
     /// Milliseconds since the epoch.
     since_ms: u64,
     stand_in: String,
-    /// stand-in or sidecar.
+    /// stand-in, sidecar or aside.
     mode: String,
     routes: Vec<Route>,
     agents: Vec<Agent>,
@@ -149,10 +153,15 @@ impl From<v1::SessionStatus> for Session {
     }
 }
 
+/// "Service orders" for "orders", "Deployment worker" for "deploy/worker".
+pub(crate) fn title(target: &str) -> String {
+    target.parse::<Target>().map_or_else(|_| format!("Service {target}"), |target| target.sentence())
+}
+
 impl Session {
     /// "Service orders in namespace shop (context kind-dev)"
     pub(crate) fn place(&self) -> String {
-        format!("Service {} in namespace {} (context {})", self.target, self.namespace, self.context)
+        format!("{} in namespace {} (context {})", title(&self.target), self.namespace, self.context)
     }
 
     /// The output at the end of `connect`: what happens to which requests, and how to stop.
@@ -194,6 +203,9 @@ impl Session {
     pub(crate) fn describe(&self, now_ms: u64) -> String {
         let since = duration(Duration::from_millis(now_ms.saturating_sub(self.since_ms)));
         let (sign, state) = match self.state {
+            "routing" if self.mode == ASIDE => {
+                (styled(GREEN, "✓"), format!("an agent beside it for {since}"))
+            }
             "routing" => (styled(GREEN, "✓"), format!("routing for {since}")),
             state => (styled(YELLOW, "!"), format!("{state}, connected {since} ago")),
         };
@@ -218,6 +230,9 @@ impl Session {
                 (_, detail) => detail,
             };
             text.push_str(&line(&format!("  agent {}: {state}", agent.pod)));
+        }
+        if self.mode == ASIDE {
+            return text;
         }
         let Requests { to_laptop, to_origin, opaque, copied, copies_given_up } = &self.requests;
         text.push_str(&format!("  to your laptop: {}\n", to_laptop.describe()));

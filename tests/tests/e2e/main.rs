@@ -5,6 +5,7 @@
 
 mod agents;
 mod alone;
+mod aside;
 mod attached;
 mod bulk;
 mod changes;

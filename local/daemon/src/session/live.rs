@@ -135,7 +135,7 @@ impl Live {
         if let Some(reset) = &self.reset {
             return (v1::State::Reset, reset.clone());
         }
-        if self.is_reached() {
+        if self.tunnel().is_some() {
             return (v1::State::Routing, String::new());
         }
         let why = self.why_not_reached().or_else(|| Some(self.why_not_ready()).filter(|why| !why.is_empty()));
@@ -154,7 +154,7 @@ impl Live {
         if self.led_back {
             return (v1::State::LedBack, self.why_led_back(service));
         }
-        if self.is_reached() {
+        if self.tunnel().is_some() {
             return (v1::State::Routing, self.stale.clone().unwrap_or_default());
         }
         let serve = self.agents.values().any(|agent| agent.ready);
@@ -171,12 +171,6 @@ impl Live {
         let why = self.why_not_reached().unwrap_or_default();
         let meanwhile = if serve || !self.in_place { "; until then, requests go to the origin" } else { "" };
         (v1::State::Reconnecting, format!("cannot reach an agent of {service}{why}; retrying{meanwhile}"))
-    }
-
-    /// Whether a tunnel leads to an agent that stays.
-    fn is_reached(&self) -> bool {
-        let mut attended = self.agents.values().filter_map(|agent| agent.attended.as_ref());
-        attended.any(|attended| !attended.draining)
     }
 
     /// In parentheses, if it is known.

@@ -46,6 +46,9 @@ pub(crate) struct OutputArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
     /// A Service, or a workload that one Service selects: orders, deploy/orders, sts/orders, rs/x, pod/x
+    ///
+    /// `bridge run`, `shell`, `env`, `proxy` and `dns` also take workloads that no Service selects, and CronJobs:
+    /// deploy/worker, cronjob/report.
     pub(crate) target: Target,
     /// Take requests with this header; repeat to require several
     ///

@@ -14,7 +14,13 @@ pub(super) const RUN_EXAMPLES: &str = "\
 Examples:
   bridge run orders npm start
   bridge run orders --port 3000:http -- go run ./cmd/orders --verbose
-  bridge run orders --env LOG_LEVEL=debug --env-exclude 'OTEL_*' -- python app.py";
+  bridge run orders --env LOG_LEVEL=debug --env-exclude 'OTEL_*' -- python app.py
+  bridge run deploy/worker python worker.py        a workload without a Service: no requests
+  bridge run cronjob/report -- go run ./cmd/report";
+
+/// The options about requests.
+const REQUESTS: [&str; 9] =
+    ["headers", "paths", "method", "compat", "everything", "copy", "ports", "mode", "keep_cache_headers"];
 
 /// How a command that runs here sees the target.
 #[derive(Debug, Clone, Default, Args)]
@@ -95,6 +101,12 @@ pub(crate) enum Egress {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
+    /// Take no requests: only the target's environment and files, and the cluster's network
+    ///
+    /// bridge starts one agent beside the target's pods and changes no Service. This is what happens anyway for a workload
+    /// that no Service selects.
+    #[arg(long, conflicts_with_all = REQUESTS)]
+    pub(crate) no_requests: bool,
     #[command(flatten)]
     pub(crate) inside: InsideArgs,
     /// The command and its arguments
@@ -106,6 +118,12 @@ pub(crate) struct RunArgs {
 pub(crate) struct ShellArgs {
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
+    /// Take no requests: only the target's environment and files, and the cluster's network
+    ///
+    /// bridge starts one agent beside the target's pods and changes no Service. This is what happens anyway for a workload
+    /// that no Service selects.
+    #[arg(long, conflicts_with_all = REQUESTS)]
+    pub(crate) no_requests: bool,
     #[command(flatten)]
     pub(crate) inside: InsideArgs,
 }
