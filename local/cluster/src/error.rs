@@ -114,7 +114,7 @@ pub enum ClusterError {
     NoSuchPort { service: String, wanted: String, ports: Vec<String> },
     #[error("Service {service} cannot be connected: {}", sentences(.against))]
     Obstacles { service: String, against: Vec<Against> },
-    #[error("there cannot be an agent beside {target}: {}", reasons(.reasons))]
+    #[error("there cannot be an agent beside {target}: {}", obstacles(.reasons))]
     NoAside { target: String, reasons: Vec<Obstacle> },
     #[error(transparent)]
     Deploy(#[from] DeployError),
@@ -314,7 +314,7 @@ fn paths(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-fn reasons(all: &[Obstacle]) -> String {
+fn obstacles(all: &[Obstacle]) -> String {
     all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 

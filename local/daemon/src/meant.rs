@@ -1,9 +1,9 @@
 //! Which target or session a command names, decided in one place for all calls. Everywhere else a session is known by
 //! its id.
 //!
-//! A session belongs to a Service of a namespace of an API server, or is aside of a target there. A command may name that Service, or a workload
-//! behind it; then the cluster is asked which Service that is, as a Service of the workload's name may be another.
-//! Names of contexts are the kubeconfig's; two of them may mean one API server.
+//! A session belongs to a Service of a namespace of an API server, or is aside of a target there. A command may name that
+//! Service, or a workload behind it; then the cluster is asked which Service that is, as a Service of the workload's name
+//! may be another. Names of contexts are the kubeconfig's; two of them may mean one API server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,14 +72,6 @@ pub(crate) fn place_of(facts: &Facts) -> Result<Place, Failure> {
     }
 }
 
-/// Of the sessions at a target, those at its Service if there are any: one aside ends with the command that uses it.
-pub(crate) fn rather_at_services(mut sessions: Vec<Arc<Session>>) -> Vec<Arc<Session>> {
-    if sessions.iter().any(|session| session.facts.mode.is_some()) {
-        sessions.retain(|session| session.facts.mode.is_some());
-    }
-    sessions
-}
-
 /// Selects the sessions that are meant.
 ///
 /// # Errors
@@ -129,6 +121,14 @@ fn by_preference(
     groups.into_iter().flat_map(|group| [group.iter().filter(is_here).cloned().collect(), group]).collect()
 }
 
+/// Of the sessions at a target, those at its Service if there are any: one aside ends with the command that uses it.
+fn rather_at_services(mut sessions: Vec<Arc<Session>>) -> Vec<Arc<Session>> {
+    if sessions.iter().any(|session| session.facts.mode.is_some()) {
+        sessions.retain(|session| session.facts.mode.is_some());
+    }
+    sessions
+}
+
 /// The Service that a target is, or is behind, in each cluster and namespace asked so far.
 #[derive(Default)]
 struct Services(BTreeMap<(String, String), Option<String>>);
@@ -152,7 +152,7 @@ impl Services {
                 at_target.push(session);
             }
         }
-        Ok(at_target)
+        Ok(rather_at_services(at_target))
     }
 
     async fn of(&mut self, target: &Target, cluster: &Cluster) -> Result<Option<String>, Failure> {

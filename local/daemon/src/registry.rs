@@ -178,8 +178,7 @@ impl Registry {
     }
 
     /// Ends a session: first its routes, then its claim; with the last claim, the Service is restored. One aside ends
-    /// with its agent. Requests in
-    /// flight at the laptop may finish, in the background.
+    /// with its agent. Requests in flight at the laptop may finish, in the background.
     pub(crate) async fn disconnect(&self, session: &Arc<Session>) -> Result<v1::Disconnected, Failure> {
         unroute(session).await;
         let facts = &session.facts;

@@ -244,12 +244,7 @@ impl daemon_server::Daemon for Daemon {
     }
 
     async fn find(&self, request: Request<v1::FindRequest>) -> Result<Response<v1::FindReply>, Status> {
-        let found = async {
-            let request = request.into_inner();
-            let named = !request.target.is_empty();
-            let found = meant::among(self.registry.all(), &question(request)?).await?;
-            Ok::<_, Failure>(if named { meant::rather_at_services(found) } else { found })
-        };
+        let found = async { meant::among(self.registry.all(), &question(request.into_inner())?).await };
         let (sessions, failed) = match found.await {
             Ok(sessions) => (sessions.iter().map(|session| session.status()).collect(), None),
             Err(failure) => (Vec::new(), Some(failure.to_message())),

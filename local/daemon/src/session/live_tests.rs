@@ -92,8 +92,8 @@ async fn an_agent_that_is_not_ready_yet_may_have_the_routes() {
     }
 }
 
-#[test]
-fn without_requests_nothing_is_said_of_them() {
+#[tokio::test]
+async fn without_requests_nothing_is_said_of_them() {
     let removed = Live { reset: Some("the agent was removed".into()), ..live(vec![]) };
     let blind = Live { blind: Some("the API server is away".into()), ..live(vec![]) };
     for (what, live, expected, said) in [

@@ -208,7 +208,10 @@ async fn a_command_without_requests_has_an_agent_aside_and_leaves_the_service_al
     assert_eq!(world.asks(ALICE).await, "a pod");
 
     // Its end removes the agent, and nothing else.
-    assert!(matches!(command.ends().await, use_event::Kind::Disconnected(done) if done.restored));
+    match command.ends().await {
+        use_event::Kind::Disconnected(done) => assert!(done.restored),
+        other => panic!("{other:?}"),
+    }
     assert_eq!(world.stand_ins().len(), 1);
     assert_eq!(world.asks(BOB).await, "bob's laptop");
     let claims = |service: &Option<serde_json::Value>| service.as_ref().unwrap()["spec"].clone();

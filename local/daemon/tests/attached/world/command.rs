@@ -72,6 +72,12 @@ impl Command {
     /// Ends it; returns the last event.
     pub(crate) async fn ends(mut self) -> use_event::Kind {
         self.requests_tx = None;
-        self.next().await
+        loop {
+            match self.next().await {
+                // States from before.
+                use_event::Kind::Using(_) => {}
+                last => return last,
+            }
+        }
     }
 }
