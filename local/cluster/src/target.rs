@@ -93,8 +93,7 @@ fn selecting(labels: &Labels, services: &[Service]) -> BTreeSet<String> {
         .collect()
 }
 
-/// An error with what the user may have meant. Only the first call may fail: the others need rights that not everyone
-/// has.
+/// An error with what the user may have meant, as far as the user's rights show it.
 pub(crate) async fn not_there(cluster: &Cluster, target: &Target) -> ClusterError {
     let Cluster { client, namespace, .. } = cluster;
     let resource = kind::api(target.kind);
@@ -117,6 +116,7 @@ pub(crate) async fn not_there(cluster: &Cluster, target: &Target) -> ClusterErro
     }
     let here = match here {
         Ok(list) => list.items,
+        Err(error) if error.is_forbidden() => Vec::new(),
         Err(error) => return error,
     };
     let names = here.iter().filter(|object| !is_ours(&object.metadata));

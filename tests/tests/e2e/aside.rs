@@ -53,6 +53,7 @@ fn has_a_worker_and_a_report(world: &World) {
 
 fn a_command_has_their_environment_files_and_network(world: &World, alice: &Laptop) {
     let no_service = "no Service in namespace";
+    alice.bridge(&["run", "cronjob/weekly", "true"]).fails(3, "CronJob \"weekly\" not found in namespace");
     alice.bridge(&["connect", "deploy/worker"]).fails(3, no_service);
     alice.bridge(&["run", "deploy/worker", "--header", "x=1", "true"]).fails(3, no_service);
     let script = format!(
