@@ -1,9 +1,10 @@
 //! Refused connects: one sentence with advice, an exit code, and an unchanged cluster.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bridge_tests::{Laptop, World};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 #[ignore = "needs a cluster: make test"]
@@ -16,6 +17,7 @@ fn targets_that_cannot_be_connected_are_refused_and_nothing_changes() {
     a_policy_for_the_origin_s_labels_is_named(&world, &alice);
     a_connect_that_the_quota_refuses_half_way_is_undone(&world, &alice);
     a_connect_that_a_policy_refuses_half_way_is_undone(&world, &alice);
+    developers_have_the_rights_of_their_role_and_no_others(&world);
     missing_rights_are_named(&world);
     the_api_server_is_named(&world, &alice);
 }
@@ -92,6 +94,36 @@ fn a_connect_that_a_policy_refuses_half_way_is_undone(world: &World, alice: &Lap
 }
 
 /// Without the right to create the Deployment, the objects created before are removed again.
+/// As `kubectl auth can-i --list` shows it.
+fn developers_have_the_rights_of_their_role_and_no_others(world: &World) {
+    type Rights = BTreeMap<String, BTreeSet<String>>;
+    let role = world.kubectl(&["get", "role", "bridge-developer", "-o", "json"]).succeeds().json();
+    let texts = |list: &Value| -> Vec<String> {
+        list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let mut of_role = Rights::new();
+    for rule in role["rules"].as_array().into_iter().flatten() {
+        for group in texts(&rule["apiGroups"]) {
+            for resource in texts(&rule["resources"]) {
+                // As kubectl writes them: "pods/log", "deployments.apps".
+                let dotted = if group.is_empty() { resource } else { format!("{resource}.{group}") };
+                of_role.entry(dotted).or_default().extend(texts(&rule["verbs"]));
+            }
+        }
+    }
+    let listed = world.kubectl_as_developer(&["auth", "can-i", "--list", "--no-headers"]).succeeds().stdout;
+    let mut there = Rights::new();
+    for line in listed.lines().filter(|line| !line.starts_with(' ')) {
+        let name = line.split_whitespace().next().unwrap_or_default().to_owned();
+        let verbs = line.rsplit_once('[').map(|(_, verbs)| verbs.trim_end().trim_end_matches(']'));
+        let verbs = verbs.unwrap_or_default().split_whitespace().map(str::to_owned);
+        there.entry(name).or_default().extend(verbs);
+    }
+    // Every user of a cluster may ask for these.
+    there.retain(|name, _| !name.starts_with("selfsubject"));
+    assert_eq!(there, of_role);
+}
+
 fn missing_rights_are_named(world: &World) {
     let nobody = world.laptop_with_role("nobody", None);
     let almost = almost_a_developer(world);
