@@ -45,7 +45,7 @@ impl std::fmt::Display for Right {
 #[must_use]
 pub fn rights() -> Vec<Right> {
     use Need::{Comfort, Connect};
-    const TABLE: [(Need, &str, &str, &[&str]); 25] = [
+    const TABLE: [(Need, &str, &str, &[&str]); 26] = [
         (Connect, "", "services", &["get", "list", "watch", "create", "patch", "delete"]),
         (Connect, "apps", "deployments", &["get", "list", "watch", "create", "delete"]),
         (Comfort, "apps", "deployments", &["patch"]),
@@ -54,6 +54,7 @@ pub fn rights() -> Vec<Right> {
         (Comfort, "apps", "statefulsets", &["get", "list"]),
         (Comfort, "apps", "daemonsets", &["get", "list"]),
         (Comfort, "batch", "cronjobs", &["get"]),
+        (Comfort, "autoscaling", "horizontalpodautoscalers", &["list"]),
         (Connect, "", "pods", &["get", "list", "watch"]),
         (Connect, "", "pods/portforward", &["create"]),
         (Comfort, "", "pods/portforward", &["get"]),

@@ -12,7 +12,8 @@ use crate::{
     obstacle::Obstacle,
     obstacles::{network_policy, obstacles, of_template},
     snapshot::Snapshot,
-    state::{Attachment, tcp_ports},
+    spec::tcp_ports,
+    state::Attachment,
     target::name_of,
     workload::Workload,
 };

@@ -1,5 +1,6 @@
 //! The mode `aside`: one agent beside a workload, in a pod of its template, with its environment, files and network. No
-//! Service leads to it, so nothing of others is changed, and no two sessions share one.
+//! Service leads to it, so nothing of others is changed, unless the workload is to be replaced ([`crate::replace`]). No
+//! two sessions share one.
 //!
 //! The Deployment of the agent is the only record: its annotation names the session ([`record`]), and everything else
 //! belongs to it and goes with it. The first call creates it, the last one deletes it, and [`clean`] deletes those of
@@ -17,11 +18,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use crate::agents::AgentsOf;
+use crate::app::App;
 use crate::client::Cluster;
 use crate::delete::delete;
 use crate::error::{Call, ClusterError};
 use crate::objects::create;
 use crate::ready::wait_ready;
+use crate::replace::{self, replaceable};
 use crate::state::Claim;
 use crate::takeover::{Step, Waiter, unless_given_up};
 
@@ -36,6 +39,8 @@ pub struct Wanted {
     /// Without routes.
     pub claim: Claim,
     pub agent: AgentSource,
+    /// The target has no pods meanwhile.
+    pub replace: bool,
 }
 
 /// The identity of the agent, and the way to reach it.
@@ -47,6 +52,8 @@ pub struct Prepared {
     /// The agent's port for daemons.
     pub control_port: u16,
     pub key: Vec<u8>,
+    /// The workload to replace.
+    pub replaces: Option<App>,
 }
 
 /// Creates the agent, which may not be ready yet; on failure nothing of it stays.
@@ -54,10 +61,15 @@ pub struct Prepared {
 /// # Errors
 ///
 /// [`ClusterError::NoSuchTarget`] without such a workload, [`ClusterError::NoAside`] with the reasons against an agent
-/// in a pod of its template, [`ClusterError::Refused`] by admission; and those of the calls and of the waiter.
+/// in a pod of its template, [`ClusterError::NotReplaced`] with those against replacing it, [`ClusterError::Refused`] by
+/// admission; and those of the calls and of the waiter.
 pub async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Prepared, W::Error> {
-    let Wanted { cluster, target, claim, agent } = wanted;
+    let Wanted { cluster, target, claim, agent, replace } = wanted;
     let origin = origin::read(cluster, target, agent).await?;
+    let replaces = match replace {
+        true => Some(replaceable(cluster, target, &origin.uid).await?),
+        false => None,
+    };
     let id = format!("{:08x}", rand::random::<u32>());
     let typed = target.with_kind();
     let session = Record { version: record::VERSION, target: typed.clone(), session: claim.clone() };
@@ -77,6 +89,7 @@ pub async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Prepared,
             agents,
             control_port: own_ports(&origin.template, &[]).control,
             key: key.to_vec(),
+            replaces,
         }),
         Err(error) => {
             // If this fails, too, `bridge clean` finds the Deployment.
@@ -147,12 +160,42 @@ pub async fn until_ready<W: Waiter>(
     unless_given_up(waiter, waiting).await
 }
 
+/// Scales the target to zero, if that is wanted, and waits until its pods have ended.
+///
+/// # Errors
+///
+/// As [`crate::replace::replace`].
+pub async fn replace<W: Waiter>(wanted: &Wanted, prepared: &Prepared, waiter: &W) -> Result<(), W::Error> {
+    match &prepared.replaces {
+        Some(app) => replace::replace(&wanted.cluster, app, &wanted.claim, waiter).await,
+        None => Ok(()),
+    }
+}
+
+/// Restores the target that a session has replaced, if any, then removes the agent. Kubernetes removes what belongs to
+/// that.
+///
+/// # Errors
+///
+/// The errors of the calls.
+pub async fn end(
+    cluster: &Cluster,
+    session: &str,
+    replaces: Option<&App>,
+    agents: &AgentsOf,
+) -> Result<(), ClusterError> {
+    if let Some(app) = replaces {
+        replace::restore(cluster, app, session).await?;
+    }
+    remove(cluster, agents).await
+}
+
 /// Removes the agent; Kubernetes removes what belongs to it.
 ///
 /// # Errors
 ///
 /// The errors of the call.
-pub async fn remove(cluster: &Cluster, agents: &AgentsOf) -> Result<(), ClusterError> {
+async fn remove(cluster: &Cluster, agents: &AgentsOf) -> Result<(), ClusterError> {
     let AgentsOf::Aside { name, deployment } = agents else { return Ok(()) };
     let read =
         ObjectMeta { name: Some(name.clone()), uid: Some(deployment.clone()), ..ObjectMeta::default() };

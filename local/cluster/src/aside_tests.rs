@@ -65,7 +65,7 @@ fn wanted(server: &ApiServer, target: &str, user: &str) -> Wanted {
         ..Claim::default()
     };
     let (cluster, agent) = (server.cluster(), AgentSource::Image("agent".to_owned()));
-    Wanted { cluster, target: target.parse().unwrap(), claim, agent }
+    Wanted { cluster, target: target.parse().unwrap(), claim, agent, replace: false }
 }
 
 async fn started(server: &ApiServer, target: &str, user: &str) -> Prepared {
@@ -98,7 +98,7 @@ async fn an_agent_goes_with_its_deployment_and_changes_nothing_of_others() {
     let session: Value = serde_json::from_str(session).unwrap();
     assert_eq!((&session["target"], &session["user"]), (&json!("deploy/worker"), &json!("alice")));
 
-    remove(&server.cluster(), &prepared.agents).await.unwrap();
+    end(&server.cluster(), "session-of-alice", None, &prepared.agents).await.unwrap();
     assert_eq!(ours(&server), Vec::<String>::new());
     assert_eq!(server.get("deployments/worker"), before);
     let changes = server.changes();
@@ -179,4 +179,105 @@ async fn cleaning_removes_the_agents_of_sessions_that_are_gone() {
     assert_eq!(left, [name(&of_bob)]);
     let _ = clean(&cluster, None, &whose("laptop-of-alice", false, true)).await.unwrap();
     assert_eq!(ours(&server), Vec::<String>::new());
+}
+
+/// Three replicas; one of its pods is left.
+fn busy_world() -> ApiServer {
+    let server = world();
+    server.change("deployments/worker", |worker| worker["spec"]["replicas"] = json!(3));
+    let pod =
+        json!({"metadata": {"name": "worker-1", "labels": {"app": "worker"}}, "spec": {}, "status": {}});
+    server.put("/api/v1/namespaces/shop/pods/worker-1", pod);
+    server
+}
+
+fn worker(server: &ApiServer) -> (Value, Value) {
+    let worker = server.get("deployments/worker").unwrap();
+    let record = worker["metadata"]["annotations"]["bridge.dev/replaced"].clone();
+    (worker["spec"]["replicas"].clone(), record)
+}
+
+fn replacing(server: &ApiServer, user: &str) -> Wanted {
+    Wanted { replace: true, ..wanted(server, "deploy/worker", user) }
+}
+
+/// The worker is replaced; its last pod ends once it is scaled to zero.
+async fn replaced(server: &ApiServer, wanted: &Wanted) -> Prepared {
+    let prepared = prepare(wanted, &Patient).await.unwrap();
+    let mut changes = server.watch();
+    let ends = async {
+        while worker(server).0 != 0 {
+            changes.changed().await.unwrap();
+        }
+        server.remove("/api/v1/namespaces/shop/pods/worker-1");
+    };
+    let (done, ()) = tokio::join!(replace(wanted, &prepared, &Patient), ends);
+    done.unwrap();
+    prepared
+}
+
+#[tokio::test]
+async fn a_replaced_worker_has_no_pods_until_its_session_ends() {
+    let server = busy_world();
+    let before = server.get("deployments/worker").unwrap();
+    let of_alice = replacing(&server, "alice");
+    let prepared = replaced(&server, &of_alice).await;
+    assert_eq!(worker(&server).0, 0);
+
+    // Nobody else can replace it, and their end restores nothing.
+    let of_bob = replacing(&server, "bob");
+    let other = prepare(&of_bob, &Patient).await.unwrap();
+    let refused = replace(&of_bob, &other, &Patient).await.unwrap_err();
+    assert_eq!(refused.to_string(), "alice already replaces Deployment worker");
+    end(&of_bob.cluster, &of_bob.claim.id, other.replaces.as_ref(), &other.agents).await.unwrap();
+    assert_eq!(worker(&server).0, 0);
+
+    end(&of_alice.cluster, &of_alice.claim.id, prepared.replaces.as_ref(), &prepared.agents).await.unwrap();
+    assert_eq!(server.get("deployments/worker").unwrap()["spec"], before["spec"]);
+    assert_eq!(worker(&server), (json!(3), Value::Null));
+    assert_eq!(ours(&server), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn cleaning_restores_what_a_lost_session_has_replaced() {
+    let server = busy_world();
+    let _ = replaced(&server, &replacing(&server, "alice")).await;
+    let cluster = server.cluster();
+    let of_bob = |others| Whose { installation: "laptop-of-bob".into(), alive: Arc::new(|_| false), others };
+    let kept = clean(&cluster, None, &of_bob(false)).await.unwrap();
+    assert_eq!((kept.restored.len(), worker(&server).0), (0, json!(0)));
+    let (would, _) = rehearse(&cluster, None, &of_bob(true)).await.unwrap();
+    assert_eq!((would.restored.len(), worker(&server).0), (1, json!(0)));
+    let cleaned = clean(&cluster, Some("deploy/worker"), &of_bob(true)).await.unwrap();
+    let said: Vec<_> = cleaned.restored.iter().map(|restored| restored.sentence()).collect();
+    assert_eq!(said, ["deploy/worker: restored its replicas (3), which alice had replaced"]);
+    assert_eq!(worker(&server), (json!(3), Value::Null));
+    assert_eq!(ours(&server), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_would_not_stay_without_pods_is_refused_before_anything_is_created() {
+    let server = busy_world();
+    let scaler =
+        json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "worker", "uid": "k"});
+    let autoscaler = json!({
+        "metadata": {"name": "keda-hpa-worker", "ownerReferences": [scaler]},
+        "spec": {"maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "worker"}},
+    });
+    server.put("/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers/keda-hpa-worker", autoscaler);
+    let cron = Wanted { replace: true, ..wanted(&server, "cronjob/report", "alice") };
+    for (wanted, expected) in [
+        (
+            replacing(&server, "alice"),
+            "Deployment worker cannot be replaced: KEDA scales it (ScaledObject worker)",
+        ),
+        (
+            cron,
+            "CronJob report cannot be replaced: bridge scales Deployments and StatefulSets to zero, and no CronJob",
+        ),
+    ] {
+        let refused = prepare(&wanted, &Patient).await.unwrap_err().to_string();
+        assert!(refused.starts_with(expected), "{refused}");
+    }
+    assert_eq!((ours(&server), worker(&server).0), (Vec::new(), json!(3)));
 }

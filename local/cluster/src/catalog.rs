@@ -25,7 +25,8 @@ use crate::{
     mode::Mode,
     obstacles::{Against, Obstacle},
     snapshot::{Snapshot, is_ready, is_serving, lacking, merged, of_pods},
-    state::{Attachment, Claim, ClaimedRoute, selector},
+    spec::selector,
+    state::{Attachment, Claim, ClaimedRoute},
     target::{is_ours, name_of},
     workload::{Owner, Workload},
 };

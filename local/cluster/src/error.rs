@@ -116,6 +116,15 @@ pub enum ClusterError {
     Obstacles { service: String, against: Vec<Against> },
     #[error("there cannot be an agent beside {target}: {}", obstacles(.reasons))]
     NoAside { target: String, reasons: Vec<Obstacle> },
+    #[error("{target} cannot be replaced: {reason}")]
+    NotReplaced { target: String, reason: Obstacle },
+    #[error("{target} cannot be restored: {reason}")]
+    NotRestored { target: String, reason: Obstacle },
+    #[error("{holder} already replaces {workload}")]
+    Replaced { workload: String, holder: String },
+    /// A session with the target is there, and does not replace it.
+    #[error("a command of yours runs beside {target} already, and does not replace it")]
+    RunsBeside { target: String },
     #[error(transparent)]
     Deploy(#[from] DeployError),
 

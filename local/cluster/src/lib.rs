@@ -6,7 +6,7 @@
 //! restoring ([`takeover`]), following changes of the origin ([`follow`]) and restarting it ([`restart`]), each by calls
 //! for single [`objects`] and changes that others may make at the same time (`change`); ownership of all these objects is
 //! decided by uid (`ours`, `agents`). Where no Service or no request is needed, an agent is put beside the pods
-//! ([`aside`]). Besides: the user's rights ([`access`]), the list of Services to connect ([`catalog`]), the agents' logs
+//! ([`aside`]), which may be scaled to zero meanwhile ([`replace`]). Besides: the user's rights ([`access`]), the list of Services to connect ([`catalog`]), the agents' logs
 //! ([`logs`]), changes that are only rehearsed (`rehearsal`), facts about the cluster ([`survey`]), its addresses
 //! ([`ranges`]), its Services ([`services`]), and errors ([`error`]).
 
@@ -43,9 +43,11 @@ pub mod ranges;
 mod ready;
 pub mod record;
 mod rehearsal;
+pub mod replace;
 pub mod restart;
 pub mod services;
 pub mod snapshot;
+mod spec;
 pub mod standing;
 pub mod state;
 pub mod survey;
@@ -54,6 +56,7 @@ pub mod target;
 mod unquoted;
 pub mod watch;
 pub mod workload;
+mod write;
 
 pub use client::{Access, Cluster};
 pub use error::ClusterError;

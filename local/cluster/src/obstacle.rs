@@ -149,6 +149,17 @@ pub enum Obstacle {
         .0.join(", ")
     )]
     NumberedPolicies(Vec<String>),
+    #[error("bridge scales Deployments and StatefulSets to zero, and no {0}")]
+    NotScaled(String),
+    #[error(
+        "KEDA scales it ({0}): pause that first, with its annotation autoscaling.keda.sh/paused-replicas: \"0\"; then \
+         run the command without --replace"
+    )]
+    ScaledBy(String),
+    #[error("Service {0} needs its pods: without them, all others' requests would fail")]
+    ServedBy(String),
+    #[error("cannot read its annotation bridge.dev/replaced: {0}; bridge leaves it alone")]
+    UnreadableReplaced(String),
 }
 
 impl Obstacle {
@@ -188,6 +199,10 @@ impl Obstacle {
             Self::OtherSidecar { .. } => "sidecar of another Service",
             Self::UnnamedPort { .. } => "unnamed port",
             Self::NumberedPolicies(_) => "NetworkPolicy by port number",
+            Self::NotScaled(_) => "cannot be scaled",
+            Self::ScaledBy(_) => "scaled by KEDA",
+            Self::ServedBy(_) => "a Service needs its pods",
+            Self::UnreadableReplaced(_) => "unreadable replacement",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The owners of a Service's selector (`metadata.managedFields`): recorded before we set it, and restored afterwards.
 //! In the meantime nobody owns it, not even we, so that applying the Service causes no conflict: with our value in it,
 //! even its previous owner would conflict with others. (The selector is one field, set as a whole.) Likewise nobody owns
-//! a targetPort that we have set. Pure.
+//! a targetPort that we have set, and the replicas of a workload that a laptop replaces. Pure.
 
 use serde_json::{Map, Value, json};
 
@@ -10,21 +10,34 @@ use crate::state::FieldOwner;
 /// Our field manager.
 pub(crate) const MANAGER: &str = "bridge";
 
-/// The JSON pointer of the selector in an entry.
-const SELECTOR: &str = "/fieldsV1/f:spec/f:selector";
+/// Fields of the spec, as in an entry.
+const SELECTOR: &str = "f:selector";
+const REPLICAS: &str = "f:replicas";
 
 /// The entries of `managed_fields` that own parts of the selector, without ours.
 #[must_use]
 pub(crate) fn selector_owners(managed_fields: &Value) -> Vec<FieldOwner> {
+    owners(managed_fields, SELECTOR)
+}
+
+/// The entries of `managed_fields` that own the replicas, without ours.
+#[must_use]
+pub(crate) fn replicas_owners(managed_fields: &Value) -> Vec<FieldOwner> {
+    owners(managed_fields, REPLICAS)
+}
+
+fn owners(managed_fields: &Value, field: &str) -> Vec<FieldOwner> {
+    let pointer = format!("/fieldsV1/f:spec/{field}");
     let entries = managed_fields.as_array().map(Vec::as_slice).unwrap_or_default();
     entries
         .iter()
         .filter_map(|entry| {
             let text = |key| entry.get(key).and_then(Value::as_str).map(str::to_owned);
-            let fields = entry.pointer(SELECTOR)?.clone();
-            let only = without(&["f:selector"], entry).is_none().then(|| entry.clone());
+            let fields = entry.pointer(&pointer)?.clone();
+            let only = without(&[field], entry).is_none().then(|| entry.clone());
             let (manager, operation) = (text("manager")?, text("operation")?);
-            Some(FieldOwner { manager, operation, fields, entry: only, more: Map::new() })
+            let subresource = text("subresource");
+            Some(FieldOwner { manager, operation, subresource, fields, entry: only, more: Map::new() })
         })
         .filter(|owner| owner.manager != MANAGER)
         .collect()
@@ -37,9 +50,11 @@ pub(crate) fn disowned(managed_fields: &Value) -> Value {
     let ours = |entry: &Value| is(entry, "manager", MANAGER);
     entries
         .iter()
-        .filter_map(|entry| {
-            if ours(entry) { without(&["f:selector", "f:ports"], entry) } else { Some(entry.clone()) }
-        })
+        .filter_map(
+            |entry| {
+                if ours(entry) { without(&[SELECTOR, "f:ports"], entry) } else { Some(entry.clone()) }
+            },
+        )
         .collect()
 }
 
@@ -47,15 +62,28 @@ pub(crate) fn disowned(managed_fields: &Value) -> Value {
 /// entry is gone stays away.
 #[must_use]
 pub(crate) fn given_back(managed_fields: &Value, owners: &[FieldOwner]) -> Value {
+    returned(managed_fields, owners, SELECTOR)
+}
+
+/// The same with the replicas returned to their owners, unless someone else has set them since.
+#[must_use]
+pub(crate) fn replicas_given_back(managed_fields: &Value, owners: &[FieldOwner]) -> Value {
+    let owners = if replicas_owners(managed_fields).is_empty() { owners } else { &[] };
+    returned(managed_fields, owners, REPLICAS)
+}
+
+fn returned(managed_fields: &Value, owners: &[FieldOwner], field: &str) -> Value {
     let entries = managed_fields.as_array().map(Vec::as_slice).unwrap_or_default();
     let is_of = |entry: &Value, owner: &FieldOwner| {
-        is(entry, "manager", &owner.manager) && is(entry, "operation", &owner.operation)
+        is(entry, "manager", &owner.manager)
+            && is(entry, "operation", &owner.operation)
+            && entry.get("subresource").and_then(Value::as_str) == owner.subresource.as_deref()
     };
     let mut back: Vec<Value> =
         entries.iter().filter(|entry| !is(entry, "manager", MANAGER)).cloned().collect();
     for owner in owners {
         match (back.iter_mut().find(|entry| is_of(entry, owner)), &owner.entry) {
-            (Some(entry), _) => own_selector(entry, &owner.fields),
+            (Some(entry), _) => own(entry, field, &owner.fields),
             (None, Some(entry)) => back.push(entry.clone()),
             (None, None) => {}
         }
@@ -80,15 +108,14 @@ fn without(names: &[&str], entry: &Value) -> Option<Value> {
     (!fields.is_empty()).then_some(entry)
 }
 
-fn own_selector(entry: &mut Value, fields: &Value) {
+fn own(entry: &mut Value, field: &str, fields: &Value) {
     let Some(entry) = entry.as_object_mut() else { return };
     let all = entry.entry("fieldsV1").or_insert_with(|| json!({}));
     let Some(all) = all.as_object_mut() else { return };
     let spec = all.entry("f:spec").or_insert_with(|| json!({}));
-    let selector = spec.as_object_mut().map(|spec| spec.entry("f:selector").or_insert_with(|| json!({})));
-    if let (Some(selector), Some(fields)) = (selector.and_then(Value::as_object_mut), fields.as_object()) {
-        let fields: Map<_, _> = fields.clone();
-        selector.extend(fields);
+    let owned = spec.as_object_mut().map(|spec| spec.entry(field).or_insert_with(|| json!({})));
+    if let (Some(owned), Some(fields)) = (owned.and_then(Value::as_object_mut), fields.as_object()) {
+        owned.extend(fields.clone());
     }
 }
 
@@ -138,6 +165,26 @@ mod tests {
         });
         let owners = selector_owners(&json!([patched]));
         assert_eq!(given_back(&json!([]), &owners), json!([patched]), "its entry had gone with the selector");
+    }
+
+    #[test]
+    fn replicas_go_back_to_their_owners_unless_someone_has_set_them_since() {
+        let applied = json!({"manager": "helm", "operation": "Apply",
+            "fieldsV1": {"f:spec": {"f:replicas": {}, "f:template": {}}}});
+        let scaled = json!({"manager": "kubectl", "operation": "Update", "subresource": "scale",
+            "fieldsV1": {"f:spec": {"f:replicas": {}}}});
+        let edited =
+            json!({"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:spec": {"f:paused": {}}}});
+        let before = json!([applied, edited, scaled]);
+        let owners = replicas_owners(&before);
+        let meanwhile = json!([
+            {"manager": "helm", "operation": "Apply", "fieldsV1": {"f:spec": {"f:template": {}}}}, edited,
+            {"manager": "bridge", "operation": "Update", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+        ]);
+        assert_eq!(replicas_given_back(&meanwhile, &owners), before);
+        let other = json!([edited, {"manager": "hpa", "operation": "Update", "subresource": "scale",
+            "fieldsV1": {"f:spec": {"f:replicas": {}}}}]);
+        assert_eq!(replicas_given_back(&other, &owners), other);
     }
 
     #[test]

@@ -28,7 +28,8 @@ use crate::{
     mode::Mode,
     objects,
     obstacle::{Against, Obstacle},
-    state::{Attachment, selector},
+    spec::selector,
+    state::Attachment,
     target,
     workload::{Labels, Owner, Workload},
 };

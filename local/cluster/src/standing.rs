@@ -3,7 +3,8 @@
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
-use crate::state::{Attachment, selector};
+use crate::spec::selector;
+use crate::state::Attachment;
 
 /// The relation of a Service to its agents.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,8 +14,6 @@ use k8s_openapi::api::core::v1::Service;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-pub use self::service::selector;
-pub(crate) use self::service::{target, tcp_ports};
 use crate::{error::ClusterError, mode::Mode, unquoted};
 
 /// The annotation of the Service.
@@ -73,14 +71,17 @@ pub struct Targets {
     pub ours: TargetPort,
 }
 
-/// One entry of the Service's `metadata.managedFields` that owned parts of the selector.
+/// One entry of `metadata.managedFields` that owned parts of the selector, or the replicas.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldOwner {
     pub manager: String,
     pub operation: String,
+    /// "scale"
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subresource: Option<String>,
     /// The parts, as in `fieldsV1`, `f:spec`, `f:selector`.
     pub fields: Value,
-    /// The whole entry, if it owned nothing else: it vanishes with the selector, and has to be restored.
+    /// The whole entry, if it owned nothing else: it vanishes with the field, and has to be restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<Value>,
     #[serde(flatten)]

@@ -241,7 +241,8 @@ fn is_running(pod: &Pod) -> bool {
     sidecar.map_or_else(|| statuses().any(runs), runs)
 }
 
-fn pod_changes(
+/// The pods with these labels, at each change.
+pub(crate) fn pod_changes(
     cluster: &Cluster,
     labels: &str,
 ) -> impl Stream<Item = Result<Vec<Pod>, ClusterError>> + Send + use<> {

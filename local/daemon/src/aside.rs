@@ -27,13 +27,15 @@ pub(crate) async fn connect(
     tell: &Teller,
 ) -> Result<Session, Failure> {
     let agent = program::source(users.agent_image())?;
-    let wanted = Wanted { cluster, target, claim: claimant.claim(&[]), agent };
+    let (claim, replace) = (claimant.claim(&[]), users.replace());
+    let wanted = Wanted { cluster, target, claim, agent, replace };
     let prepared = aside::prepare(&wanted, tell).await?;
-    match open_tunnel(&wanted, &prepared, users, inbound, tell).await {
+    match begin(&wanted, &prepared, users, inbound, tell).await {
         Ok(session) => Ok(session),
         Err(failure) => {
             tracing::warn!(beside = %wanted.target, session = %wanted.claim.id, %failure, "connect failed; undoing it");
-            match aside::remove(&wanted.cluster, &prepared.agents).await {
+            let Prepared { replaces, agents, .. } = &prepared;
+            match aside::end(&wanted.cluster, &wanted.claim.id, replaces.as_ref(), agents).await {
                 Ok(()) => Err(failure),
                 Err(error) => Err(failure.and_left_behind(&error)),
             }
@@ -41,8 +43,9 @@ pub(crate) async fn connect(
     }
 }
 
-/// Starts a session, which follows the agent while it starts, and waits until a tunnel leads to it.
-async fn open_tunnel(
+/// Starts a session, which follows the agent while it starts, and waits until a tunnel leads to it; then the target may
+/// have to go.
+async fn begin(
     wanted: &Wanted,
     prepared: &Prepared,
     users: Users,
@@ -57,6 +60,7 @@ async fn open_tunnel(
         stand_in: prepared.id.clone(),
         mode: None,
         agents: prepared.agents.clone(),
+        replaces: prepared.replaces.clone(),
         control_port: prepared.control_port,
         original: Labels::new(),
         key: Arc::from(prepared.key.as_slice()),
@@ -68,5 +72,6 @@ async fn open_tunnel(
     aside::until_ready(&wanted.cluster, prepared, tell).await?;
     tell.step(Step::OpeningTunnel).await?;
     unless_given_up(tell, all_attended(&session)).await?;
+    aside::replace(wanted, prepared, tell).await?;
     Ok(session)
 }

@@ -4,6 +4,7 @@
 use bridge_cluster::aside::{self, clean::Found};
 use bridge_cluster::clean::{self, Change, Cleaned, Done, Whose};
 use bridge_cluster::client::Cluster;
+use bridge_cluster::replace::Restored;
 use bridge_proto::v1;
 
 use super::failure::Failure;
@@ -31,6 +32,7 @@ pub(super) async fn clean(sharing: &Sharing, request: v1::CleanRequest) -> Resul
         aside::clean::rehearse(&cluster, aside_of(only.as_ref()), &whose),
     )?;
     let done = services.done.iter().map(Done::intention);
+    let done = done.chain(asides.restored.iter().map(Restored::intention));
     let done = done.chain(asides.removed.iter().map(Found::intention)).collect();
     let change = |Change { verb, resource, name }| v1::ObjectChange { verb: verb.to_owned(), resource, name };
     let changes = of_services.into_iter().chain(of_asides).map(change).collect();
@@ -81,6 +83,7 @@ fn to_message(services: Cleaned, asides: aside::clean::Cleaned, namespace: Strin
             .done
             .iter()
             .map(Done::sentence)
+            .chain(asides.restored.iter().map(Restored::sentence))
             .chain(asides.removed.iter().map(Found::sentence))
             .collect(),
         changes: Vec::new(),

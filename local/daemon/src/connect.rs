@@ -155,6 +155,7 @@ impl Connecting<'_> {
             key: Arc::from(prepared.key.as_slice()),
             since_ms: claim.since,
             ports: self.ports,
+            replaces: None,
             agent_image: self.users.agent_image().to_owned(),
         };
         Session::start(facts, self.users, self.routes, Arc::new(self.inbound))

@@ -2,6 +2,7 @@
 //! of which none are wanted. The decision is pure; its input is what the cluster says of the target.
 
 use bridge_cluster::error::ClusterError;
+use bridge_cluster::obstacles::Obstacle;
 use bridge_proto::target::Target;
 use bridge_proto::v1::WishKind;
 
@@ -44,6 +45,25 @@ pub(crate) fn place(
     }
 }
 
+/// The place of a session that replaces its target, which no Service may need meanwhile. `service`: as for [`place`].
+///
+/// # Errors
+///
+/// [`ClusterError::NotReplaced`] if one does, and other errors of the Service.
+pub(crate) fn in_place_of(
+    target: Target,
+    service: Result<String, ClusterError>,
+) -> Result<Place, ClusterError> {
+    use ClusterError::{NoServiceSelects, NotReplaced, SeveralServices};
+    let needed = |by: String| Err(NotReplaced { target: target.sentence(), reason: Obstacle::ServedBy(by) });
+    match service {
+        Err(NoServiceSelects { .. }) => Ok(Place::Aside(target)),
+        Ok(service) => needed(service),
+        Err(SeveralServices { services, .. }) => needed(services.join(", ")),
+        Err(error) => Err(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +88,18 @@ mod tests {
             let found = place("deploy/x".parse().unwrap(), wants, service, |_| connected);
             assert_eq!(found.map(|place| place.key()), expected.map(str::to_owned), "{what}");
         }
+    }
+
+    #[test]
+    fn only_what_no_service_needs_is_replaced() {
+        let worker = || "deploy/worker".parse::<Target>().unwrap();
+        let none =
+            ClusterError::NoServiceSelects { workload: "Deployment worker".into(), namespace: "shop".into() };
+        assert_eq!(in_place_of(worker(), Err(none)), Ok(Place::Aside(worker())));
+        let refused = in_place_of(worker(), Ok("web".into())).unwrap_err().to_string();
+        let expected = "Deployment worker cannot be replaced: Service web needs its pods: without them, all others' \
+                        requests would fail";
+        assert_eq!(refused, expected);
     }
 
     #[test]

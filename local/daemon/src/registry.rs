@@ -178,7 +178,7 @@ impl Registry {
     }
 
     /// Ends a session: first its routes, then its claim; with the last claim, the Service is restored. One aside ends
-    /// with its agent. Requests in flight at the laptop may finish, in the background.
+    /// with its agent, after the workload that it replaces was restored. Requests in flight at the laptop may finish, in the background.
     pub(crate) async fn disconnect(&self, session: &Arc<Session>) -> Result<v1::Disconnected, Failure> {
         unroute(session).await;
         let facts = &session.facts;
@@ -187,7 +187,10 @@ impl Registry {
                 let released = release(&facts.cluster, &facts.service, |claim| claim.id == facts.id).await?;
                 !matches!(released, Released::Shared(_))
             }
-            None => aside::remove(&facts.cluster, &facts.agents).await.map(|()| true)?,
+            None => {
+                aside::end(&facts.cluster, &facts.id, facts.replaces.as_ref(), &facts.agents).await?;
+                true
+            }
         };
         self.remove(session);
         if facts.mode.is_some() {

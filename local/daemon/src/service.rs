@@ -165,9 +165,10 @@ impl Disconnecting {
         let gone =
             || Failure::NoSession { wanted: format!("Service {}", facts.service), sessions: Vec::new() };
         let session = self.sharing.registry.by_id(&facts.id).ok_or_else(gone)?;
-        self.step(match facts.mode {
-            Some(_) => format!("restoring Service {}", facts.service),
-            None => format!("removing the agent beside {}", facts.service),
+        self.step(match (facts.mode, &facts.replaces) {
+            (Some(_), _) => format!("restoring Service {}", facts.service),
+            (None, Some(workload)) => format!("restoring {workload}"),
+            (None, None) => format!("removing the agent beside {}", facts.service),
         })
         .await;
         self.sharing.registry.disconnect(&session).await

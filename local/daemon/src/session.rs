@@ -1,9 +1,10 @@
-//! A session: its users and routes, and its operations. `live` is its state, `upkeep` keeps it going, and `lead` keeps its
-//! stand-in from harming others.
+//! A session: its users and routes, and its operations. `live` is its state, `upkeep` keeps it going, `lead` keeps its
+//! stand-in from harming others, and `vacancy` watches the workload that it replaces.
 
 mod lead;
 mod live;
 mod upkeep;
+mod vacancy;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use self::lead::Lead;
 pub(crate) use self::live::{Agent, Facts, Live};
 use self::upkeep::Upkeep;
+use self::vacancy::Vacancy;
 use super::failure::Failure;
 use super::inbound::Inbound;
 use super::routes::{self, PortRoute};
@@ -65,6 +67,7 @@ impl Session {
         let upkeep = Upkeep { facts: facts.clone(), purpose, live: live_tx.clone() };
         let stopped = stop.clone();
         let lead = Lead { facts: facts.clone(), live: live_tx.clone() };
+        let vacancy = Vacancy { facts: facts.clone(), live: live_tx.clone() };
         tokio::spawn(async move {
             let lead = async {
                 // Sidecars follow their pods, and no Service leads to an agent aside.
@@ -72,7 +75,7 @@ impl Session {
                     lead.run().await;
                 }
             };
-            stopped.run_until_cancelled(async { tokio::join!(upkeep.run(), lead) }).await
+            stopped.run_until_cancelled(async { tokio::join!(upkeep.run(), lead, vacancy.run()) }).await
         });
         let (users_tx, routes) = (watch::Sender::new(users), Mutex::new(routes));
         Self { facts, inbound, live_rx, live_tx, users_tx, routes, routes_tx, stop }
@@ -236,6 +239,7 @@ impl Session {
             opaque,
             copied: Some(copied),
             copies_given_up,
+            replaces: self.facts.replaces.as_ref().map(ToString::to_string).unwrap_or_default(),
         }
     }
 }

@@ -23,7 +23,7 @@ use super::failure::Failure;
 use super::inbound::{Counters, Inbound};
 use super::listeners::{Listeners, Listening};
 use super::meant;
-use super::place::{Place, place};
+use super::place::{Place, in_place_of, place};
 use super::plan::{self, Found};
 use super::reattach::Reattaching;
 use super::registry::Registry;
@@ -173,6 +173,9 @@ impl Sharing {
             true => Ok(target.name.clone()),
             false => target::resolve(cluster, &target).await,
         };
+        if request.replace {
+            return Ok(in_place_of(target, service)?);
+        }
         Ok(place(target, wants, service, connected)?)
     }
 
@@ -279,6 +282,9 @@ impl Sharing {
         }
         if facts.mode.is_none() && session.live().reset.is_some() {
             return Ok(false);
+        }
+        if users.replace() && facts.replaces.is_none() {
+            return Err(ClusterError::RunsBeside { target: facts.service.clone() }.into());
         }
         let (before, routes) = (session.routes(), plan::routes_of(users, &facts.ports, &facts.service)?);
         if before == routes && !newcomer.names_something() {

@@ -28,6 +28,8 @@ impl Event {
             Step::StartingAgents { .. } | Step::AddingSidecar { .. } | Step::StartingAside { .. } => {
                 StepKind::StartingAgents
             }
+            Step::ScalingToZero { .. } => StepKind::ScalingToZero,
+            Step::WaitingForPods { .. } => StepKind::WaitingForPods,
             Step::FollowingOrigin => StepKind::FollowingOrigin,
             Step::WaitingForAgents(_) => StepKind::WaitingForAgents,
             Step::OpeningTunnel => StepKind::OpeningTunnel,

@@ -122,6 +122,11 @@ impl Users {
         })
     }
 
+    /// Whether the target has no pods meanwhile.
+    pub(crate) fn replace(&self) -> bool {
+        self.0.iter().any(|user| user.request.replace)
+    }
+
     /// The number of agents; `None`: not given.
     pub(crate) fn replicas(&self) -> Option<u32> {
         self.0.iter().rev().map(|user| user.request.replicas).find(|replicas| *replicas > 0)

@@ -11,8 +11,8 @@ use self::connect::CONNECT_EXAMPLES;
 pub(crate) use self::connect::{ClusterArgs, ConnectArgs, OutputArgs};
 use self::inside::RUN_EXAMPLES;
 pub(crate) use self::inside::{
-    DnsArgs, Egress, EnvArgs, EnvFormat, FilesAt, ForwardArgs, InsideArgs, ProxyArgs, RunArgs, ScopeArgs,
-    ShellArgs,
+    AsideArgs, DnsArgs, Egress, EnvArgs, EnvFormat, FilesAt, ForwardArgs, InsideArgs, ProxyArgs, RunArgs,
+    ScopeArgs, ShellArgs,
 };
 use super::names::UserName;
 

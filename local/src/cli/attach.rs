@@ -40,6 +40,12 @@ pub(crate) async fn without_requests(args: &ConnectArgs) -> Result<Attached, Fai
     begin(RuntimeDir::find()?, wish(WishKind::Network, request, None)).await
 }
 
+/// The same for a command in whose place the target's pods end.
+pub(crate) async fn in_place_of(args: &ConnectArgs) -> Result<Attached, Failed> {
+    let request = v1::ConnectRequest { for_command: true, replace: true, ..request::complete(args)? };
+    begin(RuntimeDir::find()?, wish(WishKind::Network, request, None)).await
+}
+
 /// The session with the target, or the only one.
 pub(crate) async fn existing(
     target: Option<&Target>,

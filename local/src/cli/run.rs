@@ -19,7 +19,7 @@ use bridge_supervise::{Obstacle, Remark, SuperviseError};
 use tokio::sync::mpsc;
 
 use self::way::{Way, Where};
-use super::args::{RunArgs, ShellArgs};
+use super::args::{AsideArgs, RunArgs, ShellArgs};
 use super::attach;
 use super::error::Failed;
 use super::exit::Exit;
@@ -39,9 +39,10 @@ const OVERLAPS: usize = 3;
 
 /// Runs the command; returns its exit code as ours.
 pub(crate) async fn run(args: RunArgs) -> Result<u8, Failed> {
-    let attached = match args.no_requests {
-        true => attach::without_requests(&args.connect).await?,
-        false => attach::to(&args.connect).await?,
+    let attached = match args.aside {
+        AsideArgs { replace: true, .. } => attach::in_place_of(&args.connect).await?,
+        AsideArgs { no_requests: true, .. } => attach::without_requests(&args.connect).await?,
+        AsideArgs { .. } => attach::to(&args.connect).await?,
     };
     let mut attached = attached.kept(output::teller());
     let files = files::fetch(&attached, args.inside.files).await;
@@ -59,8 +60,8 @@ pub(crate) async fn run(args: RunArgs) -> Result<u8, Failed> {
 pub(crate) async fn shell(args: ShellArgs) -> Result<u8, Failed> {
     let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
     let command = vec![shell.unwrap_or_else(|| OsString::from("/bin/sh"))];
-    let ShellArgs { connect, no_requests, inside } = args;
-    run(RunArgs { connect, no_requests, inside, command }).await
+    let ShellArgs { connect, aside, inside } = args;
+    run(RunArgs { connect, aside, inside, command }).await
 }
 
 async fn in_the_place_of(
@@ -79,7 +80,7 @@ async fn in_the_place_of(
     output::note(&output::line(&format!(
         "  {} runs {}, with the cluster's network; {}",
         program.display(),
-        place(&attached.target),
+        place(&attached.target, args.aside.replace),
         entrances.describe()
     )));
     output::note(&variables::describe(&left_out));
@@ -100,8 +101,9 @@ async fn in_the_place_of(
 }
 
 /// A session aside names its target with the kind.
-fn place(target: &str) -> String {
+fn place(target: &str, replaced: bool) -> String {
     match target.parse::<Target>() {
+        Ok(aside) if replaced => format!("in place of {}", aside.sentence()),
         Ok(aside) if target.contains('/') => format!("beside {}", aside.sentence()),
         _ => format!("in place of Service {target}"),
     }

@@ -30,6 +30,8 @@ pub(crate) struct Session {
     stand_in: String,
     /// stand-in, sidecar or aside.
     mode: String,
+    /// The workload that has no pods while the session lives: "Deployment worker".
+    replaces: Option<String>,
     routes: Vec<Route>,
     agents: Vec<Agent>,
     /// Requests and connections that came to this machine.
@@ -137,6 +139,7 @@ impl From<v1::SessionStatus> for Session {
             since_ms: status.since_ms,
             stand_in: status.stand_in,
             mode: status.mode,
+            replaces: Some(status.replaces).filter(|workload| !workload.is_empty()),
             routes: status.routes.into_iter().map(route).collect(),
             agents: status.agents.into_iter().map(agent).collect(),
             streams: status.streams,
@@ -223,6 +226,9 @@ impl Session {
         if self.routes.is_empty() {
             text.push_str("  takes no requests: used only for its network\n");
         }
+        if let Some(workload) = &self.replaces {
+            text.push_str(&line(&format!("  {workload} has no pods until this session ends")));
+        }
         for agent in &self.agents {
             let state = match (agent.attended, agent.detail.as_str()) {
                 (true, "") => "tunnel up",
@@ -284,6 +290,7 @@ pub(crate) mod tests {
             state: v1::State::Routing.into(),
             stand_in: "orders-bridge-7f3a".to_owned(),
             mode: "stand-in".to_owned(),
+            replaces: String::new(),
             streams: 12,
             bytes_to_laptop: 1_234_567,
             bytes_from_laptop: 890,

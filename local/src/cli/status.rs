@@ -89,6 +89,7 @@ mod tests {
               "sinceMs": 1000,
               "standIn": "orders-bridge-7f3a",
               "mode": "stand-in",
+              "replaces": null,
               "routes": [
                 {
                   "port": "http",

@@ -1,10 +1,11 @@
-//! The mode `aside`: workloads without a Service, and commands that take no requests.
+//! The mode `aside`: workloads without a Service, commands that take no requests, and those that take the place of a worker.
 
 use std::path::Path;
 use std::time::Duration;
 
+use bridge_tests::objects::But;
 use bridge_tests::process::{Running, USUAL};
-use bridge_tests::{Laptop, World, eventually};
+use bridge_tests::{Laptop, Objects, World, eventually};
 use serde_json::{Value, json};
 
 /// The agent's pod has two seconds to end.
@@ -25,6 +26,65 @@ fn workloads_without_a_service_have_commands_beside_them() {
     it_outlives_the_daemon_with_one_agent(&world, &alice);
     what_a_lost_laptop_leaves_is_cleaned_by_another(&world, &alice);
     world.is_given_back(&before);
+}
+
+#[test]
+#[ignore = "needs a cluster: make test"]
+fn a_worker_has_no_pods_while_a_command_takes_its_place() {
+    let world = World::with("replace", &["orders", "client"]);
+    has_a_worker_and_a_report(&world);
+    let _ = world.kubectl(&["scale", "deployment", "worker", "--replicas=2"]).succeeds();
+    let _ = world.kubectl(&["rollout", "status", "deployment/worker", "--timeout=60s"]).succeeds();
+    let (alice, bob) = (world.laptop("alice"), world.laptop("bob"));
+    let before = world.objects();
+    let replace = ["deploy/worker", "--replace"];
+    let needed = alice.bridge(&["run", "deploy/orders", "--replace", "true"]);
+    needed.fails(3, "Deployment orders cannot be replaced: Service orders needs its pods");
+
+    // The command begins once the last pod is gone; they come back when it ends.
+    let held = holds(&alice, "first", &replace);
+    assert_eq!(pods_of_worker(&world), Vec::<String>::new());
+    assert_eq!(alice.session()["replaces"], "Deployment worker");
+    bob.bridge(&["run", "deploy/worker", "--replace", "true"]).fails(6, "alice already replaces");
+    // The command outlives the daemon, and so does the place that it has.
+    assert!(alice.kill_daemon(), "expected a daemon");
+    eventually("the next daemon has a session", Duration::from_secs(40), || {
+        let status = alice.status();
+        let replaces = &status["sessions"][0]["replaces"];
+        (replaces == "Deployment worker").then_some(()).ok_or_else(|| status.to_string())
+    });
+    assert_eq!(pods_of_worker(&world), Vec::<String>::new());
+    ends(&alice, "first", held);
+    worker_is_again(&world, &before);
+
+    // From the records in the cluster alone.
+    lose(&alice, "lost", &replace);
+    let would = bob.bridge(&["clean", "--others", "--dry-run"]).succeeds().stdout;
+    assert!(
+        would.contains("deploy/worker: would restore its replicas (2), which alice had replaced"),
+        "{would}"
+    );
+    assert_eq!(pods_of_worker(&world), Vec::<String>::new());
+    let cleaned = bob.bridge(&["clean", "deploy/worker", "--others"]).succeeds().stdout;
+    assert!(cleaned.contains("deploy/worker: restored its replicas (2)"), "{cleaned}");
+    worker_is_again(&world, &before);
+}
+
+/// It has its pods and every field back, and nothing of bridge is left.
+fn worker_is_again(world: &World, before: &Objects) {
+    const WORKER: &str = "Deployment/worker";
+    eventually("the worker is as it was", GONE_WITHIN, || {
+        let mut differences = before.only(WORKER).compare(&world.objects().only(WORKER), But::Nothing);
+        differences.extend(asides(world));
+        let pods = pods_of_worker(world);
+        let is_again = differences.is_empty() && pods.len() == 2;
+        is_again.then_some(()).ok_or_else(|| format!("{pods:?}, {differences:?}"))
+    });
+}
+
+fn pods_of_worker(world: &World) -> Vec<String> {
+    let pods = world.kubectl(&["get", "pods", "-l", "app=worker", "-o", "name"]).succeeds();
+    pods.stdout.lines().map(str::to_owned).collect()
 }
 
 /// Orders without its Service: as a Deployment without pods, and as a CronJob that never runs.
@@ -89,9 +149,7 @@ fn who_takes_no_requests_leaves_a_connected_service_alone(world: &World, alice: 
     let _ = alice.bridge(&["logs", "orders", "--tail", "1"]).succeeds();
     assert_eq!(world.who_answers(&["x-bridge=bob"]), orders.name);
     assert!(world.who_answers(&["x-bridge=alice"]).starts_with("orders-"), "her requests go to the pods");
-    let _ =
-        alice.start(Path::new("touch"), &[&alice.path("no-requests.ends").display().to_string()]).ends(USUAL);
-    let _ = held.ends(USUAL).succeeds();
+    ends(alice, "no-requests", held);
 
     let spec = |service: &Value| (service["spec"].clone(), service["metadata"]["annotations"].clone());
     assert_eq!(spec(&world.service("orders")), spec(&connected));
@@ -109,17 +167,11 @@ fn it_outlives_the_daemon_with_one_agent(world: &World, alice: &Laptop) {
         let is_new = now.len() == 1 && !before.contains(&now[0]);
         is_new.then_some(()).ok_or_else(|| now.join(", "))
     });
-    let _ = alice.start(Path::new("touch"), &[&alice.path("killed.ends").display().to_string()]).ends(USUAL);
-    let _ = held.ends(USUAL).succeeds();
+    ends(alice, "killed", held);
 }
 
 fn what_a_lost_laptop_leaves_is_cleaned_by_another(world: &World, alice: &Laptop) {
-    let held = holds(alice, "lost", &["deploy/worker"]);
-    // All at once: the command would start another daemon, and the daemon would end the session.
-    let stop = ["-c", "kill -STOP $(cat $HOME/lost.pid)"];
-    let _ = alice.start(Path::new("sh"), &stop).ends(USUAL).succeeds();
-    assert!(alice.kill_daemon(), "expected a daemon");
-    held.kill();
+    lose(alice, "lost", &["deploy/worker"]);
     let bob = world.laptop("bob");
     let kept = bob.bridge(&["clean"]).succeeds().stdout;
     assert!(kept.contains("kept: the session of alice") && kept.contains("deploy/worker"), "{kept}");
@@ -157,4 +209,21 @@ fn holds(alice: &Laptop, name: &str, options: &[&str]) -> Running {
         runs.exists().then_some(()).ok_or_else(|| "not yet".to_owned())
     });
     running
+}
+
+/// Lets a command end that holds.
+fn ends(alice: &Laptop, name: &str, held: Running) {
+    let file = alice.path(&format!("{name}.ends")).display().to_string();
+    let _ = alice.start(Path::new("touch"), &[&file]).ends(USUAL);
+    let _ = held.ends(USUAL).succeeds();
+}
+
+/// Loses the laptop while a command runs: daemon and command at once. Alone, the command would start another daemon, and
+/// the daemon would end the session.
+fn lose(alice: &Laptop, name: &str, options: &[&str]) {
+    let held = holds(alice, name, options);
+    let stop = format!("kill -STOP $(cat $HOME/{name}.pid)");
+    let _ = alice.start(Path::new("sh"), &["-c", &stop]).ends(USUAL).succeeds();
+    assert!(alice.kill_daemon(), "expected a daemon");
+    held.kill();
 }

@@ -11,6 +11,7 @@ use crate::client::Cluster;
 use crate::delete::delete;
 use crate::error::{Call, ClusterError};
 use crate::rehearsal;
+use crate::replace::{self, Restored};
 use crate::state::Claim;
 use crate::takeover::clean::{Change, Whose};
 
@@ -25,6 +26,8 @@ pub struct Found {
 /// The results of cleaning.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cleaned {
+    /// Workloads that such sessions had replaced.
+    pub restored: Vec<Restored>,
     pub removed: Vec<Found>,
     /// Sessions that live, or may live on another laptop, each with its target.
     pub kept: Vec<(String, Claim)>,
@@ -62,13 +65,14 @@ pub async fn all(cluster: &Cluster) -> Result<Vec<Found>, ClusterError> {
     Ok(found.collect())
 }
 
-/// Removes the agents of sessions that are gone. `only`: at this target, as in [`Record::target`].
+/// Restores what sessions that are gone have replaced, and removes their agents. `only`: at this target, as in [`Record::target`].
 ///
 /// # Errors
 ///
 /// The errors of the calls; what was done until then stays done.
 pub async fn clean(cluster: &Cluster, only: Option<&str>, whose: &Whose) -> Result<Cleaned, ClusterError> {
-    let mut cleaned = Cleaned::default();
+    let replace::Cleaned { restored, unreadable } = replace::clean(cluster, only, whose).await?;
+    let mut cleaned = Cleaned { restored, unreadable, ..Cleaned::default() };
     for deployment in deployments(cluster).await? {
         let found = match of(&deployment) {
             Ok(found) => found,

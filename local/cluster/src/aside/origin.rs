@@ -23,7 +23,7 @@ use crate::workload::Workload;
 pub(super) struct Origin {
     resource: ApiResource,
     name: String,
-    uid: String,
+    pub(super) uid: String,
     pub(super) template: Value,
     /// Nodes that have the image, as far as known.
     pub(super) nodes: Vec<String>,

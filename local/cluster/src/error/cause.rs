@@ -24,9 +24,15 @@ impl ClusterError {
             Self::SeveralServices { .. } => Cause::SeveralTargets,
             Self::AmbiguousPort { .. } => Cause::SeveralPorts,
             Self::NoSuchPort { .. } => Cause::NoSuchPort,
-            Self::Obstacles { .. } | Self::NoAside { .. } | Self::Deploy(_) => Cause::Obstacles,
-            Self::Held { .. } => Cause::Held,
-            Self::Annotation { .. } | Self::Session { .. } => Cause::UnreadableAttachment,
+            Self::Obstacles { .. }
+            | Self::NoAside { .. }
+            | Self::NotReplaced { .. }
+            | Self::RunsBeside { .. }
+            | Self::Deploy(_) => Cause::Obstacles,
+            Self::Held { .. } | Self::Replaced { .. } => Cause::Held,
+            Self::Annotation { .. } | Self::Session { .. } | Self::NotRestored { .. } => {
+                Cause::UnreadableAttachment
+            }
             Self::NewerAttachment { .. } | Self::UnknownMode { .. } => Cause::NewerAttachment,
             Self::NotOurs { .. } => Cause::NotOurs,
             Self::NotReady { .. } | Self::AsideNotReady { .. } | Self::NotRolledOut { .. } => Cause::NotReady,

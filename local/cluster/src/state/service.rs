@@ -1,13 +1,12 @@
 //! An attachment and its Service as it is now: whether they fit each other, and where the Service leads.
 
-use std::collections::BTreeMap;
-
-use bridge_deploy::TargetPort;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::Attachment;
-use crate::{error::ClusterError, mode::Mode};
+use crate::error::ClusterError;
+use crate::mode::Mode;
+use crate::spec::{selector, target, tcp_ports};
 
 impl Attachment {
     /// Reads the attachment of a Service, unless the stand-in no longer fits it: its selector is neither the original
@@ -68,32 +67,11 @@ impl Attachment {
     }
 }
 
-/// The TCP ports of a Service, by number.
-pub(crate) fn tcp_ports(service: &Service) -> impl Iterator<Item = (u16, &ServicePort)> {
-    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-    let tcp = ports.filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
-    tcp.filter_map(|port| Some((u16::try_from(port.port).ok()?, port)))
-}
-
-/// The targetPort of a port with this number.
-pub(crate) fn target(number: u16, port: &ServicePort) -> TargetPort {
-    match &port.target_port {
-        Some(IntOrString::String(name)) => TargetPort::Name(name.clone()),
-        Some(IntOrString::Int(target)) if *target != 0 => {
-            TargetPort::Number(u16::try_from(*target).unwrap_or(number))
-        }
-        Some(IntOrString::Int(_)) | None => TargetPort::Number(number),
-    }
-}
-
-/// The selector of a Service; empty if it has none.
-#[must_use]
-pub fn selector(service: &Service) -> BTreeMap<String, String> {
-    service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use bridge_deploy::TargetPort;
     use serde_json::{Value, json};
 
     use super::super::{Targets, tests::attachment};

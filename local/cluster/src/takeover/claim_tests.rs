@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::super::examples::{named, orders};
 use super::*;
-use crate::state::selector;
+use crate::spec::selector;
 
 fn claim_of(user: &str, header: &str) -> Claim {
     let route = ClaimedRoute { port: 80, any_of: vec![header.to_owned()], ..ClaimedRoute::default() };

@@ -25,7 +25,8 @@ use crate::objects::services;
 use crate::ours::{self, Of};
 use crate::rehearsal;
 pub use crate::rehearsal::Change;
-use crate::state::{Attachment, Claim, selector};
+use crate::spec::selector;
+use crate::state::{Attachment, Claim};
 use crate::workload::Labels;
 
 /// Decides which sessions are gone.

@@ -14,7 +14,8 @@ use crate::merge::merge;
 use crate::objects::read;
 use crate::ownership::MANAGER;
 use crate::pretended::{answer, failure};
-use crate::state::{VERSION, selector};
+use crate::spec::selector;
+use crate::state::VERSION;
 
 /// An API server with one Service, which goes away after some patches: to a release, as if it were killed then.
 #[derive(Clone)]

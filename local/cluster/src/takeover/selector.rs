@@ -12,7 +12,8 @@ use crate::error::ClusterError;
 use crate::mode::Mode;
 use crate::objects::managed_fields;
 use crate::ownership;
-use crate::state::{Attachment, Targets, selector, target};
+use crate::spec::{selector, target};
+use crate::state::{Attachment, Targets};
 
 /// Switches the Service to the agents, in one patch, if its selector is still the original, and records the selector's
 /// owners. To be followed by [`disown`].

@@ -7,7 +7,6 @@ mod refusals;
 mod remove;
 mod rollout;
 mod stuck;
-mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,11 +26,12 @@ use crate::mode::Mode;
 use crate::objects::{First, ensure};
 use crate::ours::{self, Of};
 use crate::snapshot::Snapshot;
-use crate::state::{Attachment, Targets, VERSION, selector, target, tcp_ports};
+use crate::spec::{selector, target, tcp_ports};
+use crate::state::{Attachment, Targets, VERSION};
 use crate::workload::Workload;
+use crate::write::write;
 
 pub(super) use self::remove::{remove, remove_abandoned};
-use self::write::write;
 
 /// Claims, creates missing objects, and adds the sidecar to the workloads that lack it.
 pub(super) async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Prepared, W::Error> {

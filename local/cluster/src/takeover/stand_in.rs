@@ -20,7 +20,8 @@ use crate::objects::managed_fields;
 use crate::obstacle::Warning;
 use crate::ownership;
 use crate::ready::{wait_ready, wait_rolled};
-use crate::state::{Attachment, VERSION, selector};
+use crate::spec::selector;
+use crate::state::{Attachment, VERSION};
 
 use self::create::create;
 pub(super) use self::create::key;

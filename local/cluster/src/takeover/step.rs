@@ -26,6 +26,15 @@ pub enum Step {
         target: String,
         deployment: String,
     },
+    /// A laptop takes the place of this workload.
+    ScalingToZero {
+        workload: String,
+    },
+    /// Pods of the workload have not ended yet.
+    WaitingForPods {
+        workload: String,
+        left: usize,
+    },
     /// The pods of this workload roll out once.
     AddingSidecar {
         workload: String,
@@ -58,6 +67,10 @@ impl fmt::Display for Step {
             }
             Self::StartingAside { target, deployment } => {
                 write!(f, "starting an agent beside {target}, without requests (Deployment {deployment})")
+            }
+            Self::ScalingToZero { workload } => write!(f, "scaling {workload} to zero"),
+            Self::WaitingForPods { workload, left } => {
+                write!(f, "waiting for the end of {left} of the pods of {workload}")
             }
             Self::AddingSidecar { workload } => {
                 write!(f, "rolling out {workload} with an agent in each pod")
@@ -145,6 +158,10 @@ mod tests {
                     deployment: "worker-bridge-7f3a".into(),
                 },
                 "starting an agent beside Deployment worker, without requests (Deployment worker-bridge-7f3a)",
+            ),
+            (
+                Step::WaitingForPods { workload: "Deployment worker".into(), left: 2 },
+                "waiting for the end of 2 of the pods of Deployment worker",
             ),
             (
                 Step::AddingSidecar { workload: "Deployment orders".into() },

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bridge_cluster::app::App;
 use bridge_cluster::client::Cluster;
 use bridge_cluster::mode::Mode;
 use bridge_cluster::watch::AgentsOf;
@@ -25,6 +26,8 @@ pub(crate) struct Facts {
     pub(crate) mode: Option<Mode>,
     /// Which pods are agents.
     pub(crate) agents: AgentsOf,
+    /// The workload that has no pods while this session lives.
+    pub(crate) replaces: Option<App>,
     pub(crate) control_port: u16,
     /// The Service's own selector.
     pub(crate) original: Labels,
@@ -62,7 +65,8 @@ pub(crate) struct Live {
     pub(crate) led_back: bool,
     /// Why Kubernetes creates no pods of agents.
     pub(crate) refused: Option<String>,
-    /// The agents follow an earlier template of the origin: why, and what happens next.
+    /// The agents follow an earlier template of the origin: why, and what happens next. Or the workload that the session
+    /// replaces has pods again.
     pub(crate) stale: Option<String>,
     /// The Service has led to the stand-in.
     pub(crate) was_in_place: bool,
@@ -136,7 +140,7 @@ impl Live {
             return (v1::State::Reset, reset.clone());
         }
         if self.tunnel().is_some() {
-            return (v1::State::Routing, String::new());
+            return (v1::State::Routing, self.stale.clone().unwrap_or_default());
         }
         let why = self.why_not_reached().or_else(|| Some(self.why_not_ready()).filter(|why| !why.is_empty()));
         let why = why.unwrap_or_default();
@@ -213,6 +217,7 @@ impl Facts {
             key: Arc::from([].as_slice()),
             since_ms: 1,
             original: BTreeMap::from([("app".into(), service.into())]),
+            replaces: None,
             agent_image: String::new(),
             ports: vec![ListenPort {
                 service_port: 80,

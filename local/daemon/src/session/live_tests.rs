@@ -95,9 +95,12 @@ async fn an_agent_that_is_not_ready_yet_may_have_the_routes() {
 #[tokio::test]
 async fn without_requests_nothing_is_said_of_them() {
     let removed = Live { reset: Some("the agent was removed".into()), ..live(vec![]) };
+    let text = "someone has scaled Deployment worker to 3".to_owned();
+    let taken = Live { stale: Some(text), ..live(vec![routed(true)]) };
     let blind = Live { blind: Some("the API server is away".into()), ..live(vec![]) };
     for (what, live, expected, said) in [
         ("a tunnel leads to it", live(vec![routed(true)]), v1::State::Routing, ""),
+        ("its place is taken", taken, v1::State::Routing, "scaled Deployment worker to 3"),
         ("it is not reached", live(vec![agent(true, None)]), v1::State::Reconnecting, "(refused); retrying"),
         ("it is unknown", blind, v1::State::Reconnecting, "the API server is away"),
         ("it is gone", removed, v1::State::Reset, "the agent was removed"),

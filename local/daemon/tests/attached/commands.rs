@@ -199,7 +199,7 @@ async fn a_command_without_requests_has_an_agent_aside_and_leaves_the_service_al
     // A second command uses the same.
     let mut second = alice.uses(v1::WishKind::Network).await;
     assert!(second.using().await.found);
-    drop(second);
+    second.leaves().await;
 
     // What she connects meanwhile is a session of its own.
     let connected = alice.connects().await.unwrap();
@@ -249,6 +249,58 @@ async fn a_workload_without_a_service_takes_commands_and_no_connect() {
         assert!(done[0].starts_with("deploy/worker: removed the agent of alice"), "{done:?}");
         assert_eq!(world.agents_aside(), Vec::<String>::new());
     }
+}
+
+#[tokio::test]
+async fn a_worker_is_replaced_while_a_command_runs_and_by_one_developer_only() {
+    let world = World::new().await;
+    let (mut alice, bob) = (world.laptop("alice").await, world.laptop("bob").await);
+    world.has_a_worker();
+    let replacing =
+        |target: &str, request| v1::ConnectRequest { target: target.into(), replace: true, ..request };
+    let refused = async |laptop: &Laptop, target: &str| {
+        let request = replacing(target, laptop.request());
+        match laptop.uses_with(v1::WishKind::Network, request).await.next().await {
+            use_event::Kind::Failed(why) => why.cause(),
+            other => panic!("{other:?}"),
+        }
+    };
+    // Its Service needs these pods.
+    assert_eq!(refused(&alice, "deploy/orders").await, v1::failure::Cause::Obstacles);
+
+    let request = replacing("deploy/worker", alice.request());
+    let mut command = alice.uses_with(v1::WishKind::Network, request.clone()).await;
+    let session = command.using().await.session.unwrap();
+    assert_eq!((session.replaces.as_str(), world.replicas_of_worker()), ("Deployment worker", 0.into()));
+    assert_eq!(refused(&bob, "deploy/worker").await, v1::failure::Cause::Held);
+
+    // After the daemon's death, the next one goes on where it was.
+    alice.kill_daemon();
+    alice.start_daemon().await;
+    let mut command = alice.uses_with(v1::WishKind::Network, request.clone()).await;
+    command.using().await;
+    assert_eq!((world.replicas_of_worker(), world.agents_aside().len()), (0.into(), 1));
+    // A second command of hers that replaces nothing uses the same session.
+    let plain = v1::ConnectRequest { target: "deploy/worker".into(), ..alice.request() };
+    let mut second = alice.uses_with(v1::WishKind::Network, plain.clone()).await;
+    assert!(second.using().await.found);
+    second.leaves().await;
+    assert!(matches!(command.ends().await, use_event::Kind::Disconnected(_)));
+    assert_eq!((world.replicas_of_worker(), world.agents_aside().len()), (1.into(), 0));
+
+    // Replicas that someone sets meanwhile are reported, and stay.
+    let mut command = alice.uses_with(v1::WishKind::Network, request).await;
+    command.using().await;
+    world.server.change("deployments/worker", |worker| worker["spec"]["replicas"] = 2.into());
+    alice.comes_to_be(v1::State::Routing, "someone has scaled Deployment worker to 2").await;
+    assert!(matches!(command.ends().await, use_event::Kind::Disconnected(_)));
+    assert_eq!(world.replicas_of_worker(), 2);
+
+    // Beside a command that leaves the pods alone, another cannot replace them.
+    let mut beside = alice.uses_with(v1::WishKind::Network, plain).await;
+    beside.using().await;
+    assert_eq!(refused(&alice, "deploy/worker").await, v1::failure::Cause::Obstacles);
+    assert_eq!(world.replicas_of_worker(), 2);
 }
 
 #[tokio::test]

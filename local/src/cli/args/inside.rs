@@ -15,7 +15,8 @@ Examples:
   bridge run orders npm start
   bridge run orders --port 3000:http -- go run ./cmd/orders --verbose
   bridge run orders --env LOG_LEVEL=debug --env-exclude 'OTEL_*' -- python app.py
-  bridge run deploy/worker python worker.py        a workload without a Service: no requests
+  bridge run deploy/worker python worker.py             a workload without a Service: no requests
+  bridge run deploy/worker --replace python worker.py   the same, and its pods end meanwhile
   bridge run cronjob/report -- go run ./cmd/report";
 
 /// The options about requests.
@@ -97,16 +98,29 @@ pub(crate) enum Egress {
     Cluster,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct RunArgs {
-    #[command(flatten)]
-    pub(crate) connect: ConnectArgs,
+/// Without requests, beside the target's pods or in place of them.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct AsideArgs {
     /// Take no requests: only the target's environment and files, and the cluster's network
     ///
     /// bridge starts one agent beside the target's pods and changes no Service. This is what happens anyway for a workload
     /// that no Service selects.
     #[arg(long, conflicts_with_all = REQUESTS)]
     pub(crate) no_requests: bool,
+    /// Scale the target to zero while the command runs: no worker and no loop runs twice
+    ///
+    /// For Deployments and StatefulSets that no Service selects. The command begins once their pods have ended, and they
+    /// come back when it ends. `bridge clean` restores them if it cannot.
+    #[arg(long, conflicts_with_all = REQUESTS)]
+    pub(crate) replace: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+    #[command(flatten)]
+    pub(crate) aside: AsideArgs,
     #[command(flatten)]
     pub(crate) inside: InsideArgs,
     /// The command and its arguments
@@ -118,12 +132,8 @@ pub(crate) struct RunArgs {
 pub(crate) struct ShellArgs {
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
-    /// Take no requests: only the target's environment and files, and the cluster's network
-    ///
-    /// bridge starts one agent beside the target's pods and changes no Service. This is what happens anyway for a workload
-    /// that no Service selects.
-    #[arg(long, conflicts_with_all = REQUESTS)]
-    pub(crate) no_requests: bool,
+    #[command(flatten)]
+    pub(crate) aside: AsideArgs,
     #[command(flatten)]
     pub(crate) inside: InsideArgs,
 }

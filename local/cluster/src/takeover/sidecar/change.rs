@@ -8,7 +8,6 @@ use crate::error::ClusterError;
 use crate::mode::Mode;
 use crate::obstacle::{Against, Obstacle};
 use crate::ours::Of;
-use crate::ownership;
 use crate::record::{Record, SIDECAR, VERSION};
 
 /// The lists of a pod's spec that sidecars change.
@@ -61,15 +60,6 @@ pub(super) fn without(now: &DynamicObject, of: &Of) -> Option<Value> {
     let there = Record::of(&now.metadata).ok().flatten().filter(|there| there.is_of(&of.uid, &of.id))?;
     let template = template(now);
     Some(change(now, template, &there.undo.undone(template), &Value::Null))
-}
-
-/// The merge patch after which we own no field; `None`: we own none.
-pub(super) fn disowned(now: &DynamicObject) -> Option<Value> {
-    let owners = json!(now.metadata.managed_fields);
-    let wanted = ownership::given_back(&owners, &[]);
-    let version = &now.metadata.resource_version;
-    let change = json!({"metadata": {"resourceVersion": version, "managedFields": wanted}});
-    (owners.is_array() && wanted != owners).then_some(change)
 }
 
 fn template(workload: &DynamicObject) -> &Value {
@@ -177,18 +167,5 @@ mod tests {
         let other = Of { service: "other".into(), ..of("9c21") };
         let refused = with(WEB, &object(&after), &other, made("9c21")).unwrap_err().to_string();
         assert!(refused.contains("already has the sidecar of Service web"), "{refused}");
-    }
-
-    #[test]
-    fn nobody_owns_the_changed_fields() {
-        let entry =
-            |manager: &str| json!({"manager": manager, "operation": "Update", "fieldsV1": {"f:spec": {}}});
-        let mut owned = workload();
-        assert_eq!(disowned(&object(&owned)), None);
-        owned["metadata"]["managedFields"] = json!([entry("kubectl"), entry("bridge")]);
-        let change = disowned(&object(&owned)).unwrap();
-        assert_eq!(change["metadata"]["managedFields"].as_array().unwrap().len(), 1);
-        owned["metadata"]["managedFields"] = json!([entry("kubectl")]);
-        assert_eq!(disowned(&object(&owned)), None);
     }
 }

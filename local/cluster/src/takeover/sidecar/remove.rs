@@ -8,7 +8,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::ListParams;
 
-use super::write::write;
 use super::{change, stuck};
 use crate::access::{self, Need, Right};
 use crate::app::{App, AppKind};
@@ -20,6 +19,7 @@ use crate::ours::{self, Of};
 use crate::record::Record;
 use crate::state::Attachment;
 use crate::takeover::retire::{Sidecars, retire_with};
+use crate::write::write;
 
 /// Takes the sidecar of an attachment out of all workloads. Idempotent.
 ///

@@ -69,6 +69,13 @@ impl Command {
         requests_tx.send(v1::UseRequest { kind: Some(kind) }).await.unwrap();
     }
 
+    /// Ends it while others use its session; returns once the daemon has noticed.
+    pub(crate) async fn leaves(mut self) {
+        self.requests_tx = None;
+        let noticing = async { while self.events.message().await.unwrap().is_some() {} };
+        tokio::time::timeout(SOON, noticing).await.expect("the end of the call");
+    }
+
     /// Ends it; returns the last event.
     pub(crate) async fn ends(mut self) -> use_event::Kind {
         self.requests_tx = None;

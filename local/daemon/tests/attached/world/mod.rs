@@ -157,6 +157,11 @@ impl World {
         self.server.put(&format!("{DEPLOYMENTS}/worker"), worker);
     }
 
+    /// The number of its replicas.
+    pub(crate) fn replicas_of_worker(&self) -> Value {
+        self.server.get("deployments/worker").unwrap()["spec"]["replicas"].clone()
+    }
+
     /// Waits until the Service is restored.
     pub(crate) async fn comes_to_be_given_back(&self) {
         let mut changes = self.server.watch();

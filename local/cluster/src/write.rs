@@ -3,18 +3,17 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kube::api::{DynamicObject, Patch, PatchParams};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::change;
 use crate::app::App;
 use crate::change::until_settled;
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
-use crate::ownership::MANAGER;
+use crate::ownership::{self, MANAGER};
 
 /// Changes a workload as `decide` decides, and again if someone else was quicker. Afterwards nobody owns the changed
 /// fields, so that applying it causes no conflict. Returns whether there was something to change.
-pub(super) async fn write(
+pub(crate) async fn write(
     cluster: &Cluster,
     app: &App,
     decide: impl Fn(&DynamicObject) -> Result<Option<Value>, ClusterError>,
@@ -37,11 +36,42 @@ pub(super) async fn write(
             }
             None => now,
         };
-        match change::disowned(&now) {
+        match disowned(&now) {
             Some(change) => patch(change).await.map(drop),
             None => Ok(()),
         }
     })
     .await?;
     Ok(changed.into_inner())
+}
+
+/// The merge patch after which we own no field; `None`: we own none.
+fn disowned(now: &DynamicObject) -> Option<Value> {
+    let owners = json!(now.metadata.managed_fields);
+    let wanted = ownership::given_back(&owners, &[]);
+    let version = &now.metadata.resource_version;
+    let change = json!({"metadata": {"resourceVersion": version, "managedFields": wanted}});
+    (owners.is_array() && wanted != owners).then_some(change)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(value: &Value) -> DynamicObject {
+        serde_json::from_value(value.clone()).unwrap()
+    }
+
+    #[test]
+    fn nobody_owns_the_changed_fields() {
+        let entry =
+            |manager: &str| json!({"manager": manager, "operation": "Update", "fieldsV1": {"f:spec": {}}});
+        let mut owned = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}});
+        assert_eq!(disowned(&object(&owned)), None);
+        owned["metadata"]["managedFields"] = json!([entry("kubectl"), entry("bridge")]);
+        let change = disowned(&object(&owned)).unwrap();
+        assert_eq!(change["metadata"]["managedFields"].as_array().unwrap().len(), 1);
+        owned["metadata"]["managedFields"] = json!([entry("kubectl")]);
+        assert_eq!(disowned(&object(&owned)), None);
+    }
 }

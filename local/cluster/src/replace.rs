@@ -1,0 +1,231 @@
+//! Scaling a workload to zero while a laptop takes its place (`bridge run --replace`), so that consumers, loops and
+//! migrations do not run twice.
+//!
+//! The workload has the [`record`] itself, in an annotation: the number of replicas, and the session. So it is restored
+//! from there alone, at the session's end ([`restore`]) or by anyone's [`clean`]. Of autoscalers, Kubernetes' own leaves
+//! a workload without replicas alone; KEDA's would not.
+
+mod record;
+
+use bridge_proto::target::{Kind, Target};
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use kube::api::{DynamicObject, ListParams};
+use kube::core::Selector;
+
+use crate::app::{App, AppKind};
+use crate::client::{Cluster, list, unless_forbidden};
+use crate::error::{Call, ClusterError};
+use crate::obstacle::Obstacle;
+use crate::state::Claim;
+use crate::takeover::clean::Whose;
+use crate::takeover::{Step, Waiter, unless_given_up};
+use crate::watch;
+use crate::write::write;
+
+use self::record::{Record, Refused, forgotten, scaled_back, scaled_to_zero};
+
+/// The kinds that can be without pods and come back.
+const KINDS: [(Kind, AppKind); 2] =
+    [(Kind::Deployment, AppKind::Deployment), (Kind::StatefulSet, AppKind::StatefulSet)];
+
+/// A workload that was restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// "deploy/worker"
+    pub target: String,
+    pub user: String,
+    pub replicas: u32,
+}
+
+/// The results of cleaning.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Cleaned {
+    pub(crate) restored: Vec<Restored>,
+    /// Annotations that could not be read, and were left alone.
+    pub(crate) unreadable: Vec<ClusterError>,
+}
+
+impl Restored {
+    /// "deploy/worker: restored its 3 replicas, which alice had replaced"
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        self.with("restored")
+    }
+
+    /// The same of a dry run: "deploy/worker: would restore …"
+    #[must_use]
+    pub fn intention(&self) -> String {
+        self.with("would restore")
+    }
+
+    fn with(&self, restored: &str) -> String {
+        let Self { target, user, replicas } = self;
+        format!("{target}: {restored} its replicas ({replicas}), which {user} had replaced")
+    }
+}
+
+/// The workload that a target is, if it can be replaced. `uid`: the target's.
+///
+/// # Errors
+///
+/// [`ClusterError::NotReplaced`] with the reason, and those of the calls.
+pub(crate) async fn replaceable(cluster: &Cluster, target: &Target, uid: &str) -> Result<App, ClusterError> {
+    let refused = |reason| ClusterError::NotReplaced { target: target.sentence(), reason };
+    let kind = KINDS.iter().find(|(kind, _)| *kind == target.kind).map(|(_, kind)| *kind);
+    let kind = kind.ok_or_else(|| refused(Obstacle::NotScaled(target.kind.to_string())))?;
+    let app = App { kind, name: target.name.clone(), uid: uid.to_owned() };
+    let autoscalers = list::<HorizontalPodAutoscaler>(cluster, "horizontalpodautoscalers").await;
+    let autoscalers = unless_forbidden(autoscalers)?.unwrap_or_default();
+    match autoscalers.iter().find_map(|autoscaler| keda(autoscaler, &app)) {
+        Some(scaler) => Err(refused(Obstacle::ScaledBy(scaler))),
+        None => Ok(app),
+    }
+}
+
+/// The KEDA object that scales a workload by this autoscaler.
+fn keda(autoscaler: &HorizontalPodAutoscaler, app: &App) -> Option<String> {
+    let scales = &autoscaler.spec.as_ref()?.scale_target_ref;
+    let is_it = scales.kind == app.kind.to_string() && scales.name == app.name;
+    let mut owners = autoscaler.metadata.owner_references.iter().flatten();
+    let owner = owners.find(|owner| owner.api_version.starts_with("keda.sh/"))?;
+    is_it.then(|| format!("{} {}", owner.kind, owner.name))
+}
+
+/// Scales the workload to zero for a session, and waits until its pods have ended.
+///
+/// # Errors
+///
+/// [`ClusterError::Replaced`] if another session does, [`ClusterError::NotReplaced`] with the reason, and those of the
+/// calls and of the waiter. What was done is undone by [`restore`].
+pub async fn replace<W: Waiter>(
+    cluster: &Cluster,
+    app: &App,
+    session: &Claim,
+    waiter: &W,
+) -> Result<(), W::Error> {
+    waiter.step(Step::ScalingToZero { workload: app.to_string() }).await?;
+    write(cluster, app, |now| decide(app, now, session)).await?;
+    unless_given_up(waiter, async {
+        let progress = |left| waiter.hint(Step::WaitingForPods { workload: app.to_string(), left });
+        Ok(emptied(cluster, app, progress).await?)
+    })
+    .await
+}
+
+fn decide(
+    app: &App,
+    now: &DynamicObject,
+    session: &Claim,
+) -> Result<Option<serde_json::Value>, ClusterError> {
+    if now.metadata.uid.as_ref() != Some(&app.uid) {
+        let call = Call::new("patch", app.kind.resource(), "", &app.name);
+        return Err(ClusterError::NotFound { call });
+    }
+    scaled_to_zero(now, session).map_err(|refused| match refused {
+        Refused::By(other) => ClusterError::Replaced { workload: app.to_string(), holder: other.user },
+        Refused::Unreadable(reason) => ClusterError::NotReplaced {
+            target: app.to_string(),
+            reason: Obstacle::UnreadableReplaced(reason),
+        },
+    })
+}
+
+/// Waits until no pod of the workload is left, the ending ones included.
+async fn emptied(cluster: &Cluster, app: &App, progress: impl Fn(usize)) -> Result<(), ClusterError> {
+    let api = app.kind.api(&cluster.client, &cluster.namespace);
+    let call = Call::new("get", app.kind.resource(), &cluster.namespace, &app.name);
+    let workload = cluster.call(call, api.get(&app.name)).await?;
+    let Some(selector) = selector(&workload) else { return Ok(()) };
+    let mut pods = std::pin::pin!(watch::pod_changes(cluster, &selector));
+    while let Some(pods) = pods.next().await {
+        match pods?.len() {
+            0 => return Ok(()),
+            left => progress(left),
+        }
+    }
+    Ok(())
+}
+
+/// The replicas that a workload is to have, at each change; `None`: it does not exist.
+pub fn replicas(
+    cluster: &Cluster,
+    app: &App,
+) -> impl Stream<Item = Result<Option<u32>, ClusterError>> + Send + use<> {
+    watch::app(cluster, app).map(|now| Ok(now?.as_ref().map(record::replicas)))
+}
+
+/// The label selector of a workload's pods, as text; no other workload has the same.
+fn selector(workload: &DynamicObject) -> Option<String> {
+    let selector = workload.data.pointer("/spec/selector")?.clone();
+    let selector: LabelSelector = serde_json::from_value(selector).ok()?;
+    Some(Selector::try_from(selector).ok()?.to_string()).filter(|text| !text.is_empty())
+}
+
+/// Restores a workload that a session with this id has replaced. Without it, there is nothing to do.
+///
+/// # Errors
+///
+/// The errors of the calls.
+pub async fn restore(cluster: &Cluster, app: &App, session: &str) -> Result<(), ClusterError> {
+    give_back(cluster, app, |claim| claim.id == session).await
+}
+
+async fn give_back(cluster: &Cluster, app: &App, goes: impl Fn(&Claim) -> bool) -> Result<(), ClusterError> {
+    let given_back = async {
+        write(cluster, app, |now| Ok(scaled_back(now, &goes))).await?;
+        write(cluster, app, |now| Ok(forgotten(now, &goes))).await.map(drop)
+    };
+    match given_back.await {
+        Err(error) if error.is_not_found() => Ok(()),
+        done => done,
+    }
+}
+
+/// Restores the workloads of sessions that are gone. `only`: this one, with its kind: "deploy/worker".
+///
+/// # Errors
+///
+/// The errors of the calls; what was done until then stays done.
+pub(crate) async fn clean(
+    cluster: &Cluster,
+    only: Option<&str>,
+    whose: &Whose,
+) -> Result<Cleaned, ClusterError> {
+    let mut cleaned = Cleaned::default();
+    for (kind, app_kind) in KINDS {
+        for workload in workloads(cluster, app_kind).await? {
+            let target = Target { kind, name: workload.name.clone().unwrap_or_default() };
+            let typed = target.with_kind();
+            if only.is_some_and(|only| only != typed) {
+                continue;
+            }
+            let record = match Record::of(&workload) {
+                Ok(None) => continue,
+                Ok(Some(record)) => record,
+                Err(reason) => {
+                    let reason = Obstacle::UnreadableReplaced(reason);
+                    cleaned.unreadable.push(ClusterError::NotRestored { target: target.sentence(), reason });
+                    continue;
+                }
+            };
+            if !whose.is_gone(&record.session) {
+                continue;
+            }
+            let uid = workload.uid.clone().unwrap_or_default();
+            let app = App { kind: app_kind, name: target.name, uid };
+            give_back(cluster, &app, |claim| whose.is_gone(claim)).await?;
+            let Record { session, replicas, .. } = record;
+            cleaned.restored.push(Restored { target: typed, user: session.user, replicas });
+        }
+    }
+    Ok(cleaned)
+}
+
+async fn workloads(cluster: &Cluster, kind: AppKind) -> Result<Vec<ObjectMeta>, ClusterError> {
+    let api = kind.api(&cluster.client, &cluster.namespace);
+    let call = Call::all("list", kind.resource(), &cluster.namespace);
+    let all = unless_forbidden(cluster.call(call, api.list_metadata(&ListParams::default())).await)?;
+    Ok(all.into_iter().flat_map(|all| all.items).map(|object| object.metadata).collect())
+}
