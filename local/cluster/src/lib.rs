@@ -13,6 +13,7 @@
 pub mod access;
 mod against_sidecar;
 mod agents;
+mod annotation;
 pub mod app;
 pub mod aside;
 pub mod catalog;

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::unquoted;
+use crate::annotation;
 
 /// The annotation of the workload.
 pub(crate) const SIDECAR: &str = "bridge.dev/sidecar";
@@ -32,12 +32,6 @@ pub struct Record {
     pub more: Map<String, Value>,
 }
 
-/// The part that every version has.
-#[derive(Deserialize)]
-struct Written {
-    version: u64,
-}
-
 impl Record {
     /// Reads the sidecar of a workload, if it has one.
     ///
@@ -45,17 +39,7 @@ impl Record {
     ///
     /// Why it cannot be read.
     pub fn of(workload: &ObjectMeta) -> Result<Option<Self>, String> {
-        let Some(text) = workload.annotations.as_ref().and_then(|all| all.get(SIDECAR)) else {
-            return Ok(None);
-        };
-        if text.len() > MOST_BYTES {
-            return Err(format!("it has more than {} KiB", MOST_BYTES / 1024));
-        }
-        let written: Written = serde_json::from_str(text).map_err(|error| unquoted::json(&error))?;
-        if written.version > VERSION {
-            return Err(format!("a newer bridge wrote it (version {})", written.version));
-        }
-        serde_json::from_str(text).map(Some).map_err(|error| unquoted::json(&error))
+        annotation::read(workload, SIDECAR, VERSION, MOST_BYTES)
     }
 
     /// Whether it belongs to this attachment.

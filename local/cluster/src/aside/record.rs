@@ -4,8 +4,8 @@ use bridge_deploy::{ASIDE_LABEL, MANAGED_BY_LABEL, SESSION_ANNOTATION};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
+use crate::annotation;
 use crate::state::Claim;
-use crate::unquoted;
 
 /// The version that this program writes. A greater one is left alone.
 pub(super) const VERSION: u64 = 1;
@@ -23,12 +23,6 @@ pub struct Record {
     pub session: Claim,
 }
 
-/// The part that every version has.
-#[derive(Deserialize)]
-struct Written {
-    version: u64,
-}
-
 impl Record {
     /// Reads the session of a Deployment, if that is one of ours.
     ///
@@ -39,16 +33,10 @@ impl Record {
         let label = |name: &str| deployment.labels.as_ref().and_then(|labels| labels.get(name));
         let is_ours = label(MANAGED_BY_LABEL).is_some_and(|by| by == "bridge")
             && label(ASIDE_LABEL).is_some_and(|id| is_named(deployment, id));
-        let text = deployment.annotations.as_ref().and_then(|all| all.get(SESSION_ANNOTATION));
-        let Some(text) = text.filter(|_| is_ours) else { return Ok(None) };
-        if text.len() > MOST_BYTES {
-            return Err(format!("it has more than {} KiB", MOST_BYTES / 1024));
+        match is_ours {
+            true => annotation::read(deployment, SESSION_ANNOTATION, VERSION, MOST_BYTES),
+            false => Ok(None),
         }
-        let written: Written = serde_json::from_str(text).map_err(|error| unquoted::json(&error))?;
-        if written.version > VERSION {
-            return Err(format!("a newer bridge wrote it (version {})", written.version));
-        }
-        serde_json::from_str(text).map(Some).map_err(|error| unquoted::json(&error))
     }
 
     /// The annotation's value.

@@ -6,9 +6,9 @@ use kube::api::DynamicObject;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::annotation;
 use crate::ownership;
 use crate::state::{Claim, FieldOwner};
-use crate::unquoted;
 
 /// The annotation of the workload.
 pub(crate) const REPLACED: &str = "bridge.dev/replaced";
@@ -31,12 +31,6 @@ pub(super) struct Record {
     pub(super) session: Claim,
 }
 
-/// The part that every version has.
-#[derive(Deserialize)]
-struct Written {
-    version: u64,
-}
-
 /// Why a workload is not scaled to zero.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refused {
@@ -53,17 +47,7 @@ impl Record {
     ///
     /// Why it cannot be read.
     pub(super) fn of(workload: &ObjectMeta) -> Result<Option<Self>, String> {
-        let Some(text) = workload.annotations.as_ref().and_then(|all| all.get(REPLACED)) else {
-            return Ok(None);
-        };
-        if text.len() > MOST_BYTES {
-            return Err(format!("it has more than {} KiB", MOST_BYTES / 1024));
-        }
-        let written: Written = serde_json::from_str(text).map_err(|error| unquoted::json(&error))?;
-        if written.version > VERSION {
-            return Err(format!("a newer bridge wrote it (version {})", written.version));
-        }
-        serde_json::from_str(text).map(Some).map_err(|error| unquoted::json(&error))
+        annotation::read(workload, REPLACED, VERSION, MOST_BYTES)
     }
 }
 

@@ -70,7 +70,7 @@ impl fmt::Display for Step {
             }
             Self::ScalingToZero { workload } => write!(f, "scaling {workload} to zero"),
             Self::WaitingForPods { workload, left } => {
-                write!(f, "waiting for the end of {left} of the pods of {workload}")
+                write!(f, "waiting for the pods of {workload} to end ({left} left)")
             }
             Self::AddingSidecar { workload } => {
                 write!(f, "rolling out {workload} with an agent in each pod")
@@ -161,7 +161,7 @@ mod tests {
             ),
             (
                 Step::WaitingForPods { workload: "Deployment worker".into(), left: 2 },
-                "waiting for the end of 2 of the pods of Deployment worker",
+                "waiting for the pods of Deployment worker to end (2 left)",
             ),
             (
                 Step::AddingSidecar { workload: "Deployment orders".into() },

@@ -235,7 +235,7 @@ async fn a_workload_without_a_service_takes_commands_and_no_connect() {
     assert!(matches!(command.ends().await, use_event::Kind::Disconnected(_)));
     assert_eq!(world.agents_aside(), Vec::<String>::new());
 
-    // After the daemon's death, cleaning removes the agent: from her laptop, and from another one that is told to.
+    // After the daemon's death, `clean` on her laptop removes the agent, and so does `clean --others` on another.
     let bob = world.laptop("bob").await;
     for others in [false, true] {
         let mut command = alice.uses_with(v1::WishKind::Network, worker(alice.request())).await;
@@ -280,7 +280,7 @@ async fn a_worker_is_replaced_while_a_command_runs_and_by_one_developer_only() {
     let mut command = alice.uses_with(v1::WishKind::Network, request.clone()).await;
     command.using().await;
     assert_eq!((world.replicas_of_worker(), world.agents_aside().len()), (0.into(), 1));
-    // A second command of hers that replaces nothing uses the same session.
+    // A second command without --replace uses the same session.
     let plain = v1::ConnectRequest { target: "deploy/worker".into(), ..alice.request() };
     let mut second = alice.uses_with(v1::WishKind::Network, plain.clone()).await;
     assert!(second.using().await.found);
