@@ -4,7 +4,7 @@
 //! | phase | in every mode | stand-in | sidecar |
 //! |---|---|---|---|
 //! | [`Takeover::prepare`] | claim the requests (`claim`) | create agents (`stand_in`) | add agents to the workloads' pods (`sidecar`) |
-//! | [`Takeover::until_ready`] (the caller opens tunnels) | | bring existing agents up to date; wait until some are ready | wait until all pods have one |
+//! | [`Takeover::until_ready`] (the caller opens tunnels) | | bring existing agents up to date; wait until some are ready | wait until all pods have one, and nodes know of no others |
 //! | [`Takeover::switch`] | | set the selector (`selector`) | set targetPorts that are numbers |
 //! | (the caller sees a connection arrive) | | | |
 //! | [`Takeover::confirm`] | | leave the selector to nobody | likewise the ports |
@@ -92,7 +92,7 @@ impl Takeover {
     pub async fn until_ready<W: Waiter>(&self, prepared: &Prepared, waiter: &W) -> Result<(), W::Error> {
         match self.mode {
             Mode::StandIn => stand_in::until_ready(&self.wanted, prepared, waiter).await,
-            Mode::Sidecar => sidecar::until_ready(&self.wanted, waiter).await,
+            Mode::Sidecar => sidecar::until_ready(&self.wanted, prepared, waiter).await,
         }
     }
 

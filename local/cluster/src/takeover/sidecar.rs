@@ -2,6 +2,7 @@
 //! `bridge-deploy` describes the changes of the pod template, and how they are undone.
 
 mod change;
+mod leaving;
 mod progress;
 mod refusals;
 mod remove;
@@ -59,14 +60,19 @@ pub(super) async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Pr
     })
 }
 
-/// Waits until all pods of the workloads have the sidecar.
-pub(super) async fn until_ready<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<(), W::Error> {
+/// Waits until all pods of the workloads have the sidecar, and connections reach no others.
+pub(super) async fn until_ready<W: Waiter>(
+    wanted: &Wanted,
+    prepared: &Prepared,
+    waiter: &W,
+) -> Result<(), W::Error> {
+    let Wanted { cluster, snapshot, .. } = wanted;
+    let progress = |reason: &str| waiter.hint(Step::WaitingForAgents(reason.to_owned()));
     let rolled_out = async {
-        for app in apps(&wanted.snapshot) {
-            let progress = |reason: &str| waiter.hint(Step::WaitingForAgents(reason.to_owned()));
-            rollout::rolled_out(&wanted.cluster, &app, progress).await?;
+        for app in apps(snapshot) {
+            rollout::rolled_out(cluster, &app, progress).await?;
         }
-        Ok(())
+        Ok(leaving::left(cluster, &snapshot.selector, &prepared.stand_in, progress).await?)
     };
     unless_given_up(waiter, rolled_out).await
 }

@@ -1,0 +1,133 @@
+//! After a roll-out: the last pods without the sidecar are ending, and a node that has not learned of it yet still leads
+//! connections to them, past the agents.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use tokio::time::Instant;
+
+use crate::client::Cluster;
+use crate::error::ClusterError;
+use crate::objects::equal;
+use crate::ours;
+use crate::watch;
+use crate::workload::Labels;
+
+/// The time in which nodes learn that a pod ends: kube-proxy's `minSyncPeriod` is 1 s by default. Nobody reports that they
+/// have, and a connection that arrives at an agent does not show it: agents get connections all the time.
+const LEARNED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Waits until no pod with these labels that lacks the sidecar is ending, or the last of them has been for
+/// [`LEARNED_WITHIN`].
+///
+/// # Errors
+///
+/// The errors of the watch.
+pub(super) async fn left(
+    cluster: &Cluster,
+    labels: &Labels,
+    id: &str,
+    progress: impl Fn(&str),
+) -> Result<(), ClusterError> {
+    let mut changes = std::pin::pin!(watch::pod_changes(cluster, &equal(labels)));
+    let mut known = BTreeSet::new();
+    let mut due = None;
+    loop {
+        let next = async {
+            match due {
+                Some(due) => tokio::time::timeout_at(due, changes.next()).await.unwrap_or_default(),
+                None => changes.next().await,
+            }
+        };
+        let Some(pods) = next.await else { return Ok(()) };
+        let ending: BTreeSet<String> = pods?.iter().filter_map(|pod| ending(pod, id)).collect();
+        if ending.is_empty() {
+            return Ok(());
+        }
+        if !ending.is_subset(&known) {
+            progress(&format!("{} pods without an agent are ending", ending.len()));
+            known.extend(ending);
+            due = Some(Instant::now() + LEARNED_WITHIN);
+        }
+    }
+}
+
+/// The uid of a pod without the sidecar that is ending and still runs.
+fn ending(pod: &Pod, id: &str) -> Option<String> {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let runs = !matches!(phase, Some("Succeeded" | "Failed"));
+    let ends = pod.metadata.deletion_timestamp.is_some();
+    (runs && ends && !ours::has_sidecar(pod, id)).then(|| pod.metadata.uid.clone().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::pretended::ApiServer;
+
+    const PODS: &str = "/api/v1/namespaces/shop/pods";
+
+    fn pod(name: &str, ends: bool, phase: &str, containers: Value) -> Value {
+        let ends = ends.then_some("2026-01-01T00:00:00Z");
+        json!({
+            "metadata": {"name": name, "labels": {"app": "orders"}, "deletionTimestamp": ends},
+            "spec": {"containers": containers},
+            "status": {"phase": phase},
+        })
+    }
+
+    fn without(name: &str, ends: bool) -> (&'static str, Value) {
+        (PODS, pod(name, ends, "Running", json!([{"name": "main"}])))
+    }
+
+    async fn waits(server: &ApiServer) -> Duration {
+        let (begun, labels) = (Instant::now(), Labels::from([("app".into(), "orders".into())]));
+        left(&server.cluster(), &labels, "7f3a", |_| ()).await.unwrap();
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_pods_without_the_sidecar_have_a_moment_to_leave() {
+        let server = ApiServer::with([without("orders-a", true), without("orders-b", false)]);
+        assert_eq!(waits(&server).await, LEARNED_WITHIN);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_that_begins_to_end_has_its_own() {
+        let server = ApiServer::with([without("orders-a", true), without("orders-b", false)]);
+        let second = Duration::from_secs(1);
+        let ends = async {
+            tokio::time::sleep(second).await;
+            server.change("pods/orders-b", |pod| *pod = without("orders-b", true).1);
+        };
+        let (waited, ()) = tokio::join!(waits(&server), ends);
+        assert_eq!(waited, second + LEARNED_WITHIN);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn once_they_are_gone_nothing_is_waited_for() {
+        let server = ApiServer::with([without("orders-a", true)]);
+        let second = Duration::from_secs(1);
+        let goes = async {
+            tokio::time::sleep(second).await;
+            server.remove(&format!("{PODS}/orders-a"));
+        };
+        let (waited, ()) = tokio::join!(waits(&server), goes);
+        assert_eq!(waited, second);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_are_not_waited_for() {
+        let sidecar = json!([{"name": "bridge-agent", "volumeMounts": [{"name": "bridge-7f3a-key"}]}]);
+        let server = ApiServer::with([
+            without("orders-a", false),
+            (PODS, pod("orders-b", true, "Succeeded", json!([{"name": "main"}]))),
+            (PODS, pod("orders-c", true, "Running", sidecar)),
+        ]);
+        assert_eq!(waits(&server).await, Duration::ZERO);
+    }
+}
