@@ -8,6 +8,7 @@
 pub mod api;
 mod away;
 pub mod client;
+mod clock;
 pub mod laptop;
 pub mod load;
 pub mod objects;
@@ -20,6 +21,7 @@ pub mod world;
 use std::time::{Duration, Instant};
 
 pub use away::Away;
+pub use clock::Clock;
 pub use laptop::{Laptop, Local};
 pub use load::{Load, Report};
 pub use objects::Objects;

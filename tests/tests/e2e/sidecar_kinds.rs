@@ -8,17 +8,22 @@ use serde_json::json;
 use super::sidecar::{Before, ROLLED_OUT, connect, is_rolled_out, is_without, lost_in_a_restart};
 
 /// How orders is deployed.
-struct Kind {
+pub(crate) struct Kind {
     /// For kubectl.
-    workload: &'static str,
+    pub(crate) workload: &'static str,
     /// As messages name it.
-    title: &'static str,
-    manifest: fn(&World) -> String,
+    pub(crate) title: &'static str,
+    pub(crate) manifest: fn(&World) -> String,
 }
 
-const STATEFUL_SET: Kind =
+pub(crate) const DEPLOYMENT: Kind = Kind {
+    workload: "deployment/orders",
+    title: "Deployment orders",
+    manifest: |world| world.manifest("orders"),
+};
+pub(crate) const STATEFUL_SET: Kind =
     Kind { workload: "statefulset/orders", title: "StatefulSet orders", manifest: stateful_set };
-const DAEMON_SET: Kind =
+pub(crate) const DAEMON_SET: Kind =
     Kind { workload: "daemonset/orders", title: "DaemonSet orders", manifest: daemon_set };
 
 /// The strategy of the Deployment in the manifest of orders.

@@ -1,5 +1,6 @@
 //! Stories that take minutes, or kill things that others need: only `make soak` runs these.
 
+mod clock;
 mod crowd;
 mod deaths;
 mod follows;
@@ -8,3 +9,4 @@ mod helm;
 mod origin;
 mod rotation;
 mod shortages;
+mod table;
