@@ -6,20 +6,25 @@ DESTDIR ?=
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 ROOT := $(CURDIR)
 AGENT := $(ROOT)/target/agent/$(HOST)/agent/bridge-agent
+RESTORER := $(ROOT)/target/agent/$(HOST)/agent/bridge-restorer
 LOADER := $(ROOT)/target/loader/release/loader
 BRIDGE := $(ROOT)/target/release/bridge
 
-.PHONY: help build agent loader install dist cluster cluster-down demo test test-loader h2spec soak fuzz bench fmt clippy deny audit
+.PHONY: help build agent restorer loader install dist cluster cluster-down demo test test-loader h2spec soak fuzz bench fmt clippy deny audit
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-build: agent loader ## The command with the agent inside: target/release/bridge
-	BRIDGE_AGENT_PROGRAM=$(AGENT) BRIDGE_AGENT_LOADER=$(LOADER) cargo build --release -p bridge
+build: agent restorer loader ## The command with the agent inside: target/release/bridge
+	BRIDGE_AGENT_PROGRAM=$(AGENT) BRIDGE_AGENT_RESTORER=$(RESTORER) BRIDGE_AGENT_LOADER=$(LOADER) cargo build --release -p bridge
 
 # Static, because it runs on the images of others; an explicit --target keeps the flags away from build scripts.
 agent:
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build -p bridge-agent --profile agent --target $(HOST) \
+		--target-dir target/agent
+
+restorer:
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build -p bridge-restorer --profile agent --target $(HOST) \
 		--target-dir target/agent
 
 loader:

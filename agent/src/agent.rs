@@ -26,6 +26,7 @@ use crate::port;
 use crate::readiness::{self, Ready};
 use crate::registry::Registry;
 use crate::requests::Requests;
+use crate::restore::{self, Restore};
 
 /// The number of arrivals that a listener may lag behind.
 const ARRIVALS: usize = 1024;
@@ -45,6 +46,8 @@ pub struct Config {
     pub name: String,
     /// The destinations that laptops may reach from here.
     pub outward: Outward,
+    /// Set if it restores what it is part of when no session is left.
+    pub restore: Option<Restore>,
     /// Its memory limit in bytes; `None`: that of its control group.
     pub memory: Option<u64>,
 }
@@ -124,7 +127,11 @@ impl Agent {
             for_sessions = memory.sessions,
             "listening"
         );
-        Ok(Self::serve(listeners, callers, control))
+        let mut agent = Self::serve(listeners, callers, control);
+        if let Some(restore) = config.restore {
+            agent.others.spawn(restore::run(restore, agent.registry.clone()));
+        }
+        Ok(agent)
     }
 
     /// Starts the tasks that run until the end.
@@ -153,7 +160,7 @@ impl Agent {
         }
         agent.others.spawn(control::serve::run(listeners.daemons, control));
         let ready = Ready::default();
-        agent.others.spawn(readiness::run(listeners.kubelet, ready.clone()));
+        agent.others.spawn(readiness::run(listeners.kubelet, ready.clone(), agent.registry.clone()));
         agent.others.spawn(readiness::find_origin(origins, ready));
         agent
     }

@@ -2,12 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser;
 use ipnet::IpNet;
 
 use crate::log::LogFormat;
-use crate::{Config, Forward, Outward};
+use crate::{Config, Forward, Outward, Restore};
 
 /// Stands in front of a Service and routes each request, to its origin or to a laptop.
 #[derive(Debug, Parser)]
@@ -46,6 +47,12 @@ pub struct Args {
     /// Mount path of a volume of the container (repeatable)
     #[arg(long = "volume", value_name = "PATH")]
     pub volumes: Vec<PathBuf>,
+    /// Restore what this agent is part of when it has had no session for this time
+    #[arg(long, value_name = "SECONDS", requires = "restorer")]
+    pub restore_after: Option<u64>,
+    /// Program that restores it, and its arguments (one each; repeatable)
+    #[arg(long, value_name = "WORD", requires = "restore_after")]
+    pub restorer: Vec<String>,
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// error, warn, info, debug, trace, or a filter like `info,bridge_agent=debug`
@@ -75,6 +82,9 @@ impl Args {
             metrics: self.metrics,
             key_file: self.key_file,
             name: self.name,
+            restore: self
+                .restore_after
+                .map(|seconds| Restore { after: Duration::from_secs(seconds), command: self.restorer }),
             memory: None,
             outward: Outward {
                 nodes: self.nodes.into_iter().map(|address| address.to_canonical()).collect(),
@@ -135,6 +145,17 @@ mod tests {
         let nodes = args.into_config().expect("each port has one use").outward.nodes;
         let nodes: Vec<String> = nodes.iter().map(IpAddr::to_string).collect();
         assert_eq!(nodes, ["192.168.7.2", "192.168.7.3", "fd00::7"]);
+    }
+
+    #[test]
+    fn a_restorer_is_a_command_with_arguments_of_its_own() {
+        let line = "bridge-agent --control 1 --readiness 2 --key-file k --restore-after 600 --restorer=/loader \
+                    --restorer=-- --restorer=--id --restorer=7f3a";
+        let restore = parse(line).expect("a good command line").into_config().expect("ports").restore;
+        let restore = restore.expect("it restores");
+        assert_eq!(restore.after, Duration::from_secs(600));
+        assert_eq!(restore.command, ["/loader", "--", "--id", "7f3a"]);
+        assert!(parse("bridge-agent --control 1 --readiness 2 --key-file k --restore-after 600").is_err());
     }
 
     #[test]

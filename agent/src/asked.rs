@@ -1,5 +1,4 @@
-//! Serves one short text to clients such as the kubelet and Prometheus. HTTP/1 with one request a connection; the path
-//! does not matter.
+//! Serves short texts to clients such as the kubelet and Prometheus, by HTTP/1 with one request a connection.
 
 use std::io;
 use std::time::Duration;
@@ -14,6 +13,21 @@ const MAX_ASKERS: usize = 64;
 const MAX_HEAD: usize = 8192;
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// The path that a client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// How long this agent has been without a session.
+    Alone,
+    /// Any other: the text that the port is there for.
+    Usual,
+}
+
+impl Path {
+    fn of(head: &[u8]) -> Self {
+        if head.starts_with(b"GET /alone ") { Self::Alone } else { Self::Usual }
+    }
+}
+
 /// The answer to a client.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -25,7 +39,7 @@ pub(crate) struct Answer {
 /// Answers forever.
 pub(crate) async fn run<A: Future<Output = Answer> + Send + 'static>(
     listener: TcpListener,
-    answer: impl Fn() -> A,
+    answer: impl Fn(Path) -> A + Clone + Send + 'static,
 ) {
     let mut askers = JoinSet::new();
     loop {
@@ -33,7 +47,7 @@ pub(crate) async fn run<A: Future<Output = Answer> + Send + 'static>(
             Some(_) = askers.join_next() => {}
             accepted = listener.accept(), if askers.len() < MAX_ASKERS => match accepted {
                 Ok((stream, _)) => {
-                    askers.spawn(tokio::time::timeout(ASK, serve(stream, answer())));
+                    askers.spawn(tokio::time::timeout(ASK, serve(stream, answer.clone())));
                 }
                 Err(_) => tokio::time::sleep(PAUSE).await,
             },
@@ -41,14 +55,17 @@ pub(crate) async fn run<A: Future<Output = Answer> + Send + 'static>(
     }
 }
 
-async fn serve(mut stream: TcpStream, answer: impl Future<Output = Answer>) -> io::Result<()> {
+async fn serve<A: Future<Output = Answer>>(
+    mut stream: TcpStream,
+    answer: impl Fn(Path) -> A,
+) -> io::Result<()> {
     let mut head = Vec::new();
     while memchr::memmem::find(&head, b"\r\n\r\n").is_none() && head.len() < MAX_HEAD {
         if stream.read_buf(&mut head).await? == 0 {
             return Ok(());
         }
     }
-    let Answer { status, words } = answer.await;
+    let Answer { status, words } = answer(Path::of(&head)).await;
     let length = words.len();
     let answer = format!(
         "HTTP/1.1 {status}\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {length}\r\n\

@@ -4,7 +4,8 @@
 //! detects the protocol of each one and relays it. `http1` parses and frames, and takes one request at a time to the
 //! origin or to a laptop, `http2` many at a time; `inbound` is the streams to laptops, `copies` the requests that laptops
 //! get beside the origin, `caching` keeps laptops' answers out of shared caches. `control` is the gRPC service for daemons, `outbound` their connections through this pod;
-//! `readiness` answers the kubelet, `metrics` Prometheus.
+//! `readiness` answers the kubelet, `metrics` Prometheus; `restore` runs the program that restores what the agent is part
+//! of when no session is left.
 //!
 //! Below them: `context` is the state that connections share, `drain` the shutdown; `requests` records where each
 //! request went, and why; `registry` holds all sessions and publishes their routes; `routes` decides where a request
@@ -41,6 +42,7 @@ mod port;
 mod readiness;
 mod registry;
 mod requests;
+mod restore;
 mod routes;
 mod session;
 mod tally;
@@ -49,3 +51,4 @@ pub use agent::{Agent, Config, StartError};
 pub use context::Forward;
 pub use drain::{DrainTimes, Drained};
 pub use outbound::Outward;
+pub use restore::Restore;

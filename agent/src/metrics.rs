@@ -57,7 +57,7 @@ pub(crate) struct Sources {
 /// Answers forever.
 pub(crate) async fn run(listener: TcpListener, sources: Sources) {
     let answer = |sources: Sources| async move { Answer { status: "200 OK", words: of(&sources) } };
-    asked::run(listener, || answer(sources.clone())).await;
+    asked::run(listener, move |_| answer(sources.clone())).await;
 }
 
 fn of(sources: &Sources) -> String {

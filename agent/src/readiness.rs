@@ -2,7 +2,8 @@
 //! there is one.
 //!
 //! Latched, so that a hiccup of the origin does not make all agents unready at once. A probe that comes a moment too
-//! early waits for the answer, because the kubelet probes only once a second.
+//! early waits for the answer, because the kubelet probes only once a second. Other agents of the same stand-in ask here
+//! how long this one has been without a session, before they restore anything.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::asked::{self, Answer};
+use crate::asked::{self, Answer, Path};
+use crate::registry::Registry;
 
 /// The pause between attempts until the origin is reached.
 const RETRY: Duration = Duration::from_millis(200);
@@ -57,12 +59,15 @@ pub(crate) async fn find_origin(origins: Vec<SocketAddr>, ready: Ready) {
     }
 }
 
-/// Answers the kubelet's probes.
-pub(crate) async fn run(listener: TcpListener, ready: Ready) {
-    asked::run(listener, || answer(ready.clone())).await;
+/// Answers the kubelet's probes, and other agents.
+pub(crate) async fn run(listener: TcpListener, ready: Ready, registry: Arc<Registry>) {
+    asked::run(listener, move |path| answer(path, ready.clone(), registry.clone())).await;
 }
 
-async fn answer(ready: Ready) -> Answer {
+async fn answer(path: Path, ready: Ready, registry: Arc<Registry>) -> Answer {
+    if path == Path::Alone {
+        return Answer { status: "200 OK", words: format!("{}\n", registry.alone_for().as_secs()) };
+    }
     match ready.is_ready().await {
         true => Answer { status: "200 OK", words: "ready\n".to_owned() },
         false => {

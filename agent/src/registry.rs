@@ -2,10 +2,12 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bridge_proto::tunnel::{Hold, Pool};
 use bridge_proto::v1;
+use tokio::time::Instant;
 
 use crate::port::Port;
 use crate::routes::{self, Entry, Refusal, Table};
@@ -49,10 +51,12 @@ pub(crate) struct Registry {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     held: Vec<Held>,
     stopping: bool,
+    /// When the last session ended, or the agent began.
+    alone_since: Instant,
 }
 
 #[derive(Debug)]
@@ -64,12 +68,18 @@ struct Held {
     _room: Hold,
 }
 
+impl Inner {
+    fn new() -> Self {
+        Self { held: Vec::new(), stopping: false, alone_since: Instant::now() }
+    }
+}
+
 impl Registry {
     /// `ports` are those that the agent listens on; `memory`, in bytes, and `outbound`, a number of connections, are
     /// shared by the sessions.
     pub(crate) fn new(ports: Vec<Port>, memory: Pool, outbound: Pool) -> Self {
         let table = Arc::new(ArcSwap::from_pointee(Table::new(ports.len(), std::iter::empty())));
-        Self { ports, table, memory, outbound, streams: Arc::default(), inner: Mutex::default() }
+        Self { ports, table, memory, outbound, streams: Arc::default(), inner: Mutex::new(Inner::new()) }
     }
 
     /// The HTTP/2 window of a daemon's connection: data waits there until a call takes it.
@@ -161,6 +171,9 @@ impl Registry {
     pub(crate) fn end(&self, session: &Arc<Session>) {
         let mut inner = lock(&self.inner);
         inner.held.retain(|held| !Arc::ptr_eq(&held.session, session));
+        if inner.held.is_empty() {
+            inner.alone_since = Instant::now();
+        }
         self.publish(&inner);
         drop(inner);
         session.end();
@@ -197,6 +210,12 @@ impl Registry {
     /// The number of sessions.
     pub(crate) fn sessions(&self) -> usize {
         lock(&self.inner).held.len()
+    }
+
+    /// How long there has been no session; zero while there are any.
+    pub(crate) fn alone_for(&self) -> Duration {
+        let inner = lock(&self.inner);
+        if inner.held.is_empty() { inner.alone_since.elapsed() } else { Duration::ZERO }
     }
 
     fn publish(&self, inner: &Inner) {

@@ -90,6 +90,7 @@ impl Everything {
             key_file: key_file.path().to_owned(),
             name: POD.to_owned(),
             outward: Outward::default(),
+            restore: None,
             memory: None,
         })
         .await?;

@@ -10,6 +10,7 @@ use crate::{
     own_ports::OwnPorts,
     pod,
     program::{LOADER_FILE, Program},
+    restore::{Part, Paths, Restore, Restorer},
 };
 
 /// The agent's user if the origin's cannot be used: "nonroot" in distroless images.
@@ -38,6 +39,9 @@ pub(crate) struct AgentParts<'a> {
     /// OpenShift assigns the namespace's users: then none is set.
     pub(crate) openshift: bool,
     pub(crate) cpu_limit: Option<&'a str>,
+    /// When it restores what it is part of.
+    pub(crate) restore: Option<Restore>,
+    pub(crate) part: Part,
     /// The ports to listen on, and where each leads.
     pub(crate) forwards: Vec<Forward>,
     /// The names of its volumes begin with it: "bridge".
@@ -75,6 +79,7 @@ pub(crate) struct Agent {
 impl Agent {
     pub(crate) fn of(parts: AgentParts<'_>) -> Result<Self, DeployError> {
         let AgentParts { source, names, template, container, own_ports, forwards, prefix, .. } = parts;
+        let (restore, part) = (parts.restore, parts.part);
         let of_the_container = pod::mount_paths(template, &parts.mounts);
         let folder = free_folder(&parts.mounts);
         let (mut mounts, mut volumes): (_, Vec<Value>) = (parts.mounts, Vec::new());
@@ -116,7 +121,19 @@ impl Agent {
                 args.push(format!("{run}/agent"));
                 args.push("--".to_owned());
                 args.extend(agent_args);
-                (image.to_owned(), format!("{files}/{LOADER_FILE}"), args)
+                let loader = format!("{files}/{LOADER_FILE}");
+                if let Some(when) = restore {
+                    let readiness = own_ports.readiness;
+                    let restorer = Restorer { when, part, program, names: &names, readiness };
+                    let paths = Paths {
+                        loader: loader.clone(),
+                        parts: mount("restorer", true, restorer.parts()),
+                        account: mount("account", true, Restorer::account()),
+                        run: &run,
+                    };
+                    args.extend(restorer.args(&paths));
+                }
+                (image.to_owned(), loader, args)
             }
         };
         let fields = Filling::default()

@@ -13,6 +13,7 @@ use crate::{
     names::{ASIDE_LABEL, MANAGED_BY_LABEL, Names, names},
     own_ports::own_ports,
     pod,
+    restore::{Part, Restore},
 };
 
 /// Nobody waits for connections of an agent aside when it goes, in seconds.
@@ -40,6 +41,8 @@ pub struct Aside<'a> {
     pub openshift: bool,
     /// Set if a quota or LimitRange demands it: "500m".
     pub cpu_limit: Option<&'a str>,
+    /// When the agent is removed, and the target restored; `None`: never.
+    pub restore: Option<Restore>,
 }
 
 /// The object that an agent aside goes with.
@@ -98,6 +101,8 @@ impl Aside<'_> {
             preferred_nodes: self.preferred_nodes,
             openshift: self.openshift,
             cpu_limit: self.cpu_limit,
+            restore: self.restore,
+            part: Part::Aside,
         };
         deployment.fill(Filling::default().with("origin_template", Value::Null).with("session", self.session))
     }
@@ -121,6 +126,17 @@ impl Aside<'_> {
         let names = self.names();
         let common = || self.common(&of_deployment(&names.stand_in, deployment));
         brought::program(common, &names, self.agent)
+    }
+
+    /// The ConfigMaps with the program by which the agent restores the target; none if it never does.
+    ///
+    /// # Errors
+    ///
+    /// See [`Aside::secret`].
+    pub fn restorer(&self, deployment: &str) -> Result<Vec<Value>, DeployError> {
+        let names = self.names();
+        let common = || self.common(&of_deployment(&names.stand_in, deployment));
+        brought::restorer(common, &names, self.agent, self.restore)
     }
 
     fn labels(&self) -> Value {
@@ -176,6 +192,7 @@ mod tests {
             os: "linux".into(),
             loader: b"loader"[..].into(),
             agent: b"agent"[..].into(),
+            restorer: b"restorer"[..].into(),
         });
         test(Aside {
             id: "7f3a",
@@ -189,6 +206,7 @@ mod tests {
             preferred_nodes: &[],
             openshift: false,
             cpu_limit: None,
+            restore: None,
         });
     }
 

@@ -8,6 +8,8 @@ use crate::{
     error::DeployError,
     holes::{Filling, Template},
     names::Names,
+    program::ProgramPart,
+    restore::Restore,
 };
 
 const SECRET: Template = Template { name: "secret.yaml", text: include_str!("../objects/secret.yaml") };
@@ -25,15 +27,37 @@ pub(crate) fn program(
     agent: &AgentSource,
 ) -> Result<Vec<Value>, DeployError> {
     let AgentSource::Carried(program) = agent else { return Ok(Vec::new()) };
-    let identity = program.identity();
-    program
-        .maps()
-        .iter()
+    maps(common, names, &program.identity(), &program.maps())
+}
+
+/// The ConfigMaps with the program by which agents restore what they are part of; none if they never do, or come as an
+/// image.
+pub(crate) fn restorer(
+    common: impl Fn() -> Filling,
+    names: &Names,
+    agent: &AgentSource,
+    restore: Option<Restore>,
+) -> Result<Vec<Value>, DeployError> {
+    match (agent, restore) {
+        (AgentSource::Carried(program), Some(_)) => {
+            maps(common, names, &program.restorer_identity(), &program.restorer_maps())
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+fn maps(
+    common: impl Fn() -> Filling,
+    names: &Names,
+    identity: &str,
+    maps: &[Vec<ProgramPart<'_>>],
+) -> Result<Vec<Value>, DeployError> {
+    maps.iter()
         .enumerate()
         .map(|(index, parts)| {
             let files: Map<_, _> =
                 parts.iter().map(|part| (part.key(), BASE64.encode(part.bytes).into())).collect();
-            let name = names.program(&identity, index);
+            let name = names.program(identity, index);
             PROGRAM.fill(&common().with("name", name).with("files", files))
         })
         .collect()

@@ -10,6 +10,7 @@ use crate::{
     names::Names,
     own_ports::OwnPorts,
     pod,
+    restore::{Part, Restore},
 };
 
 const DEPLOYMENT: Template =
@@ -41,6 +42,9 @@ pub(crate) struct Deployment<'a> {
     /// OpenShift assigns the namespace's users: then none is set.
     pub(crate) openshift: bool,
     pub(crate) cpu_limit: Option<&'a str>,
+    /// When the agents restore what they are part of.
+    pub(crate) restore: Option<Restore>,
+    pub(crate) part: Part,
 }
 
 impl Deployment<'_> {
@@ -58,6 +62,8 @@ impl Deployment<'_> {
             own_ports: self.own_ports,
             openshift: self.openshift,
             cpu_limit: self.cpu_limit,
+            restore: self.restore,
+            part: self.part,
             forwards: self.forwards,
             prefix: "bridge".to_owned(),
             volumes: &volumes,

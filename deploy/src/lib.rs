@@ -16,6 +16,7 @@ mod origin_template;
 mod own_ports;
 mod pod;
 mod program;
+mod restore;
 mod service;
 mod sidecar;
 mod stand_in;
@@ -34,9 +35,10 @@ pub use origin_template::{ORIGIN_TEMPLATE_ANNOTATION, is_stale, origin_template}
 pub use own_ports::{OwnPorts, own_ports};
 pub use pod::{ListenPort, main_container, mount_paths};
 pub use program::{Program, ProgramPart};
+pub use restore::{RESTORE_ACCOUNT, Restore};
 pub use service::{ServiceFacts, ServicePort, TargetPort, resolve_ports};
 pub use sidecar::{
     SIDECAR_CONTAINER, Sidecar, SidecarObjects, SidecarPorts, Undo, WorkloadOwner, key_volume, sidecar_ports,
     with_sidecar,
 };
-pub use stand_in::{StandIn, deployment, origin_service, program, replicas_for, secret};
+pub use stand_in::{StandIn, deployment, origin_service, program, replicas_for, restorer, secret};

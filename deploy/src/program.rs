@@ -20,13 +20,15 @@ pub struct Program {
     pub loader: Cow<'static, [u8]>,
     /// The agent, compressed with zstd.
     pub agent: Cow<'static, [u8]>,
+    /// The program by which agents restore what they are part of, likewise; the loader starts it, too.
+    pub restorer: Cow<'static, [u8]>,
 }
 
 /// A file of the program, or a part of one, in a ConfigMap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProgramPart<'a> {
     pub file: &'static str,
-    /// The number of an agent's part, from 0, if it has several.
+    /// The number of a program's part, from 0, if it has several.
     pub number: Option<usize>,
     pub bytes: &'a [u8],
 }
@@ -46,43 +48,54 @@ impl Program {
     /// Distinguishes programs: part of the names of their ConfigMaps.
     #[must_use]
     pub fn identity(&self) -> String {
-        let digest = Sha256::new().chain_update(&self.loader).chain_update(&self.agent).finalize();
-        digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+        short(Sha256::new().chain_update(&self.loader).chain_update(&self.agent))
     }
 
     /// The content of each ConfigMap, in order: the loader first, then the agent, cut where necessary.
     #[must_use]
     pub fn maps(&self) -> Vec<Vec<ProgramPart<'_>>> {
-        const AGENT_FILE: &str = "agent.zst";
-        /// `agent.zst.99`
-        const LONGEST_KEY: usize = AGENT_FILE.len() + 3;
-
         let loader = ProgramPart { file: LOADER_FILE, number: None, bytes: &self.loader };
-        let beside_loader = CONFIG_MAP_LIMIT
-            .saturating_sub(self.loader.len() + LOADER_FILE.len() + LONGEST_KEY)
-            .min(self.agent.len());
-        let (first, rest) = self.agent.split_at(beside_loader);
-        let parts = (!first.is_empty())
-            .then_some(first)
-            .into_iter()
-            .chain(rest.chunks(CONFIG_MAP_LIMIT - LONGEST_KEY))
-            .collect::<Vec<_>>();
-        let part = |index: usize| ProgramPart {
-            file: AGENT_FILE,
-            number: (parts.len() > 1).then_some(index),
-            bytes: parts[index],
-        };
-
-        let mut maps = vec![vec![loader]];
-        for index in 0..parts.len() {
-            if index == 0 && !first.is_empty() {
-                maps[0].push(part(index));
-            } else {
-                maps.push(vec![part(index)]);
-            }
-        }
-        maps
+        cut(Some(loader), "agent.zst", &self.agent)
     }
+
+    /// The same of the restorer.
+    #[must_use]
+    pub fn restorer_identity(&self) -> String {
+        short(Sha256::new().chain_update(&self.restorer))
+    }
+
+    /// The same of the restorer, which has no loader of its own.
+    #[must_use]
+    pub fn restorer_maps(&self) -> Vec<Vec<ProgramPart<'_>>> {
+        cut(None, "restorer.zst", &self.restorer)
+    }
+}
+
+fn short(digest: Sha256) -> String {
+    digest.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Cuts a program, where necessary, into ConfigMaps; the first one begins with `first`.
+fn cut<'a>(
+    first: Option<ProgramPart<'a>>,
+    file: &'static str,
+    program: &'a [u8],
+) -> Vec<Vec<ProgramPart<'a>>> {
+    let longest_key = file.len() + ".99".len();
+    let room = CONFIG_MAP_LIMIT - longest_key;
+    let beside = first.map_or(0, |first| room.saturating_sub(first.file.len() + first.bytes.len()));
+    let (beside, rest) = program.split_at(beside.min(program.len()));
+    let parts: Vec<&[u8]> =
+        (!beside.is_empty()).then_some(beside).into_iter().chain(rest.chunks(room)).collect();
+    let mut maps: Vec<Vec<_>> = first.map(|first| vec![first]).into_iter().collect();
+    for (index, bytes) in parts.iter().enumerate() {
+        let part = ProgramPart { file, number: (parts.len() > 1).then_some(index), bytes };
+        match maps.first_mut() {
+            Some(map) if index == 0 && !beside.is_empty() => map.push(part),
+            _ => maps.push(vec![part]),
+        }
+    }
+    maps
 }
 
 #[cfg(test)]
@@ -97,6 +110,7 @@ mod tests {
             os: "linux".into(),
             loader: vec![b'l'; loader].into(),
             agent: (0..agent).map(|i| (i % 251) as u8).collect::<Vec<_>>().into(),
+            restorer: Vec::new().into(),
         }
     }
 
@@ -112,6 +126,19 @@ mod tests {
     #[test]
     fn a_large_program_is_cut() {
         assert_eq!(keys(&program(30_000, 1_100_000)), [vec!["loader", "agent.zst.0"], vec!["agent.zst.1"]]);
+    }
+
+    #[test]
+    fn the_restorer_has_maps_of_its_own() {
+        let of = |size| Program { restorer: vec![b'r'; size].into(), ..program(30_000, 950_000) };
+        let keys = |program: &Program| -> Vec<Vec<String>> {
+            program.restorer_maps().iter().map(|map| map.iter().map(ProgramPart::key).collect()).collect()
+        };
+        assert_eq!(keys(&of(0)), Vec::<Vec<String>>::new());
+        assert_eq!(keys(&of(1_000_000)), [["restorer.zst"]]);
+        assert_eq!(keys(&of(2_000_000)), [["restorer.zst.0"], ["restorer.zst.1"]]);
+        assert_ne!(of(1).restorer_identity(), of(2).restorer_identity());
+        assert_eq!(of(1).identity(), of(2).identity(), "the agent is the same");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::{
     error::DeployError,
     holes::Template,
     pod::{self, ListenPort},
+    restore::{Part, Restore},
     service::{TargetPort, resolve_ports},
 };
 
@@ -48,6 +49,8 @@ pub struct Sidecar<'a> {
     pub openshift: bool,
     /// Set if a quota or LimitRange demands it: "500m".
     pub cpu_limit: Option<&'a str>,
+    /// When the agents restore the Service and the workloads; `None`: never.
+    pub restore: Option<Restore>,
 }
 
 /// The pod template with the sidecar, and the way back.
@@ -72,6 +75,8 @@ pub fn with_sidecar(sidecar: &Sidecar<'_>) -> Result<(Value, Undo), DeployError>
         own_ports: sidecar.ports.own,
         openshift: sidecar.openshift,
         cpu_limit: sidecar.cpu_limit,
+        restore: sidecar.restore,
+        part: Part::Service { name: sidecar.service.to_owned(), id: sidecar.id.to_owned() },
         forwards,
         prefix: prefix(sidecar.id),
         volumes,

@@ -15,6 +15,7 @@ use crate::{
     origin_template::origin_template,
     own_ports::OwnPorts,
     pod::{self, ListenPort},
+    restore::{Part, Restore},
     service::{ServiceFacts, resolve_ports},
 };
 
@@ -46,6 +47,8 @@ pub struct StandIn {
     pub openshift: bool,
     /// Set if a quota or LimitRange demands it: "500m".
     pub cpu_limit: Option<String>,
+    /// When the agents restore the Service; `None`: never.
+    pub restore: Option<Restore>,
 }
 
 /// The number of agents for this number of pods: one for one, else at least two, so that one may go.
@@ -101,6 +104,15 @@ pub fn program(stand_in: &StandIn) -> Result<Vec<Value>, DeployError> {
     brought::program(|| stand_in.common(), &stand_in.names(), &stand_in.agent)
 }
 
+/// The ConfigMaps with the program by which the agents restore the Service; none if they never do.
+///
+/// # Errors
+///
+/// See [`secret`].
+pub fn restorer(stand_in: &StandIn) -> Result<Vec<Value>, DeployError> {
+    brought::restorer(|| stand_in.common(), &stand_in.names(), &stand_in.agent, stand_in.restore)
+}
+
 /// The Service that leads from the agents to the origin.
 ///
 /// # Errors
@@ -154,6 +166,8 @@ pub fn deployment(stand_in: &StandIn, origin: IpAddr) -> Result<Value, DeployErr
         preferred_nodes: &stand_in.preferred_nodes,
         openshift: stand_in.openshift,
         cpu_limit: stand_in.cpu_limit.as_deref(),
+        restore: stand_in.restore,
+        part: Part::Service { name: service.name.clone(), id: stand_in.id.clone() },
     };
     deployment.fill(
         Filling::default().with("origin_template", origin_template(template)).with("session", Value::Null),

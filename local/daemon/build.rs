@@ -1,4 +1,5 @@
-//! Puts the agent into the command: BRIDGE_AGENT_PROGRAM and BRIDGE_AGENT_LOADER name what `make build` has built.
+//! Puts the agent into the command: BRIDGE_AGENT_PROGRAM, BRIDGE_AGENT_RESTORER and BRIDGE_AGENT_LOADER name what `make
+//! build` has built.
 //!
 //! Without them the command is built all the same, and `bridge connect` explains what to do.
 
@@ -11,21 +12,24 @@ const WINDOW_LOG: u32 = 23;
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=BRIDGE_AGENT_PROGRAM");
+    println!("cargo:rerun-if-env-changed=BRIDGE_AGENT_RESTORER");
     println!("cargo:rerun-if-env-changed=BRIDGE_AGENT_LOADER");
     println!("cargo:rustc-check-cfg=cfg(carries_agent)");
-    let (Some(agent), Some(loader)) = (file("BRIDGE_AGENT_PROGRAM"), file("BRIDGE_AGENT_LOADER")) else {
-        return Ok(());
-    };
+    let files = ["BRIDGE_AGENT_PROGRAM", "BRIDGE_AGENT_RESTORER", "BRIDGE_AGENT_LOADER"].map(file);
+    let [Some(agent), Some(restorer), Some(loader)] = files else { return Ok(()) };
 
     let read = |file: &PathBuf| fs::read(file).map_err(|error| format!("{}: {error}", file.display()));
-    let (agent, loader) = (read(&agent)?, read(&loader)?);
+    let (agent, restorer, loader) = (read(&agent)?, read(&restorer)?, read(&loader)?);
     let architecture = architecture(&agent)?;
-    if self::architecture(&loader)? != architecture {
-        return Err("the agent and its loader are of different architectures".into());
+    for other in [&restorer, &loader] {
+        if self::architecture(other)? != architecture {
+            return Err("the agent, its restorer and its loader are of different architectures".into());
+        }
     }
 
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("agent.zst"), compressed(&agent)?)?;
+    fs::write(out.join("restorer.zst"), compressed(&restorer)?)?;
     fs::write(out.join("loader"), loader)?;
     println!("cargo:rustc-env=BRIDGE_AGENT_ARCHITECTURE={architecture}");
     println!("cargo:rustc-cfg=carries_agent");

@@ -138,6 +138,7 @@ async fn agent_for(
         metrics: Some(0),
         key_file: key_file.path().to_owned(),
         name: POD.to_owned(),
+        restore: None,
         memory,
         outward,
     };

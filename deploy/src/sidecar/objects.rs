@@ -9,6 +9,7 @@ use crate::{
     error::DeployError,
     holes::Filling,
     names::{self, Names},
+    restore::Restore,
     service::ServiceFacts,
 };
 
@@ -54,6 +55,15 @@ impl SidecarObjects<'_> {
     /// See [`SidecarObjects::secret`].
     pub fn program(&self) -> Result<Vec<Value>, DeployError> {
         brought::program(|| self.common(), &self.names(), self.agent)
+    }
+
+    /// The ConfigMaps with the program by which the agents restore the Service and the workloads; none if they never do.
+    ///
+    /// # Errors
+    ///
+    /// See [`SidecarObjects::secret`].
+    pub fn restorer(&self, restore: Option<Restore>) -> Result<Vec<Value>, DeployError> {
+        brought::restorer(|| self.common(), &self.names(), self.agent, restore)
     }
 
     fn common(&self) -> Filling {

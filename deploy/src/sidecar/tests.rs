@@ -48,6 +48,7 @@ fn program() -> AgentSource {
         os: "linux".into(),
         loader: b"loader"[..].into(),
         agent: b"agent"[..].into(),
+        restorer: b"restorer"[..].into(),
     })
 }
 
@@ -62,6 +63,7 @@ fn changed(template: &Value, ports: Value, id: &str) -> (Value, Undo) {
         ipv6: false,
         openshift: false,
         cpu_limit: None,
+        restore: None,
     };
     with_sidecar(&sidecar).unwrap()
 }
@@ -244,6 +246,7 @@ fn a_pod_with_an_ipv6_address_is_reached_there() {
         ipv6: true,
         openshift: true,
         cpu_limit: Some("500m"),
+        restore: None,
     };
     let (template, _) = with_sidecar(&sidecar).unwrap();
     let agent = &template["spec"]["containers"][2];

@@ -10,7 +10,7 @@ pub mod clean;
 mod origin;
 mod record;
 
-use bridge_deploy::{AgentSource, Aside, own_ports};
+use bridge_deploy::{AgentSource, Aside, Restore, own_ports};
 use bridge_proto::target::Target;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -54,6 +54,8 @@ pub struct Prepared {
     pub key: Vec<u8>,
     /// The workload to replace.
     pub replaces: Option<App>,
+    /// When the agent goes, and the workload is restored, without a laptop; `None`: they are not.
+    pub restore: Option<Restore>,
 }
 
 /// Creates the agent, which may not be ready yet; on failure nothing of it stays.
@@ -90,6 +92,7 @@ pub async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Prepared,
             control_port: own_ports(&origin.template, &[]).control,
             key: key.to_vec(),
             replaces,
+            restore: Restore::of(deployment.pointer("/spec/template").unwrap_or(&Value::Null)),
         }),
         Err(error) => {
             // If this fails, too, `bridge clean` finds the Deployment.
@@ -120,6 +123,7 @@ fn aside<'a>(
         preferred_nodes: &origin.nodes,
         openshift: origin.openshift,
         cpu_limit: origin.cpu_limit.as_deref(),
+        restore: origin.restore,
     }
 }
 
@@ -130,7 +134,7 @@ async fn bring(cluster: &Cluster, aside: &Aside<'_>, uid: &str, key: &[u8]) -> R
         Call::new("create", resource, &cluster.namespace, name)
     };
     let secret = aside.secret(uid, key)?;
-    let programs = aside.program(uid)?;
+    let programs = [aside.program(uid)?, aside.restorer(uid)?].concat();
     let programs =
         programs.iter().map(|program| create::<ConfigMap>(cluster, call("configmaps", program), program));
     let secret = create::<Secret>(cluster, call("secrets", &secret), &secret);

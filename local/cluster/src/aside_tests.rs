@@ -157,7 +157,7 @@ async fn cleaning_removes_the_agents_of_sessions_that_are_gone() {
     let server = world();
     let of_alice = started(&server, "deploy/worker", "alice").await;
     let of_bob = started(&server, "cronjob/report", "bob").await;
-    let whose = |installation: &str, alive: bool, others: bool| Whose {
+    let whose = |installation: &str, alive: bool, others: bool| Whose::Laptop {
         installation: installation.to_owned(),
         alive: Arc::new(move |_| alive),
         others,
@@ -243,7 +243,8 @@ async fn cleaning_restores_what_a_lost_session_has_replaced() {
     let server = busy_world();
     let _ = replaced(&server, &replacing(&server, "alice")).await;
     let cluster = server.cluster();
-    let of_bob = |others| Whose { installation: "laptop-of-bob".into(), alive: Arc::new(|_| false), others };
+    let of_bob =
+        |others| Whose::Laptop { installation: "laptop-of-bob".into(), alive: Arc::new(|_| false), others };
     let kept = clean(&cluster, None, &of_bob(false)).await.unwrap();
     assert_eq!((kept.restored.len(), worker(&server).0), (0, json!(0)));
     let (would, _) = rehearse(&cluster, None, &of_bob(true)).await.unwrap();

@@ -237,6 +237,7 @@ impl World {
             namespace: self.namespace.clone(),
             quotas: None,
             limits: None,
+            account: None,
             lacking: self.lacking.clone(),
         }
     }

@@ -13,6 +13,7 @@ use kube::{
     config::{ExecConfig, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use crate::{
     connection,
@@ -68,6 +69,35 @@ impl Cluster {
     pub async fn of(access: &Access) -> Result<Self, ClusterError> {
         let kubeconfig = access.read()?;
         let context = chosen_context(&kubeconfig, access.context.as_deref())?;
+        Self::with(kubeconfig, context, access).await
+    }
+
+    /// Creates a client for the API server at this address, with the token, the certificate and the namespace of an
+    /// account's Secret that is mounted in this folder.
+    ///
+    /// # Errors
+    ///
+    /// The error of the files.
+    pub async fn with_account(server: &str, folder: &Path) -> Result<Self, ClusterError> {
+        const NAME: &str = "account";
+        let unusable = |reason: String| ClusterError::Kubeconfig { reason };
+        let file = folder.join("namespace");
+        let namespace = tokio::fs::read_to_string(&file).await;
+        let namespace = namespace.map_err(|error| unusable(format!("{}: {error}", file.display())))?;
+        let kubeconfig = json!({
+            "clusters": [{"name": NAME, "cluster": {
+                "server": server, "certificate-authority": folder.join("ca.crt"),
+            }}],
+            "users": [{"name": NAME, "user": {"tokenFile": folder.join("token")}}],
+            "contexts": [{"name": NAME, "context": {
+                "cluster": NAME, "user": NAME, "namespace": namespace.trim(),
+            }}],
+        });
+        let kubeconfig = serde_json::from_value(kubeconfig).map_err(|error| unusable(error.to_string()))?;
+        Self::with(kubeconfig, NAME.to_owned(), &Access::default()).await
+    }
+
+    async fn with(kubeconfig: Kubeconfig, context: String, access: &Access) -> Result<Self, ClusterError> {
         let options = KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
             .await

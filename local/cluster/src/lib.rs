@@ -6,11 +6,13 @@
 //! restoring ([`takeover`]), following changes of the origin ([`follow`]) and restarting it ([`restart`]), each by calls
 //! for single [`objects`] and changes that others may make at the same time (`change`); ownership of all these objects is
 //! decided by uid (`ours`, `agents`). Where no Service or no request is needed, an agent is put beside the pods
-//! ([`aside`]), which may be scaled to zero meanwhile ([`replace`]). Besides: the user's rights ([`access`]), the list of Services to connect ([`catalog`]), the agents' logs
+//! ([`aside`]), which may be scaled to zero meanwhile ([`replace`]). Where an admin allows it
+//! ([`account`]), agents whose laptops are gone restore it themselves ([`restore`]). Besides: the user's rights ([`access`]), the list of Services to connect ([`catalog`]), the agents' logs
 //! ([`logs`]), changes that are only rehearsed (`rehearsal`), facts about the cluster ([`survey`]), its addresses
 //! ([`ranges`]), its Services ([`services`]), and errors ([`error`]).
 
 pub mod access;
+pub mod account;
 mod against_sidecar;
 mod agents;
 mod annotation;
@@ -46,6 +48,7 @@ pub mod record;
 mod rehearsal;
 pub mod replace;
 pub mod restart;
+pub mod restore;
 pub mod services;
 pub mod snapshot;
 mod spec;

@@ -240,6 +240,11 @@ pub enum Warning {
          longer do so"
     )]
     UnknownIngresses,
+    #[error(
+        "{0:?}, the annotation bridge.dev/restore-after of Secret bridge-restore, is not a time from 1s to 168h: the agents \
+         take 10m"
+    )]
+    NotATime(String),
     #[error("keeping agents of an old template of the origin for now: {why}")]
     OldTemplate { why: String },
     #[error("cannot clean up after an earlier connect (`bridge clean` tries again): {why}")]

@@ -49,10 +49,12 @@ pub fn obstacles(snapshot: &Snapshot, carried: Option<&str>) -> Vec<Obstacle> {
 /// Warnings about a Service that can be connected in this mode.
 #[must_use]
 pub fn warnings(snapshot: &Snapshot, mode: Mode) -> Vec<Warning> {
-    match mode {
+    let of_mode = match mode {
         Mode::StandIn => of_stand_in(snapshot),
         Mode::Sidecar => of_sidecar(snapshot),
-    }
+    };
+    let not_a_time = snapshot.account.as_ref().and_then(|account| account.not_a_time.clone());
+    of_mode.into_iter().chain(not_a_time.map(Warning::NotATime)).collect()
 }
 
 fn of_sidecar(snapshot: &Snapshot) -> Vec<Warning> {

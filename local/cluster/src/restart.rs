@@ -1,14 +1,19 @@
-//! Restarts the origin by a roll-out, as `kubectl rollout restart` does: callers that keep connections to its pods have to
-//! make new ones.
+//! Restarts workloads by a roll-out, as `kubectl rollout restart` does: the origin, so that callers that keep connections to
+//! its pods have to make new ones, or such callers.
 
+use bridge_proto::target::{Kind, Target};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
+use kube::Api;
+use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::client::Cluster;
 use crate::error::{Call, ClusterError};
+use crate::kind;
+use crate::objects;
 use crate::ownership::MANAGER;
-use crate::snapshot::pods_and_workloads;
+use crate::snapshot::{own_selector, pods_and_workloads};
+use crate::target::not_there;
 use crate::workload::{Labels, Workload};
 
 /// kubectl's annotation of the pod template.
@@ -53,6 +58,29 @@ pub async fn restart(cluster: &Cluster, selector: &Labels) -> Result<Vec<Restart
         restarts.push(Restart { workload: workload.title(), begun });
     }
     Ok(restarts)
+}
+
+/// The same with a workload, or all that is behind a Service.
+///
+/// # Errors
+///
+/// [`ClusterError::NoSuchTarget`] without it, and those of the calls.
+pub async fn restart_target(cluster: &Cluster, target: &Target) -> Result<Vec<Restart>, ClusterError> {
+    let namespace = &cluster.namespace;
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(cluster.client.clone(), namespace, &kind::api(target.kind));
+    let call = Call::new("get", target.kind.resource(), namespace, &target.name);
+    let there = match cluster.call(call, api.get(&target.name)).await {
+        Err(error) if error.is_not_found() => return Err(Box::pin(not_there(cluster, target)).await),
+        there => there?,
+    };
+    if target.kind == Kind::Service {
+        let service = objects::read(cluster, &target.name).await?;
+        return restart(cluster, &own_selector(&service)?).await;
+    }
+    let workload = Workload::of(target.kind, &there);
+    let begun = roll_out(cluster, &workload).await;
+    Ok(vec![Restart { workload: workload.title(), begun }])
 }
 
 async fn roll_out(cluster: &Cluster, workload: &Workload) -> Result<(), NotRestarted> {
@@ -126,6 +154,25 @@ mod tests {
         let annotations = &object["spec"]["template"]["metadata"]["annotations"];
         assert_eq!(annotations["a"], "b");
         assert!(annotations[RESTARTED_AT].as_str().is_some_and(|at| at.ends_with('Z')), "{annotations}");
+    }
+
+    #[tokio::test]
+    async fn callers_are_named_by_their_workload_or_their_service() {
+        let service = json!({"metadata": {"name": "web"}, "spec": {"selector": {"app": "orders"}}});
+        for (caller, what) in [("deploy/orders", "Deployment orders"), ("web", "Deployment orders")] {
+            let server = deployment(json!({}));
+            server.put("/api/v1/namespaces/shop/services/web", service.clone());
+            let restarts = restart_target(&server.cluster(), &caller.parse().unwrap()).await.unwrap();
+            let begun: Vec<_> = restarts.iter().map(|r| (r.workload.as_str(), r.begun.is_ok())).collect();
+            assert_eq!(begun, [(what, true)], "{caller}");
+            assert_eq!(server.changes(), ["PATCH deployments/orders"], "{caller}");
+        }
+        let server = deployment(json!({}));
+        for missing in ["deploy/wbe", "wbe"] {
+            let error = restart_target(&server.cluster(), &missing.parse().unwrap()).await.unwrap_err();
+            assert!(error.to_string().contains("not found in namespace shop"), "{error}");
+        }
+        assert_eq!(server.changes(), Vec::<String>::new());
     }
 
     #[tokio::test]

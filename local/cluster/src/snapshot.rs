@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use bridge_deploy::{
-    AgentSource, ListenPort, ServiceFacts, SidecarPorts, StandIn, main_container, own_ports, replicas_for,
-    resolve_ports, sidecar_ports,
+    AgentSource, ListenPort, Restore, ServiceFacts, SidecarPorts, StandIn, main_container, own_ports,
+    replicas_for, resolve_ports, sidecar_ports,
 };
 use bridge_proto::target::{Kind, Target};
 use futures::future::try_join_all;
@@ -20,6 +20,7 @@ use kube::{
 
 use crate::{
     access::{self, Right, sidecar_rights},
+    account::{self, Account},
     app::AppKind,
     client::{Cluster, list, unless_forbidden},
     error::{Call, ClusterError},
@@ -54,6 +55,8 @@ pub struct Snapshot {
     pub namespace: Option<Namespace>,
     pub quotas: Option<Vec<ResourceQuota>>,
     pub limits: Option<Vec<LimitRange>>,
+    /// By which agents restore the Service if no laptop is left; `None` also if there is none.
+    pub account: Option<Account>,
     /// Those of the [`sidecar_rights`] for the workloads that the user does not have.
     pub lacking: Vec<Right>,
 }
@@ -72,12 +75,21 @@ pub async fn read(cluster: &Cluster, service: &str) -> Result<Snapshot, ClusterE
         }
         service => service?,
     };
-    let attachment = Attachment::of(&service)?
-        .filter(|there| there.is_in_place(&service) || there.original == selector(&service));
-    let original = attachment.map_or_else(|| selector(&service), |there| there.original);
+    let original = own_selector(&service)?;
     let snapshot = behind(cluster, service, original).await?;
     let kinds: BTreeSet<_> = snapshot.workloads.iter().filter_map(Workload::app_kind).collect();
     Ok(Snapshot { lacking: lacking(cluster, kinds).await?, ..snapshot })
+}
+
+/// A Service's own selector, even while a stand-in has replaced it.
+///
+/// # Errors
+///
+/// If its attachment cannot be read.
+pub(crate) fn own_selector(service: &Service) -> Result<Labels, ClusterError> {
+    let attachment = Attachment::of(service)?
+        .filter(|there| there.is_in_place(service) || there.original == selector(service));
+    Ok(attachment.map_or_else(|| selector(service), |there| there.original))
 }
 
 /// The rights that the user does not have for sidecars in workloads of these kinds.
@@ -98,12 +110,13 @@ pub(crate) async fn behind(
     let namespace = &cluster.namespace;
     let selector = original;
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
-    let (behind, fronts, policies, quotas, limits, known) = tokio::join!(
+    let (behind, fronts, policies, quotas, limits, account, known) = tokio::join!(
         pods_and_workloads(cluster, &selector),
         fronts::read(cluster),
         list::<NetworkPolicy>(cluster, "networkpolicies"),
         list::<ResourceQuota>(cluster, "resourcequotas"),
         list::<LimitRange>(cluster, "limitranges"),
+        account::read(cluster),
         cluster.call(Call::new("get", "namespaces", namespace, namespace), namespaces.get(namespace)),
     );
     let (pods, workloads) = behind?;
@@ -117,6 +130,7 @@ pub(crate) async fn behind(
         namespace: unless_forbidden(known)?,
         quotas: unless_forbidden(quotas)?,
         limits: unless_forbidden(limits)?,
+        account: account?,
         lacking: Vec::new(),
     })
 }
@@ -315,6 +329,12 @@ impl Snapshot {
         is_openshift(self.namespace.as_ref())
     }
 
+    /// When agents restore the Service without a laptop; `None`: they do not.
+    #[must_use]
+    pub fn restore(&self) -> Option<Restore> {
+        self.account.as_ref().map(|account| account.restore)
+    }
+
     /// The CPU limit that a quota demands of the agents: none unless a quota counts limits and no LimitRange sets one.
     #[must_use]
     pub fn cpu_limit(&self) -> Option<String> {
@@ -351,6 +371,7 @@ impl Snapshot {
             preferred_nodes: self.nodes(),
             openshift: self.openshift(),
             cpu_limit: self.cpu_limit(),
+            restore: self.restore(),
         })
     }
 }

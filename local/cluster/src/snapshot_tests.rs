@@ -79,6 +79,7 @@ pub(crate) fn snapshot(world: serde_json::Value) -> Snapshot {
         namespace,
         quotas,
         limits,
+        account: None,
         lacking: Vec::new(),
     }
 }

@@ -61,6 +61,7 @@ async fn begin(
         mode: None,
         agents: prepared.agents.clone(),
         replaces: prepared.replaces.clone(),
+        restore: prepared.restore,
         control_port: prepared.control_port,
         original: Labels::new(),
         key: Arc::from(prepared.key.as_slice()),

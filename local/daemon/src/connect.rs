@@ -156,6 +156,7 @@ impl Connecting<'_> {
             since_ms: claim.since,
             ports: self.ports,
             replaces: None,
+            restore: prepared.restore,
             agent_image: self.users.agent_image().to_owned(),
         };
         Session::start(facts, self.users, self.routes, Arc::new(self.inbound))

@@ -1,4 +1,4 @@
-//! The agent's program, which this command carries to the cluster.
+//! The programs that this command carries to the cluster.
 
 use bridge_deploy::AgentSource;
 
@@ -9,9 +9,11 @@ use crate::failure::Failure;
 pub struct Program {
     /// The agent, one zstd frame with a checksum; it may be cut anywhere into parts of a ConfigMap's size.
     pub agent_zst: &'static [u8],
+    /// The program by which agents restore what they are part of, likewise.
+    pub restorer_zst: &'static [u8],
     /// The static program that puts the parts together: `loader PART… TO -- ARG…`.
     pub loader: &'static [u8],
-    /// The architecture of both, as Kubernetes calls it (`kubernetes.io/arch`): "amd64" or "arm64".
+    /// The architecture of all, as Kubernetes calls it (`kubernetes.io/arch`): "amd64" or "arm64".
     pub architecture: &'static str,
 }
 
@@ -19,12 +21,19 @@ pub struct Program {
 #[cfg(carries_agent)]
 static AGENT_ZST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/agent.zst"));
 #[cfg(carries_agent)]
+static RESTORER_ZST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/restorer.zst"));
+#[cfg(carries_agent)]
 static LOADER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/loader"));
 
 /// The agent in this command; none if plain cargo built it.
 #[cfg(carries_agent)]
 pub fn carried() -> Option<Program> {
-    Some(Program { agent_zst: AGENT_ZST, loader: LOADER, architecture: env!("BRIDGE_AGENT_ARCHITECTURE") })
+    Some(Program {
+        agent_zst: AGENT_ZST,
+        restorer_zst: RESTORER_ZST,
+        loader: LOADER,
+        architecture: env!("BRIDGE_AGENT_ARCHITECTURE"),
+    })
 }
 
 /// The agent in this command; none if plain cargo built it.
@@ -49,5 +58,6 @@ pub(crate) fn source(image: &str) -> Result<AgentSource, Failure> {
         os: "linux".to_owned(),
         loader: carried.loader.into(),
         agent: carried.agent_zst.into(),
+        restorer: carried.restorer_zst.into(),
     }))
 }

@@ -48,12 +48,13 @@ type Events<T> = futures::stream::Map<ReceiverStream<T>, Wrap<T>>;
 async fn connect(sharing: Sharing, request: v1::ConnectRequest, events_tx: mpsc::Sender<v1::ConnectEvent>) {
     let _under_way = sharing.turns.begin();
     let tell = Teller::Connect(events_tx.clone());
-    let restarts = request.restart_origin;
+    let (restarts_origin, callers) = (request.restart_origin, request.restart_callers.clone());
     let (outcome, found) = match sharing.enter(&Newcomer::Lasting(Box::new(request)), &tell).await {
         Ok(Entered { session, found, .. }) => {
-            if restarts {
-                restarting::restart(&session, &tell).await;
+            if restarts_origin {
+                restarting::restart_origin(&session, &tell).await;
             }
+            restarting::restart_callers(&session, &callers, &tell).await;
             (connect_event::Kind::Connected(session.status()), found)
         }
         Err(failure) => {

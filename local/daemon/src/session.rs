@@ -13,6 +13,7 @@ use std::time::Duration;
 use bridge_cluster::mode::Mode;
 use bridge_proto::v1;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::lead::Lead;
@@ -41,6 +42,7 @@ pub(crate) struct Session {
     routes: Mutex<Vec<PortRoute>>,
     routes_tx: watch::Sender<v1::Routes>,
     stop: CancellationToken,
+    began: Instant,
 }
 
 impl Drop for Session {
@@ -78,7 +80,7 @@ impl Session {
             stopped.run_until_cancelled(async { tokio::join!(upkeep.run(), lead, vacancy.run()) }).await
         });
         let (users_tx, routes) = (watch::Sender::new(users), Mutex::new(routes));
-        Self { facts, inbound, live_rx, live_tx, users_tx, routes, routes_tx, stop }
+        Self { facts, inbound, live_rx, live_tx, users_tx, routes, routes_tx, stop, began: Instant::now() }
     }
 
     /// Changes the state of its agents or its Service.
@@ -105,7 +107,7 @@ impl Session {
         });
         let (users_tx, routes) = (watch::Sender::new(users), Mutex::new(routes));
         let (inbound, stop) = (Arc::default(), CancellationToken::new());
-        Self { facts, inbound, live_rx, live_tx, users_tx, routes, routes_tx, stop }
+        Self { facts, inbound, live_rx, live_tx, users_tx, routes, routes_tx, stop, began: Instant::now() }
     }
 
     /// Waits for a state.
@@ -216,7 +218,14 @@ impl Session {
             detail: agent.detail(),
         });
         let counts = live.agents.values().filter_map(|agent| agent.attended.as_ref()).map(|a| &a.counts);
-        let traffic::Sum { to_laptop, to_origin, copied, copies_given_up, opaque } = counts.collect();
+        let sum: traffic::Sum = counts.collect();
+        let detail = match state {
+            v1::State::Routing if detail.is_empty() && self.facts.mode.is_some() => {
+                traffic::nothing_comes(&sum, self.began.elapsed()).unwrap_or_default().to_owned()
+            }
+            _ => detail,
+        };
+        let traffic::Sum { to_laptop, to_origin, copied, copies_given_up, opaque } = sum;
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         v1::SessionStatus {
             id: self.facts.id.clone(),
@@ -240,6 +249,7 @@ impl Session {
             copied: Some(copied),
             copies_given_up,
             replaces: self.facts.replaces.as_ref().map(ToString::to_string).unwrap_or_default(),
+            restores_after_seconds: self.facts.restore.map_or(0, |restore| restore.after.as_secs()),
         }
     }
 }

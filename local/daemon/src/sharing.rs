@@ -418,7 +418,7 @@ impl Sharing {
     pub(crate) fn whose(&self, others: bool) -> Whose {
         let registry = self.registry.clone();
         let alive = Arc::new(move |id: &str| registry.alive().contains(id));
-        Whose { installation: self.installation.to_string(), alive, others }
+        Whose::Laptop { installation: self.installation.to_string(), alive, others }
     }
 
     /// The state of a new session's streams.

@@ -35,6 +35,7 @@ impl Event {
             Step::OpeningTunnel => StepKind::OpeningTunnel,
             Step::Switching { .. } => StepKind::Switching,
             Step::RestartingOrigin => StepKind::RestartingOrigin,
+            Step::RestartingCaller { .. } => StepKind::RestartingCaller,
         }
     }
 }

@@ -33,6 +33,19 @@ impl<'a> FromIterator<&'a v1::Counts> for Sum {
     }
 }
 
+/// Callers that make no connection for this long have none, or keep theirs.
+const QUIET: Duration = Duration::from_secs(30);
+
+/// What to think of it, if nothing at all has come to the agents in the time since the session began.
+pub(crate) fn nothing_comes(sum: &Sum, since: Duration) -> Option<&'static str> {
+    let Sum { to_laptop, to_origin, copied: _, copies_given_up: _, opaque } = sum;
+    let came = to_laptop.requests + to_origin.requests + opaque;
+    (came == 0 && since >= QUIET).then_some(
+        "no request has come to the agents yet: callers that keep connections from before reach the pods \
+         (`bridge connect` with --restart-callers or --restart-origin makes them open new ones)",
+    )
+}
+
 fn add(sum: &mut v1::Tally, tally: Option<&v1::Tally>) {
     let Some(tally) = tally else { return };
     sum.requests += tally.requests;
@@ -70,6 +83,22 @@ mod tests {
             copies_given_up: 2,
             opaque: 1,
             origin: None,
+        }
+    }
+
+    #[test]
+    fn nothing_comes_only_if_nothing_came_for_long() {
+        let (soon, late) = (Duration::from_secs(29), Duration::from_secs(30));
+        let none = || [v1::Counts::default()].iter().collect::<Sum>();
+        assert_eq!(nothing_comes(&none(), soon), None);
+        assert!(nothing_comes(&none(), late).is_some_and(|text| text.contains("--restart-callers")));
+        let one = v1::Tally { requests: 1, ..v1::Tally::default() };
+        for came in [
+            v1::Counts { laptop: Some(one.clone()), ..v1::Counts::default() },
+            v1::Counts { origin: Some(one), ..v1::Counts::default() },
+            v1::Counts { opaque: 1, ..v1::Counts::default() },
+        ] {
+            assert_eq!(nothing_comes(&[came].iter().collect(), late), None);
         }
     }
 

@@ -81,6 +81,12 @@ pub(crate) enum Command {
         /// connections, above all of gRPC, would otherwise stay with the pods that they have.
         #[arg(long)]
         restart_origin: bool,
+        /// Restart these callers once connected, so that they open new connections; repeat for several
+        ///
+        /// The same for workloads that call the target and keep their connections: deploy/web, or web for all that is behind
+        /// Service web.
+        #[arg(long, value_name = "TARGET")]
+        restart_callers: Vec<Target>,
         #[command(flatten)]
         output: OutputArgs,
     },

@@ -1,6 +1,7 @@
 //! `bridge connect`: has the daemon open the session, and shows each step.
 
 use bridge_client::{RuntimeDir, started};
+use bridge_proto::target::Target;
 use bridge_proto::v1;
 
 use super::{
@@ -13,8 +14,18 @@ use super::{
     sessions::Session,
 };
 
-pub(crate) async fn run(args: ConnectArgs, restart_origin: bool, format: Format) -> Result<(), Failed> {
-    let request = v1::ConnectRequest { restart_origin, ..request::complete(&args)? };
+/// What to restart once it is connected.
+pub(crate) struct Restarts {
+    pub(crate) origin: bool,
+    pub(crate) callers: Vec<Target>,
+}
+
+pub(crate) async fn run(args: ConnectArgs, restarts: Restarts, format: Format) -> Result<(), Failed> {
+    let request = v1::ConnectRequest {
+        restart_origin: restarts.origin,
+        restart_callers: restarts.callers.iter().map(Target::with_kind).collect(),
+        ..request::complete(&args)?
+    };
     let session = Session::from(connect(request).await?);
     output::print_as(format, &session, || session.connected(args.everything, &program::name()))
 }

@@ -143,6 +143,7 @@ fn connect(
         for_command: false,
         copy: args.copy,
         restart_origin: false,
+        restart_callers: Vec::new(),
         replace: false,
         mode: match args.mode {
             None => v1::Mode::Unspecified,

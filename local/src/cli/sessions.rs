@@ -32,6 +32,8 @@ pub(crate) struct Session {
     mode: String,
     /// The workload that has no pods while the session lives: "Deployment worker".
     replaces: Option<String>,
+    /// Without this laptop for this long, the agents restore everything; null: they do not.
+    restores_after_seconds: Option<u64>,
     routes: Vec<Route>,
     agents: Vec<Agent>,
     /// Requests and connections that came to this machine.
@@ -140,6 +142,7 @@ impl From<v1::SessionStatus> for Session {
             stand_in: status.stand_in,
             mode: status.mode,
             replaces: Some(status.replaces).filter(|workload| !workload.is_empty()),
+            restores_after_seconds: Some(status.restores_after_seconds).filter(|seconds| *seconds > 0),
             routes: status.routes.into_iter().map(route).collect(),
             agents: status.agents.into_iter().map(agent).collect(),
             streams: status.streams,
@@ -194,8 +197,17 @@ impl Session {
                 "  your answers to copies are dropped; WebSockets, and connections that are not HTTP, are not copied\n",
             );
         }
+        text.push_str(&format!("  if this laptop is lost: {}\n", self.without_this_laptop()));
         text.push_str(&line(&format!("  stop: {program} disconnect {}", self.target)));
         text
+    }
+
+    /// What happens without this laptop.
+    fn without_this_laptop(&self) -> String {
+        match self.restores_after_seconds.map(Duration::from_secs) {
+            Some(after) => format!("all requests → the pods; after {}, the agents go", duration(after)),
+            None => "all requests → the pods; the agents stay until `bridge clean`".to_owned(),
+        }
     }
 
     fn copies(&self) -> bool {
@@ -311,12 +323,15 @@ pub(crate) mod tests {
         ✓ connected to Service orders in namespace shop (context kind-dev)
           requests with  x-bridge: alice or baggage bridge=alice   → localhost:3000 (port http)
           everyone else's requests → the pods, as before. Only new connections reach you.
+          if this laptop is lost: all requests → the pods; the agents stay until `bridge clean`
           stop: bridge disconnect orders
         ");
-        insta::assert_snapshot!(plain(&Session::from(orders()).connected(true, "kubectl bridge")), @r"
+        let restored = v1::SessionStatus { restores_after_seconds: 600, ..orders() };
+        insta::assert_snapshot!(plain(&Session::from(restored).connected(true, "kubectl bridge")), @r"
         ✓ connected to Service orders in namespace shop (context kind-dev)
           all requests that nobody else takes   → localhost:3000 (port http)
           requests claimed by others → their laptops, as before. Only new connections reach you.
+          if this laptop is lost: all requests → the pods; after 10 min, the agents go
           stop: kubectl bridge disconnect orders
         ");
     }
@@ -346,6 +361,7 @@ pub(crate) mod tests {
           requests with  x-bridge: alice or baggage bridge=alice   → the pods, and a copy → localhost:3000 (port http)
           everyone else's requests → the pods, as before. Only new connections reach you.
           your answers to copies are dropped; WebSockets, and connections that are not HTTP, are not copied
+          if this laptop is lost: all requests → the pods; the agents stay until `bridge clean`
           stop: bridge disconnect orders
         ");
         insta::assert_snapshot!(plain(&Session::from(status).describe(301_000)), @r"
@@ -372,7 +388,7 @@ pub(crate) mod tests {
         let session = Session::from(status);
         assert!(is_harmless(&session.describe(2_000), 8), "{:?}", session.describe(2_000));
         assert!(
-            is_harmless(&session.connected(false, "bridge"), 4),
+            is_harmless(&session.connected(false, "bridge"), 5),
             "{:?}",
             session.connected(false, "bridge")
         );

@@ -90,6 +90,7 @@ mod tests {
               "standIn": "orders-bridge-7f3a",
               "mode": "stand-in",
               "replaces": null,
+              "restoresAfterSeconds": null,
               "routes": [
                 {
                   "port": "http",

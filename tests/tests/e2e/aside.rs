@@ -82,13 +82,13 @@ fn worker_is_again(world: &World, before: &Objects) {
     });
 }
 
-fn pods_of_worker(world: &World) -> Vec<String> {
+pub(crate) fn pods_of_worker(world: &World) -> Vec<String> {
     let pods = world.kubectl(&["get", "pods", "-l", "app=worker", "-o", "name"]).succeeds();
     pods.stdout.lines().map(str::to_owned).collect()
 }
 
 /// Orders without its Service: as a Deployment without pods, and as a CronJob that never runs.
-fn has_a_worker_and_a_report(world: &World) {
+pub(crate) fn has_a_worker_and_a_report(world: &World) {
     let orders = world.kubectl(&["get", "deployment", "orders", "-o", "json"]).succeeds().json();
     let mut spec = orders["spec"].clone();
     let labels = json!({"app": "worker"});
@@ -186,7 +186,7 @@ fn what_a_lost_laptop_leaves_is_cleaned_by_another(world: &World, alice: &Laptop
 }
 
 /// The names of agents' Deployments.
-fn asides(world: &World) -> Vec<String> {
+pub(crate) fn asides(world: &World) -> Vec<String> {
     let found = world.kubectl(&[
         "get",
         "deployments,pods,secrets,configmaps",
@@ -220,7 +220,7 @@ fn ends(alice: &Laptop, name: &str, held: Running) {
 
 /// Loses the laptop while a command runs: daemon and command at once. Alone, the command would start another daemon, and
 /// the daemon would end the session.
-fn lose(alice: &Laptop, name: &str, options: &[&str]) {
+pub(crate) fn lose(alice: &Laptop, name: &str, options: &[&str]) {
     let held = holds(alice, name, options);
     let stop = format!("kill -STOP $(cat $HOME/{name}.pid)");
     let _ = alice.start(Path::new("sh"), &["-c", &stop]).ends(USUAL).succeeds();

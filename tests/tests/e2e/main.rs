@@ -19,6 +19,7 @@ mod kills;
 mod refusals;
 mod requests;
 mod restart;
+mod restore;
 mod routing;
 mod run;
 mod sidecar;

@@ -89,10 +89,12 @@ fn orders() -> StandIn {
             os: "linux".into(),
             loader: b"loader"[..].into(),
             agent: b"agent"[..].into(),
+            restorer: b"restorer"[..].into(),
         }),
         preferred_nodes: vec!["node-1".into()],
         openshift: false,
         cpu_limit: None,
+        restore: None,
     }
 }
 

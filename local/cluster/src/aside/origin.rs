@@ -1,13 +1,14 @@
 //! What an agent aside copies: the pod template of a workload, or of the pods behind a Service. Nothing here needs the
 //! pods to be ready, or to exist.
 
-use bridge_deploy::{AgentSource, Owner};
+use bridge_deploy::{AgentSource, Owner, Restore};
 use bridge_proto::target::{Kind, Target};
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota};
 use kube::api::{ApiResource, DynamicObject};
 use kube::{Api, ResourceExt};
 use serde_json::Value;
 
+use crate::account;
 use crate::choose::Asked;
 use crate::client::{Cluster, list, unless_forbidden};
 use crate::error::{Call, ClusterError};
@@ -29,6 +30,8 @@ pub(super) struct Origin {
     pub(super) nodes: Vec<String>,
     pub(super) openshift: bool,
     pub(super) cpu_limit: Option<String>,
+    /// When the agent is removed, and the target restored, without a laptop; `None`: they are not.
+    pub(super) restore: Option<Restore>,
 }
 
 impl Origin {
@@ -75,6 +78,7 @@ fn behind(target: &Target, snapshot: Snapshot) -> Result<Origin, ClusterError> {
         nodes: snapshot.nodes(),
         openshift: snapshot.openshift(),
         cpu_limit: snapshot.cpu_limit(),
+        restore: snapshot.restore(),
     })
 }
 
@@ -84,11 +88,12 @@ async fn workload(cluster: &Cluster, target: &Target) -> Result<Origin, ClusterE
     let objects: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let call = Call::new("get", target.kind.resource(), namespace, &target.name);
-    let (object, known, quotas, limits) = tokio::join!(
+    let (object, known, quotas, limits, account) = tokio::join!(
         cluster.call(call, objects.get(&target.name)),
         cluster.call(Call::new("get", "namespaces", namespace, namespace), namespaces.get(namespace)),
         list::<ResourceQuota>(cluster, "resourcequotas"),
         list::<LimitRange>(cluster, "limitranges"),
+        account::read(cluster),
     );
     let object = match object {
         Err(error) if error.is_not_found() => return Err(Box::pin(target::not_there(cluster, target)).await),
@@ -110,5 +115,6 @@ async fn workload(cluster: &Cluster, target: &Target) -> Result<Origin, ClusterE
         nodes: Vec::new(),
         openshift: is_openshift(known.as_ref()),
         cpu_limit: cpu_limit(quotas.as_deref(), limits.as_deref()),
+        restore: account?.map(|account| account.restore),
     })
 }

@@ -31,14 +31,18 @@ use crate::workload::Labels;
 
 /// Decides which sessions are gone.
 #[derive(Clone)]
-pub struct Whose {
-    /// This laptop: its sessions count as gone unless they are `alive`.
-    pub installation: String,
-    /// Whether this laptop's daemon holds the session with an id. Called after the claim was read, because a claim is
-    /// written before its session exists.
-    pub alive: Arc<dyn Fn(&str) -> bool + Send + Sync>,
-    /// Sessions of other laptops count as gone, too.
-    pub others: bool,
+pub enum Whose {
+    /// Those of a laptop, without the ones that are alive.
+    Laptop {
+        installation: String,
+        /// Whether this laptop's daemon holds the session with an id. Called after the claim was read, because a claim
+        /// is written before its session exists.
+        alive: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+        /// Sessions of other laptops count as gone, too.
+        others: bool,
+    },
+    /// Those with these ids.
+    Sessions(BTreeSet<String>),
 }
 
 /// The results of cleaning, and what was left because others use it.
@@ -101,7 +105,21 @@ impl Done {
 
 impl Whose {
     pub(crate) fn is_gone(&self, claim: &Claim) -> bool {
-        if claim.installation == self.installation { !(self.alive)(&claim.id) } else { self.others }
+        match self {
+            Self::Laptop { installation, alive, .. } if claim.installation == *installation => {
+                !alive(&claim.id)
+            }
+            Self::Laptop { others, .. } => *others,
+            Self::Sessions(gone) => gone.contains(&claim.id),
+        }
+    }
+
+    /// The same, and those of all other laptops.
+    fn and_others(mut self) -> Self {
+        if let Self::Laptop { others, .. } = &mut self {
+            *others = true;
+        }
+        self
     }
 }
 
@@ -261,8 +279,7 @@ async fn clean_one(
         return release_gone(cluster, service, whose, cleaned).await;
     }
     cleaned.done.push(Done { service: service.name_any(), what: What::FoundDown });
-    let all_gone = Whose { others: true, ..whose.clone() };
-    release_gone(cluster, service, &all_gone, cleaned).await
+    release_gone(cluster, service, &whose.clone().and_others(), cleaned).await
 }
 
 async fn release_gone(

@@ -48,7 +48,7 @@ fn attachment(stand_in: &str, sessions: Value) -> Value {
 
 /// A user at a laptop without sessions.
 fn whose(others: bool) -> Whose {
-    Whose { installation: "here".to_owned(), alive: Arc::new(|_| false), others }
+    Whose::Laptop { installation: "here".to_owned(), alive: Arc::new(|_| false), others }
 }
 
 fn sentences(cleaned: &Cleaned) -> Vec<String> {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::change::until_settled;
-use crate::client::Cluster;
+use crate::client::{Cluster, unless_forbidden};
 use crate::delete::{Object, absent_is_fine, delete};
 use crate::error::{Call, ClusterError};
 use crate::objects::labelled;
@@ -42,13 +42,14 @@ pub(super) async fn retire_with(cluster: &Cluster, of: &Of, sidecars: &Sidecars)
     let names = of.names();
     let owns = |object: &ObjectMeta| of.owns(object) || of.owns_by(object, &sidecars.apps);
     let labelled = ListParams::default().labels(&labelled(&of.service, &of.id));
-    // Secrets may be read by name only.
+    // Secrets may be read by name only, and by agents' own account not at all ([`crate::restore`]).
+    let secret = async { unless_forbidden(get::<Secret>(cluster, "secrets", &names.secret).await) };
     let (pods, deployments, services, programs, secret) = tokio::try_join!(
         list::<Pod>(cluster, "pods", &labelled),
         list::<Deployment>(cluster, "deployments", &labelled),
         list::<Service>(cluster, "services", &labelled),
         list::<ConfigMap>(cluster, "configmaps", &labelled),
-        get::<Secret>(cluster, "secrets", &names.secret),
+        secret,
     )?;
     let pods = pods.iter().filter(|pod| ours::is_of_deployment(&names.stand_in, pod)).chain(&sidecars.pods);
     let owners: Vec<Value> = pods
@@ -62,7 +63,7 @@ pub(super) async fn retire_with(cluster: &Cluster, of: &Of, sidecars: &Sidecars)
     for program in programs.into_iter().filter(is_program) {
         hand_over::<ConfigMap>(cluster, "configmaps", program, &owns, &owners).await?;
     }
-    if let Some(secret) = secret {
+    if let Some(secret) = secret.flatten() {
         hand_over::<Secret>(cluster, "secrets", secret, &owns, &owners).await?;
     }
     for deployment in deployments.iter().filter(|object| is(&names.stand_in, object) && of.owns(object)) {

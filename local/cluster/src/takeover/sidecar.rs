@@ -11,7 +11,9 @@ mod stuck;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bridge_deploy::{Sidecar, SidecarObjects, SidecarPorts, WorkloadOwner, is_stand_in_id, with_sidecar};
+use bridge_deploy::{
+    Restore, Sidecar, SidecarObjects, SidecarPorts, WorkloadOwner, is_stand_in_id, with_sidecar,
+};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use serde_json::Value;
 
@@ -41,8 +43,10 @@ pub(super) async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Pr
     let attachment = claimed(wanted, &ports).await?;
     let key = created(wanted, &attachment).await?;
     let apps = apps(snapshot);
+    let mut restore = restore(snapshot);
     for app in &apps {
         if add(wanted, &attachment, &ports, app).await? {
+            restore = snapshot.restore();
             waiter.step(Step::AddingSidecar { workload: app.to_string() }).await?;
         }
     }
@@ -56,6 +60,7 @@ pub(super) async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Pr
         control_port: attachment.control,
         key,
         original: attachment.original,
+        restore,
         stale: false,
     })
 }
@@ -82,6 +87,11 @@ fn left_by_others(snapshot: &Snapshot, attachment: &Attachment) -> BTreeSet<Of> 
     let records = snapshot.workloads.iter().filter_map(|workload| workload.sidecar.as_ref().ok()?.clone());
     let left = records.filter(|record| record.id != attachment.stand_in && is_stand_in_id(&record.id));
     left.map(|record| Of { service: record.service, uid: record.service_uid, id: record.id }).collect()
+}
+
+/// When the sidecars that are there restore the Service without a laptop.
+fn restore(snapshot: &Snapshot) -> Option<Restore> {
+    snapshot.workloads.iter().find_map(|workload| Restore::of(&workload.template))
 }
 
 fn apps(snapshot: &Snapshot) -> BTreeSet<App> {
@@ -134,7 +144,7 @@ async fn created(wanted: &Wanted, attachment: &Attachment) -> Result<Vec<u8>, Cl
     };
     let of = Of { service: facts.name.clone(), uid: facts.uid.clone(), id: attachment.stand_in.clone() };
     let secret = objects.secret(&rand::random::<[u8; 32]>())?;
-    let programs = objects.program()?;
+    let programs = [objects.program()?, objects.restorer(snapshot.restore())?].concat();
     // If others are connected, they exist.
     let first = if attachment.sessions.len() > 1 { First::Read } else { First::Create };
     let programs = programs.iter().map(|program| {
@@ -172,6 +182,7 @@ async fn add(
             ipv6,
             openshift: snapshot.openshift(),
             cpu_limit: cpu_limit.as_deref(),
+            restore: snapshot.restore(),
         };
         Ok(with_sidecar(&sidecar)?)
     };

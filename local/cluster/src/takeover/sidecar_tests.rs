@@ -138,7 +138,7 @@ fn killed(server: &ApiServer, at: usize) -> Cluster {
 }
 
 fn everyone() -> Whose {
-    Whose { installation: "another".into(), alive: Arc::new(|_| false), others: true }
+    Whose::Laptop { installation: "another".into(), alive: Arc::new(|_| false), others: true }
 }
 
 #[tokio::test]

@@ -42,6 +42,7 @@ pub(super) async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Pr
         control_port: attachment.control,
         key: created.key,
         original: attachment.original,
+        restore: created.restore,
         stale: created.stale,
     })
 }

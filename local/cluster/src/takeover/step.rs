@@ -48,6 +48,10 @@ pub enum Step {
         service: String,
     },
     RestartingOrigin,
+    /// A caller that keeps its connections: "Deployment web".
+    RestartingCaller {
+        target: String,
+    },
 }
 
 impl fmt::Display for Step {
@@ -83,6 +87,9 @@ impl fmt::Display for Step {
             Self::Switching { service } => write!(f, "switching Service {service} to the agents"),
             Self::RestartingOrigin => {
                 f.write_str("restarting the origin by a roll-out, so that callers make new connections")
+            }
+            Self::RestartingCaller { target } => {
+                write!(f, "restarting {target} by a roll-out, so that it makes new connections")
             }
         }
     }
@@ -177,6 +184,10 @@ mod tests {
             (
                 Step::RestartingOrigin,
                 "restarting the origin by a roll-out, so that callers make new connections",
+            ),
+            (
+                Step::RestartingCaller { target: "Deployment web".into() },
+                "restarting Deployment web by a roll-out, so that it makes new connections",
             ),
         ] {
             assert_eq!(step.to_string(), sentence);

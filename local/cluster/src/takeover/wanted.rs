@@ -1,6 +1,6 @@
 //! The parameters of a take-over, and what its tunnels need from it.
 
-use bridge_deploy::AgentSource;
+use bridge_deploy::{AgentSource, Restore};
 
 use crate::agents::AgentsOf;
 use crate::client::Cluster;
@@ -33,6 +33,8 @@ pub struct Prepared {
     pub key: Vec<u8>,
     /// The Service's own selector.
     pub original: Labels,
+    /// When the agents restore the Service without a laptop; `None`: they do not.
+    pub restore: Option<Restore>,
     /// The agents existed before, with an earlier template of the origin.
     pub(super) stale: bool,
 }

@@ -8,7 +8,7 @@ use bridge_cluster::client::Cluster;
 use bridge_cluster::mode::Mode;
 use bridge_cluster::watch::AgentsOf;
 use bridge_cluster::workload::Labels;
-use bridge_deploy::ListenPort;
+use bridge_deploy::{ListenPort, Restore};
 use bridge_proto::v1;
 
 use crate::tunnel::Attended;
@@ -28,6 +28,8 @@ pub(crate) struct Facts {
     pub(crate) agents: AgentsOf,
     /// The workload that has no pods while this session lives.
     pub(crate) replaces: Option<App>,
+    /// When the agents restore everything without this laptop; `None`: they do not.
+    pub(crate) restore: Option<Restore>,
     pub(crate) control_port: u16,
     /// The Service's own selector.
     pub(crate) original: Labels,
@@ -218,6 +220,7 @@ impl Facts {
             since_ms: 1,
             original: BTreeMap::from([("app".into(), service.into())]),
             replaces: None,
+            restore: None,
             agent_image: String::new(),
             ports: vec![ListenPort {
                 service_port: 80,

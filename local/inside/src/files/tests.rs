@@ -99,6 +99,7 @@ impl World {
             metrics: None,
             key_file: key.path().to_owned(),
             name: POD.to_owned(),
+            restore: None,
             memory: None,
             outward: Outward { volumes, ..Outward::default() },
         });

@@ -13,12 +13,12 @@ use super::*;
 const STUCK: Duration = Duration::from_secs(60);
 
 fn carol_cleans(cluster: Cluster) -> BoxFuture<'static, Outcome> {
-    let whose = Whose { installation: "carol".to_owned(), alive: Arc::new(|_| false), others: false };
+    let whose = Whose::Laptop { installation: "carol".to_owned(), alive: Arc::new(|_| false), others: false };
     async move { clean(&cluster, None, &whose).await.map(drop) }.boxed()
 }
 
 fn carol_cleans_up_after_others(cluster: Cluster) -> BoxFuture<'static, Outcome> {
-    let whose = Whose { installation: "carol".to_owned(), alive: Arc::new(|_| false), others: true };
+    let whose = Whose::Laptop { installation: "carol".to_owned(), alive: Arc::new(|_| false), others: true };
     async move { clean(&cluster, None, &whose).await.map(drop) }.boxed()
 }
 

@@ -123,6 +123,7 @@ mod tests {
                 ipv6: false,
                 openshift: false,
                 cpu_limit: None,
+                restore: None,
             };
             Ok(bridge_deploy::with_sidecar(&sidecar)?)
         }

@@ -1,8 +1,9 @@
 //! Creates the objects of a stand-in that do not exist yet.
 
-use bridge_deploy::StandIn;
+use bridge_deploy::{Restore, StandIn};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use serde_json::{Value, json};
 
 use crate::change::{Decision, change};
 use crate::client::Cluster;
@@ -17,6 +18,8 @@ pub(super) struct Created {
     pub(super) key: Vec<u8>,
     /// The uid of its Deployment: only its pods are agents.
     pub(super) deployment: String,
+    /// When its agents restore the Service without a laptop.
+    pub(super) restore: Option<Restore>,
     /// It existed before, with another template of the origin: see [`crate::follow`].
     pub(super) stale: bool,
 }
@@ -40,6 +43,7 @@ pub(super) async fn create(
     let names = stand_in.names();
     let secret = bridge_deploy::secret(stand_in, &rand::random::<[u8; 32]>())?;
     let programs = bridge_deploy::program(stand_in)?;
+    let restorer = bridge_deploy::restorer(stand_in)?;
     let origin = bridge_deploy::origin_service(stand_in)?;
     // A stand-in that existed before probably still exists, with all its objects.
     let first = if attachment.deployment.is_some() { First::Read } else { First::Create };
@@ -52,29 +56,38 @@ pub(super) async fn create(
         }
     };
     // The program of another version has another name.
-    let programs = programs
-        .iter()
-        .map(|program| ensure(cluster, &of, first, "configmaps", program, ours::is_another_program));
+    let ensured = async |programs: &[Value]| {
+        let programs = programs.iter().map(|program| {
+            ensure::<ConfigMap>(cluster, &of, first, "configmaps", program, ours::is_another_program)
+        });
+        futures::future::try_join_all(programs).await
+    };
     let (secret, origin, _, there) = tokio::try_join!(
         ensure(cluster, &of, first, "secrets", &secret, |_: &Secret, _| None),
         ensure(cluster, &of, first, "services", &origin, ours::leads_elsewhere),
-        futures::future::try_join_all(programs),
+        ensured(&programs),
         deployment,
     )?;
-    let there = match there {
-        Some(there) => there,
-        None => {
-            let deployment = bridge_deploy::deployment(stand_in, address(&origin, &names.origin)?)?;
-            ensure(cluster, &of, First::Create, "deployments", &deployment, |_: &Deployment, _| None).await?
+    let deployment = async {
+        match there {
+            Some(there) => Ok(there),
+            None => {
+                let deployment = bridge_deploy::deployment(stand_in, address(&origin, &names.origin)?)?;
+                let other = |_: &Deployment, _: &Deployment| None;
+                ensure(cluster, &of, First::Create, "deployments", &deployment, other).await
+            }
         }
     };
+    // Pods start without it.
+    let (there, _) = tokio::try_join!(deployment, ensured(&restorer))?;
     let stale = objects::is_stale(&there.metadata, &stand_in.pod_template);
+    let restore = there.spec.as_ref().and_then(|spec| Restore::of(&json!(spec.template)));
     let deployment = there.metadata.uid.unwrap_or_default();
     if attachment.deployment.as_ref().is_some_and(|before| *before != deployment) {
         // It was deleted: connected developers continue with its replacement.
         change(cluster, &of.service, |now| with_deployment(now, &of.id, &deployment)).await?;
     }
-    Ok(Created { key: key(secret, &names.secret, cluster)?, deployment, stale })
+    Ok(Created { key: key(secret, &names.secret, cluster)?, deployment, restore, stale })
 }
 
 /// Makes the attachment name the existing Deployment.

@@ -19,6 +19,7 @@ fn stand_in() -> StandIn {
         os: "linux".into(),
         loader: b"loader".as_slice().into(),
         agent: b"agent".as_slice().into(),
+        restorer: b"restorer"[..].into(),
     };
     StandIn {
         id: "7f3a".into(),
@@ -32,6 +33,7 @@ fn stand_in() -> StandIn {
         preferred_nodes: Vec::new(),
         openshift: false,
         cpu_limit: None,
+        restore: None,
     }
 }
 

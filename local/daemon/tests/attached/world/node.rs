@@ -184,6 +184,7 @@ impl Node {
                 resolver: Some(self.0.resolver),
                 ..Outward::default()
             },
+            restore: None,
             memory: None,
         });
         // There is one node with one such port: while another stand-in's agent is still there, this one waits for its end.
