@@ -48,7 +48,7 @@ pub(crate) struct Cleaned {
 }
 
 impl Restored {
-    /// "deploy/worker: restored its 3 replicas, which alice had replaced"
+    /// "deploy/worker: restored its replicas (3), which alice had replaced"
     #[must_use]
     pub fn sentence(&self) -> String {
         self.with("restored")
@@ -106,7 +106,7 @@ pub async fn replace<W: Waiter>(
     waiter: &W,
 ) -> Result<(), W::Error> {
     waiter.step(Step::ScalingToZero { workload: app.to_string() }).await?;
-    write(cluster, app, |now| decide(app, now, session)).await?;
+    write(cluster, app, |now| decide(&cluster.namespace, app, now, session)).await?;
     unless_given_up(waiter, async {
         let progress = |left| waiter.hint(Step::WaitingForPods { workload: app.to_string(), left });
         Ok(emptied(cluster, app, progress).await?)
@@ -115,12 +115,13 @@ pub async fn replace<W: Waiter>(
 }
 
 fn decide(
+    namespace: &str,
     app: &App,
     now: &DynamicObject,
     session: &Claim,
 ) -> Result<Option<serde_json::Value>, ClusterError> {
     if now.metadata.uid.as_ref() != Some(&app.uid) {
-        let call = Call::new("patch", app.kind.resource(), "", &app.name);
+        let call = Call::new("patch", app.kind.resource(), namespace, &app.name);
         return Err(ClusterError::NotFound { call });
     }
     scaled_to_zero(now, session).map_err(|refused| match refused {

@@ -27,7 +27,7 @@ fn connected() -> ApiServer {
         (
             SERVICES,
             json!({
-                "metadata": {"name": "orders", "uid": "orders-uid", "annotations": {ATTACHMENT: attachment.to_string()}},
+                "metadata": {"name": "orders", "uid": "orders-uid", "managedFields": [], "annotations": {ATTACHMENT: attachment.to_string()}},
                 "spec": {"selector": {"app": "orders-bridge-7f3a"}},
             }),
         ),

@@ -204,8 +204,13 @@ pub(crate) fn merged(workloads: Vec<Workload>) -> Vec<Workload> {
 
 /// Whether it has not ended and is not ending.
 pub(crate) fn is_serving(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_none() && !has_ended(pod)
+}
+
+/// Whether none of its containers runs any more, or ever will.
+pub(crate) fn has_ended(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Succeeded" | "Failed"))
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// Whether the pod takes traffic.

@@ -12,6 +12,7 @@ use crate::client::Cluster;
 use crate::error::ClusterError;
 use crate::objects::equal;
 use crate::ours;
+use crate::snapshot::has_ended;
 use crate::watch;
 use crate::workload::Labels;
 
@@ -47,7 +48,7 @@ pub(super) async fn left(
             return Ok(());
         }
         if !ending.is_subset(&known) {
-            progress(&format!("{} pods without an agent are ending", ending.len()));
+            progress(&format!("waiting for pods without an agent to end ({} left)", ending.len()));
             known.extend(ending);
             due = Some(Instant::now() + LEARNED_WITHIN);
         }
@@ -56,10 +57,8 @@ pub(super) async fn left(
 
 /// The uid of a pod without the sidecar that is ending and still runs.
 fn ending(pod: &Pod, id: &str) -> Option<String> {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    let runs = !matches!(phase, Some("Succeeded" | "Failed"));
-    let ends = pod.metadata.deletion_timestamp.is_some();
-    (runs && ends && !ours::has_sidecar(pod, id)).then(|| pod.metadata.uid.clone().unwrap_or_default())
+    let ends = pod.metadata.deletion_timestamp.is_some() && !has_ended(pod);
+    (ends && !ours::has_sidecar(pod, id)).then(|| pod.metadata.uid.clone().unwrap_or_default())
 }
 
 #[cfg(test)]
