@@ -6,7 +6,7 @@ DESTDIR ?=
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 ROOT := $(CURDIR)
 AGENT := $(ROOT)/target/agent/$(HOST)/agent/bridge-agent
-RESTORER := $(ROOT)/target/agent/$(HOST)/agent/bridge-restorer
+RESTORER := $(ROOT)/target/agent/$(HOST)/restorer/bridge-restorer
 LOADER := $(ROOT)/target/loader/release/loader
 BRIDGE := $(ROOT)/target/release/bridge
 
@@ -24,7 +24,7 @@ agent:
 		--target-dir target/agent
 
 restorer:
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build -p bridge-restorer --profile agent --target $(HOST) \
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build -p bridge-restorer --profile restorer --target $(HOST) \
 		--target-dir target/agent
 
 loader:

@@ -138,6 +138,32 @@ func TestEveryModeAgainstTheShop(t *testing.T) {
 	}
 }
 
+func TestAWebSocketThatSaidGoodbyeIsMadeAgain(t *testing.T) {
+	life := newEnding(0)
+	leaving, next := &orders{name: "leaving", life: life.lifetime}, startOrders(t, "next", "", "")
+	plan := loadPlan{mode: "ws", url: "ws://" + serve(t, life, leaving.serve) + "/ws", timeout: 5 * time.Second}
+	caller := wsCaller{plan: &plan}
+	defer caller.close()
+	by := func() string {
+		t.Helper()
+		got, err := caller.call()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.by
+	}
+	if got := by(); got != "leaving" {
+		t.Fatalf("%q answered", got)
+	}
+	plan.url = "ws://" + next + "/ws"
+	life.sigterm()
+	for by() == "leaving" {
+	}
+	if got := by(); got != "next" {
+		t.Errorf("%q answered", got)
+	}
+}
+
 func TestPaceIsKept(t *testing.T) {
 	addr, _ := scripted(t, kept)
 	got := load(t, "--url", "http://"+addr, "--rate", "100", "--workers", "4", "--duration", "500ms")

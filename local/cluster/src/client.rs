@@ -13,7 +13,6 @@ use kube::{
     config::{ExecConfig, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use serde::de::DeserializeOwned;
-use serde_json::json;
 
 use crate::{
     connection,
@@ -49,6 +48,16 @@ pub struct Cluster {
     pub server: String,
 }
 
+fn unusable(reason: String) -> ClusterError {
+    ClusterError::Kubeconfig { reason }
+}
+
+async fn text_of(file: &Path) -> Result<String, ClusterError> {
+    let text = tokio::fs::read_to_string(file).await;
+    let text = text.map_err(|error| unusable(format!("{}: {error}", file.display())))?;
+    Ok(text.trim().to_owned())
+}
+
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { client: _, context, namespace, server } = self;
@@ -79,22 +88,17 @@ impl Cluster {
     ///
     /// The error of the files.
     pub async fn with_account(server: &str, folder: &Path) -> Result<Self, ClusterError> {
-        const NAME: &str = "account";
-        let unusable = |reason: String| ClusterError::Kubeconfig { reason };
-        let file = folder.join("namespace");
-        let namespace = tokio::fs::read_to_string(&file).await;
-        let namespace = namespace.map_err(|error| unusable(format!("{}: {error}", file.display())))?;
-        let kubeconfig = json!({
-            "clusters": [{"name": NAME, "cluster": {
-                "server": server, "certificate-authority": folder.join("ca.crt"),
-            }}],
-            "users": [{"name": NAME, "user": {"tokenFile": folder.join("token")}}],
-            "contexts": [{"name": NAME, "context": {
-                "cluster": NAME, "user": NAME, "namespace": namespace.trim(),
-            }}],
-        });
-        let kubeconfig = serde_json::from_value(kubeconfig).map_err(|error| unusable(error.to_string()))?;
-        Self::with(kubeconfig, NAME.to_owned(), &Access::default()).await
+        let namespace = text_of(&folder.join("namespace")).await?;
+        let token = text_of(&folder.join("token")).await?;
+        let server = server.parse().map_err(|error| unusable(format!("{server}: {error}")))?;
+        let mut config = Config::new(server);
+        config.default_namespace.clone_from(&namespace);
+        config.root_cert_file = Some(folder.join("ca.crt"));
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+        let server = server_of(&config.cluster_url);
+        let client =
+            connection::with_token(config, &token).map_err(|error| unusable(unquoted::call(&error)))?;
+        Ok(Self { client, context: String::new(), namespace, server })
     }
 
     async fn with(kubeconfig: Kubeconfig, context: String, access: &Access) -> Result<Self, ClusterError> {

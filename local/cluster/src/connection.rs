@@ -5,10 +5,12 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy::{
     self,
-    connect::{Connected, Connection, HttpConnector},
+    connect::{Connect, Connected, Connection, HttpConnector},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kube::client::{Body, ClientBuilder, ConfigExt as _};
@@ -25,6 +27,33 @@ pub(crate) fn client(config: Config) -> kube::Result<Client> {
     if config.proxy_url.is_some() {
         return Client::try_from(config);
     }
+    let http = http(&config)?;
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(http);
+    Ok(ClientBuilder::new(service, config.default_namespace).build())
+}
+
+/// A client that sends this token and knows no other credentials: what a kubeconfig can ask for is not part of a program
+/// that needs none of it.
+pub(crate) fn with_token(mut config: Config, token: &str) -> kube::Result<Client> {
+    let mut bearer = HeaderValue::try_from(format!("Bearer {token}"))
+        .map_err(|error| kube::Error::HttpError(error.into()))?;
+    bearer.set_sensitive(true);
+    config.headers.push((AUTHORIZATION, bearer));
+    let http = http(&config)?;
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(http);
+    Ok(ClientBuilder::new(service, config.default_namespace).build())
+}
+
+fn http(config: &Config) -> kube::Result<legacy::Client<impl Connect + Clone + use<>, Body>> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -35,14 +64,7 @@ pub(crate) fn client(config: Config) -> kube::Result<Client> {
     connector.set_read_timeout(config.read_timeout);
     connector.set_write_timeout(config.write_timeout);
     connector.set_reset_reader_on_write(config.reset_reader_on_write);
-    let http = legacy::Builder::new(TokioExecutor::new()).build::<_, Body>(connector);
-    let service = ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer()?)
-        .layer(config.extra_headers_layer()?)
-        .map_err(BoxError::from)
-        .service(http);
-    Ok(ClientBuilder::new(service, config.default_namespace).build())
+    Ok(legacy::Builder::new(TokioExecutor::new()).build(connector))
 }
 
 /// A connection that reads large pieces, however small the pieces that its reader asks for.

@@ -155,15 +155,20 @@ pub(crate) fn is_rolled_out(world: &World, workload: &str) {
 /// Waits until the pods have no sidecar, and nothing that it needs is left.
 pub(crate) fn is_without(world: &World, workload: &str) {
     is_rolled_out(world, workload);
+    let ours = format!("{}-bridge-", service_of(workload));
     eventually("nothing of the sidecars is left", ROLLED_OUT, || {
         let pods = world.get("pods").to_string();
         let template = object(world, workload).to_string();
         let left = ["configmaps", "secrets"].map(|kind| world.get(kind).to_string());
         let all = [pods, template, left.concat()];
-        let named =
-            all.iter().position(|text| text.contains("bridge-agent") || text.contains("orders-bridge-"));
+        let named = all.iter().position(|text| text.contains("bridge-agent") || text.contains(&ours));
         named.map_or(Ok(()), |at| Err(["the pods", "the template", "the objects"][at].to_owned()))
     });
+}
+
+/// "deployment/orders": the Service orders.
+fn service_of(workload: &str) -> &str {
+    workload.split_once('/').expect("KIND/NAME, and a Service of that name").1
 }
 
 /// The Service and the workload, as others have made them.
@@ -174,7 +179,7 @@ pub(crate) struct Before {
 
 impl Before {
     pub(crate) fn of(world: &World, workload: &'static str) -> Self {
-        let mut objects = [world.service("orders"), object(world, workload)];
+        let mut objects = [world.service(service_of(workload)), object(world, workload)];
         for object in &mut objects {
             object["status"].take();
             let metadata = object["metadata"].as_object_mut().expect("metadata");
