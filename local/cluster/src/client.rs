@@ -90,10 +90,12 @@ impl Cluster {
     pub async fn with_account(server: &str, folder: &Path) -> Result<Self, ClusterError> {
         let namespace = text_of(&folder.join("namespace")).await?;
         let token = text_of(&folder.join("token")).await?;
+        let certificates = text_of(&folder.join("ca.crt")).await?;
+        let certificates = pem::parse_many(certificates).map_err(|error| unusable(format!("ca.crt: {error}")))?;
         let server = server.parse().map_err(|error| unusable(format!("{server}: {error}")))?;
         let mut config = Config::new(server);
         config.default_namespace.clone_from(&namespace);
-        config.root_cert_file = Some(folder.join("ca.crt"));
+        config.root_cert = Some(certificates.into_iter().map(pem::Pem::into_contents).collect());
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         let server = server_of(&config.cluster_url);
         let client =
