@@ -105,6 +105,7 @@ impl Agent {
             arrivals: broadcast::Sender::new(ARRIVALS),
             drain: Arc::new(Drain::new()),
             tasks: TaskTracker::new(),
+            ready: Ready::default(),
         });
         let data = Arc::new(Data {
             name: config.name,
@@ -158,8 +159,8 @@ impl Agent {
             let sources = Sources { callers, registry, requests: control.requests.clone() };
             agent.others.spawn(metrics::run(listener, sources));
         }
+        let ready = control.ready.clone();
         agent.others.spawn(control::serve::run(listeners.daemons, control));
-        let ready = Ready::default();
         agent.others.spawn(readiness::run(listeners.kubelet, ready.clone(), agent.registry.clone()));
         agent.others.spawn(readiness::find_origin(origins, ready));
         agent

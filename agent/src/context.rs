@@ -14,6 +14,7 @@ use crate::http2::window::Pool;
 use crate::log::Seldom;
 use crate::outbound::Outbound;
 use crate::port::Port;
+use crate::readiness::Ready;
 use crate::registry::Registry;
 use crate::requests::Requests;
 use crate::routes::Table;
@@ -56,6 +57,7 @@ pub(crate) struct Control {
     pub(crate) drain: Arc<Drain>,
     /// Short-lived tasks that end without help.
     pub(crate) tasks: TaskTracker,
+    pub(crate) ready: Ready,
 }
 
 impl Data {

@@ -1,5 +1,5 @@
 //! Answers the kubelet's probes: the agent is ready when its listeners are up, and it has once reached the origin, if
-//! there is one.
+//! there is one. While a session replaces the origin, there is none.
 //!
 //! Latched, so that a hiccup of the origin does not make all agents unready at once. A probe that comes a moment too
 //! early waits for the answer, because the kubelet probes only once a second. Other agents of the same stand-in ask here
@@ -22,7 +22,7 @@ const DIAL: Duration = Duration::from_secs(1);
 /// How long the answer "not ready" is delayed; the kubelet waits for 1 s.
 const MOMENT: Duration = Duration::from_millis(800);
 
-/// Whether the origin was reached.
+/// Whether the origin was reached, or is not needed.
 #[derive(Debug, Clone)]
 pub(crate) struct Ready(Arc<watch::Sender<bool>>);
 
@@ -33,6 +33,13 @@ impl Default for Ready {
 }
 
 impl Ready {
+    /// A laptop takes everything, and the origin has no pods.
+    pub(crate) fn without_origin(&self) {
+        if !self.0.send_replace(true) {
+            tracing::info!("ready without an origin");
+        }
+    }
+
     /// Waits a moment for the origin to be reached.
     async fn is_ready(&self) -> bool {
         let mut ready = self.0.subscribe();

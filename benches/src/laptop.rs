@@ -120,7 +120,11 @@ async fn attend(channel: Channel, route: Route, tasks: &mut JoinSet<()>) -> anyh
     let token = proof::open(channel.clone(), opening).await?.token;
     let mut client = AgentClient::new(channel);
     let say = |kind| v1::FromDaemon { kind: Some(kind) };
-    let routes = say(from_daemon::Kind::Routes(v1::Routes { revision: 1, routes: vec![in_words(route)] }));
+    let routes = say(from_daemon::Kind::Routes(v1::Routes {
+        revision: 1,
+        routes: vec![in_words(route)],
+        without_origin: false,
+    }));
     let every = IntervalStream::new(tokio::time::interval(SAY_EVERY));
     let alive = every.map(move |_| say(from_daemon::Kind::Alive(v1::Alive {})));
     let said = tokio_stream::iter([routes]).chain(alive);

@@ -98,6 +98,9 @@ fn route(context: &Control, session: &Arc<Session>, routes: &Routes) -> Routed {
         Ok(()) => {
             let (id, user, count) = (&session.id, &session.user, routes.routes.len());
             tracing::info!(session = id, user, routes = count, revision = routes.revision, "routes in force");
+            if routes.without_origin {
+                context.ready.without_origin();
+            }
             String::new()
         }
         Err(refusal) => {

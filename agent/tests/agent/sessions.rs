@@ -233,6 +233,25 @@ impl Network {
 }
 
 #[tokio::test]
+async fn readiness_needs_no_origin_where_a_session_replaces_it() {
+    story(async {
+        let world = World::without_origin().await;
+        let is_ready = async || {
+            let mut kubelet = Peer::connect(world.agent.readiness).await;
+            kubelet.says("GET /ready HTTP/1.1\r\n\r\n").await;
+            kubelet.hears_head().await.starts_with("HTTP/1.1 200 ")
+        };
+        assert!(!is_ready().await, "no origin was reached");
+        let mut alice = Laptop::attach(world.agent.control, "alice").await;
+        alice.routes(Vec::new()).await;
+        assert!(!is_ready().await, "nor does a session replace it");
+        alice.replaces_the_origin(Vec::new()).await;
+        assert!(is_ready().await, "a session replaces it");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn readiness_is_that_the_origin_was_reached() {
     story(async {
         let world = World::new().await;

@@ -230,10 +230,19 @@ impl Laptop {
         assert_eq!(self.tries_routes(routes).await, "");
     }
 
+    /// The same of a session that replaces the origin.
+    pub(crate) async fn replaces_the_origin(&mut self, routes: Vec<Route>) {
+        assert_eq!(self.sends(Routes { routes, without_origin: true, ..Routes::default() }).await, "");
+    }
+
     /// Sets routes; returns why they are refused, if they are.
     pub(crate) async fn tries_routes(&mut self, routes: Vec<Route>) -> String {
+        self.sends(Routes { routes, ..Routes::default() }).await
+    }
+
+    async fn sends(&mut self, routes: Routes) -> String {
         self.revision += 1;
-        let kind = from_daemon::Kind::Routes(Routes { revision: self.revision, routes });
+        let kind = from_daemon::Kind::Routes(Routes { revision: self.revision, ..routes });
         self.to_agent_tx.send(FromDaemon { kind: Some(kind) }).await.expect("the session lives");
         let routed = self.routed_rx.recv().await.expect("the session lives");
         assert_eq!(routed.revision, self.revision);

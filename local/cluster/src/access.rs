@@ -45,7 +45,7 @@ impl std::fmt::Display for Right {
 #[must_use]
 pub fn rights() -> Vec<Right> {
     use Need::{Comfort, Connect};
-    const TABLE: [(Need, &str, &str, &[&str]); 26] = [
+    const TABLE: [(Need, &str, &str, &[&str]); 27] = [
         (Connect, "", "services", &["get", "list", "watch", "create", "patch", "delete"]),
         (Connect, "apps", "deployments", &["get", "list", "watch", "create", "delete"]),
         (Comfort, "apps", "deployments", &["patch"]),
@@ -55,6 +55,7 @@ pub fn rights() -> Vec<Right> {
         (Comfort, "apps", "daemonsets", &["get", "list"]),
         (Comfort, "batch", "cronjobs", &["get"]),
         (Comfort, "autoscaling", "horizontalpodautoscalers", &["list"]),
+        (Comfort, "policy", "poddisruptionbudgets", &["list"]),
         (Connect, "", "pods", &["get", "list", "watch"]),
         (Connect, "", "pods/portforward", &["create"]),
         (Comfort, "", "pods/portforward", &["get"]),
@@ -155,6 +156,7 @@ mod tests {
     #[test]
     fn the_optional_role_grants_the_rights_for_sidecars_and_no_others() {
         let mut needed: Vec<Right> = AppKind::ALL.into_iter().flat_map(sidecar_rights).collect();
+        needed.extend(crate::replace::keda::rights());
         // See `takeover::sidecar::stuck`.
         needed.push(Right { verb: "delete", group: "", resource: "pods", need: Need::Comfort });
         let role = granted(include_str!("../../../deploy/rbac-sidecar.yaml"));

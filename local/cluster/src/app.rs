@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use bridge_proto::target::Kind;
+use bridge_proto::target::{Kind, Target};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::DynamicObject;
 use kube::{Api, Client};
@@ -59,6 +59,14 @@ impl AppKind {
 
     pub(crate) fn api(self, client: &Client, namespace: &str) -> Api<DynamicObject> {
         Api::namespaced_with(client.clone(), namespace, &self.api_resource())
+    }
+}
+
+impl App {
+    /// As typed: "deploy/orders".
+    #[must_use]
+    pub fn typed(&self) -> String {
+        Target { kind: self.kind.kind(), name: self.name.clone() }.with_kind()
     }
 }
 

@@ -69,7 +69,7 @@ pub async fn prepare<W: Waiter>(wanted: &Wanted, waiter: &W) -> Result<Prepared,
     let Wanted { cluster, target, claim, agent, replace } = wanted;
     let origin = origin::read(cluster, target, agent).await?;
     let replaces = match replace {
-        true => Some(replaceable(cluster, target, &origin.uid).await?),
+        true => Some(replaceable(cluster, target, &origin.uid, &origin.template).await?),
         false => None,
     };
     let id = format!("{:08x}", rand::random::<u32>());

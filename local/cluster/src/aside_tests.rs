@@ -256,16 +256,46 @@ async fn cleaning_restores_what_a_lost_session_has_replaced() {
     assert_eq!(ours(&server), Vec::<String>::new());
 }
 
+fn scaled_by_keda(server: &ApiServer) {
+    let scaler = json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
+        "metadata": {"name": "worker", "namespace": "shop", "annotations": {"theirs": "1"}}});
+    let owner =
+        json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "worker", "uid": "k"});
+    let autoscaler = json!({
+        "metadata": {"name": "keda-hpa-worker", "ownerReferences": [owner]},
+        "spec": {"maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "worker"}},
+    });
+    server.put("/apis/keda.sh/v1alpha1/namespaces/shop/scaledobjects/worker", scaler);
+    server.put("/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers/keda-hpa-worker", autoscaler);
+}
+
+#[tokio::test]
+async fn keda_is_paused_while_a_worker_is_replaced() {
+    let server = busy_world();
+    scaled_by_keda(&server);
+    let annotations = || server.get("scaledobjects/worker").unwrap()["metadata"]["annotations"].clone();
+    let of_alice = replacing(&server, "alice");
+    let prepared = replaced(&server, &of_alice).await;
+    assert_eq!(annotations(), json!({"theirs": "1", "autoscaling.keda.sh/paused": "true"}));
+    end(&of_alice.cluster, &of_alice.claim.id, prepared.replaces.as_ref(), &prepared.agents).await.unwrap();
+    assert_eq!(annotations(), json!({"theirs": "1"}));
+
+    // From the record alone; and what someone else does to it meanwhile stays.
+    let _ = replaced(&server, &replacing(&server, "alice")).await;
+    server.change("scaledobjects/worker", |scaler| {
+        scaler["metadata"]["annotations"]["autoscaling.keda.sh/paused"] = json!("false");
+    });
+    let gone = Whose::Laptop { installation: "another".into(), alive: Arc::new(|_| false), others: true };
+    clean(&server.cluster(), None, &gone).await.unwrap();
+    assert_eq!(annotations(), json!({"theirs": "1", "autoscaling.keda.sh/paused": "false"}));
+    assert_eq!(worker(&server), (json!(3), Value::Null));
+}
+
 #[tokio::test]
 async fn what_would_not_stay_without_pods_is_refused_before_anything_is_created() {
     let server = busy_world();
-    let scaler =
-        json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "worker", "uid": "k"});
-    let autoscaler = json!({
-        "metadata": {"name": "keda-hpa-worker", "ownerReferences": [scaler]},
-        "spec": {"maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "worker"}},
-    });
-    server.put("/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers/keda-hpa-worker", autoscaler);
+    scaled_by_keda(&server);
+    server.lacks("patch", "scaledobjects");
     let cron = Wanted { replace: true, ..wanted(&server, "cronjob/report", "alice") };
     for (wanted, expected) in [
         (

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bridge_deploy::{SERVICE_LABEL, STAND_IN_LABEL};
-use bridge_proto::target::Kind;
+use bridge_proto::target::{Kind, Target};
 use k8s_openapi::api::{
     core::v1::{Namespace, Pod, Service},
     networking::v1::NetworkPolicy,
@@ -28,7 +28,7 @@ use crate::{
     spec::selector,
     state::{Attachment, Claim, ClaimedRoute},
     target::{is_ours, name_of},
-    workload::{Owner, Workload},
+    workload::{Labels, Owner, Workload, pod_labels, selects},
 };
 
 /// A Service of the namespace.
@@ -145,7 +145,8 @@ fn session(claim: Claim) -> Session {
         let copies = if route.copy { " (copies)" } else { "" };
         format!("{}: {}{copies}", route.port, route.match_text())
     };
-    let matches = claim.routes.iter().map(text).collect();
+    let replaced = claim.replaces.iter().map(|workload| format!("in place of {workload}"));
+    let matches = claim.routes.iter().map(text).chain(replaced).collect();
     Session { id: claim.id, installation: claim.installation, user: claim.user, matches }
 }
 
@@ -219,14 +220,13 @@ impl World {
     fn snapshot(&self, service: Service, attachment: Option<&Attachment>) -> Snapshot {
         let attached = attachment.filter(|there| there.is_in_place(&service));
         let selector = attached.map_or_else(|| selector(&service), |there| there.original.clone());
-        let selects = |pod: &&Pod| {
-            let labels = pod.metadata.labels.as_ref();
-            !selector.is_empty()
-                && selector.iter().all(|(key, value)| labels.and_then(|l| l.get(key)) == Some(value))
-        };
-        let pods: Vec<Pod> = self.pods.iter().filter(selects).cloned().collect();
+        let pods: Vec<Pod> =
+            self.pods.iter().filter(|pod| selects(&selector, pod.labels())).cloned().collect();
         let owners: BTreeSet<_> = pods.iter().map(Owner::of).collect();
-        let workloads = merged(owners.into_iter().map(|owner| self.workload(owner, &pods)).collect());
+        let mut workloads = merged(owners.into_iter().map(|owner| self.workload(owner, &pods)).collect());
+        if workloads.is_empty() {
+            workloads.extend(attachment.and_then(|there| self.replaced(there, &selector)));
+        }
         Snapshot {
             service,
             selector,
@@ -240,6 +240,13 @@ impl World {
             account: None,
             lacking: self.lacking.clone(),
         }
+    }
+
+    /// The workload that a session replaces: it has no pods.
+    fn replaced(&self, attachment: &Attachment, selector: &Labels) -> Option<Workload> {
+        let Target { kind, name } = attachment.replaced()?;
+        let workload = Workload::of(kind, self.owners.get(&(kind, name))?);
+        selects(selector, &pod_labels(&workload.template)).then_some(workload)
     }
 
     fn workload(&self, owner: Option<Owner>, pods: &[Pod]) -> Workload {

@@ -91,7 +91,8 @@ impl Cluster {
         let namespace = text_of(&folder.join("namespace")).await?;
         let token = text_of(&folder.join("token")).await?;
         let certificates = text_of(&folder.join("ca.crt")).await?;
-        let certificates = pem::parse_many(certificates).map_err(|error| unusable(format!("ca.crt: {error}")))?;
+        let certificates =
+            pem::parse_many(certificates).map_err(|error| unusable(format!("ca.crt: {error}")))?;
         let server = server.parse().map_err(|error| unusable(format!("{server}: {error}")))?;
         let mut config = Config::new(server);
         config.default_namespace.clone_from(&namespace);

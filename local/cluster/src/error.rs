@@ -130,6 +130,8 @@ pub enum ClusterError {
 
     #[error("{holder} already takes these requests of {service}")]
     Held { service: String, holder: String },
+    #[error("{other} is connected to {service}, too: who replaces {replaced} has to be the only one")]
+    NotAlone { service: String, other: String, replaced: String },
     #[error("cannot read the annotation {annotation} of Service {service}: {reason}")]
     Annotation { service: String, annotation: &'static str, reason: String },
     #[error("cannot read the session of the agent {deployment}: {reason}")]
@@ -226,6 +228,9 @@ impl ClusterError {
             )),
             Self::Held { .. } => {
                 Some("use another --header, or ask them; `bridge list` shows who is connected".into())
+            }
+            Self::NotAlone { .. } => {
+                Some("ask them, or connect without --replace; `bridge list` shows who is connected".into())
             }
             Self::LeftBehind { .. } => Some("`bridge clean` tries again, from any laptop".into()),
             _ => None,

@@ -164,6 +164,16 @@ pub(crate) fn address(origin: &Service, name: &str) -> Result<IpAddr, ClusterErr
     })
 }
 
+/// The address at which the agents of a stand-in reach the origin.
+///
+/// # Errors
+///
+/// The errors of the call.
+pub async fn origin(cluster: &Cluster, service: &str, stand_in: &str) -> Result<IpAddr, ClusterError> {
+    let name = bridge_deploy::names(service, stand_in).origin;
+    address(&read(cluster, &name).await?, &name)
+}
+
 /// The label selector of objects with all of these labels.
 pub(crate) fn equal(labels: &Labels) -> String {
     labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")

@@ -152,12 +152,13 @@ pub enum Obstacle {
     #[error("bridge scales Deployments and StatefulSets to zero, and no {0}")]
     NotScaled(String),
     #[error(
-        "KEDA scales it ({0}): pause that first, with its annotation autoscaling.keda.sh/paused-replicas: \"0\"; then \
-         run the command without --replace"
+        "KEDA scales it (ScaledObject {0}), and you may not pause that: ask for the Role in deploy/rbac-sidecar.yaml"
     )]
     ScaledBy(String),
-    #[error("Service {0} needs its pods: without them, all others' requests would fail")]
-    ServedBy(String),
+    #[error("it serves several Services ({0}), and only one of them can be led to your laptop")]
+    ServesSeveral(String),
+    #[error("PodDisruptionBudget {0} demands pods of it")]
+    Budget(String),
     #[error("cannot read its annotation bridge.dev/replaced: {0}; bridge leaves it alone")]
     UnreadableReplaced(String),
 }
@@ -201,7 +202,8 @@ impl Obstacle {
             Self::NumberedPolicies(_) => "NetworkPolicy by port number",
             Self::NotScaled(_) => "cannot be scaled",
             Self::ScaledBy(_) => "scaled by KEDA",
-            Self::ServedBy(_) => "a Service needs its pods",
+            Self::ServesSeveral(_) => "several Services",
+            Self::Budget(_) => "PodDisruptionBudget",
             Self::UnreadableReplaced(_) => "unreadable replacement",
         }
     }
@@ -211,6 +213,12 @@ impl Obstacle {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Warning {
+    /// Nobody but a laptop brings the pods back.
+    #[error(
+        "if this laptop is lost, Service {service} has no pods until someone runs `bridge clean {service} --others`; where an \
+         admin has applied deploy/rbac-restore.yaml, the agents restore them themselves"
+    )]
+    NotRestored { service: String },
     #[error(
         "{tool} manages Service {service}: if it resets the selector, all traffic goes to the origin, and \
          `bridge status` says so"

@@ -209,7 +209,8 @@ fn of_pods(snapshot: &Snapshot) -> Option<Obstacle> {
     let selector = || snapshot.selector.clone();
     let (pods, workloads) = (&snapshot.pods, &snapshot.workloads);
     if pods.is_empty() {
-        return Some(Obstacle::NoPods { selector: selector() });
+        // A session replaces the workload.
+        return workloads.is_empty().then(|| Obstacle::NoPods { selector: selector() });
     }
     if workloads.len() > 1 {
         return Some(Obstacle::SeveralWorkloads(workloads.iter().map(Workload::title).collect()));

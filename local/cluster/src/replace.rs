@@ -1,21 +1,26 @@
-//! Scaling a workload to zero while a laptop takes its place (`bridge run --replace`), so that consumers, loops and
-//! migrations do not run twice.
+//! Scaling a workload to zero while a laptop takes its place (`--replace`), so that consumers, loops and migrations do
+//! not run twice. If a Service selects its pods, everything that comes to it goes to the laptop meanwhile.
 //!
 //! The workload has the [`record`] itself, in an annotation: the number of replicas, and the session. So it is restored
 //! from there alone, at the session's end ([`restore`]) or by anyone's [`clean`]. Of autoscalers, Kubernetes' own leaves
-//! a workload without replicas alone; KEDA's would not.
+//! a workload without replicas alone; KEDA's is paused ([`keda`]).
 
+mod allowed;
+pub(crate) mod keda;
 mod record;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use bridge_proto::target::{Kind, Target};
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::api::{DynamicObject, ListParams};
 use kube::core::Selector;
+use serde_json::Value;
 
 use crate::app::{App, AppKind};
-use crate::client::{Cluster, list, unless_forbidden};
+use crate::client::{Cluster, unless_forbidden};
 use crate::error::{Call, ClusterError};
 use crate::obstacle::Obstacle;
 use crate::state::Claim;
@@ -24,11 +29,16 @@ use crate::takeover::{Step, Waiter, unless_given_up};
 use crate::watch;
 use crate::write::write;
 
-use self::record::{Record, Refused, forgotten, scaled_back, scaled_to_zero};
+pub(crate) use self::allowed::replaceable;
+pub use self::allowed::replaceable_behind;
+use self::record::{Record, Refused, forgotten, paused, scaled_back, scaled_to_zero};
 
 /// The kinds that can be without pods and come back.
 const KINDS: [(Kind, AppKind); 2] =
     [(Kind::Deployment, AppKind::Deployment), (Kind::StatefulSet, AppKind::StatefulSet)];
+
+/// The limit on waiting for the pods of a restored workload.
+const BACK_WITHIN: Duration = Duration::from_secs(60);
 
 /// A workload that was restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,33 +76,6 @@ impl Restored {
     }
 }
 
-/// The workload that a target is, if it can be replaced. `uid`: the target's.
-///
-/// # Errors
-///
-/// [`ClusterError::NotReplaced`] with the reason, and those of the calls.
-pub(crate) async fn replaceable(cluster: &Cluster, target: &Target, uid: &str) -> Result<App, ClusterError> {
-    let refused = |reason| ClusterError::NotReplaced { target: target.sentence(), reason };
-    let kind = KINDS.iter().find(|(kind, _)| *kind == target.kind).map(|(_, kind)| *kind);
-    let kind = kind.ok_or_else(|| refused(Obstacle::NotScaled(target.kind.to_string())))?;
-    let app = App { kind, name: target.name.clone(), uid: uid.to_owned() };
-    let autoscalers = list::<HorizontalPodAutoscaler>(cluster, "horizontalpodautoscalers").await;
-    let autoscalers = unless_forbidden(autoscalers)?.unwrap_or_default();
-    match autoscalers.iter().find_map(|autoscaler| keda(autoscaler, &app)) {
-        Some(scaler) => Err(refused(Obstacle::ScaledBy(scaler))),
-        None => Ok(app),
-    }
-}
-
-/// The KEDA object that scales a workload by this autoscaler.
-fn keda(autoscaler: &HorizontalPodAutoscaler, app: &App) -> Option<String> {
-    let scales = &autoscaler.spec.as_ref()?.scale_target_ref;
-    let is_it = scales.kind == app.kind.to_string() && scales.name == app.name;
-    let mut owners = autoscaler.metadata.owner_references.iter().flatten();
-    let owner = owners.find(|owner| owner.api_version.starts_with("keda.sh/"))?;
-    is_it.then(|| format!("{} {}", owner.kind, owner.name))
-}
-
 /// Scales the workload to zero for a session, and waits until its pods have ended.
 ///
 /// # Errors
@@ -106,7 +89,15 @@ pub async fn replace<W: Waiter>(
     waiter: &W,
 ) -> Result<(), W::Error> {
     waiter.step(Step::ScalingToZero { workload: app.to_string() }).await?;
-    write(cluster, app, |now| decide(&cluster.namespace, app, now, session)).await?;
+    let scaler = keda::scaler(cluster, app).await?;
+    let scale =
+        || write(cluster, app, |now| decide(&cluster.namespace, app, now, session, scaler.as_deref()));
+    scale().await?;
+    if let Some(scaler) = &scaler {
+        keda::pause(cluster, scaler).await?;
+        // It may have been quicker.
+        scale().await?;
+    }
     unless_given_up(waiter, async {
         let progress = |left| waiter.hint(Step::WaitingForPods { workload: app.to_string(), left });
         Ok(emptied(cluster, app, progress).await?)
@@ -119,12 +110,13 @@ fn decide(
     app: &App,
     now: &DynamicObject,
     session: &Claim,
+    scaler: Option<&str>,
 ) -> Result<Option<serde_json::Value>, ClusterError> {
     if now.metadata.uid.as_ref() != Some(&app.uid) {
         let call = Call::new("patch", app.kind.resource(), namespace, &app.name);
         return Err(ClusterError::NotFound { call });
     }
-    scaled_to_zero(now, session).map_err(|refused| match refused {
+    scaled_to_zero(now, session, scaler).map_err(|refused| match refused {
         Refused::By(other) => ClusterError::Replaced { workload: app.to_string(), holder: other.user },
         Refused::Unreadable(reason) => ClusterError::NotReplaced {
             target: app.to_string(),
@@ -147,6 +139,30 @@ async fn emptied(cluster: &Cluster, app: &App, progress: impl Fn(usize)) -> Resu
         }
     }
     Ok(())
+}
+
+/// Waits until all pods of a workload are ready that it is to have, for a bounded time: callers need them, but not all.
+///
+/// # Errors
+///
+/// The errors of the calls.
+pub async fn until_back(cluster: &Cluster, app: &App) -> Result<(), ClusterError> {
+    let all_ready = async {
+        let mut states = std::pin::pin!(watch::app(cluster, app));
+        while let Some(now) = states.next().await {
+            let Some(workload) = now? else { return Ok(()) };
+            if ready(&workload) >= record::replicas(&workload) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    };
+    tokio::time::timeout(BACK_WITHIN, all_ready).await.unwrap_or(Ok(()))
+}
+
+fn ready(workload: &DynamicObject) -> u32 {
+    let ready = workload.data.pointer("/status/readyReplicas").and_then(Value::as_u64);
+    ready.and_then(|ready| u32::try_from(ready).ok()).unwrap_or_default()
 }
 
 /// The replicas that a workload is to have, at each change; `None`: it does not exist.
@@ -175,7 +191,15 @@ pub async fn restore(cluster: &Cluster, app: &App, session: &str) -> Result<(), 
 
 async fn give_back(cluster: &Cluster, app: &App, goes: impl Fn(&Claim) -> bool) -> Result<(), ClusterError> {
     let given_back = async {
-        write(cluster, app, |now| Ok(scaled_back(now, &goes))).await?;
+        let scaler = Mutex::new(None);
+        write(cluster, app, |now| {
+            *scaler.lock().unwrap_or_else(PoisonError::into_inner) = paused(now, &goes);
+            Ok(scaled_back(now, &goes))
+        })
+        .await?;
+        if let Some(scaler) = scaler.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            keda::resume(cluster, &scaler).await?;
+        }
         write(cluster, app, |now| Ok(forgotten(now, &goes))).await.map(drop)
     };
     match given_back.await {

@@ -108,7 +108,8 @@ pub async fn restore(
             if sessions(cluster, part).await?.is_empty() {
                 remove_key(cluster, &bridge_deploy::names(name, id).secret).await?;
             }
-            let done: Vec<String> = cleaned.done.iter().map(Done::sentence).collect();
+            let restored = cleaned.restored.iter().map(Restored::sentence);
+            let done: Vec<String> = restored.chain(cleaned.done.iter().map(Done::sentence)).collect();
             if !done.is_empty() {
                 events::record(cluster, name, "BridgeRestored", &text(&done)).await;
             }

@@ -32,7 +32,7 @@ use crate::{
     spec::selector,
     state::Attachment,
     target,
-    workload::{Labels, Owner, Workload},
+    workload::{Labels, Owner, Workload, pod_labels, selects},
 };
 
 /// The agent's CPU limit if a quota demands one: more than passing on traffic needs on one core.
@@ -119,7 +119,10 @@ pub(crate) async fn behind(
         account::read(cluster),
         cluster.call(Call::new("get", "namespaces", namespace, namespace), namespaces.get(namespace)),
     );
-    let (pods, workloads) = behind?;
+    let (pods, mut workloads) = behind?;
+    if workloads.is_empty() {
+        workloads.extend(replaced(cluster, &service, &selector).await?);
+    }
     Ok(Snapshot {
         service,
         selector,
@@ -133,6 +136,23 @@ pub(crate) async fn behind(
         account: account?,
         lacking: Vec::new(),
     })
+}
+
+/// The workload that a session at the Service replaces: it has no pods by which it could be found.
+async fn replaced(
+    cluster: &Cluster,
+    service: &Service,
+    selector: &Labels,
+) -> Result<Option<Workload>, ClusterError> {
+    let target = Attachment::of(service)?.and_then(|there| there.replaced());
+    let Some(Target { kind, name }) = target else { return Ok(None) };
+    match get(cluster, kind, &name).await {
+        Err(error) if error.is_not_found() => Ok(None),
+        object => {
+            let workload = Workload::of(kind, &object?);
+            Ok(Some(workload).filter(|it| selects(selector, &pod_labels(&it.template))))
+        }
+    }
 }
 
 pub(crate) async fn pods_and_workloads(

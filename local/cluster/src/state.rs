@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use bridge_deploy::TargetPort;
 use bridge_proto::matching;
+use bridge_proto::target::Target;
 use k8s_openapi::api::core::v1::Service;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -100,6 +101,9 @@ pub struct Claim {
     /// In ms since the epoch.
     pub since: u64,
     pub routes: Vec<ClaimedRoute>,
+    /// The workload that the session replaces, "deploy/orders": it has no pods, so nobody else can be attached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
     #[serde(flatten)]
     pub more: Map<String, Value>,
 }
@@ -131,12 +135,13 @@ impl ClaimedRoute {
     }
 }
 
-/// Another session has the same match.
+/// Why a claim is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
-    pub by: Box<Claim>,
-    /// The match in question.
-    pub what: String,
+pub enum Refused {
+    /// Another session has this match.
+    Held { by: Box<Claim>, what: String },
+    /// One of the two replaces this workload, and so has to be alone.
+    NotAlone { with: Box<Claim>, replaced: String },
 }
 
 impl Attachment {
@@ -189,6 +194,18 @@ impl Attachment {
             && (self.mode == Mode::StandIn || self.control == fresh.control)
     }
 
+    /// The workload that a session replaces.
+    #[must_use]
+    pub fn replaced(&self) -> Option<Target> {
+        self.sessions.iter().find_map(|claim| claim.replaces.as_ref()?.parse().ok())
+    }
+
+    /// Whether it leads a port of the Service to another targetPort.
+    #[must_use]
+    pub fn retargets(&self) -> bool {
+        self.targets.values().any(|known| known.theirs != known.ours)
+    }
+
     /// The annotation's value.
     #[must_use]
     pub fn to_annotation(&self) -> String {
@@ -204,14 +221,17 @@ impl Attachment {
     ///
     /// # Errors
     ///
-    /// [`Held`] if another user's session has one of its matches.
-    pub fn claim(&mut self, claim: Claim) -> Result<(), Held> {
+    /// [`Refused`] if another user's session has one of its matches, or one of the two has to be alone.
+    pub fn claim(&mut self, claim: Claim) -> Result<(), Refused> {
         let ours = |other: &Claim| other.user == claim.user && other.installation == claim.installation;
         for other in self.sessions.iter().filter(|other| !ours(other)) {
+            if let Some(replaced) = claim.replaces.as_ref().or(other.replaces.as_ref()) {
+                return Err(Refused::NotAlone { with: Box::new(other.clone()), replaced: replaced.clone() });
+            }
             let collision =
                 claim.routes.iter().find(|route| other.routes.iter().any(|held| held.collides(route)));
             if let Some(route) = collision {
-                return Err(Held { by: Box::new(other.clone()), what: route.match_text() });
+                return Err(Refused::Held { by: Box::new(other.clone()), what: route.match_text() });
             }
         }
         self.sessions.retain(|other| !ours(other));
@@ -247,6 +267,7 @@ mod tests {
             installation: format!("laptop-of-{user}"),
             since: 1,
             routes: vec![ClaimedRoute { port: 80, any_of, ..ClaimedRoute::default() }],
+            replaces: None,
             more: Map::new(),
         }
     }
@@ -279,12 +300,25 @@ mod tests {
         let alice = claim("1", "alice", &["x-bridge: alice", "baggage: bridge=alice"]);
         let mut shared = attachment(vec![alice.clone()]);
         let held = shared.claim(claim("2", "bob", &["x-bridge: alice"])).expect_err("held");
-        assert_eq!(held, Held { by: Box::new(alice.clone()), what: "x-bridge: alice".into() });
+        assert_eq!(held, Refused::Held { by: Box::new(alice.clone()), what: "x-bridge: alice".into() });
         let mut other_laptop = alice;
         other_laptop.installation = "another".into();
         assert!(shared.claim(other_laptop).is_err(), "the same name on another laptop is another user");
         let mut everything = attachment(vec![claim("1", "alice", &[])]);
         assert!(everything.claim(claim("2", "bob", &[])).is_err(), "everything is exclusive");
+    }
+
+    #[test]
+    fn who_replaces_the_pods_is_alone() {
+        let replacing =
+            |user: &str| Claim { replaces: Some("deploy/orders".into()), ..claim(user, user, &[]) };
+        let with =
+            |with: Claim| Err(Refused::NotAlone { with: Box::new(with), replaced: "deploy/orders".into() });
+        let bob = claim("bob", "bob", &["x-bridge: bob"]);
+        assert_eq!(attachment(vec![bob.clone()]).claim(replacing("alice")), with(bob.clone()));
+        assert_eq!(attachment(vec![replacing("alice")]).claim(bob), with(replacing("alice")));
+        let mut own = attachment(vec![claim("alice", "alice", &["x-bridge: alice"])]);
+        assert_eq!(own.claim(replacing("alice")), Ok(()), "her own earlier session gives way");
     }
 
     #[test]

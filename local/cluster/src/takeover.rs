@@ -50,7 +50,10 @@ pub struct Takeover {
 
 /// A Service whose requests now go to agents.
 #[derive(Debug)]
-pub struct Switched(Service);
+pub struct Switched {
+    service: Service,
+    retargeted: bool,
+}
 
 impl Takeover {
     /// Changes nothing yet. `mode`: see [`crate::choose`].
@@ -107,16 +110,25 @@ impl Takeover {
             AgentsOf::StandIn { deployment } => Some(deployment.as_str()),
             AgentsOf::Workloads { .. } | AgentsOf::Aside { .. } => None,
         };
-        selector::switch(cluster, service, &prepared.stand_in, deployment).await.map(Switched)
+        let (service, retargeted) =
+            selector::switch(cluster, service, &prepared.stand_in, deployment).await?;
+        Ok(Switched { service, retargeted })
     }
 
-    /// Leaves the Service as others expect to find it: applying it causes no conflict.
+    /// Leaves the Service as others expect to find it: applying it causes no conflict. Where targetPorts were changed,
+    /// waits until nodes know of it.
     ///
     /// # Errors
     ///
     /// The errors of the calls.
     pub async fn confirm(&self, switched: Switched) -> Result<(), ClusterError> {
-        selector::disown(&self.wanted.cluster, switched.0).await
+        let Switched { service, retargeted } = switched;
+        let known = async {
+            if retargeted {
+                sidecar::other_ports_are_known().await;
+            }
+        };
+        tokio::join!(selector::disown(&self.wanted.cluster, service), known).0
     }
 
     /// Undoes the phases so far, except for parts that others use.

@@ -14,6 +14,17 @@ use crate::record::Record;
 
 pub type Labels = BTreeMap<String, String>;
 
+/// Whether a Service with this selector selects pods with these labels. An empty one selects none.
+pub(crate) fn selects(selector: &Labels, labels: &Labels) -> bool {
+    !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// The labels of the pods with this template.
+pub(crate) fn pod_labels(template: &Value) -> Labels {
+    let labels = template.pointer("/metadata/labels").cloned().unwrap_or_default();
+    serde_json::from_value(labels).unwrap_or_default()
+}
+
 /// The workload behind a Service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
@@ -146,5 +157,26 @@ impl Workload {
     #[must_use]
     pub fn title(&self) -> String {
         format!("{} {}", self.kind, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_without_a_selector_selects_nothing() {
+        let of = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<Labels>()
+        };
+        let labels = of(&[("app", "orders"), ("tier", "back")]);
+        for (selector, expected) in [
+            (&[("app", "orders")][..], true),
+            (&[("app", "orders"), ("tier", "back")], true),
+            (&[("app", "orders"), ("tier", "front")], false),
+            (&[], false),
+        ] {
+            assert_eq!(selects(&of(selector), &labels), expected, "{selector:?}");
+        }
     }
 }

@@ -31,10 +31,13 @@ pub(super) async fn clean(sharing: &Sharing, request: v1::CleanRequest) -> Resul
         },
         aside::clean::rehearse(&cluster, aside_of(only.as_ref()), &whose),
     )?;
-    let done = services.done.iter().map(Done::intention);
-    let done = done.chain(asides.restored.iter().map(Restored::intention));
+    // Without changes, both find what a session at a Service has replaced.
+    let of_asides_alone = asides.restored.iter().filter(|found| !services.restored.contains(found));
+    let done = services.restored.iter().chain(of_asides_alone).map(Restored::intention);
+    let done = done.chain(services.done.iter().map(Done::intention));
     let done = done.chain(asides.removed.iter().map(Found::intention)).collect();
     let change = |Change { verb, resource, name }| v1::ObjectChange { verb: verb.to_owned(), resource, name };
+    let of_asides: Vec<_> = of_asides.into_iter().filter(|found| !of_services.contains(found)).collect();
     let changes = of_services.into_iter().chain(of_asides).map(change).collect();
     Ok(v1::CleanReply { done, changes, ..to_message(services, asides, cluster.namespace) })
 }
@@ -80,10 +83,11 @@ fn to_message(services: Cleaned, asides: aside::clean::Cleaned, namespace: Strin
     v1::CleanReply {
         namespace,
         done: services
-            .done
+            .restored
             .iter()
-            .map(Done::sentence)
-            .chain(asides.restored.iter().map(Restored::sentence))
+            .chain(&asides.restored)
+            .map(Restored::sentence)
+            .chain(services.done.iter().map(Done::sentence))
             .chain(asides.removed.iter().map(Found::sentence))
             .collect(),
         changes: Vec::new(),

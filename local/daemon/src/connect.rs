@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bridge_cluster::app::App;
 use bridge_cluster::clean;
 use bridge_cluster::events;
 use bridge_cluster::obstacles::Warning;
+use bridge_cluster::replace;
 use bridge_cluster::state::Claim;
 use bridge_cluster::takeover::{Prepared, Step, Takeover, Waiter, Wanted, unless_given_up};
 use bridge_deploy::ListenPort;
@@ -68,19 +70,28 @@ pub(crate) async fn connect(
     inbound: Inbound,
     tell: &Teller,
 ) -> Result<Session, Failure> {
-    let Plan { found: Found { cluster, service, snapshot }, mode, agent, ports, users, routes } = plan;
-    let claim = claimant.claim(&routes);
+    let Plan { found: Found { cluster, service, snapshot }, mode, agent, ports, users, routes, replaces } =
+        plan;
+    let claim = Claim { replaces: replaces.as_ref().map(App::typed), ..claimant.claim(&routes) };
     let replicas = users.replicas();
     let wanted = Wanted { cluster, service, snapshot, claim, agent, replicas };
     let takeover = Takeover::new(mode, wanted);
-    let connecting = Connecting { takeover: &takeover, ports, users, routes, before, inbound, tell };
+    let replaced = replaces.clone();
+    let connecting =
+        Connecting { takeover: &takeover, ports, users, routes, replaces, before, inbound, tell };
     // On the heap, like the undoing: these futures are large, and every caller's future would contain them.
     match Box::pin(connecting.take_over()).await {
         Ok(session) => Ok(session),
         Err(failure) => {
             let Wanted { service, claim, .. } = takeover.wanted();
             tracing::warn!(%service, session = %claim.id, %failure, "connect failed; undoing it");
-            match Box::pin(takeover.undo()).await {
+            let undone = async {
+                if let Some(app) = &replaced {
+                    replace::restore(&takeover.wanted().cluster, app, &claim.id).await?;
+                }
+                takeover.undo().await
+            };
+            match Box::pin(undone).await {
                 Ok(()) => Err(failure),
                 Err(error) => Err(failure.and_left_behind(&error)),
             }
@@ -94,6 +105,7 @@ struct Connecting<'a> {
     ports: Vec<ListenPort>,
     users: Users,
     routes: Vec<PortRoute>,
+    replaces: Option<App>,
     before: Option<&'a Session>,
     inbound: Inbound,
     tell: &'a Teller,
@@ -115,7 +127,12 @@ impl Connecting<'_> {
         tokio::try_join!(seen, confirmed)?;
 
         let (tidied, ()) = tokio::join!(tidy(takeover, &prepared, &session, tell), record(&session));
-        tidied.map(|()| session)
+        tidied?;
+        if let Some(app) = &session.facts.replaces {
+            let Wanted { cluster, claim, .. } = takeover.wanted();
+            Box::pin(replace::replace(cluster, app, claim, tell)).await?;
+        }
+        Ok(session)
     }
 
     /// Starts a session and waits until all agents that are ready have its routes. It follows them while they start; if it
@@ -155,7 +172,7 @@ impl Connecting<'_> {
             key: Arc::from(prepared.key.as_slice()),
             since_ms: claim.since,
             ports: self.ports,
-            replaces: None,
+            replaces: self.replaces,
             restore: prepared.restore,
             agent_image: self.users.agent_image().to_owned(),
         };

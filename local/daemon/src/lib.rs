@@ -29,6 +29,7 @@ mod probe;
 pub mod program;
 mod reattach;
 mod registry;
+mod replacing;
 mod requests;
 mod restarting;
 mod routes;

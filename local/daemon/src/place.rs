@@ -45,21 +45,24 @@ pub(crate) fn place(
     }
 }
 
-/// The place of a session that replaces its target, which no Service may need meanwhile. `service`: as for [`place`].
+/// The place of a session that replaces its target: at its Service, so that the callers reach the laptop. `service`: as
+/// for [`place`].
 ///
 /// # Errors
 ///
-/// [`ClusterError::NotReplaced`] if one does, and other errors of the Service.
+/// [`ClusterError::NotReplaced`] if there are several Services, and other errors of the Service.
 pub(crate) fn in_place_of(
     target: Target,
     service: Result<String, ClusterError>,
 ) -> Result<Place, ClusterError> {
     use ClusterError::{NoServiceSelects, NotReplaced, SeveralServices};
-    let needed = |by: String| Err(NotReplaced { target: target.sentence(), reason: Obstacle::ServedBy(by) });
     match service {
         Err(NoServiceSelects { .. }) => Ok(Place::Aside(target)),
-        Ok(service) => needed(service),
-        Err(SeveralServices { services, .. }) => needed(services.join(", ")),
+        Ok(service) => Ok(Place::Service(service)),
+        Err(SeveralServices { services, .. }) => {
+            let reason = Obstacle::ServesSeveral(services.join(", "));
+            Err(NotReplaced { target: target.sentence(), reason })
+        }
         Err(error) => Err(error),
     }
 }
@@ -91,14 +94,19 @@ mod tests {
     }
 
     #[test]
-    fn only_what_no_service_needs_is_replaced() {
+    fn what_is_replaced_keeps_its_callers() {
         let worker = || "deploy/worker".parse::<Target>().unwrap();
         let none =
             ClusterError::NoServiceSelects { workload: "Deployment worker".into(), namespace: "shop".into() };
         assert_eq!(in_place_of(worker(), Err(none)), Ok(Place::Aside(worker())));
-        let refused = in_place_of(worker(), Ok("web".into())).unwrap_err().to_string();
-        let expected = "Deployment worker cannot be replaced: Service web needs its pods: without them, all others' \
-                        requests would fail";
+        assert_eq!(in_place_of(worker(), Ok("web".into())), Ok(Place::Service("web".into())));
+        let several = ClusterError::SeveralServices {
+            workload: "Deployment worker".into(),
+            services: vec!["api".into(), "web".into()],
+        };
+        let refused = in_place_of(worker(), Err(several)).unwrap_err().to_string();
+        let expected = "Deployment worker cannot be replaced: it serves several Services (api, web), and only one of them \
+                        can be led to your laptop";
         assert_eq!(refused, expected);
     }
 

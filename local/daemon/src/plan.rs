@@ -1,11 +1,13 @@
 //! Plans a connect before anything is changed: the Service, the pods behind it, and the routes that
 //! result from its users' wishes.
 
+use bridge_cluster::app::App;
 use bridge_cluster::choose::{Asked, Choice, choose};
 use bridge_cluster::client::Cluster;
 use bridge_cluster::error::ClusterError;
 use bridge_cluster::mode::Mode;
 use bridge_cluster::obstacles::{self, Warning};
+use bridge_cluster::replace::replaceable_behind;
 use bridge_cluster::snapshot::{self, Snapshot};
 use bridge_cluster::takeover::{Step, Waiter};
 use bridge_deploy::{AgentSource, ListenPort};
@@ -34,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) ports: Vec<ListenPort>,
     pub(crate) users: Users,
     pub(crate) routes: Vec<PortRoute>,
+    /// The workload that has no pods meanwhile.
+    pub(crate) replaces: Option<App>,
 }
 
 /// Reads the Service and the pods behind it. Changes nothing.
@@ -57,10 +61,17 @@ pub(crate) async fn plan(found: Found, users: Users, tell: &Teller) -> Result<Pl
     if mode == Mode::Sidecar && users.replicas().is_some() {
         tell.warn(Warning::NoReplicas.to_string()).await?;
     }
+    let replaces = match users.replace() {
+        true => Some(Box::pin(replaceable_behind(&found.cluster, &found.snapshot)).await?),
+        false => None,
+    };
+    if replaces.is_some() && found.snapshot.account.is_none() {
+        tell.warn(Warning::NotRestored { service: found.service.clone() }.to_string()).await?;
+    }
     let ports = found.snapshot.ports(mode)?;
     let routes = routes_of(&users, &ports, &found.service)?;
     let users = users.settled(&ports);
-    Ok(Plan { found, mode, agent, ports, users, routes })
+    Ok(Plan { found, mode, agent, ports, users, routes, replaces })
 }
 
 /// The routes that result from users' wishes, at a Service with these ports.

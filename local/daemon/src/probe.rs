@@ -1,5 +1,5 @@
 //! Checks that the Service leads to the agents: an agent opens connections to the Service, and we wait for one to
-//! arrive at an agent. Nothing is sent on them, so one that still reaches the origin disturbs nobody.
+//! arrive at an agent; and that agents reach the origin. Nothing is sent on them, so one that still reaches the origin disturbs nobody.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use bridge_cluster::snapshot::Snapshot;
 use bridge_proto::v1;
 use futures::StreamExt;
+use futures::future::join_all;
 use futures::stream::{SelectAll, select_all};
 use tonic::Streaming;
 
@@ -44,6 +45,29 @@ pub(crate) async fn listen(session: &Session) -> Result<Arrivals, Failure> {
 pub(crate) fn address(snapshot: &Snapshot, service: &str) -> Result<SocketAddr, Failure> {
     let none = || Failure::NoTunnel { reason: format!("Service {service} has no address or no TCP port") };
     snapshot.address()?.ok_or_else(none)
+}
+
+/// Waits until each agent that has a tunnel reaches this address: nodes learn late of pods that have become ready.
+pub(crate) async fn until_reached(session: &Session, address: SocketAddr) {
+    let attended = session.live().agents.into_values().filter_map(|agent| agent.attended);
+    let reached = attended.map(|attended| reached(attended.client, address));
+    if tokio::time::timeout(SEEN_WITHIN, join_all(reached)).await.is_err() {
+        tracing::warn!(session = %session.facts.id, %address, "the agents do not reach the pods");
+    }
+}
+
+/// Resolves when an agent has reached the address, or has gone.
+async fn reached(mut client: Client, address: SocketAddr) {
+    let request = v1::ProbeRequest { address: address.to_string() };
+    let mut every = tokio::time::interval(PROBE_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        match client.probe(request.clone()).await {
+            Ok(reply) if !reply.get_ref().failure.is_empty() => {}
+            Ok(_) | Err(_) => return,
+        }
+    }
 }
 
 /// Probes until a connection arrives at an agent: before the switch none does. Whose it is does not matter, and a node

@@ -14,6 +14,7 @@ use bridge_proto::v1;
 use tokio::sync::watch;
 
 use super::failure::Failure;
+use super::replacing;
 use super::session::Session;
 
 /// How long a disconnect waits for the agents to remove the routes; an agent without a tunnel has none.
@@ -178,10 +179,12 @@ impl Registry {
     }
 
     /// Ends a session: first its routes, then its claim; with the last claim, the Service is restored. One aside ends
-    /// with its agent, after the workload that it replaces was restored. Requests in flight at the laptop may finish, in the background.
+    /// with its agent. A workload that the session replaces is restored before anything else. Requests in flight at the
+    /// laptop may finish, in the background.
     pub(crate) async fn disconnect(&self, session: &Arc<Session>) -> Result<v1::Disconnected, Failure> {
-        unroute(session).await;
         let facts = &session.facts;
+        Box::pin(replacing::bring_back(session)).await?;
+        unroute(session).await;
         let restored = match facts.mode {
             Some(_) => {
                 let released = release(&facts.cluster, &facts.service, |claim| claim.id == facts.id).await?;

@@ -167,7 +167,10 @@ impl Disconnecting {
             || Failure::NoSession { wanted: format!("Service {}", facts.service), sessions: Vec::new() };
         let session = self.sharing.registry.by_id(&facts.id).ok_or_else(gone)?;
         self.step(match (facts.mode, &facts.replaces) {
-            (Some(_), _) => format!("restoring Service {}", facts.service),
+            (Some(_), None) => format!("restoring Service {}", facts.service),
+            (Some(_), Some(workload)) => {
+                format!("waiting for the pods of {workload}, then restoring Service {}", facts.service)
+            }
             (None, Some(workload)) => format!("restoring {workload}"),
             (None, None) => format!("removing the agent beside {}", facts.service),
         })

@@ -54,8 +54,10 @@ impl Drop for Session {
 impl Session {
     /// Begins to open tunnels to the agents; the routes are in force at each as soon as its tunnel is open.
     pub(crate) fn start(facts: Facts, users: Users, routes: Vec<PortRoute>, inbound: Arc<Inbound>) -> Self {
-        let (live_tx, live_rx) = watch::channel(Live::default());
-        let (routes_tx, in_force) = watch::channel(v1::Routes { revision: 1, routes: to_messages(&routes) });
+        let without_origin = facts.mode.is_some() && facts.replaces.is_some();
+        let (live_tx, live_rx) = watch::channel(Live { without_origin, ..Live::default() });
+        let first = v1::Routes { revision: 1, routes: to_messages(&routes), without_origin };
+        let (routes_tx, in_force) = watch::channel(first);
         let purpose = Purpose {
             cluster: facts.cluster.clone(),
             control_port: facts.control_port,
@@ -93,8 +95,8 @@ impl Session {
     #[cfg(test)]
     pub(crate) fn pretended(facts: Facts, users: Users, routes: Vec<PortRoute>) -> Self {
         let (live_tx, live_rx) = watch::channel(Live::pretended());
-        let (routes_tx, mut in_force) =
-            watch::channel(v1::Routes { revision: 1, routes: to_messages(&routes) });
+        let first = v1::Routes { revision: 1, routes: to_messages(&routes), without_origin: false };
+        let (routes_tx, mut in_force) = watch::channel(first);
         let live = live_tx.clone();
         tokio::spawn(async move {
             while in_force.changed().await.is_ok() {
@@ -133,6 +135,11 @@ impl Session {
              again: {why}; `bridge connect {name}` retries, `bridge disconnect {name}` ends this session"
         );
         self.live_tx.send_modify(|live| live.reset = Some(text));
+    }
+
+    /// Notes that the workload that it replaces is scaled back.
+    pub(crate) fn gets_pods_back(&self) {
+        self.live_tx.send_modify(|live| (live.without_origin, live.taken) = (false, None));
     }
 
     pub(crate) fn live(&self) -> Live {
@@ -190,7 +197,7 @@ impl Session {
         let mut revision = 0;
         self.routes_tx.send_modify(|current| {
             revision = current.revision + 1;
-            *current = v1::Routes { revision, routes };
+            (current.revision, current.routes) = (revision, routes);
         });
         let attended = |live: &Live| {
             live.agents.values().filter_map(|agent| agent.attended.as_ref()).all(|a| a.routed >= revision)
@@ -208,6 +215,8 @@ impl Session {
 
     pub(crate) fn status(&self) -> v1::SessionStatus {
         let live = self.live();
+        let replaces = self.facts.replaces.as_ref();
+        let replaces = replaces.filter(|_| self.facts.mode.is_none() || live.without_origin);
         let (state, detail) = match self.facts.mode {
             Some(_) => live.state(&self.facts.service),
             None => live.state_aside(&self.facts.service),
@@ -248,7 +257,7 @@ impl Session {
             opaque,
             copied: Some(copied),
             copies_given_up,
-            replaces: self.facts.replaces.as_ref().map(ToString::to_string).unwrap_or_default(),
+            replaces: replaces.map(ToString::to_string).unwrap_or_default(),
             restores_after_seconds: self.facts.restore.map_or(0, |restore| restore.after.as_secs()),
         }
     }

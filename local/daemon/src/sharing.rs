@@ -27,6 +27,7 @@ use super::place::{Place, in_place_of, place};
 use super::plan::{self, Found};
 use super::reattach::Reattaching;
 use super::registry::Registry;
+use super::replacing;
 use super::routes::{self, PortRoute};
 use super::session::Session;
 use super::teller::Teller;
@@ -217,6 +218,7 @@ impl Sharing {
             return self.registry.disconnect(&there).await.map(Some);
         }
         let facts = &there.facts;
+        Box::pin(replacing::has_pods_for(&there, &users)).await?;
         let routes = plan::routes_of(&users, &facts.ports, &facts.service)?;
         let claimed = routes::claimed(&routes);
         let other_claim = routes::claimed(&there.routes()) != claimed;
@@ -283,9 +285,13 @@ impl Sharing {
         if facts.mode.is_none() && session.live().reset.is_some() {
             return Ok(false);
         }
-        if users.replace() && facts.replaces.is_none() {
+        if users.replace() && facts.mode.is_none() && facts.replaces.is_none() {
             return Err(ClusterError::RunsBeside { target: facts.service.clone() }.into());
         }
+        if users.replace() && facts.mode.is_some() && !session.users().replace() {
+            return Ok(false);
+        }
+        Box::pin(replacing::has_pods_for(session, users)).await?;
         let (before, routes) = (session.routes(), plan::routes_of(users, &facts.ports, &facts.service)?);
         if before == routes && !newcomer.names_something() {
             session.note_users(users.clone());
@@ -363,6 +369,11 @@ impl Sharing {
         there: Option<Arc<Session>>,
         tell: &Teller,
     ) -> Result<Arc<Session>, Failure> {
+        let found = if users.replace() {
+            found
+        } else {
+            Box::pin(replacing::restored(found, &self.whose(false))).await?
+        };
         let plan = plan::plan(found, users, tell).await?;
         self.say(newcomer, &[], &plan.routes, tell).await?;
         let claimant = Claimant::new(&newcomer.request().user, &self.installation);

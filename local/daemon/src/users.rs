@@ -32,6 +32,13 @@ struct User {
     ports_chosen: bool,
 }
 
+impl User {
+    /// Who replaces a Service's pods takes all of its requests.
+    fn names_something(&self) -> bool {
+        self.kind == WishKind::Named || self.request.replace
+    }
+}
+
 /// The users of a session, in the order in which they came.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Users(Vec<User>);
@@ -113,8 +120,11 @@ impl Users {
         images.find(|image| !image.is_empty()).unwrap_or_default()
     }
 
-    /// The only mode that is accepted; `None`: any.
+    /// The only mode that is accepted; `None`: any. A sidecar ends with its pod, so no sidecar replaces it.
     pub(crate) fn mode(&self) -> Option<Mode> {
+        if self.replace() {
+            return Some(Mode::StandIn);
+        }
         self.0.iter().rev().find_map(|user| match user.request.mode() {
             v1::Mode::Unspecified => None,
             v1::Mode::StandIn => Some(Mode::StandIn),
@@ -158,9 +168,11 @@ impl Users {
 
     /// The users whose wishes count, the latest first.
     fn deciding(&self) -> impl Iterator<Item = &User> {
-        let anything_named = self.0.iter().any(|user| user.kind == WishKind::Named);
-        let counts = if anything_named { WishKind::Named } else { WishKind::Whatever };
-        self.0.iter().rev().filter(move |user| user.kind == counts)
+        let anything_named = self.0.iter().any(User::names_something);
+        self.0.iter().rev().filter(move |user| match anything_named {
+            true => user.names_something(),
+            false => user.kind == WishKind::Whatever,
+        })
     }
 }
 

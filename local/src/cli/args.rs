@@ -7,7 +7,7 @@ mod inside;
 use bridge_proto::target::Target;
 use clap::{Args, Parser, Subcommand};
 
-use self::connect::CONNECT_EXAMPLES;
+use self::connect::{CHOSEN_REQUESTS, CONNECT_EXAMPLES};
 pub(crate) use self::connect::{ClusterArgs, ConnectArgs, OutputArgs};
 use self::inside::RUN_EXAMPLES;
 pub(crate) use self::inside::{
@@ -87,6 +87,12 @@ pub(crate) enum Command {
         /// Service web.
         #[arg(long, value_name = "TARGET")]
         restart_callers: Vec<Target>,
+        /// Scale the target to zero until you disconnect; all requests come to you
+        ///
+        /// For Deployments and StatefulSets: no consumer and no loop runs twice. Nobody else can be connected meanwhile. The
+        /// pods are back before the requests are theirs again.
+        #[arg(long, conflicts_with_all = CHOSEN_REQUESTS, conflicts_with = "restart_origin")]
+        replace: bool,
         #[command(flatten)]
         output: OutputArgs,
     },

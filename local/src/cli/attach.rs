@@ -42,7 +42,7 @@ pub(crate) async fn without_requests(args: &ConnectArgs) -> Result<Attached, Fai
 
 /// The same for a command in whose place the target's pods end.
 pub(crate) async fn in_place_of(args: &ConnectArgs) -> Result<Attached, Failed> {
-    let request = v1::ConnectRequest { for_command: true, replace: true, ..request::complete(args)? };
+    let request = v1::ConnectRequest { for_command: true, ..request::in_place(args)? };
     begin(RuntimeDir::find()?, wish(WishKind::Network, request, None)).await
 }
 

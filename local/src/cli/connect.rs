@@ -14,20 +14,26 @@ use super::{
     sessions::Session,
 };
 
-/// What to restart once it is connected.
-pub(crate) struct Restarts {
-    pub(crate) origin: bool,
-    pub(crate) callers: Vec<Target>,
+/// What becomes of pods once it is connected.
+pub(crate) struct Pods {
+    /// The target's end, until a disconnect;
+    pub(crate) replace: bool,
+    /// or are restarted,
+    pub(crate) restart: bool,
+    /// and so are those of callers.
+    pub(crate) restart_callers: Vec<Target>,
 }
 
-pub(crate) async fn run(args: ConnectArgs, restarts: Restarts, format: Format) -> Result<(), Failed> {
+pub(crate) async fn run(args: ConnectArgs, pods: Pods, format: Format) -> Result<(), Failed> {
+    let request = if pods.replace { request::in_place(&args)? } else { request::complete(&args)? };
+    let everything = request.everything;
     let request = v1::ConnectRequest {
-        restart_origin: restarts.origin,
-        restart_callers: restarts.callers.iter().map(Target::with_kind).collect(),
-        ..request::complete(&args)?
+        restart_origin: pods.restart,
+        restart_callers: pods.restart_callers.iter().map(Target::with_kind).collect(),
+        ..request
     };
     let session = Session::from(connect(request).await?);
-    output::print_as(format, &session, || session.connected(args.everything, &program::name()))
+    output::print_as(format, &session, || session.connected(everything, &program::name()))
 }
 
 /// Connects, showing each step.

@@ -74,9 +74,9 @@ async fn run(command: Command) -> Result<u8, Failed> {
     match command {
         Command::Run(args) => return run::run(args).await,
         Command::Shell(args) => return run::shell(args).await,
-        Command::Connect { connect, restart_origin, restart_callers, output } => {
-            let restarts = connect::Restarts { origin: restart_origin, callers: restart_callers };
-            connect::run(connect, restarts, output.output).await
+        Command::Connect { connect, restart_origin, restart_callers, replace, output } => {
+            let pods = connect::Pods { replace, restart: restart_origin, restart_callers };
+            connect::run(connect, pods, output.output).await
         }
         Command::Env(args) => env::run(args).await,
         Command::Forward(args) => forward::run(args).await,

@@ -94,6 +94,11 @@ pub(crate) fn complete(args: &ConnectArgs) -> Result<v1::ConnectRequest, Failed>
     Ok(request)
 }
 
+/// The request of a session in whose place the target has no pods: everything that came to them comes to the laptop.
+pub(crate) fn in_place(args: &ConnectArgs) -> Result<v1::ConnectRequest, Failed> {
+    Ok(v1::ConnectRequest { everything: true, replace: true, ..complete(args)? })
+}
+
 /// The request without the cluster.
 fn connect(
     args: &ConnectArgs,

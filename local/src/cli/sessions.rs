@@ -186,12 +186,12 @@ impl Session {
                 route.local_port, route.port
             )));
         }
-        let others = if everything {
-            "requests claimed by others → their laptops"
-        } else {
-            "everyone else's requests → the pods"
+        let others = match (&self.replaces, everything) {
+            (Some(workload), _) => format!("{workload} has no pods until you disconnect"),
+            (None, true) => "requests claimed by others → their laptops, as before".to_owned(),
+            (None, false) => "everyone else's requests → the pods, as before".to_owned(),
         };
-        text.push_str(&format!("  {others}, as before. Only new connections reach you.\n"));
+        text.push_str(&line(&format!("  {others}. Only new connections reach you.")));
         if self.copies() {
             text.push_str(
                 "  your answers to copies are dropped; WebSockets, and connections that are not HTTP, are not copied\n",
@@ -204,9 +204,17 @@ impl Session {
 
     /// What happens without this laptop.
     fn without_this_laptop(&self) -> String {
-        match self.restores_after_seconds.map(Duration::from_secs) {
-            Some(after) => format!("all requests → the pods; after {}, the agents go", duration(after)),
-            None => "all requests → the pods; the agents stay until `bridge clean`".to_owned(),
+        match (self.restores_after_seconds.map(Duration::from_secs), &self.replaces) {
+            (Some(after), Some(_)) => {
+                format!("requests fail; after {}, the agents bring the pods back", duration(after))
+            }
+            (None, Some(_)) => {
+                format!("requests fail until someone runs `bridge clean {} --others`", self.target)
+            }
+            (Some(after), None) => {
+                format!("all requests → the pods; after {}, the agents go", duration(after))
+            }
+            (None, None) => "all requests → the pods; the agents stay until `bridge clean`".to_owned(),
         }
     }
 

@@ -29,7 +29,7 @@ impl ClusterError {
             | Self::NotReplaced { .. }
             | Self::RunsBeside { .. }
             | Self::Deploy(_) => Cause::Obstacles,
-            Self::Held { .. } | Self::Replaced { .. } => Cause::Held,
+            Self::Held { .. } | Self::NotAlone { .. } | Self::Replaced { .. } => Cause::Held,
             Self::Annotation { .. } | Self::Session { .. } | Self::NotRestored { .. } => {
                 Cause::UnreadableAttachment
             }

@@ -26,6 +26,9 @@ pub(super) struct Record {
     /// and who owned that field.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     owners: Vec<FieldOwner>,
+    /// KEDA's ScaledObject that is paused meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) scaler: Option<String>,
     /// Without routes. Keeps fields of newer programs.
     #[serde(flatten)]
     pub(super) session: Claim,
@@ -53,9 +56,16 @@ impl Record {
 
 /// The merge patch that scales a workload to zero for a session. A session of the same user on the same laptop takes over
 /// from an earlier one, and what is to be restored stays. `None`: it is done already.
-pub(super) fn scaled_to_zero(now: &DynamicObject, session: &Claim) -> Result<Option<Value>, Refused> {
+pub(super) fn scaled_to_zero(
+    now: &DynamicObject,
+    session: &Claim,
+    scaler: Option<&str>,
+) -> Result<Option<Value>, Refused> {
     let there = Record::of(&now.metadata).map_err(Refused::Unreadable)?;
-    let record = |replicas, owners| Record { version: VERSION, replicas, owners, session: session.clone() };
+    let known = there.as_ref().and_then(|there| there.scaler.clone());
+    let scaler = scaler.map(str::to_owned).or(known);
+    let record =
+        |replicas, owners| Record { version: VERSION, replicas, owners, scaler, session: session.clone() };
     let record = match there {
         Some(there) if there.session == *session && replicas(now) == 0 => return Ok(None),
         Some(there)
@@ -82,6 +92,11 @@ pub(super) fn scaled_back(now: &DynamicObject, goes: &impl Fn(&Claim) -> bool) -
         "metadata": {"resourceVersion": now.metadata.resource_version},
         "spec": {"replicas": there.replicas},
     }))
+}
+
+/// KEDA's ScaledObject that is paused for such a workload.
+pub(super) fn paused(now: &DynamicObject, goes: &impl Fn(&Claim) -> bool) -> Option<String> {
+    of_one_that_goes(now, goes)?.scaler
 }
 
 /// The merge patch that removes the record of such a workload, and returns the field to its owners.
@@ -142,7 +157,7 @@ mod tests {
     }
 
     fn replaced(workload: &Value, session: &Claim) -> Value {
-        let change = scaled_to_zero(&object(workload), session).unwrap().expect("a change");
+        let change = scaled_to_zero(&object(workload), session, None).unwrap().expect("a change");
         let mut after = workload.clone();
         merge(&mut after, &change);
         after
@@ -165,7 +180,7 @@ mod tests {
         let before = worker(&json!(3));
         let after = replaced(&before, &session("1", "alice"));
         assert_eq!(after["spec"]["replicas"], 0);
-        assert_eq!(scaled_to_zero(&object(&after), &session("1", "alice")), Ok(None), "once is enough");
+        assert_eq!(scaled_to_zero(&object(&after), &session("1", "alice"), None), Ok(None), "once is enough");
         assert_eq!(forgotten(&object(&after), &of("2")), None, "another session's");
         assert_eq!(given_back(&after), before);
         assert_eq!(forgotten(&object(&before), &ANY), None);
@@ -182,7 +197,7 @@ mod tests {
         let next = replaced(&first, &session("2", "alice"));
         assert_eq!(forgotten(&object(&next), &of("1")), None);
         assert_eq!(given_back(&next), before);
-        let refused = scaled_to_zero(&object(&first), &session("3", "bob")).unwrap_err();
+        let refused = scaled_to_zero(&object(&first), &session("3", "bob"), None).unwrap_err();
         assert_eq!(refused, Refused::By(Box::new(session("1", "alice"))));
     }
 
@@ -203,7 +218,7 @@ mod tests {
             assert_eq!(scaled_back(&object(&odd), &ANY), None);
             assert_eq!(forgotten(&object(&odd), &ANY), None);
             assert!(matches!(
-                scaled_to_zero(&object(&odd), &session("1", "alice")),
+                scaled_to_zero(&object(&odd), &session("1", "alice"), None),
                 Err(Refused::Unreadable(_))
             ));
         }

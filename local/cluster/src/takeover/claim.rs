@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use crate::change::{Decision, change, change_read};
 use crate::client::Cluster;
 use crate::error::ClusterError;
-use crate::state::{Attachment, Claim, ClaimedRoute, Held};
+use crate::state::{Attachment, Claim, ClaimedRoute, Refused};
 use crate::workload::Labels;
 
 /// Writes a claim at a Service that was just read: into its attachment, else into `fresh`, which the caller builds from
@@ -21,8 +21,8 @@ use crate::workload::Labels;
 ///
 /// # Errors
 ///
-/// [`ClusterError::Held`] if another session has the same match, [`ClusterError::SelectorChanged`] if the Service
-/// selects other pods by now, and those of the calls.
+/// [`ClusterError::Held`] if another session has the same match, [`ClusterError::NotAlone`] if one of the two replaces the
+/// pods, [`ClusterError::SelectorChanged`] if the Service selects other pods by now, and those of the calls.
 pub(super) async fn claim(
     cluster: &Cluster,
     service: Service,
@@ -47,8 +47,26 @@ fn with_claim(
     if attachment.original != *origin {
         return Err(ClusterError::SelectorChanged { service: now.name_any() });
     }
-    attachment.claim(claim.clone()).map_err(|held| held_by(now, &held))?;
+    attachment.claim(claim.clone()).map_err(|refused| error(now, refused))?;
     Ok(Decision::Write(attachment.to_change(), attachment))
+}
+
+/// Notes that a session no longer replaces a workload: others may attach.
+///
+/// # Errors
+///
+/// The errors of the calls.
+pub async fn no_longer_replaces(cluster: &Cluster, service: &str, id: &str) -> Result<(), ClusterError> {
+    change(cluster, service, |now| without_replacement(now, id)).await.map(drop)
+}
+
+fn without_replacement(now: &Service, id: &str) -> Result<Decision<()>, ClusterError> {
+    let Some(mut attachment) = Attachment::of(now)? else { return Ok(Decision::Leave(())) };
+    let mut claims = attachment.sessions.iter_mut();
+    match claims.find(|claim| claim.id == id).and_then(|claim| claim.replaces.take()) {
+        Some(_) => Ok(Decision::Write(attachment.to_change(), ())),
+        None => Ok(Decision::Leave(())),
+    }
 }
 
 /// Changes the requests of an existing claim. False: the claim does not exist, and nothing was changed.
@@ -74,13 +92,18 @@ fn with_routes(now: &Service, id: &str, routes: &[ClaimedRoute]) -> Result<Decis
         return Ok(Decision::Leave(true));
     }
     claim.routes = routes.to_vec();
-    attachment.claim(claim).map_err(|held| held_by(now, &held))?;
+    attachment.claim(claim).map_err(|refused| error(now, refused))?;
     Ok(Decision::Write(attachment.to_change(), true))
 }
 
-fn held_by(service: &Service, held: &Held) -> ClusterError {
-    let holder = format!("{} ({})", held.by.user, held.what);
-    ClusterError::Held { service: service.name_any(), holder }
+fn error(service: &Service, refused: Refused) -> ClusterError {
+    let service = service.name_any();
+    match refused {
+        Refused::Held { by, what } => ClusterError::Held { service, holder: format!("{} ({what})", by.user) },
+        Refused::NotAlone { with, replaced } => {
+            ClusterError::NotAlone { service, other: with.user, replaced }
+        }
+    }
 }
 
 #[cfg(test)]

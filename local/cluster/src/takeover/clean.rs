@@ -25,6 +25,7 @@ use crate::objects::services;
 use crate::ours::{self, Of};
 use crate::rehearsal;
 pub use crate::rehearsal::Change;
+use crate::replace::{self, Restored};
 use crate::spec::selector;
 use crate::state::{Attachment, Claim};
 use crate::workload::Labels;
@@ -48,6 +49,8 @@ pub enum Whose {
 /// The results of cleaning, and what was left because others use it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cleaned {
+    /// Workloads that such sessions had replaced.
+    pub restored: Vec<Restored>,
     pub done: Vec<Done>,
     /// A Service, and a session of another laptop.
     pub kept: Vec<(String, Claim)>,
@@ -293,6 +296,11 @@ async fn release_gone(
     let in_place = attachment.is_in_place(service);
     let (gone, kept): (Vec<_>, Vec<_>) =
         attachment.sessions.into_iter().partition(|claim| whose.is_gone(claim));
+    for target in gone.iter().filter_map(|claim| claim.replaces.as_deref()) {
+        let replace::Cleaned { restored, unreadable } = replace::clean(cluster, Some(target), whose).await?;
+        cleaned.restored.extend(restored);
+        cleaned.unreadable.extend(unreadable);
+    }
     let nobody = gone.is_empty() && kept.is_empty();
     if !gone.is_empty() || nobody {
         let released = release(cluster, &name, |claim| whose.is_gone(claim)).await?;

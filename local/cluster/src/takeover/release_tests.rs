@@ -147,7 +147,7 @@ async fn connect(cluster: &Cluster) -> Result<(), ClusterError> {
     let origin = [("app".to_owned(), "orders".to_owned())].into();
     claim(cluster, now, &origin, fresh, &alice.unwrap()).await?;
     let switched = switch(cluster, "orders", "7f3a", Some("d1")).await?;
-    disown(cluster, switched).await
+    disown(cluster, switched.0).await
 }
 
 /// The managers that own the selector.

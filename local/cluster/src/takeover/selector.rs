@@ -16,7 +16,7 @@ use crate::spec::{selector, target};
 use crate::state::{Attachment, Targets};
 
 /// Switches the Service to the agents, in one patch, if its selector is still the original, and records the selector's
-/// owners. To be followed by [`disown`].
+/// owners. Returns the Service, and whether that has changed targetPorts. To be followed by [`disown`].
 ///
 /// # Errors
 ///
@@ -26,10 +26,14 @@ pub(super) async fn switch(
     service: &str,
     stand_in: &str,
     deployment: Option<&str>,
-) -> Result<Service, ClusterError> {
-    change(cluster, service, |now| to_stand_in(now, stand_in, deployment))
-        .await
-        .map(|(switched, ())| switched)
+) -> Result<(Service, bool), ClusterError> {
+    change(cluster, service, |now| {
+        let decision = to_stand_in(now, stand_in, deployment)?;
+        let changes = matches!(decision, Decision::Write(..));
+        let retargets = changes && Attachment::of(now)?.is_some_and(|there| there.retargets());
+        Ok(decision.then(retargets))
+    })
+    .await
 }
 
 /// `deployment`: the uid of the stand-in's Deployment, if the attachment is to name another one.

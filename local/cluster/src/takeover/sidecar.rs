@@ -34,6 +34,7 @@ use crate::state::{Attachment, Targets, VERSION};
 use crate::workload::Workload;
 use crate::write::write;
 
+pub(super) use self::leaving::other_ports_are_known;
 pub(super) use self::remove::{remove, remove_abandoned};
 
 /// Claims, creates missing objects, and adds the sidecar to the workloads that lack it.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bridge_deploy::AgentSource;
 use futures::future::{Either, pending, ready};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::clean::{self, Whose, clean};
 use super::race_tests::Patient;
@@ -141,13 +142,14 @@ fn everyone() -> Whose {
     Whose::Laptop { installation: "another".into(), alive: Arc::new(|_| false), others: true }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_last_developer_out_takes_the_sidecar_along() {
     let server = world();
-    let (before, cluster) = (seen(&server), server.cluster());
+    let (before, cluster, begun) = (seen(&server), server.cluster(), Instant::now());
     let alice = connect(cluster.clone(), "alice").await.unwrap();
     let attached = seen(&server);
     assert_eq!(attached[0]["spec"]["ports"][0]["targetPort"], "http");
+    assert_eq!(begun.elapsed().as_secs(), 2, "nodes learn of another targetPort");
     let containers = &attached[1]["spec"]["template"]["spec"]["containers"];
     assert_eq!(
         (&containers[0]["ports"][0]["name"], &containers[1]["name"]),
@@ -160,7 +162,7 @@ async fn the_last_developer_out_takes_the_sidecar_along() {
     let bob = connect(cluster.clone(), "bob").await.unwrap();
     assert_eq!((bob.stand_in, bob.control_port), (alice.stand_in, alice.control_port));
     assert!(bob.key == alice.key && bob.agents == alice.agents);
-    assert_eq!(seen(&server)[1], attached[1]);
+    assert_eq!((seen(&server)[1].clone(), begun.elapsed().as_secs()), (attached[1].clone(), 2));
 
     disconnect(&cluster, "alice").await;
     assert_eq!(seen(&server)[1], attached[1], "Bob still uses it");
@@ -169,7 +171,7 @@ async fn the_last_developer_out_takes_the_sidecar_along() {
     assert_eq!(ours(&server), Vec::<String>::new());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn each_kind_of_workload_gets_the_sidecar_and_loses_it() {
     for kind in [AppKind::StatefulSet, AppKind::DaemonSet] {
         let server = world_of(kind);
@@ -189,7 +191,7 @@ async fn each_kind_of_workload_gets_the_sidecar_and_loses_it() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_sidecars_need_stays_while_nobody_may_take_them_out() {
     let server = world_of(AppKind::StatefulSet);
     connect(server.cluster(), "alice").await.unwrap();
@@ -245,7 +247,7 @@ async fn a_disconnect_that_is_killed_anywhere_is_finished_by_the_next_connect_or
     assert!(killed_at > 3, "a disconnect has more than {killed_at} requests");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_service_that_is_deleted_leaves_no_sidecar() {
     let server = world();
     let before = seen(&server);

@@ -67,9 +67,12 @@ pub(crate) struct Live {
     pub(crate) led_back: bool,
     /// Why Kubernetes creates no pods of agents.
     pub(crate) refused: Option<String>,
-    /// The agents follow an earlier template of the origin: why, and what happens next. Or the workload that the session
-    /// replaces has pods again.
+    /// The agents follow an earlier template of the origin: why, and what happens next.
     pub(crate) stale: Option<String>,
+    /// The agents have no origin: they are ready once they have the routes.
+    pub(crate) without_origin: bool,
+    /// The workload that the session replaces has pods again, or is gone.
+    pub(crate) taken: Option<String>,
     /// The Service has led to the stand-in.
     pub(crate) was_in_place: bool,
     /// It does so no more: who changed it, and what to do.
@@ -105,7 +108,8 @@ impl Live {
     /// the kubelet's first probe finds nobody listening and comes again after a second. The others need the routes
     /// before they are ready.
     pub(super) fn is_due(&self, pod: &str) -> bool {
-        self.agents.get(pod).is_some_and(|agent| agent.ready) || self.agents.values().any(Agent::is_routed)
+        let ready = self.agents.get(pod).is_some_and(|agent| agent.ready);
+        ready || self.agents.values().any(Agent::is_routed) || (self.without_origin && self.was_in_place)
     }
 
     /// The tunnel to an agent that takes new work.
@@ -142,7 +146,7 @@ impl Live {
             return (v1::State::Reset, reset.clone());
         }
         if self.tunnel().is_some() {
-            return (v1::State::Routing, self.stale.clone().unwrap_or_default());
+            return (v1::State::Routing, self.taken.clone().unwrap_or_default());
         }
         let why = self.why_not_reached().or_else(|| Some(self.why_not_ready()).filter(|why| !why.is_empty()));
         let why = why.unwrap_or_default();
@@ -161,7 +165,8 @@ impl Live {
             return (v1::State::LedBack, self.why_led_back(service));
         }
         if self.tunnel().is_some() {
-            return (v1::State::Routing, self.stale.clone().unwrap_or_default());
+            let detail = self.taken.as_ref().or(self.stale.as_ref());
+            return (v1::State::Routing, detail.cloned().unwrap_or_default());
         }
         let serve = self.agents.values().any(|agent| agent.ready);
         if self.in_place && self.agents_known && !serve {

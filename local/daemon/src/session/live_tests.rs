@@ -96,7 +96,7 @@ async fn an_agent_that_is_not_ready_yet_may_have_the_routes() {
 async fn without_requests_nothing_is_said_of_them() {
     let removed = Live { reset: Some("the agent was removed".into()), ..live(vec![]) };
     let text = "someone has scaled Deployment worker to 3".to_owned();
-    let taken = Live { stale: Some(text), ..live(vec![routed(true)]) };
+    let taken = Live { taken: Some(text), ..live(vec![routed(true)]) };
     let blind = Live { blind: Some("the API server is away".into()), ..live(vec![]) };
     for (what, live, expected, said) in [
         ("a tunnel leads to it", live(vec![routed(true)]), v1::State::Routing, ""),

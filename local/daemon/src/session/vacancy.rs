@@ -32,10 +32,12 @@ impl Vacancy {
         }
     }
 
-    fn say(&self, stale: Option<String>) {
+    fn say(&self, taken: Option<String>) {
         self.live.send_if_modified(|live| {
-            let changed = live.stale != stale;
-            live.stale = stale;
+            // A Service gets its pods back before its session ends.
+            let taken = taken.filter(|_| self.facts.mode.is_none() || live.without_origin);
+            let changed = live.taken != taken;
+            live.taken = taken;
             changed
         });
     }

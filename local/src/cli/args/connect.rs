@@ -17,7 +17,11 @@ Examples:
   bridge connect deploy/orders --header x-tenant=7 --header x-canary=yes    both must match
   bridge connect orders --header user-agent~=Firefox --path ^=/v1/ --method GET
   bridge connect orders --everything                                        in your own namespace
-  bridge connect orders --copy                                              the pods answer, you watch";
+  bridge connect orders --copy                                              the pods answer, you watch
+  bridge connect orders --replace                                           no pods meanwhile, only you";
+
+/// The options that choose requests or another way to get them; `--replace` takes all.
+pub(super) const CHOSEN_REQUESTS: [&str; 6] = ["headers", "paths", "method", "compat", "copy", "mode"];
 
 /// Which cluster and namespace.
 #[derive(Debug, Clone, Default, Args)]

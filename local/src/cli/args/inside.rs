@@ -7,7 +7,7 @@ use bridge_inside::environment::{Choice, Variable};
 use bridge_proto::target::Target;
 use clap::{Args, ValueEnum};
 
-use super::connect::{ClusterArgs, ConnectArgs, OutputArgs};
+use super::connect::{CHOSEN_REQUESTS, ClusterArgs, ConnectArgs, OutputArgs};
 use crate::cli::forward::wanted::Wanted;
 
 pub(super) const RUN_EXAMPLES: &str = "\
@@ -16,7 +16,7 @@ Examples:
   bridge run orders --port 3000:http -- go run ./cmd/orders --verbose
   bridge run orders --env LOG_LEVEL=debug --env-exclude 'OTEL_*' -- python app.py
   bridge run deploy/worker python worker.py             a workload without a Service: no requests
-  bridge run deploy/worker --replace python worker.py   the same, and its pods end meanwhile
+  bridge run deploy/worker --replace python worker.py   its pods end meanwhile
   bridge run cronjob/report -- go run ./cmd/report";
 
 /// The options about requests.
@@ -109,9 +109,10 @@ pub(crate) struct AsideArgs {
     pub(crate) no_requests: bool,
     /// Scale the target to zero while the command runs: no worker and no loop runs twice
     ///
-    /// For Deployments and StatefulSets that no Service selects. The command begins once their pods have ended, and they
-    /// come back when it ends. `bridge clean` restores them if it cannot.
-    #[arg(long, conflicts_with_all = REQUESTS)]
+    /// For Deployments and StatefulSets. The command begins once their pods have ended, and they come back when it ends.
+    /// All requests to their Service, if there is one, come to the command meanwhile. `bridge clean` restores the pods if
+    /// it cannot.
+    #[arg(long, conflicts_with_all = CHOSEN_REQUESTS)]
     pub(crate) replace: bool,
 }
 

@@ -1,5 +1,5 @@
 //! After a roll-out: the last pods without the sidecar are ending, and a node that has not learned of it yet still leads
-//! connections to them, past the agents.
+//! connections to them, past the agents. Likewise after a change of targetPorts: a node may lead connections to both ports.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,7 +17,8 @@ use crate::watch;
 use crate::workload::Labels;
 
 /// The time in which nodes learn that a pod ends: kube-proxy's `minSyncPeriod` is 1 s by default. Nobody reports that they
-/// have, and a connection that arrives at an agent does not show it: agents get connections all the time.
+/// have, and a connection that arrives at an agent does not show it: agents get connections all the time. It is the same
+/// for what they learn of a Service.
 const LEARNED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Waits until no pod with these labels that lacks the sidecar is ending, or the last of them has been for
@@ -53,6 +54,13 @@ pub(super) async fn left(
             due = Some(Instant::now() + LEARNED_WITHIN);
         }
     }
+}
+
+/// Waits until nodes know of targetPorts that were changed. Endpoints with different ports are in different EndpointSlices,
+/// and while a pod without the sidecar is ending, its port stays: then the pods with the sidecar join one slice before they
+/// leave the other. A connection that arrives at an agent does not show that the other is no longer used.
+pub(crate) async fn other_ports_are_known() {
+    tokio::time::sleep(LEARNED_WITHIN).await;
 }
 
 /// The uid of a pod without the sidecar that is ending and still runs.

@@ -159,7 +159,11 @@ impl World {
 
     /// The number of its replicas.
     pub(crate) fn replicas_of_worker(&self) -> Value {
-        self.server.get("deployments/worker").unwrap()["spec"]["replicas"].clone()
+        self.replicas_of("worker")
+    }
+
+    pub(crate) fn replicas_of(&self, deployment: &str) -> Value {
+        self.server.get(&format!("deployments/{deployment}")).unwrap()["spec"]["replicas"].clone()
     }
 
     /// Waits until the Service is restored.

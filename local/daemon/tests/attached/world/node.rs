@@ -63,6 +63,8 @@ struct State {
     pods: usize,
     /// Whether pods are kept from starting.
     held: bool,
+    /// The pod of the origin, while its Deployment is scaled to zero.
+    origin: Option<Value>,
 }
 
 impl Node {
@@ -122,6 +124,7 @@ impl Node {
         let mut changes = self.0.server.watch();
         loop {
             changes.mark_unchanged();
+            self.scale_origin();
             let deployments = self.0.server.all(DEPLOYMENTS);
             let of_agents: Vec<&Value> = deployments
                 .iter()
@@ -153,6 +156,29 @@ impl Node {
                 return;
             }
         }
+    }
+
+    /// Gives the origin as many pods as it is to have: one, or none.
+    fn scale_origin(&self) {
+        let server = &self.0.server;
+        let Some(origin) = server.get(&format!("deployments/{SERVICE}")) else { return };
+        let (wanted, pod) = (origin["spec"]["replicas"].as_u64().unwrap(), server.get("pods/orders-rs-1"));
+        let path = format!("{PODS}/orders-rs-1");
+        let kept = &mut self.0.state.lock().unwrap().origin;
+        match (wanted, pod) {
+            (0, Some(pod)) => {
+                *kept = Some(pod);
+                server.remove(&path);
+            }
+            (1.., None) => match kept.take() {
+                Some(pod) => server.put(&path, pod),
+                None => return,
+            },
+            _ => return,
+        }
+        server.change(&format!("deployments/{SERVICE}"), |origin| {
+            origin["status"]["readyReplicas"] = wanted.into();
+        });
     }
 
     /// Gives a Deployment its pod. Returns whether to try again.
@@ -228,6 +254,10 @@ impl Node {
             let (mut caller, _) = proxy.accept().await.unwrap();
             let (service, port) = self.service();
             let to_origin = service["spec"]["selector"] == json!({"app": SERVICE});
+            // A Service without pods refuses connections.
+            if to_origin && self.0.server.get("pods/orders-rs-1").is_none() {
+                continue;
+            }
             let agent = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
             let to = if to_origin { self.0.origin } else { agent };
             tokio::spawn(async move {
