@@ -9,6 +9,7 @@ pub mod api;
 mod away;
 pub mod client;
 mod clock;
+pub mod failures;
 pub mod laptop;
 pub mod load;
 pub mod objects;

@@ -1,8 +1,11 @@
 //! Pods of agents come and go while a Service is connected.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bridge_tests::{Laptop, World, eventually};
+use bridge_tests::{Laptop, World, eventually, failures};
+
+/// A pod starts, and three seconds.
+const ANOTHER: Duration = Duration::from_secs(10);
 
 #[test]
 #[ignore = "needs a cluster: make test"]
@@ -18,24 +21,30 @@ fn when_an_agent_goes_the_next_one_takes_over() {
     // When an agent's pod is evicted, as by a node's drain.
     let leaving = world.agents().first().expect("an agent").clone();
     let _ = world.kubectl(&["delete", "pod", &leaving, "--wait=false"]).succeeds();
+    let evicted = Instant::now();
     attended_by_others(&world, &alice, &leaving);
+    failures::took("agent evicted", "routed by another", evicted.elapsed(), ANOTHER, &others);
 
     // Then no request has failed, and Alice's are routed.
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "routed by the agents that are left");
     others.goes_on(40);
     others.has_lost_nothing();
+    let others = world.others_by("meanwhile", &["new"]);
 
     // When one dies at once, as any pod may.
     let dying = world.agents().first().expect("an agent").clone();
     let _ = world.kubectl(&["delete", "pod", &dying, "--grace-period=0", "--force"]).succeeds();
 
     // Then routing comes back, and nothing is left behind at the end.
+    let died = Instant::now();
     attended_by_others(&world, &alice, &dying);
     eventually("Alice's requests are routed again", Duration::from_secs(10), || {
         let answer =
             world.client(&["http", "http://orders/whoami", "--header", "x-bridge=alice", "--timeout", "2s"]);
         answer.stdout.contains(&orders.name).then_some(()).ok_or_else(|| answer.to_string())
     });
+    // Others may fail as they do when any pod of the Service dies at once.
+    failures::took("agent's pod deleted at once", "routed by another", died.elapsed(), ANOTHER, &others);
     let _ = alice.bridge(&["disconnect", "orders"]).succeeds();
     world.is_given_back(&before);
 }

@@ -6,6 +6,8 @@ use bridge_tests::{Laptop, Load, Local, Objects, World};
 
 /// The design's bounds for a laptop that cannot be reached: until the origin answers, and until the laptop does again.
 pub(crate) const TO_ORIGIN: Duration = Duration::from_secs(6);
+/// The limit of a connect here.
+pub(crate) const CONNECTED: Duration = Duration::from_secs(2);
 pub(crate) const ROUTED_AGAIN: Duration = Duration::from_secs(3);
 
 /// What is used goes before what it uses.

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use bridge_tests::objects::But;
 use bridge_tests::place::kubectl_with;
-use bridge_tests::{Laptop, Local, World, eventually};
+use bridge_tests::{Laptop, Load, Local, World, eventually, failures};
+
+use crate::attached::CONNECTED;
 
 #[test]
 #[ignore = "needs a cluster: make test"]
@@ -13,7 +15,7 @@ fn resetting_or_rolling_out_a_connected_service_fails_no_request() {
     let alice = world.laptop("alice");
     let orders = alice.runs("orders");
     let others = world.others();
-    applying_the_original_manifest_gives_the_traffic_to_the_origin(&world, &alice, &orders);
+    applying_the_original_manifest_gives_the_traffic_to_the_origin(&world, &alice, &orders, &others);
     others.goes_on(20);
     others.has_lost_nothing();
     a_port_that_is_added_is_followed(&world, &alice, &orders);
@@ -25,6 +27,7 @@ fn applying_the_original_manifest_gives_the_traffic_to_the_origin(
     world: &World,
     alice: &Laptop,
     orders: &Local,
+    others: &Load,
 ) {
     // Given orders connected.
     let before = world.objects();
@@ -35,7 +38,16 @@ fn applying_the_original_manifest_gives_the_traffic_to_the_origin(
     // When a colleague applies the Service's original manifest as kubectl does by default,
     // then all traffic goes to the origin, and status shows what happened.
     let _ = world.apply(&manifest(world));
+    let reset = Instant::now();
     let detail = the_origin_has_it_all(world, alice);
+    let within = Duration::from_secs(1);
+    failures::took(
+        "Service reset by kubectl apply",
+        "all → origin, status says who",
+        reset.elapsed(),
+        within,
+        others,
+    );
     assert!(detail.contains("kubectl"), "expected who did it in: {detail}");
 
     // When Alice connects again, her laptop answers again; after disconnecting, the Service is as before.
@@ -123,7 +135,7 @@ fn a_port_that_is_added_is_followed(world: &World, alice: &Laptop, orders: &Loca
         let moved = session["state"] == "routing" && session["standIn"] != stand_in;
         moved.then_some(()).ok_or_else(|| session.to_string())
     });
-    println!("routing again {:.1?} after a port was added", begun.elapsed());
+    failures::took("Service gets a port", "routed by new agents", begun.elapsed(), CONNECTED * 2, &others);
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "what was routed is routed again");
     let by_other_port = world.client(&["http", "http://orders:81/whoami"]).succeeds().stdout;
     assert!(by_other_port.starts_with("orders orders-"), "the new port is the pods': {by_other_port}");
@@ -165,6 +177,7 @@ fn rolling_the_origin_out_keeps_it_routed(world: &World, alice: &Laptop, orders:
     late.goes_on(20);
 
     // Then no request has failed, and the laptop has answered all of Alice's.
+    failures::took("origin rolled out", "routed throughout", Duration::ZERO, Duration::ZERO, &late);
     late.has_lost_nothing();
     alices.has_lost_nothing();
     let session = alice.session();

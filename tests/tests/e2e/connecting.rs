@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use bridge_tests::{Laptop, World, soak};
+use bridge_tests::{Laptop, World, failures, soak};
+
+use crate::attached::CONNECTED;
 
 #[test]
 #[ignore = "needs a cluster: make test"]
@@ -47,6 +49,15 @@ fn connecting_and_disconnecting_fails_no_request_and_leaves_nothing_behind() {
     let waited = times.last().map_or(Duration::ZERO, |(_, _, waited)| *waited);
     assert!(waited < Duration::from_secs(60), "expected to be as before within a minute, not {waited:.1?}");
     world.is_again(&before, Duration::from_secs(60).saturating_sub(waited));
+    let median = |mut all: Vec<Duration>| {
+        all.sort();
+        all[all.len() / 2]
+    };
+    let connected = median(times.iter().map(|(connected, ..)| *connected).collect());
+    failures::took("connect (median)", "connected", connected, CONNECTED, &others);
+    let quick = &times[..times.len() - 1];
+    let disconnected = median(quick.iter().map(|(.., disconnected)| *disconnected).collect());
+    failures::took("disconnect (median)", "all → origin", disconnected, Duration::from_secs(1), &others);
     others.has_lost_nothing();
     print(times);
 }

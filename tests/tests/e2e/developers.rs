@@ -1,6 +1,8 @@
 //! Several developers at one Service, and a laptop on which nothing listens.
 
-use bridge_tests::World;
+use bridge_tests::{World, failures};
+
+use crate::attached::ROUTED_AGAIN;
 
 #[test]
 #[ignore = "needs a cluster: make test"]
@@ -57,8 +59,12 @@ fn when_nothing_listens_callers_get_a_503_or_the_origin_answers(world: &World) {
     let warned = alice.bridge(&["connect", "orders", "--port", &port]).succeeds();
     assert!(warned.stderr.contains(&number) && warned.stderr.contains("503"), "expected a warning: {warned}");
     // … and Alice's requests are answered with a message that names session, port and what to do.
+    let others = world.others_by("others", &["new"]);
     let answer = world.client(&["http", "http://orders/whoami", "--header", "x-bridge=alice"]);
     answer.fails(1, "503");
+    others.goes_on(20);
+    failures::took("local process not listening", "503 that says so", answer.took, ROUTED_AGAIN, &others);
+    others.has_lost_nothing();
     assert!(
         answer.stderr.contains(&number) && answer.stderr.contains("alice"),
         "expected who and where: {answer}"

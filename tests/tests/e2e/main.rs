@@ -17,6 +17,7 @@ mod held;
 mod hostile;
 mod kills;
 mod refusals;
+mod replacing;
 mod requests;
 mod restart;
 mod restore;

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use bridge_tests::objects::But;
-use bridge_tests::{Laptop, Local, Objects, World, eventually};
+use bridge_tests::{Laptop, Load, Local, Objects, World, eventually, failures};
 use serde_json::json;
 
-use crate::aside;
 use crate::sidecar::{Before, ROLLED_OUT, connect};
+use crate::{aside, replacing};
 
 /// The time without a laptop, as an admin sets it for these stories; the usual one is ten minutes.
 const AFTER: u64 = 4;
@@ -35,9 +35,10 @@ fn agents_without_a_laptop_restore_everything() {
     has_the_account(&world);
     let others = world.others();
 
-    a_stand_in_goes_with_its_last_laptop(&world, &alice, &orders, &before);
+    a_stand_in_goes_with_its_last_laptop(&world, &alice, &orders, &before, &others);
     others.has_lost_nothing();
     a_replaced_worker_gets_its_pods_back(&world, &alice, &before);
+    a_replaced_service_gets_its_pods_back(&world, &alice, &orders);
     sidecars_are_taken_out(&world, &alice, &orders);
 }
 
@@ -63,7 +64,13 @@ fn has_the_account(world: &World) {
     });
 }
 
-fn a_stand_in_goes_with_its_last_laptop(world: &World, alice: &Laptop, orders: &Local, before: &Objects) {
+fn a_stand_in_goes_with_its_last_laptop(
+    world: &World,
+    alice: &Laptop,
+    orders: &Local,
+    before: &Objects,
+    others: &Load,
+) {
     // Given two developers, whose connect says what becomes of the agents.
     let connected = connect(alice, orders, &[]);
     assert!(connected.contains(&format!("after {AFTER} s, the agents go")), "{connected}");
@@ -87,7 +94,7 @@ fn a_stand_in_goes_with_its_last_laptop(world: &World, alice: &Laptop, orders: &
         let annotations = &world.service("orders")["metadata"]["annotations"];
         annotations["bridge.dev/attachment"].is_null().then_some(()).ok_or_else(|| annotations.to_string())
     });
-    println!("restored {:.1?} after the last laptop was lost", lost.elapsed());
+    failures::took("both sides gone", "restored, after twice 4 s", lost.elapsed(), RESTORED, others);
     let expected = ["removed the session of alice", "removed the session of bob", "restored its selector"];
     eventually("an Event says so", Duration::from_secs(10), || {
         let selector = ["--field-selector", "reason=BridgeRestored", "-o", "json"];
@@ -117,6 +124,17 @@ fn a_replaced_worker_gets_its_pods_back(world: &World, alice: &Laptop, before: &
         let differences = differences();
         differences.is_empty().then_some(()).ok_or_else(|| differences.join("\n"))
     });
+}
+
+fn a_replaced_service_gets_its_pods_back(world: &World, alice: &Laptop, orders: &Local) {
+    let before = Before::of(world, "deployment/orders");
+    let connected = replacing::replaces(alice, orders);
+    assert!(connected.contains(&format!("after {AFTER} s, the agents bring the pods back")), "{connected}");
+    assert_eq!(world.who_answers(&[]), orders.name);
+    assert!(alice.kill_daemon(), "expected a daemon");
+    let took = world.comes_to("x-bridge=anyone", "orders-", RESTORED + ROLLED_OUT);
+    println!("a pod answered {took:.1?} after the laptop of who had replaced it was lost");
+    before.is_again(world);
 }
 
 fn sidecars_are_taken_out(world: &World, alice: &Laptop, orders: &Local) {

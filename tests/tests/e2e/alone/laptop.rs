@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bridge_tests::{Away, Laptop, Local, World};
+use bridge_tests::{Away, Laptop, World, failures};
 
 use crate::attached::{Attached, ROUTED_AGAIN, TO_ORIGIN};
 
@@ -10,19 +10,18 @@ use crate::attached::{Attached, ROUTED_AGAIN, TO_ORIGIN};
 #[ignore = "needs a cluster: make soak"]
 fn a_laptop_that_is_away_costs_others_nothing_and_is_routed_again_when_it_is_back() {
     let attached = Attached::new("away");
-    let Attached { world, alice, orders, .. } = &attached;
+    let Attached { world, alice, .. } = &attached;
 
-    // When the laptop sleeps, and wakes up.
-    is_away(world, orders, "asleep", || Some(Away::daemon_of(alice)));
-    // When its network is cut, and comes back.
-    is_away(world, orders, "cut off", Away::network);
+    is_away(&attached, "laptop asleep (SIGSTOP)", || Some(Away::daemon_of(alice)));
+    is_away(&attached, "network cut (dropped)", Away::network);
     is_connected_with_both_agents(world, alice);
 
     attached.ends();
 }
 
 /// Alice's requests go to the origin while she is away, in bounded time, and to her afterwards, without a command.
-fn is_away(world: &World, orders: &Local, what: &str, goes: impl FnOnce() -> Option<Away>) {
+fn is_away(attached: &Attached, what: &str, goes: impl FnOnce() -> Option<Away>) {
+    let Attached { world, orders, others, .. } = attached;
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "routed before");
     let alices = world.requests_of("alice", "");
     let Some(away) = goes() else {
@@ -35,24 +34,9 @@ fn is_away(world: &World, orders: &Local, what: &str, goes: impl FnOnce() -> Opt
     away.comes_back();
     let back = world.comes_to("x-bridge=alice", &orders.name, ROUTED_AGAIN * 2);
     let report = alices.ends();
-    println!(
-        "{what}: {} of her requests failed within {:.2} s, the slowest took {:.2} s; the origin answered after {:.2} s; \
-         routed {:.2} s after her return",
-        report.failed(),
-        report.trouble_s(),
-        report.slowest_ms() / 1e3,
-        to_origin.as_secs_f64(),
-        back.as_secs_f64()
-    );
-    assert!(
-        to_origin <= TO_ORIGIN,
-        "{what}: expected the origin's answer within {TO_ORIGIN:?}: {to_origin:?}"
-    );
-    assert!(back <= ROUTED_AGAIN, "{what}: expected routing within {ROUTED_AGAIN:?}: {back:?}");
-    let trouble = Duration::from_secs_f64(report.trouble_s());
-    assert!(trouble <= TO_ORIGIN, "{what}: expected at most {TO_ORIGIN:?} of trouble: {report}");
-    let slowest = Duration::from_secs_f64(report.slowest_ms() / 1e3);
-    assert!(slowest <= TO_ORIGIN, "{what}: expected each answer within {TO_ORIGIN:?}: {report}");
+    let worst = Duration::from_secs_f64(report.trouble_s().max(report.slowest_ms() / 1e3));
+    failures::took(what, "her requests → origin", to_origin.max(worst), TO_ORIGIN, others);
+    failures::took(&format!("{what}, and back"), "routed again", back, ROUTED_AGAIN, others);
 }
 
 /// Both agents have the session's routes.

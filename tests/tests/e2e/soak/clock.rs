@@ -1,9 +1,11 @@
 //! The laptop's clock jumps.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bridge_tests::{Clock, World, eventually};
+use bridge_tests::{Clock, World, eventually, failures};
 use serde_json::Value;
+
+use crate::attached::ROUTED_AGAIN;
 
 const DAY: i64 = 24 * 3600;
 
@@ -32,6 +34,10 @@ fn a_clock_that_jumps_costs_nobody_a_request() {
     let alices = world.requests_of("alice", &orders.name);
     for jump in [0, -7 * DAY, 400 * DAY, -1, 0] {
         clock.jumps(jump);
+        let jumped = Instant::now();
+        let answer = world.who_answers(&["x-bridge=alice"]);
+        assert_eq!(answer, orders.name, "after a jump to {jump} s");
+        failures::took("clock jumps", "still routed", jumped.elapsed(), ROUTED_AGAIN, &others);
         alices.goes_on(300);
         let session = alice.session();
         assert_eq!(session["state"], "routing", "after a jump to {jump} s: {session}");

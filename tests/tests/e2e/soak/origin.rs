@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bridge_tests::objects::But;
-use bridge_tests::{Local, World, eventually};
+use bridge_tests::{Local, World, eventually, failures};
 use serde_json::{Value, json};
 
 /// An origin that is back answers others after this time: kube-proxy learns of its pods.
@@ -90,7 +90,15 @@ fn it_is_deleted_and_made_again(world: &World, orders: &Local) {
 fn serves_others(world: &World, what: &str) {
     is_rolled_out(world);
     let after = world.comes_to("x-other=1", "orders-", SERVED_AGAIN);
-    println!("{what}: others are served {:.2} s after it is available", after.as_secs_f64());
+    let others = world.others_by("served", &["new"]);
+    others.goes_on(20);
+    failures::took(
+        &format!("origin {what}"),
+        "others served, once it is available",
+        after,
+        SERVED_AGAIN,
+        &others,
+    );
 }
 
 fn is_rolled_out(world: &World) {

@@ -6,6 +6,9 @@ use serde_json::Value;
 use crate::sidecar::{Before, ROLLED_OUT, is_rolled_out};
 use crate::sidecar_kinds::{DAEMON_SET, DEPLOYMENT, Kind, STATEFUL_SET};
 
+/// Of each kind of caller.
+const WORKERS: u64 = 4;
+
 /// What is connected.
 struct Subject {
     name: &'static str,
@@ -14,9 +17,10 @@ struct Subject {
     /// The line of the Service's manifest with the targetPort, and the same port by its number.
     named: &'static str,
     numbered: &'static str,
-    others: fn(&World) -> Load,
-    /// The name of what answers a request, Alice's or that of others.
-    who_answers: fn(&World, &[&str]) -> String,
+    /// Everyone else, whom only those may answer whose names match.
+    others: fn(&World, &str) -> Load,
+    /// The name of what answers a request with these headers.
+    who_answers: fn(&World, &[&str]) -> Result<String, String>,
     /// A variable of its containers, and how its value begins.
     variable: (&'static str, &'static str),
 }
@@ -29,8 +33,19 @@ const fn orders(kind: &'static Kind) -> Subject {
         port: "http",
         named: "targetPort: http\n",
         numbered: "targetPort: 8080\n",
-        others: |world| world.others_by("others", &["new", "keepalive", "ws"]),
-        who_answers: World::who_answers,
+        others: |world, by| {
+            let (http, answer) = ("http://orders/whoami", format!("^orders {by}"));
+            let modes = [
+                ("new", callers(http, &answer)),
+                ("keepalive", callers(http, &answer)),
+                ("ws", callers("ws://orders/ws", &format!("^{by}"))),
+            ];
+            world.callers("others", &modes)
+        },
+        who_answers: |world, headers| {
+            let said = asked(world, &["http", "http://orders/whoami"], headers)?;
+            said.trim().strip_prefix("orders ").map(str::to_owned).ok_or(said)
+        },
         variable: ("GREETING", "Welcome to the shop"),
     }
 }
@@ -46,35 +61,51 @@ const PRICES: Subject = Subject {
     port: "grpc",
     named: "targetPort: grpc\n",
     numbered: "targetPort: 50051\n",
-    others: |world| {
-        let args =
-            ["--url", "grpc://prices:50051", "--rate", "100", "--workers", "4", "--expect", "^prices-"];
-        world.callers("others", &[("grpc", args.map(str::to_owned).to_vec())])
+    others: |world, by| {
+        world.callers("others", &[("grpc", callers("grpc://prices:50051", &format!("answered_by:\"{by}")))])
     },
     who_answers: |world, headers| {
-        let headers = headers.iter().flat_map(|header| ["--header", header]);
-        let args: Vec<&str> = ["grpc", "prices:50051", "get", "coffee"].into_iter().chain(headers).collect();
-        let said = world.client(&args).succeeds().stdout;
-        let answer: Value = serde_json::from_str(said.lines().next().unwrap_or_default()).expect("JSON");
-        answer["answered_by"].as_str().expect("a name").to_owned()
+        let said = asked(world, &["grpc", "prices:50051", "get", "coffee"], headers)?;
+        let answer: Value = serde_json::from_str(said.lines().next().unwrap_or_default()).unwrap_or_default();
+        answer["answered_by"].as_str().map(str::to_owned).ok_or(said)
     },
     variable: ("POD_NAME", "prices-"),
 };
+
+fn callers(url: &str, expected: &str) -> Vec<String> {
+    let workers = WORKERS.to_string();
+    let args = ["--url", url, "--rate", "100", "--workers", &workers, "--expect", expected];
+    args.map(str::to_owned).to_vec()
+}
+
+/// What `shop client` hears.
+fn asked(world: &World, request: &[&str], headers: &[&str]) -> Result<String, String> {
+    let headers = headers.iter().flat_map(|header| ["--header", header]);
+    let said = world.client(&request.iter().copied().chain(headers).collect::<Vec<_>>());
+    if said.code == Some(0) { Ok(said.stdout) } else { Err(said.to_string()) }
+}
 
 /// A mode, and what is typed for it.
 struct Mode {
     name: &'static str,
     options: &'static [&'static str],
-    /// Who answers Alice's requests.
+    /// Who answers Alice's requests,
     laptop_answers: bool,
-    /// The pods roll out, once when she comes and once when she goes.
-    rolls: bool,
+    /// and those of others.
+    laptop_answers_others: bool,
+    /// The pods end, once when she comes and once when she goes.
+    pods_end: bool,
 }
 
-const MODES: [Mode; 3] = [
-    Mode { name: "stand-in", options: &["--mode", "stand-in"], laptop_answers: true, rolls: false },
-    Mode { name: "copy", options: &["--mode", "stand-in", "--copy"], laptop_answers: false, rolls: false },
-    Mode { name: "sidecar", options: &["--mode", "sidecar"], laptop_answers: true, rolls: true },
+const fn mode(name: &'static str, options: &'static [&'static str]) -> Mode {
+    Mode { name, options, laptop_answers: true, laptop_answers_others: false, pods_end: false }
+}
+
+const MODES: [Mode; 4] = [
+    mode("stand-in", &["--mode", "stand-in"]),
+    Mode { laptop_answers: false, ..mode("copy", &["--mode", "stand-in", "--copy"]) },
+    Mode { pods_end: true, ..mode("sidecar", &["--mode", "sidecar"]) },
+    Mode { laptop_answers_others: true, pods_end: true, ..mode("replace", &["--replace"]) },
 ];
 
 #[test]
@@ -112,8 +143,12 @@ fn rows(name: &str, subject: &Subject) {
         assert!(manifest.contains(subject.named), "{manifest}");
         let _ = world.apply(&manifest.replace(subject.named, line));
         is_rolled_out(&world, workload);
-        world.leads_to_its_pods(subject.name);
-        let restarted = failed(&(subject.others)(&world), || {
+        let pods_of_it = format!("{}-", subject.name);
+        eventually("the Service leads to its pods", ROLLED_OUT, || {
+            let by = (subject.who_answers)(&world, &[])?;
+            if by.starts_with(&pods_of_it) { Ok(()) } else { Err(by) }
+        });
+        let restarted = failed(&(subject.others)(&world, &pods_of_it), || {
             let old = pods(&world, subject.name);
             let _ = world.kubectl(&["rollout", "restart", workload]).succeeds();
             is_rolled_out(&world, workload);
@@ -123,7 +158,9 @@ fn rows(name: &str, subject: &Subject) {
                 if left.is_empty() { Ok(()) } else { Err(left.join(", ")) }
             });
         });
-        for mode in &MODES {
+        // Kubernetes scales no DaemonSet to zero.
+        let possible = |mode: &&Mode| mode.name != "replace" || !workload.starts_with("daemonset/");
+        for mode in MODES.iter().filter(possible) {
             row(&world, &alice, &local, subject, port, mode, &restarted);
         }
         beside(&world, &alice, subject, port);
@@ -154,13 +191,17 @@ fn row(
     restarted: &[(String, u64)],
 ) {
     let before = Before::of(world, subject.kind.workload);
-    let others = (subject.others)(world);
-    let mut answered = (String::new(), String::new());
+    let pods = format!("{}-", subject.name);
+    let anyone = format!("({pods}|{})", local.name);
+    let others = (subject.others)(world, if mode.laptop_answers_others { &anyone } else { &pods });
+    let (mut answered, mut session) = ((String::new(), String::new()), Value::Null);
     let failed = failed(&others, || {
         let led = local.for_port(subject.port);
         let connect = [&["connect", subject.name, "--port", &led], mode.options].concat();
         let _ = alice.bridge(&connect).succeeds();
-        answered = ((subject.who_answers)(world, &["x-bridge=alice"]), (subject.who_answers)(world, &[]));
+        let answers = |headers: &[&str]| (subject.who_answers)(world, headers).expect("an answer");
+        answered = (answers(&["x-bridge=alice"]), answers(&[]));
+        session = alice.session();
         others.goes_on(20);
         let _ = alice.bridge(&["disconnect", subject.name]).succeeds();
         before.is_again(world);
@@ -172,10 +213,13 @@ fn row(
          others: {}; Service and workload equal afterwards",
         mode.name, subject.kind.title, answered.0, answered.1
     );
-    assert_eq!(answered.0 == local.name, mode.laptop_answers, "{}: {answered:?}", mode.name);
-    assert!(answered.1.starts_with(&format!("{}-", subject.name)), "{}: {answered:?}", mode.name);
+    let laptop_answered = (answered.0 == local.name, answered.1 == local.name);
+    let expected = (mode.laptop_answers, mode.laptop_answers_others);
+    assert_eq!(laptop_answered, expected, "{}: {answered:?}: {session}", mode.name);
     for ((caller, failed), (_, restarted)) in failed.iter().zip(restarted) {
-        let allowed = if mode.rolls { 2 * restarted } else { 0 };
+        // A WebSocket that is at the laptop ends with it; there is one for each worker.
+        let at_the_laptop = if mode.laptop_answers_others && caller == "ws" { WORKERS } else { 0 };
+        let allowed = at_the_laptop + if mode.pods_end { 2 * restarted } else { 0 };
         assert!(
             *failed <= allowed,
             "{}, {caller}: {failed} failed, expected at most {allowed}: {reports:?}",
@@ -187,7 +231,7 @@ fn row(
 /// The mode `aside`, which touches nothing of others.
 fn beside(world: &World, alice: &Laptop, subject: &Subject, port: &str) {
     let before = Before::of(world, subject.kind.workload);
-    let others = (subject.others)(world);
+    let others = (subject.others)(world, &format!("{}-", subject.name));
     let (name, value) = subject.variable;
     let failed = failed(&others, || {
         let echo = format!("echo ${name}");

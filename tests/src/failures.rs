@@ -1,0 +1,28 @@
+//! The failure table: what broke, what had to follow, and how long it took beside its bound. `tests/run` prints the rows of
+//! all stories together.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::time::Duration;
+
+use crate::Load;
+
+/// Writes a row, with the requests of others until now.
+///
+/// # Panics
+///
+/// In `make soak`, where few stories run beside each other: if it took longer than the bound.
+#[track_caller]
+pub fn took(event: &str, then: &str, took: Duration, bound: Duration, others: &Load) {
+    let (failed, requests) = others.so_far().iter().fold((0, 0), |(failed, requests), (_, report)| {
+        (failed + report.failed(), requests + report.requests())
+    });
+    let (seconds, limit) = (took.as_secs_f64(), bound.as_secs_f64());
+    let row = format!("{event:36} {then:42} {seconds:6.2} s of {limit:3} s   others {failed} of {requests}");
+    println!("{row}");
+    if let Some(file) = std::env::var_os("BRIDGE_TEST_FAILURES") {
+        let mut file = OpenOptions::new().append(true).create(true).open(file).expect("the table");
+        writeln!(file, "{row}").expect("a row");
+    }
+    assert!(!crate::soak() || took <= bound, "{event}: {then}: expected within {bound:?}, not {took:?}");
+}
