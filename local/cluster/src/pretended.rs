@@ -340,9 +340,15 @@ impl Inner {
                     self.conflicts += 1;
                     return failure(StatusCode::CONFLICT, "Conflict");
                 }
+                let replicas = object["spec"]["replicas"].clone();
                 merge(&mut object, body);
                 self.changes.push(format!("PATCH {short}"));
-                answer(StatusCode::OK, &self.put(path.to_owned(), object))
+                let is_scaled = path.contains("/deployments/") && object["spec"]["replicas"] != replicas;
+                let patched = self.put(path.to_owned(), object);
+                if self.controllers && is_scaled {
+                    self.scale(path, &patched);
+                }
+                answer(StatusCode::OK, &patched)
             }
             (&Method::DELETE, Some(object)) => {
                 let uid = &body["preconditions"]["uid"];

@@ -1,4 +1,5 @@
-//! The work of Kubernetes' controllers, done at once: a Deployment has ready pods, and objects without an owner go.
+//! The work of Kubernetes' controllers, done at once: a Deployment has ready pods, as many as it says, and objects without
+//! an owner go.
 
 use serde_json::{Value, json};
 
@@ -39,6 +40,20 @@ impl Inner {
             });
             self.put(format!("{PODS}/{name}"), pod);
         }
+    }
+
+    /// Replaces the pods of a Deployment by as many as it says now.
+    pub(super) fn scale(&mut self, path: &str, deployment: &Value) {
+        let labels = deployment["spec"]["selector"]["matchLabels"].as_object().cloned().unwrap_or_default();
+        let is_its = |pod: &Value| labels.iter().all(|(key, value)| pod["metadata"]["labels"][key] == *value);
+        let pods = self.objects.iter().filter(|(at, pod)| at.starts_with(PODS) && is_its(pod));
+        for pod in pods.map(|(at, _)| at.clone()).collect::<Vec<_>>() {
+            self.remove(&pod);
+        }
+        self.roll_out(deployment);
+        let mut deployment = deployment.clone();
+        deployment["status"]["readyReplicas"] = deployment["spec"]["replicas"].clone();
+        self.put(path.to_owned(), deployment);
     }
 
     /// Removes objects whose owners are all gone.

@@ -2,6 +2,7 @@
 //! (`pairs`), and both at once in many orders.
 
 mod pairs;
+mod replacing;
 
 use std::sync::{Arc, Mutex};
 
@@ -82,7 +83,6 @@ impl Waiter for Patient {
 
 /// A daemon's connect for a user who takes the requests with this header.
 pub(super) async fn connect(cluster: Cluster, user: &'static str, header: &'static str) -> Outcome {
-    let snapshot = snapshot::read(&cluster, "orders").await?;
     let route = ClaimedRoute { port: 80, any_of: vec![header.to_owned()], ..ClaimedRoute::default() };
     let claim = Claim {
         id: user.to_owned(),
@@ -91,6 +91,11 @@ pub(super) async fn connect(cluster: Cluster, user: &'static str, header: &'stat
         routes: vec![route],
         ..Claim::default()
     };
+    connect_with(cluster, claim).await
+}
+
+async fn connect_with(cluster: Cluster, claim: Claim) -> Outcome {
+    let snapshot = snapshot::read(&cluster, "orders").await?;
     let (service, agent) = ("orders".to_owned(), AgentSource::Image("agent".to_owned()));
     let wanted = Wanted { cluster, service, snapshot, claim, agent, replicas: Some(1) };
     let takeover = Takeover::new(Mode::StandIn, wanted);

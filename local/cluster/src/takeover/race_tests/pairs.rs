@@ -17,7 +17,7 @@ fn carol_cleans(cluster: Cluster) -> BoxFuture<'static, Outcome> {
     async move { clean(&cluster, None, &whose).await.map(drop) }.boxed()
 }
 
-fn carol_cleans_up_after_others(cluster: Cluster) -> BoxFuture<'static, Outcome> {
+pub(super) fn carol_cleans_up_after_others(cluster: Cluster) -> BoxFuture<'static, Outcome> {
     let whose = Whose::Laptop { installation: "carol".to_owned(), alive: Arc::new(|_| false), others: true };
     async move { clean(&cluster, None, &whose).await.map(drop) }.boxed()
 }
@@ -65,7 +65,7 @@ impl Stopped {
 }
 
 /// Runs all pairs of steps of two acts, and checks the outcomes and what exists at the end of each.
-async fn at_each_pair<World: Future<Output = ApiServer>>(
+pub(super) async fn at_each_pair<World: Future<Output = ApiServer>>(
     world: impl Fn() -> World,
     (first, second): (Act, Act),
     check: impl Fn(&ApiServer, &Outcome, &Outcome, &str),
@@ -174,7 +174,7 @@ async fn a_clean_at_any_two_steps_takes_nothing_from_those_who_connect_and_disco
 }
 
 /// Kills an act before each of its requests, and goes on with what exists then.
-async fn at_each_kill<World: Future<Output = ApiServer>, After: Future<Output = ()>>(
+pub(super) async fn at_each_kill<World: Future<Output = ApiServer>, After: Future<Output = ()>>(
     world: impl Fn() -> World,
     act: Act,
     after: impl Fn(ApiServer, String) -> After,
