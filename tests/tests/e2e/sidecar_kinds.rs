@@ -155,9 +155,11 @@ fn a_pod_that_never_becomes_ready_does_not_stay(world: &World, alice: &Laptop) {
 
 fn without_the_right_to_delete_it_the_command_is_said(world: &World, alice: &Laptop) {
     let before = Before::of(world, STATEFUL_SET.workload);
-    let only_workloads = json!([{"op": "remove", "path": "/rules/1"}]).to_string();
-    let _ =
-        world.kubectl(&["patch", "role", "bridge-sidecar", "--type=json", "-p", &only_workloads]).succeeds();
+    let mut rules =
+        world.kubectl(&["get", "role", "bridge-sidecar", "-o", "json"]).succeeds().json()["rules"].take();
+    rules.as_array_mut().expect("rules").retain(|rule| rule["resources"] != json!(["pods"]));
+    let without = json!({"rules": rules}).to_string();
+    let _ = world.kubectl(&["patch", "role", "bridge-sidecar", "--type=merge", "-p", &without]).succeeds();
     interrupted_at_a_pod_without_an_image(world, alice);
     let command = format!("kubectl -n {} delete pod orders-1", world.namespace);
     eventually("the log of the daemon says so", Duration::from_secs(20), || {
