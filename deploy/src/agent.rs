@@ -50,6 +50,7 @@ pub(crate) struct AgentParts<'a> {
     pub(crate) volumes: &'a [Value],
     /// The mounts of these volumes that it copies.
     pub(crate) mounts: Vec<Value>,
+    pub(crate) node_addresses: NodeAddresses,
 }
 
 /// A port that the agent listens on.
@@ -99,7 +100,7 @@ impl Agent {
         // Readable by any user of the pod, which has one: without fsGroup the files belong to root.
         let key = mount("key", true, json!({"secret": {"secretName": names.secret, "defaultMode": 0o444}}));
         let mut env = pod::env(template, container, parts.resources_of);
-        let variables = OwnVariables::add(&mut env, &forwards);
+        let variables = OwnVariables::add(&mut env, &forwards, parts.node_addresses);
         let mut agent_args = variables.args(own_ports, &forwards, &key);
         for path in of_the_container {
             // Kubernetes would replace "$(NAME)" by a variable.
@@ -160,6 +161,25 @@ fn run_as_user(openshift: bool, template: &Value, container: &Value) -> Value {
     json!(pod::user(template, container).unwrap_or(NOBODY_SPECIAL))
 }
 
+/// The addresses of its node that the agent gets, so that it dials none of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NodeAddresses {
+    #[default]
+    All,
+    /// Only the first. Argo Rollouts check templates themselves, by the rules of an earlier Kubernetes that did not know of
+    /// several.
+    First,
+}
+
+impl NodeAddresses {
+    fn field(self) -> &'static str {
+        match self {
+            Self::All => "status.hostIPs",
+            Self::First => "status.hostIP",
+        }
+    }
+}
+
 /// Names of the variables that are the agent's own.
 struct OwnVariables {
     pod_name: String,
@@ -170,7 +190,7 @@ struct OwnVariables {
 
 impl OwnVariables {
     /// Adds them to the container's environment, under names that it does not have.
-    fn add(env: &mut Vec<Value>, forwards: &[Forward]) -> Self {
+    fn add(env: &mut Vec<Value>, forwards: &[Forward], node: NodeAddresses) -> Self {
         let mut own = |name: &str, path: &str| {
             let name = free_name(name, env);
             env.push(json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}));
@@ -179,7 +199,7 @@ impl OwnVariables {
         let to_own_pod = forwards.iter().any(|forward| matches!(forward.to, Destination::OwnPod { .. }));
         Self {
             pod_name: own("BRIDGE_POD_NAME", "metadata.name"),
-            node: own("BRIDGE_NODE_ADDRESSES", "status.hostIPs"),
+            node: own("BRIDGE_NODE_ADDRESSES", node.field()),
             address: to_own_pod.then(|| own("BRIDGE_POD_ADDRESS", "status.podIP")),
         }
     }

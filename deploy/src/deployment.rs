@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::{
-    agent::{Agent, AgentParts, AgentSource, Forward},
+    agent::{Agent, AgentParts, AgentSource, Forward, NodeAddresses},
     error::DeployError,
     holes::{Filling, Template},
     names::Names,
@@ -68,6 +68,7 @@ impl Deployment<'_> {
             prefix: "bridge".to_owned(),
             volumes: &volumes,
             mounts,
+            node_addresses: NodeAddresses::All,
         })?;
         volumes.extend(agent.volumes);
         let filling = self

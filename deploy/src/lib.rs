@@ -24,7 +24,7 @@ mod stand_in;
 /// The least rights that a developer needs: a Role, as YAML.
 pub const RBAC_DEVELOPER: &str = include_str!("../rbac-developer.yaml");
 
-pub use agent::AgentSource;
+pub use agent::{AgentSource, NodeAddresses};
 pub use aside::{Aside, Owner, aside_names};
 pub use error::DeployError;
 pub use names::{

@@ -13,7 +13,7 @@ mod targets;
 use serde_json::{Value, json};
 
 use crate::{
-    agent::{Agent, AgentParts, AgentSource, Destination, Forward},
+    agent::{Agent, AgentParts, AgentSource, Destination, Forward, NodeAddresses},
     error::DeployError,
     holes::Template,
     pod::{self, ListenPort},
@@ -51,6 +51,7 @@ pub struct Sidecar<'a> {
     pub cpu_limit: Option<&'a str>,
     /// When the agents restore the Service and the workloads; `None`: never.
     pub restore: Option<Restore>,
+    pub node_addresses: NodeAddresses,
 }
 
 /// The pod template with the sidecar, and the way back.
@@ -81,6 +82,7 @@ pub fn with_sidecar(sidecar: &Sidecar<'_>) -> Result<(Value, Undo), DeployError>
         prefix: prefix(sidecar.id),
         volumes,
         mounts: pod::volumes(template, container).mounts,
+        node_addresses: sidecar.node_addresses,
     })?;
 
     let mut edit = Edit::of(template);

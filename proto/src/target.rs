@@ -24,12 +24,14 @@ pub enum Kind {
     ReplicaSet,
     Pod,
     CronJob,
+    /// Of Argo Rollouts.
+    Rollout,
 }
 
 /// Why a text is no target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadTarget {
-    #[error("unknown kind {0}/: use svc/, deploy/, sts/, ds/, rs/, cronjob/ or pod/")]
+    #[error("unknown kind {0}/: use svc/, deploy/, sts/, ds/, rs/, rollout/, cronjob/ or pod/")]
     Kind(String),
     #[error("names in Kubernetes consist of lower-case letters, digits, - and .")]
     Name,
@@ -45,6 +47,7 @@ impl Kind {
             "rs" | "replicaset" | "replicasets" => Self::ReplicaSet,
             "po" | "pod" | "pods" => Self::Pod,
             "cj" | "cronjob" | "cronjobs" => Self::CronJob,
+            "ro" | "rollout" | "rollouts" => Self::Rollout,
             _ => return None,
         })
     }
@@ -59,6 +62,7 @@ impl Kind {
             Self::ReplicaSet => "rs",
             Self::Pod => "pod",
             Self::CronJob => "cronjob",
+            Self::Rollout => "rollout",
         }
     }
 
@@ -73,6 +77,7 @@ impl Kind {
             Self::ReplicaSet => "replicasets",
             Self::Pod => "pods",
             Self::CronJob => "cronjobs",
+            Self::Rollout => "rollouts",
         }
     }
 }
@@ -166,7 +171,10 @@ mod tests {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
         let wrong = |text: &str| text.parse::<Target>().unwrap_err().to_string();
-        assert_eq!(wrong("cm/x"), "unknown kind cm/: use svc/, deploy/, sts/, ds/, rs/, cronjob/ or pod/");
+        assert_eq!(
+            wrong("cm/x"),
+            "unknown kind cm/: use svc/, deploy/, sts/, ds/, rs/, rollout/, cronjob/ or pod/"
+        );
         assert_eq!(wrong("Orders"), "names in Kubernetes consist of lower-case letters, digits, - and .");
         assert!("x".repeat(253).parse::<Target>().is_ok());
     }

@@ -25,9 +25,11 @@ pub struct SidecarObjects<'a> {
     pub workloads: Vec<WorkloadOwner<'a>>,
 }
 
-/// A workload of the group `apps`.
+/// A workload whose pods have the sidecar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkloadOwner<'a> {
+    /// "apps/v1"
+    pub api_version: &'a str,
     pub kind: &'a str,
     pub name: &'a str,
     pub uid: &'a str,
@@ -76,8 +78,8 @@ impl SidecarObjects<'_> {
         );
         let mut owners = self.service.owners();
         if let Some(owners) = owners.as_array_mut() {
-            owners.extend(self.workloads.iter().map(|WorkloadOwner { kind, name, uid }| {
-                json!({"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid})
+            owners.extend(self.workloads.iter().map(|WorkloadOwner { api_version, kind, name, uid }| {
+                json!({"apiVersion": api_version, "kind": kind, "name": name, "uid": uid})
             }));
         }
         Filling::default()

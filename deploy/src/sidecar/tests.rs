@@ -64,6 +64,7 @@ fn changed(template: &Value, ports: Value, id: &str) -> (Value, Undo) {
         openshift: false,
         cpu_limit: None,
         restore: None,
+        node_addresses: NodeAddresses::All,
     };
     with_sidecar(&sidecar).unwrap()
 }
@@ -247,6 +248,7 @@ fn a_pod_with_an_ipv6_address_is_reached_there() {
         openshift: true,
         cpu_limit: Some("500m"),
         restore: None,
+        node_addresses: NodeAddresses::All,
     };
     let (template, _) = with_sidecar(&sidecar).unwrap();
     let agent = &template["spec"]["containers"][2];
@@ -298,7 +300,7 @@ fn the_way_back_can_be_written_down() {
 fn the_objects_belong_to_the_service_and_its_workloads() {
     let service = json!({"metadata": {"name": "web", "namespace": "shop", "uid": "s"}, "spec": {}});
     let service = crate::ServiceFacts::of(&service).unwrap();
-    let workloads = vec![WorkloadOwner { kind: "Deployment", name: "web", uid: "d" }];
+    let workloads = vec![WorkloadOwner { api_version: "apps/v1", kind: "Deployment", name: "web", uid: "d" }];
     let agent = program();
     let objects = SidecarObjects { service: &service, id: "7f3a", user: "anna", agent: &agent, workloads };
     let owners = json!([

@@ -85,10 +85,11 @@ pub fn rights() -> Vec<Right> {
 /// grants.
 #[must_use]
 pub fn sidecar_rights(kind: AppKind) -> Vec<Right> {
-    let right = |verb| Right { verb, group: "apps", resource: kind.resource(), need: Need::Connect };
+    let right = |verb| Right { verb, group: kind.group(), resource: kind.resource(), need: Need::Connect };
     match kind {
         AppKind::Deployment => Vec::new(),
         AppKind::StatefulSet | AppKind::DaemonSet => vec![right("patch"), right("watch")],
+        AppKind::Rollout => vec![right("get"), right("list"), right("patch"), right("watch")],
     }
 }
 

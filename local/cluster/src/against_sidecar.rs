@@ -65,6 +65,9 @@ fn of_workload(snapshot: &Snapshot, workload: &Workload) -> Option<Obstacle> {
     if workload.paused {
         return Some(Obstacle::Paused(title));
     }
+    if workload.in_steps {
+        return Some(Obstacle::InSteps(title));
+    }
     match workload.strategy.as_deref() {
         Some("Recreate") => return Some(Obstacle::Recreate(title)),
         Some("OnDelete") => return Some(Obstacle::OnDelete(title)),

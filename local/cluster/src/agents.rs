@@ -107,10 +107,10 @@ impl Agents {
         }
         let ours = match self.read_replica_set(&owner.name).await? {
             Some(found) if found.uid.as_ref() == Some(&owner.uid) => {
-                let deployment = ours::app(&found).filter(|(kind, _)| *kind == AppKind::Deployment);
-                match (deployment, &self.of) {
+                match (ours::app(&found), &self.of) {
                     (None, _) => false,
                     (Some(app), AgentsOf::Workloads { .. }) => self.of.are_controlled_by(app),
+                    (Some((kind, _)), _) if kind != AppKind::Deployment => false,
                     (Some((_, uid)), AgentsOf::Aside { deployment, .. }) => uid == deployment,
                     (Some((_, uid)), AgentsOf::StandIn { deployment }) if uid == deployment => true,
                     // Not noted: it may be recreated, and named, at any time.

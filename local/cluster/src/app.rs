@@ -1,5 +1,4 @@
-//! The workloads of the group `apps` that roll their pods out when their template changes: those whose pods can get a
-//! sidecar.
+//! The workloads that roll their pods out when their template changes: those whose pods can get a sidecar.
 
 use std::fmt;
 
@@ -16,6 +15,8 @@ pub enum AppKind {
     Deployment,
     StatefulSet,
     DaemonSet,
+    /// Of Argo Rollouts: a cluster may not know this kind.
+    Rollout,
 }
 
 /// One such workload.
@@ -27,7 +28,7 @@ pub struct App {
 }
 
 impl AppKind {
-    pub(crate) const ALL: [Self; 3] = [Self::Deployment, Self::StatefulSet, Self::DaemonSet];
+    pub(crate) const ALL: [Self; 4] = [Self::Deployment, Self::StatefulSet, Self::DaemonSet, Self::Rollout];
 
     /// The kind with this name: "Deployment".
     pub(crate) fn named(name: &str) -> Option<Self> {
@@ -36,7 +37,7 @@ impl AppKind {
 
     /// The kind of an owner.
     pub(crate) fn of(owner: &OwnerReference) -> Option<Self> {
-        Self::named(&owner.kind).filter(|_| owner.api_version == "apps/v1")
+        Self::named(&owner.kind).filter(|kind| owner.api_version == kind.api_resource().api_version)
     }
 
     fn kind(self) -> Kind {
@@ -44,6 +45,15 @@ impl AppKind {
             Self::Deployment => Kind::Deployment,
             Self::StatefulSet => Kind::StatefulSet,
             Self::DaemonSet => Kind::DaemonSet,
+            Self::Rollout => Kind::Rollout,
+        }
+    }
+
+    /// "apps"
+    pub(crate) fn group(self) -> &'static str {
+        match self {
+            Self::Deployment | Self::StatefulSet | Self::DaemonSet => "apps",
+            Self::Rollout => "argoproj.io",
         }
     }
 
@@ -90,15 +100,18 @@ mod tests {
 
     #[test]
     fn a_kind_is_known_by_its_name_and_group() {
+        let version_of = |kind: AppKind| kind.api_resource().api_version;
         let owner = |api_version: &str, kind: &str| OwnerReference {
             api_version: api_version.into(),
             kind: kind.into(),
             ..OwnerReference::default()
         };
         for kind in AppKind::ALL {
-            assert_eq!(AppKind::of(&owner("apps/v1", &kind.to_string())), Some(kind));
+            assert_eq!(AppKind::of(&owner(&version_of(kind), &kind.to_string())), Some(kind));
+            assert!(version_of(kind).starts_with(kind.group()));
         }
         assert_eq!(AppKind::of(&owner("apps/v1", "ReplicaSet")), None);
+        assert_eq!(AppKind::of(&owner("apps/v1", "Rollout")), None);
         assert_eq!(AppKind::of(&owner("apps.kruise.io/v1beta1", "StatefulSet")), None);
     }
 }

@@ -101,7 +101,18 @@ struct World {
 pub async fn catalog(cluster: &Cluster, carried: Option<&str>) -> Result<Vec<Entry>, ClusterError> {
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
     let name = &cluster.namespace;
-    let (services, pods, policies, fronts, namespace, replica_sets, deployments, stateful_sets, daemon_sets) = tokio::join!(
+    let (
+        services,
+        pods,
+        policies,
+        fronts,
+        namespace,
+        replica_sets,
+        deployments,
+        stateful_sets,
+        daemon_sets,
+        rollouts,
+    ) = tokio::join!(
         list::<Service>(cluster, "services"),
         list::<Pod>(cluster, "pods"),
         list::<NetworkPolicy>(cluster, "networkpolicies"),
@@ -111,11 +122,16 @@ pub async fn catalog(cluster: &Cluster, carried: Option<&str>) -> Result<Vec<Ent
         owners(cluster, Kind::Deployment),
         owners(cluster, Kind::StatefulSet),
         owners(cluster, Kind::DaemonSet),
+        owners(cluster, Kind::Rollout),
     );
     let some = |kind: AppKind, list: &Result<Owners, _>| list.iter().flatten().next().map(|_| kind);
-    let kinds = [some(AppKind::StatefulSet, &stateful_sets), some(AppKind::DaemonSet, &daemon_sets)];
+    let kinds = [
+        some(AppKind::StatefulSet, &stateful_sets),
+        some(AppKind::DaemonSet, &daemon_sets),
+        some(AppKind::Rollout, &rollouts),
+    ];
     let lacking = lacking(cluster, kinds.into_iter().flatten()).await;
-    let lists = [replica_sets, deployments, stateful_sets, daemon_sets];
+    let lists = [replica_sets, deployments, stateful_sets, daemon_sets, rollouts];
     let world = World {
         namespace: namespace.ok(),
         pods: pods?.into_iter().filter(is_serving).collect(),
@@ -258,10 +274,10 @@ impl World {
         let workload = Workload::of(kind, object);
         match Owner::of(object) {
             None => workload,
-            Some(above) => match find(&above) {
-                Some((kind, object)) => Workload::of(kind, object),
-                None => workload.under(above),
-            },
+            Some(above) => {
+                let found = find(&above).map(|(kind, object)| Workload::of(kind, object));
+                found.filter(Workload::has_template).unwrap_or_else(|| workload.under(above))
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet}
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::ApiResource;
+use kube::core::GroupVersionKind;
 use serde_json::Value;
 
 pub(crate) fn api(kind: Kind) -> ApiResource {
@@ -16,6 +17,10 @@ pub(crate) fn api(kind: Kind) -> ApiResource {
         Kind::ReplicaSet => ApiResource::erase::<ReplicaSet>(&()),
         Kind::Pod => ApiResource::erase::<Pod>(&()),
         Kind::CronJob => ApiResource::erase::<CronJob>(&()),
+        Kind::Rollout => {
+            let kind = GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Rollout");
+            ApiResource::from_gvk_with_plural(&kind, Kind::Rollout.resource())
+        }
     }
 }
 

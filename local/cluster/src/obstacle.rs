@@ -105,12 +105,16 @@ pub enum Obstacle {
     #[error("it is connected as {0}: connect it without --mode, or after the others have disconnected")]
     OtherMode(Mode),
     #[error(
-        "its pods belong to {0}, and bridge adds a sidecar only to Deployments, StatefulSets and DaemonSets: connect \
-         another Service"
+        "its pods belong to {0}, and bridge adds a sidecar only to Deployments, StatefulSets, DaemonSets, and Argo Rollouts \
+         that you may read (deploy/rbac-sidecar.yaml): connect another Service"
     )]
     NotRolled(String),
     #[error("{0} is paused and would not roll out: `kubectl rollout resume` it")]
     Paused(String),
+    #[error(
+        "{0} rolls out in steps (canary steps, or blue-green), so adding an agent to its pods would be a release"
+    )]
+    InSteps(String),
     #[error(
         "{0} replaces all its pods at once (strategy Recreate), so adding a sidecar would interrupt it: set the \
          strategy to RollingUpdate"
@@ -192,6 +196,7 @@ impl Obstacle {
             Self::OtherMode(_) => "other mode in use",
             Self::NotRolled(_) => "unknown workload",
             Self::Paused(_) => "paused",
+            Self::InSteps(_) => "rolls out in steps",
             Self::Recreate(_) => "strategy Recreate",
             Self::OnDelete(_) => "strategy OnDelete",
             Self::Partition { .. } => "partition",

@@ -87,7 +87,7 @@ pub(crate) fn replica_set(pod: &ObjectMeta) -> Option<&OwnerReference> {
     controller(pod).filter(|owner| owner.api_version == "apps/v1" && owner.kind == "ReplicaSet")
 }
 
-/// The Deployment, StatefulSet or DaemonSet that controls an object: its kind and uid.
+/// The Deployment, StatefulSet, DaemonSet or Rollout that controls an object: its kind and uid.
 pub(crate) fn app(object: &ObjectMeta) -> Option<(AppKind, &str)> {
     let owner = controller(object)?;
     Some((AppKind::of(owner)?, &owner.uid))

@@ -189,6 +189,12 @@ async fn workload(cluster: &Cluster, owner: Option<Owner>, pods: &[Pod]) -> Resu
     match Owner::of(&object) {
         None => Ok(workload),
         Some(above) => match above.known() {
+            Some(Kind::Rollout) => Ok(match get(cluster, Kind::Rollout, &above.name).await {
+                Ok(rollout) => Some(Workload::of(Kind::Rollout, &rollout)).filter(Workload::has_template),
+                Err(error) if error.is_forbidden() || error.is_not_found() => None,
+                Err(error) => return Err(error),
+            }
+            .unwrap_or_else(|| workload.under(above))),
             Some(kind) => Ok(Workload::of(kind, &get(cluster, kind, &above.name).await?)),
             None => Ok(workload.under(above)),
         },

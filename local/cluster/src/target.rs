@@ -19,7 +19,7 @@ use crate::{
     kind,
     nearest::nearest,
     objects::services,
-    workload::Labels,
+    workload::{Labels, selects},
 };
 
 /// Finds the Service that the target names.
@@ -77,15 +77,13 @@ fn one_service(
 /// The Services that select pods with these labels. While a stand-in has replaced a workload, the Service in front of
 /// the origin selects them, and names the Service that it belongs to.
 fn selecting(labels: &Labels, services: &[Service]) -> BTreeSet<String> {
-    let selects = |service: &&Service| {
+    let selected_by = |service: &&Service| {
         let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-        selector.is_some_and(|selector| {
-            !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
-        })
+        selector.is_some_and(|selector| selects(selector, labels))
     };
     services
         .iter()
-        .filter(selects)
+        .filter(selected_by)
         .filter_map(|service| {
             let of = service.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_LABEL));
             of.or(service.metadata.name.as_ref()).cloned()
@@ -116,7 +114,8 @@ pub(crate) async fn not_there(cluster: &Cluster, target: &Target) -> ClusterErro
     }
     let here = match here {
         Ok(list) => list.items,
-        Err(error) if error.is_forbidden() => Vec::new(),
+        // The cluster may not know the kind.
+        Err(error) if error.is_forbidden() || error.is_not_found() => Vec::new(),
         Err(error) => return error,
     };
     let names = here.iter().filter(|object| !is_ours(&object.metadata));

@@ -38,6 +38,8 @@ pub struct Workload {
     pub template: Value,
     /// The template is the workload's own, and not copied from one of its pods.
     pub declared: bool,
+    /// It is only known by name: the rest is its ReplicaSet's.
+    pub unread: bool,
     pub labels: Labels,
     pub annotations: Labels,
     /// A StatefulSet's `spec.serviceName`.
@@ -48,6 +50,8 @@ pub struct Workload {
     pub partition: u64,
     /// Changes of its template do not roll out.
     pub paused: bool,
+    /// They roll out in steps, or to pods beside the old ones until someone promotes them.
+    pub in_steps: bool,
     /// The sidecar in its template; an error if that cannot be read.
     pub sidecar: Result<Option<Record>, String>,
 }
@@ -78,6 +82,7 @@ impl Owner {
             ("apps", "ReplicaSet") => Some(Kind::ReplicaSet),
             ("apps", "StatefulSet") => Some(Kind::StatefulSet),
             ("apps", "DaemonSet") => Some(Kind::DaemonSet),
+            ("argoproj.io", "Rollout") => Some(Kind::Rollout),
             _ => None,
         }
     }
@@ -100,21 +105,30 @@ impl Workload {
             strategy: by("/type").and_then(Value::as_str).map(str::to_owned),
             partition: by("/rollingUpdate/partition").and_then(Value::as_u64).unwrap_or_default(),
             paused: spec("paused").and_then(Value::as_bool) == Some(true),
+            in_steps: by("/blueGreen").is_some()
+                || by("/canary/steps").and_then(Value::as_array).is_some_and(|steps| !steps.is_empty()),
             sidecar,
             kind: kind.to_string(),
             name: object.metadata.name.clone().unwrap_or_default(),
             replicas: spec("replicas").and_then(Value::as_u64).and_then(|count| count.try_into().ok()),
             declared: true,
+            unread: false,
             labels: object.metadata.labels.clone().unwrap_or_default(),
             annotations: object.metadata.annotations.clone().unwrap_or_default(),
             governing_service: spec("serviceName").and_then(Value::as_str).map(str::to_owned),
         }
     }
 
-    /// The same workload, under the controller above it: a Rollout's ReplicaSet is the Rollout's.
+    /// The same workload, under the controller above it that cannot be read: its ReplicaSet is its own.
     #[must_use]
     pub fn under(self, owner: Owner) -> Self {
-        Self { kind: owner.kind, name: owner.name, ..self }
+        Self { kind: owner.kind, name: owner.name, unread: true, ..self }
+    }
+
+    /// Whether it has a template of its own: a Rollout may refer to that of a Deployment.
+    #[must_use]
+    pub fn has_template(&self) -> bool {
+        self.template.is_object()
     }
 
     /// A pod without a controller, or with one that we do not know: its own template. `spec` is as the API server
@@ -131,12 +145,14 @@ impl Workload {
             replicas: None,
             template: json!({"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}),
             declared: false,
+            unread: false,
             labels: labels.unwrap_or_default(),
             annotations: annotations.unwrap_or_default(),
             governing_service: None,
             strategy: None,
             partition: 0,
             paused: false,
+            in_steps: false,
             sidecar: Ok(None),
         }
     }
@@ -144,7 +160,7 @@ impl Workload {
     /// The kind, if it is one whose template can be changed and rolls out.
     #[must_use]
     pub fn app_kind(&self) -> Option<AppKind> {
-        AppKind::named(&self.kind).filter(|_| self.declared)
+        AppKind::named(&self.kind).filter(|_| self.declared && !self.unread)
     }
 
     /// The workload as one that can get a sidecar.

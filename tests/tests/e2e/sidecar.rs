@@ -52,7 +52,9 @@ fn a_service_that_keeps_clients_at_one_pod_gets_sidecars() {
 /// The requests of others that fail in `kubectl rollout restart`.
 pub(crate) fn lost_in_a_restart(world: &World, workload: &str) -> u64 {
     let callers = world.others_by("restart", &["new"]);
-    let _ = world.kubectl(&["rollout", "restart", workload]).succeeds();
+    let again = format!("{:?}", std::time::SystemTime::now());
+    let change = json!({"spec": {"template": {"metadata": {"annotations": {"again": again}}}}});
+    let _ = world.kubectl(&["patch", workload, "--type=merge", "-p", &change.to_string()]).succeeds();
     is_rolled_out(world, workload);
     callers.goes_on(20);
     callers.ends().failed()
@@ -149,6 +151,14 @@ fn object(world: &World, workload: &str) -> Value {
 }
 
 pub(crate) fn is_rolled_out(world: &World, workload: &str) {
+    if workload.starts_with("rollout/") {
+        return eventually("the Rollout is healthy", ROLLED_OUT, || {
+            let rollout = object(world, workload);
+            let (status, generation) = (&rollout["status"], rollout["metadata"]["generation"].to_string());
+            let healthy = status["phase"] == "Healthy" && status["observedGeneration"] == generation.as_str();
+            healthy.then_some(()).ok_or_else(|| status.to_string())
+        });
+    }
     let _ = world.kubectl(&["rollout", "status", workload, "--timeout=60s"]).succeeds();
 }
 
@@ -185,7 +195,11 @@ impl Before {
             let metadata = object["metadata"].as_object_mut().expect("metadata");
             metadata.retain(|name, _| ["name", "labels", "annotations", "uid"].contains(&name.as_str()));
             // Controllers count roll-outs.
-            for counted in ["deployment.kubernetes.io/revision", "deprecated.daemonset.template.generation"] {
+            for counted in [
+                "deployment.kubernetes.io/revision",
+                "deprecated.daemonset.template.generation",
+                "rollout.argoproj.io/revision",
+            ] {
                 object["metadata"]["annotations"][counted].take();
             }
         }

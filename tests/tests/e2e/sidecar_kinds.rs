@@ -27,7 +27,7 @@ pub(crate) const DAEMON_SET: Kind =
     Kind { workload: "daemonset/orders", title: "DaemonSet orders", manifest: daemon_set };
 
 /// The strategy of the Deployment in the manifest of orders.
-const STRATEGY: &str =
+pub(crate) const STRATEGY: &str =
     "  strategy:\n    type: RollingUpdate\n    rollingUpdate:\n      maxUnavailable: 0\n      maxSurge: 1\n";
 
 /// Two pods, replaced one after the other.
@@ -82,7 +82,7 @@ fn begun(name: &str, kind: &Kind) -> (World, Laptop, Local) {
     (world, alice, orders)
 }
 
-fn sidecars_come_and_go_under_load(world: &World, alice: &Laptop, orders: &Local, kind: &Kind) {
+pub(crate) fn sidecars_come_and_go_under_load(world: &World, alice: &Laptop, orders: &Local, kind: &Kind) {
     let restarted = lost_in_a_restart(world, kind.workload);
     let before = Before::of(world, kind.workload);
     let others = world.others_by("others", &["new"]);

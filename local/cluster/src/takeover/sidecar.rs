@@ -12,9 +12,11 @@ mod stuck;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bridge_deploy::{
-    Restore, Sidecar, SidecarObjects, SidecarPorts, WorkloadOwner, is_stand_in_id, with_sidecar,
+    NodeAddresses, Restore, Sidecar, SidecarObjects, SidecarPorts, WorkloadOwner, is_stand_in_id,
+    with_sidecar,
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use kube::api::ApiResource;
 use serde_json::Value;
 
 use super::claim::claim;
@@ -23,7 +25,7 @@ use super::stand_in::key;
 use super::step::{Step, Waiter, unless_given_up};
 use super::wanted::{Prepared, Wanted};
 use crate::agents::AgentsOf;
-use crate::app::App;
+use crate::app::{App, AppKind};
 use crate::error::ClusterError;
 use crate::mode::Mode;
 use crate::objects::{First, ensure};
@@ -136,12 +138,13 @@ fn fresh(service: &Service, id: &str, ports: &SidecarPorts) -> Attachment {
 async fn created(wanted: &Wanted, attachment: &Attachment) -> Result<Vec<u8>, ClusterError> {
     let Wanted { cluster, snapshot, claim, agent, .. } = wanted;
     let facts = snapshot.facts()?;
+    let apps: Vec<_> = apps(snapshot).into_iter().map(|app| (app.kind.api_resource(), app)).collect();
     let objects = SidecarObjects {
         service: &facts,
         id: &attachment.stand_in,
         user: &claim.user,
         agent,
-        workloads: snapshot.workloads.iter().filter_map(owner).collect(),
+        workloads: apps.iter().map(|(resource, app)| owner(resource, app)).collect(),
     };
     let of = Of { service: facts.name.clone(), uid: facts.uid.clone(), id: attachment.stand_in.clone() };
     let secret = objects.secret(&rand::random::<[u8; 32]>())?;
@@ -158,9 +161,9 @@ async fn created(wanted: &Wanted, attachment: &Attachment) -> Result<Vec<u8>, Cl
     key(secret, &objects.names().secret, cluster)
 }
 
-fn owner(workload: &Workload) -> Option<WorkloadOwner<'_>> {
-    let uid = workload.uid.as_deref()?;
-    Some(WorkloadOwner { kind: &workload.kind, name: &workload.name, uid })
+fn owner<'a>(resource: &'a ApiResource, app: &'a App) -> WorkloadOwner<'a> {
+    let ApiResource { api_version, kind, .. } = resource;
+    WorkloadOwner { api_version, kind, name: &app.name, uid: &app.uid }
 }
 
 /// Adds the sidecar to a workload's template. False: it has it.
@@ -184,6 +187,10 @@ async fn add(
             openshift: snapshot.openshift(),
             cpu_limit: cpu_limit.as_deref(),
             restore: snapshot.restore(),
+            node_addresses: match app.kind {
+                AppKind::Rollout => NodeAddresses::First,
+                AppKind::Deployment | AppKind::StatefulSet | AppKind::DaemonSet => NodeAddresses::All,
+            },
         };
         Ok(with_sidecar(&sidecar)?)
     };

@@ -44,22 +44,24 @@ fn world_of(kind: AppKind) -> ApiServer {
     });
     let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [container]}});
     let workload = json!({
-        "apiVersion": "apps/v1", "kind": kind.to_string(),
+        "apiVersion": kind.api_resource().api_version, "kind": kind.to_string(),
         "metadata": {"name": "orders", "namespace": "shop", "uid": "d"},
         "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template},
         "status": {
             "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1,
             "desiredNumberScheduled": 1, "updatedNumberScheduled": 1, "numberAvailable": 1,
+            "phase": "Healthy", "stableRS": "1", "currentPodHash": "1",
         },
     });
-    let owner = |kind: &str, name: &str, uid: &str| json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true}]);
+    let owner = |version: &str, kind: &str, name: &str, uid: &str| json!([{"apiVersion": version, "kind": kind, "name": name, "uid": uid, "controller": true}]);
+    let of_workload = || owner(&kind.api_resource().api_version, &kind.to_string(), "orders", "d");
     let replica_set = json!({
-        "metadata": {"name": "orders-1", "uid": "r", "ownerReferences": owner("Deployment", "orders", "d")},
+        "metadata": {"name": "orders-1", "uid": "r", "ownerReferences": of_workload()},
         "spec": {"selector": {"matchLabels": labels}, "template": template},
     });
     let controller = match kind {
-        AppKind::Deployment => owner("ReplicaSet", "orders-1", "r"),
-        AppKind::StatefulSet | AppKind::DaemonSet => owner(&kind.to_string(), "orders", "d"),
+        AppKind::Deployment | AppKind::Rollout => owner("apps/v1", "ReplicaSet", "orders-1", "r"),
+        AppKind::StatefulSet | AppKind::DaemonSet => of_workload(),
     };
     let pod = json!({
         "metadata": {"name": "orders-1-a", "labels": labels, "ownerReferences": controller},
@@ -80,6 +82,7 @@ fn path_of(kind: AppKind) -> &'static str {
         AppKind::Deployment => "/apis/apps/v1/namespaces/shop/deployments",
         AppKind::StatefulSet => "/apis/apps/v1/namespaces/shop/statefulsets",
         AppKind::DaemonSet => "/apis/apps/v1/namespaces/shop/daemonsets",
+        AppKind::Rollout => "/apis/argoproj.io/v1alpha1/namespaces/shop/rollouts",
     }
 }
 
@@ -173,7 +176,7 @@ async fn the_last_developer_out_takes_the_sidecar_along() {
 
 #[tokio::test(start_paused = true)]
 async fn each_kind_of_workload_gets_the_sidecar_and_loses_it() {
-    for kind in [AppKind::StatefulSet, AppKind::DaemonSet] {
+    for kind in [AppKind::StatefulSet, AppKind::DaemonSet, AppKind::Rollout] {
         let server = world_of(kind);
         let before = seen_of(&server, kind);
         let alice = connect(server.cluster(), "alice").await.unwrap();

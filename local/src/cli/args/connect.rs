@@ -49,7 +49,7 @@ pub(crate) struct OutputArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
-    /// A Service, or a workload that one Service selects: orders, deploy/orders, sts/orders, rs/x, pod/x
+    /// A Service, or a workload that one Service selects: orders, deploy/orders, sts/orders, rollout/orders, pod/x
     ///
     /// `bridge run`, `shell`, `env`, `proxy` and `dns` also take workloads that no Service selects, and CronJobs:
     /// deploy/worker, cronjob/report.

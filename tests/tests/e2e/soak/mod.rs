@@ -1,5 +1,6 @@
 //! Stories that take minutes, or kill things that others need: only `make soak` runs these.
 
+mod argo;
 mod clock;
 mod crowd;
 mod deaths;

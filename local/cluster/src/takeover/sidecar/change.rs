@@ -124,6 +124,7 @@ mod tests {
                 openshift: false,
                 cpu_limit: None,
                 restore: None,
+                node_addresses: bridge_deploy::NodeAddresses::All,
             };
             Ok(bridge_deploy::with_sidecar(&sidecar)?)
         }

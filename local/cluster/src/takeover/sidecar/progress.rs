@@ -1,6 +1,7 @@
 //! How far the roll-out of a workload is, as its status says. Pure.
 
 use kube::api::DynamicObject;
+use serde_json::Value;
 
 use crate::app::AppKind;
 
@@ -18,9 +19,10 @@ pub(super) enum Look {
 /// How far the roll-out of this workload's template is.
 pub(super) fn look(kind: AppKind, workload: &DynamicObject) -> Look {
     let count = |pointer: &str| number(workload, pointer).unwrap_or_default();
+    let text = |pointer: &str| workload.data.pointer(pointer).and_then(Value::as_str);
     let wanted = number(workload, "/spec/replicas").unwrap_or(1);
     let (updated, available, all) = match kind {
-        AppKind::Deployment | AppKind::StatefulSet => {
+        AppKind::Deployment | AppKind::StatefulSet | AppKind::Rollout => {
             (count("/status/updatedReplicas"), count("/status/availableReplicas"), wanted)
         }
         AppKind::DaemonSet => (
@@ -31,17 +33,18 @@ pub(super) fn look(kind: AppKind, workload: &DynamicObject) -> Look {
     };
     let none_is_old = match kind {
         AppKind::Deployment => updated == count("/status/replicas"),
-        AppKind::StatefulSet => {
-            let revision = |name: &str| workload.data.pointer(&format!("/status/{name}Revision"));
-            revision("current") == revision("update")
+        AppKind::Rollout => {
+            let stable = text("/status/stableRS") == text("/status/currentPodHash");
+            updated == count("/status/replicas") && stable && text("/status/phase") == Some("Healthy")
         }
+        AppKind::StatefulSet => text("/status/currentRevision") == text("/status/updateRevision"),
         // It counts a node as updated only once the old pod is gone.
         AppKind::DaemonSet => true,
     };
     if is_observed(workload) && none_is_old && updated >= all && available >= all {
         return Look::Complete;
     }
-    match refusal(workload) {
+    match refusal(kind, workload) {
         Some(reason) => Look::Refused(reason),
         None => Look::Waiting { updated, available, all },
     }
@@ -49,12 +52,19 @@ pub(super) fn look(kind: AppKind, workload: &DynamicObject) -> Look {
 
 /// Whether the workload's controller has seen its last change.
 pub(super) fn is_observed(workload: &DynamicObject) -> bool {
-    let seen = number(workload, "/status/observedGeneration").unwrap_or_default();
+    // Argo's is a text.
+    let seen = workload.data.pointer("/status/observedGeneration");
+    let seen =
+        seen.and_then(|seen| seen.as_u64().or_else(|| seen.as_str()?.parse().ok())).unwrap_or_default();
     workload.metadata.generation.is_none_or(|last| u64::try_from(last).is_ok_and(|last| seen >= last))
 }
 
-/// Only Deployments have this condition.
-fn refusal(workload: &DynamicObject) -> Option<String> {
+/// Only Deployments and Rollouts have this condition; and a Rollout may refuse its template itself.
+fn refusal(kind: AppKind, workload: &DynamicObject) -> Option<String> {
+    let status = |name: &str| workload.data.pointer(&format!("/status/{name}")).and_then(Value::as_str);
+    if kind == AppKind::Rollout && is_observed(workload) && status("phase") == Some("Degraded") {
+        return status("message").map(str::to_owned);
+    }
     let conditions = workload.data.pointer("/status/conditions")?.as_array()?;
     let failure = conditions.iter().find(|it| it["type"] == "ReplicaFailure" && it["status"] == "True")?;
     Some(failure["message"].as_str().unwrap_or_default().to_owned())
@@ -66,7 +76,7 @@ fn number(workload: &DynamicObject, pointer: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -108,6 +118,26 @@ mod tests {
             (counts(2, "web-b", 2, 2), Look::Complete),
         ] {
             assert_eq!(seen(AppKind::StatefulSet, &status), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_rollout_is_complete_when_its_new_pods_have_become_the_stable_ones() {
+        let counts = |seen: &str, stable: &str, updated: u64, all: u64| json!({"observedGeneration": seen, "phase": "Healthy", "stableRS": stable, "currentPodHash": "b", "updatedReplicas": updated, "replicas": all, "availableReplicas": all});
+        let mut refused = counts("2", "b", 2, 2);
+        (refused["phase"], refused["message"]) = (json!("Degraded"), json!("InvalidSpec"));
+        let mut not_yet_seen = refused.clone();
+        not_yet_seen["observedGeneration"] = json!("1");
+        for (status, expected) in [
+            (counts("1", "b", 2, 2), waiting(2, 2)),
+            (counts("2", "a", 1, 3), waiting(1, 3)),
+            (counts("2", "a", 2, 2), waiting(2, 2)),
+            (counts("2", "b", 2, 3), waiting(2, 3)),
+            (counts("2", "b", 2, 2), Look::Complete),
+            (refused, Look::Refused("InvalidSpec".to_owned())),
+            (not_yet_seen, waiting(2, 2)),
+        ] {
+            assert_eq!(seen(AppKind::Rollout, &status), expected, "{status}");
         }
     }
 

@@ -1,5 +1,5 @@
-//! Refusals to create the pods of a StatefulSet or DaemonSet. Unlike a Deployment, these have no condition that says so:
-//! only Events do.
+//! Refusals to create the pods of a StatefulSet or DaemonSet. Unlike a Deployment or a Rollout, these have no condition
+//! that says so: only Events do.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ struct Refusals {
 /// Waits until Kubernetes refuses to create pods of the workload, and returns the reason. What happened before does not
 /// count, nor does a single refusal: a quota counts a deleted pod for a moment.
 pub(super) async fn refused(cluster: &Cluster, app: &App) -> String {
-    if app.kind == AppKind::Deployment {
+    if matches!(app.kind, AppKind::Deployment | AppKind::Rollout) {
         return std::future::pending().await;
     }
     let mut known: Option<Refusals> = None;

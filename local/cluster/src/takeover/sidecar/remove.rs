@@ -57,7 +57,7 @@ async fn may_patch(cluster: &Cluster, apps: &[App]) -> Result<(), ClusterError> 
     let kinds: BTreeSet<AppKind> = apps.iter().map(|app| app.kind).collect();
     let right = |kind: AppKind| Right {
         verb: "patch",
-        group: "apps",
+        group: kind.group(),
         resource: kind.resource(),
         need: Need::Connect,
     };
@@ -125,8 +125,12 @@ async fn recorded(cluster: &Cluster) -> Result<Vec<Recorded>, ClusterError> {
             kind.api(&cluster.client, &cluster.namespace),
         );
         let all = cluster.call(call, api.list_metadata(&ListParams::default())).await;
-        // Whoever may not list a kind has added no sidecar to it.
-        let Some(all) = unless_forbidden(all)? else { continue };
+        let all = match all {
+            Err(error) if error.is_not_found() => continue,
+            // Whoever may not list a kind has added no sidecar to it.
+            all => unless_forbidden(all)?,
+        };
+        let Some(all) = all else { continue };
         let record = |metadata: ObjectMeta| {
             let record = Record::of(&metadata).ok().flatten()?;
             Some(Recorded { app: App { kind, name: metadata.name?, uid: metadata.uid? }, record })

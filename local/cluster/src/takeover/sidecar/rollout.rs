@@ -74,7 +74,7 @@ fn patience_with(kind: AppKind, workload: &DynamicObject) -> Duration {
     let grace = workload.data.pointer("/spec/template/spec/terminationGracePeriodSeconds");
     let grace = grace.and_then(serde_json::Value::as_u64).unwrap_or(USUAL_GRACE_S);
     match kind {
-        AppKind::Deployment => STALLED_AFTER,
+        AppKind::Deployment | AppKind::Rollout => STALLED_AFTER,
         AppKind::StatefulSet | AppKind::DaemonSet => STALLED_AFTER + Duration::from_secs(grace),
     }
 }
