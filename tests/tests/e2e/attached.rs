@@ -6,8 +6,10 @@ use bridge_tests::{Laptop, Load, Local, Objects, World};
 
 /// The design's bounds for a laptop that cannot be reached: until the origin answers, and until the laptop does again.
 pub(crate) const TO_ORIGIN: Duration = Duration::from_secs(6);
-/// The limit of a connect here.
+/// The limit of a connect here, for the median of several.
 pub(crate) const CONNECTED: Duration = Duration::from_secs(2);
+/// The limit of a single one: another story may have the processors at that moment.
+pub(crate) const CONNECTED_ONCE: Duration = Duration::from_secs(10);
 pub(crate) const ROUTED_AGAIN: Duration = Duration::from_secs(3);
 
 /// What is used goes before what it uses.

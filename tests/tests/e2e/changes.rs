@@ -6,7 +6,7 @@ use bridge_tests::objects::But;
 use bridge_tests::place::kubectl_with;
 use bridge_tests::{Laptop, Load, Local, World, eventually, failures};
 
-use crate::attached::CONNECTED;
+use crate::attached::CONNECTED_ONCE;
 
 #[test]
 #[ignore = "needs a cluster: make test"]
@@ -135,7 +135,7 @@ fn a_port_that_is_added_is_followed(world: &World, alice: &Laptop, orders: &Loca
         let moved = session["state"] == "routing" && session["standIn"] != stand_in;
         moved.then_some(()).ok_or_else(|| session.to_string())
     });
-    failures::took("Service gets a port", "routed by new agents", begun.elapsed(), CONNECTED * 2, &others);
+    failures::took("Service gets a port", "routed by new agents", begun.elapsed(), CONNECTED_ONCE, &others);
     assert_eq!(world.who_answers(&["x-bridge=alice"]), orders.name, "what was routed is routed again");
     let by_other_port = world.client(&["http", "http://orders:81/whoami"]).succeeds().stdout;
     assert!(by_other_port.starts_with("orders orders-"), "the new port is the pods': {by_other_port}");
