@@ -34,7 +34,7 @@ impl Restore {
     }
 }
 
-/// What an agent is part of, as the restorer is told.
+/// The agents that the restorer is for: its arguments name them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Part {
     /// The stand-in or the sidecars of a Service.
