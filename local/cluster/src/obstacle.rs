@@ -36,13 +36,13 @@ pub enum Obstacle {
     )]
     NoSelector,
     #[error(
-        "it is headless, so callers choose among the pods themselves: connect a Service with a cluster IP that \
-         selects the same pods"
+        "it is headless: callers, and the pods among themselves, dial the addresses that it lists, at the container's \
+         own port, where no agent can listen: connect a Service with a cluster IP that selects the same pods"
     )]
     Headless,
     #[error(
-        "callers use it to address the pods of StatefulSet {0} by name: connect a Service with a cluster IP \
-         that selects the same pods"
+        "it gives the pods of StatefulSet {0} their names, and callers dial them at the container's own port, where no \
+         agent can listen: connect a Service with a cluster IP that selects the same pods"
     )]
     NamedPods(String),
     #[error(

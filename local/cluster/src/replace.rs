@@ -142,22 +142,24 @@ async fn emptied(cluster: &Cluster, app: &App, progress: impl Fn(usize)) -> Resu
 }
 
 /// Waits until all pods of a workload are ready that it is to have, for a bounded time: callers need them, but not all.
+/// Whether it is to have any.
 ///
 /// # Errors
 ///
 /// The errors of the calls.
-pub async fn until_back(cluster: &Cluster, app: &App) -> Result<(), ClusterError> {
+pub async fn until_back(cluster: &Cluster, app: &App) -> Result<bool, ClusterError> {
     let all_ready = async {
         let mut states = std::pin::pin!(watch::app(cluster, app));
         while let Some(now) = states.next().await {
-            let Some(workload) = now? else { return Ok(()) };
-            if ready(&workload) >= record::replicas(&workload) {
-                return Ok(());
+            let Some(workload) = now? else { return Ok(false) };
+            let wanted = record::replicas(&workload);
+            if ready(&workload) >= wanted {
+                return Ok(wanted > 0);
             }
         }
-        Ok(())
+        Ok(true)
     };
-    tokio::time::timeout(BACK_WITHIN, all_ready).await.unwrap_or(Ok(()))
+    tokio::time::timeout(BACK_WITHIN, all_ready).await.unwrap_or(Ok(true))
 }
 
 fn ready(workload: &DynamicObject) -> u32 {

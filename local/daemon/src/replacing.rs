@@ -23,8 +23,8 @@ pub(crate) async fn bring_back(session: &Session) -> Result<(), ClusterError> {
     let Some(app) = facts.replaces.as_ref().filter(|_| facts.mode.is_some()) else { return Ok(()) };
     session.gets_pods_back();
     replace::restore(&facts.cluster, app, &facts.id).await?;
-    replace::until_back(&facts.cluster, app).await?;
-    let Some(port) = facts.ports.first() else { return Ok(()) };
+    let has_pods = replace::until_back(&facts.cluster, app).await?;
+    let Some(port) = facts.ports.first().filter(|_| has_pods) else { return Ok(()) };
     match objects::origin(&facts.cluster, &facts.service, &facts.stand_in).await {
         Ok(origin) => probe::until_reached(session, SocketAddr::new(origin, port.service_port)).await,
         // Someone has cleaned up.

@@ -159,6 +159,13 @@ pub(crate) fn is_rolled_out(world: &World, workload: &str) {
             healthy.then_some(()).ok_or_else(|| status.to_string())
         });
     }
+    if workload.starts_with("replicaset/") {
+        return eventually("the ReplicaSet has its pods", ROLLED_OUT, || {
+            let replicas = object(world, workload);
+            let all = replicas["status"]["readyReplicas"] == replicas["spec"]["replicas"];
+            all.then_some(()).ok_or_else(|| replicas["status"].to_string())
+        });
+    }
     let _ = world.kubectl(&["rollout", "status", workload, "--timeout=60s"]).succeeds();
 }
 

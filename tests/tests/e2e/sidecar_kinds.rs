@@ -25,6 +25,14 @@ pub(crate) const STATEFUL_SET: Kind =
     Kind { workload: "statefulset/orders", title: "StatefulSet orders", manifest: stateful_set };
 pub(crate) const DAEMON_SET: Kind =
     Kind { workload: "daemonset/orders", title: "DaemonSet orders", manifest: daemon_set };
+/// One that no Deployment controls: its pods do not roll out.
+pub(crate) const REPLICA_SET: Kind = Kind {
+    workload: "replicaset/orders",
+    title: "ReplicaSet orders",
+    manifest: |world| {
+        world.manifest("orders").replace("kind: Deployment\n", "kind: ReplicaSet\n").replace(STRATEGY, "")
+    },
+};
 
 /// The strategy of the Deployment in the manifest of orders.
 pub(crate) const STRATEGY: &str =

@@ -15,8 +15,8 @@ use crate::client::{Cluster, list, unless_forbidden};
 use crate::error::ClusterError;
 use crate::objects::services;
 use crate::obstacle::Obstacle;
-use crate::ours;
 use crate::snapshot::{Snapshot, own_selector};
+use crate::target::is_ours;
 use crate::workload::{Labels, Workload, pod_labels, selects};
 
 /// The workload that a target is, if it can be replaced. `uid` and `template`: the target's.
@@ -57,8 +57,7 @@ pub async fn replaceable_behind(cluster: &Cluster, snapshot: &Snapshot) -> Resul
     let labels = pod_labels(&origin.template);
     let (this, all) = (snapshot.service.name_any(), services(cluster).await?);
     let is_served = |service: &&Service| {
-        let others = ours::labelled(&service.metadata).is_none();
-        others && own_selector(service).is_ok_and(|selector| selects(&selector, &labels))
+        !is_ours(&service.metadata) && own_selector(service).is_ok_and(|selector| selects(&selector, &labels))
     };
     let served: Vec<String> = all.iter().filter(is_served).map(Service::name_any).collect();
     if served.iter().any(|name| *name != this) {

@@ -1,10 +1,11 @@
-//! Every mode at every kind of workload and port, under the load of others: a table, a row each.
+//! Every mode at every kind of workload and port, under the load of others: a table, a row each. Where a mode is not
+//! possible, the row is its refusal.
 
 use bridge_tests::{Laptop, Load, Local, World, eventually};
 use serde_json::Value;
 
 use crate::sidecar::{Before, ROLLED_OUT, is_rolled_out};
-use crate::sidecar_kinds::{DAEMON_SET, DEPLOYMENT, Kind, STATEFUL_SET};
+use crate::sidecar_kinds::{DAEMON_SET, DEPLOYMENT, Kind, REPLICA_SET, STATEFUL_SET};
 
 /// Of each kind of caller.
 const WORKERS: u64 = 4;
@@ -14,9 +15,7 @@ struct Subject {
     name: &'static str,
     kind: &'static Kind,
     port: &'static str,
-    /// The line of the Service's manifest with the targetPort, and the same port by its number.
-    named: &'static str,
-    numbered: &'static str,
+    by: &'static [By],
     /// Everyone else, whom only those may answer whose names match.
     others: fn(&World, &str) -> Load,
     /// The name of what answers a request with these headers.
@@ -25,14 +24,41 @@ struct Subject {
     variable: (&'static str, &'static str),
 }
 
+/// How a Service leads to its port.
+struct By {
+    name: &'static str,
+    /// The difference from the manifest of shop, which leads to it by name.
+    changes: &'static [(&'static str, &'static str)],
+}
+
+const NAMED: By = By { name: "by name", changes: &[] };
+const TO_8080: (&str, &str) = ("targetPort: http\n", "targetPort: 8080\n");
+/// The container's port has no name at all.
+const UNNAMED: By = By {
+    name: "unnamed",
+    changes: &[
+        TO_8080,
+        ("- name: http\n              containerPort: 8080\n", "- containerPort: 8080\n"),
+        ("port: http\n            periodSeconds", "port: 8080\n            periodSeconds"),
+    ],
+};
+
+impl By {
+    fn of(&self, manifest: &str) -> String {
+        self.changes.iter().fold(manifest.to_owned(), |manifest, (from, to)| {
+            assert!(manifest.contains(from), "expected {from:?} in {manifest}");
+            manifest.replace(from, to)
+        })
+    }
+}
+
 /// By HTTP: new connections, kept ones and WebSockets.
 const fn orders(kind: &'static Kind) -> Subject {
     Subject {
         name: "orders",
         kind,
         port: "http",
-        named: "targetPort: http\n",
-        numbered: "targetPort: 8080\n",
+        by: &[NAMED, By { name: "by number", changes: &[TO_8080] }, UNNAMED],
         others: |world, by| {
             let (http, answer) = ("http://orders/whoami", format!("^orders {by}"));
             let modes = [
@@ -59,8 +85,7 @@ const PRICES: Subject = Subject {
         manifest: |world| world.manifest("prices"),
     },
     port: "grpc",
-    named: "targetPort: grpc\n",
-    numbered: "targetPort: 50051\n",
+    by: &[NAMED, By { name: "by number", changes: &[("targetPort: grpc\n", "targetPort: 50051\n")] }],
     others: |world, by| {
         world.callers("others", &[("grpc", callers("grpc://prices:50051", &format!("answered_by:\"{by}")))])
     },
@@ -97,6 +122,20 @@ struct Mode {
     pods_end: bool,
 }
 
+impl Mode {
+    /// The reason why it is not possible.
+    fn refused(&self, workload: &str, by: &By) -> Option<&'static str> {
+        let kind = workload.split_once('/').map_or("", |(kind, _)| kind);
+        match (self.name, kind) {
+            ("sidecar", "replicaset") => Some("its pods belong to ReplicaSet orders"),
+            ("sidecar", _) if by.name == UNNAMED.name => Some("has no name"),
+            ("replace", "replicaset") => Some("no ReplicaSet"),
+            ("replace", "daemonset") => Some("no DaemonSet"),
+            _ => None,
+        }
+    }
+}
+
 const fn mode(name: &'static str, options: &'static [&'static str]) -> Mode {
     Mode { name, options, laptop_answers: true, laptop_answers_others: false, pods_end: false }
 }
@@ -128,6 +167,12 @@ fn each_mode_at_a_daemon_set() {
 
 #[test]
 #[ignore = "needs a cluster: make soak"]
+fn each_mode_at_a_replica_set() {
+    rows("table-rs", &orders(&REPLICA_SET));
+}
+
+#[test]
+#[ignore = "needs a cluster: make soak"]
 fn each_mode_with_grpc() {
     rows("table-grpc", &PRICES);
 }
@@ -138,33 +183,41 @@ fn rows(name: &str, subject: &Subject) {
     let alice = world.laptop("alice");
     let local = alice.runs(subject.name);
     let workload = subject.kind.workload;
-    for (port, line) in [("by name", subject.named), ("by number", subject.numbered)] {
-        let manifest = (subject.kind.manifest)(&world);
-        assert!(manifest.contains(subject.named), "{manifest}");
-        let _ = world.apply(&manifest.replace(subject.named, line));
+    for by in subject.by {
+        let _ = world.apply(&by.of(&(subject.kind.manifest)(&world)));
         is_rolled_out(&world, workload);
         let pods_of_it = format!("{}-", subject.name);
         eventually("the Service leads to its pods", ROLLED_OUT, || {
             let by = (subject.who_answers)(&world, &[])?;
             if by.starts_with(&pods_of_it) { Ok(()) } else { Err(by) }
         });
-        let restarted = failed(&(subject.others)(&world, &pods_of_it), || {
-            let old = pods(&world, subject.name);
-            let _ = world.kubectl(&["rollout", "restart", workload]).succeeds();
-            is_rolled_out(&world, workload);
-            eventually("the old pods are gone", ROLLED_OUT, || {
-                let left: Vec<String> =
-                    pods(&world, subject.name).into_iter().filter(|pod| old.contains(pod)).collect();
-                if left.is_empty() { Ok(()) } else { Err(left.join(", ")) }
-            });
-        });
-        // Kubernetes scales no DaemonSet to zero.
-        let possible = |mode: &&Mode| mode.name != "replace" || !workload.starts_with("daemonset/");
-        for mode in MODES.iter().filter(possible) {
-            row(&world, &alice, &local, subject, port, mode, &restarted);
+        let restarted = restarted(&world, subject, &pods_of_it);
+        for mode in &MODES {
+            match mode.refused(workload, by) {
+                Some(why) => refusal(&world, &alice, subject, by, mode, why),
+                None => row(&world, &alice, &local, subject, by, mode, &restarted),
+            }
         }
-        beside(&world, &alice, subject, port);
+        beside(&world, &alice, subject, by);
     }
+}
+
+/// The failed requests of others in one roll-out without bridge. A ReplicaSet has none, and no mode ends its pods.
+fn restarted(world: &World, subject: &Subject, by: &str) -> Vec<(String, u64)> {
+    let workload = subject.kind.workload;
+    failed(&(subject.others)(world, by), || {
+        if workload.starts_with("replicaset/") {
+            return;
+        }
+        let old = pods(world, subject.name);
+        let _ = world.kubectl(&["rollout", "restart", workload]).succeeds();
+        is_rolled_out(world, workload);
+        eventually("the old pods are gone", ROLLED_OUT, || {
+            let left: Vec<String> =
+                pods(world, subject.name).into_iter().filter(|pod| old.contains(pod)).collect();
+            if left.is_empty() { Ok(()) } else { Err(left.join(", ")) }
+        });
+    })
 }
 
 /// The uids of its pods: a StatefulSet's keep their names.
@@ -186,7 +239,7 @@ fn row(
     alice: &Laptop,
     local: &Local,
     subject: &Subject,
-    port: &str,
+    by: &By,
     mode: &Mode,
     restarted: &[(String, u64)],
 ) {
@@ -209,9 +262,9 @@ fn row(
     let reports = others.so_far();
     let requests: u64 = reports.iter().map(|(_, report)| report.requests()).sum();
     println!(
-        "{:9} {:22} {port:9} failed {failed:?} of {requests} (one restart without bridge: {restarted:?}); alice: {}, \
+        "{:9} {:22} {:9} failed {failed:?} of {requests} (one restart without bridge: {restarted:?}); alice: {}, \
          others: {}; Service and workload equal afterwards",
-        mode.name, subject.kind.title, answered.0, answered.1
+        mode.name, subject.kind.title, by.name, answered.0, answered.1
     );
     let laptop_answered = (answered.0 == local.name, answered.1 == local.name);
     let expected = (mode.laptop_answers, mode.laptop_answers_others);
@@ -228,8 +281,24 @@ fn row(
     }
 }
 
+/// A mode that is not possible: refused in one sentence, and nothing is touched.
+fn refusal(world: &World, alice: &Laptop, subject: &Subject, by: &By, mode: &Mode, why: &str) {
+    let before = Before::of(world, subject.kind.workload);
+    let others = (subject.others)(world, &format!("{}-", subject.name));
+    let failed = failed(&others, || {
+        let connect = [&["connect", subject.name], mode.options].concat();
+        alice.bridge(&connect).fails(3, why);
+        before.is_again(world);
+    });
+    println!(
+        "{:9} {:22} {:9} failed {failed:?}; refused (… {why} …); Service and workload equal afterwards",
+        mode.name, subject.kind.title, by.name
+    );
+    assert!(failed.iter().all(|(_, failed)| *failed == 0), "{failed:?}");
+}
+
 /// The mode `aside`, which touches nothing of others.
-fn beside(world: &World, alice: &Laptop, subject: &Subject, port: &str) {
+fn beside(world: &World, alice: &Laptop, subject: &Subject, by: &By) {
     let before = Before::of(world, subject.kind.workload);
     let others = (subject.others)(world, &format!("{}-", subject.name));
     let (name, value) = subject.variable;
@@ -241,8 +310,8 @@ fn beside(world: &World, alice: &Laptop, subject: &Subject, port: &str) {
         before.is_again(world);
     });
     println!(
-        "{:9} {:22} {port:9} failed {failed:?}; Service and workload equal afterwards",
-        "aside", subject.kind.title
+        "{:9} {:22} {:9} failed {failed:?}; Service and workload equal afterwards",
+        "aside", subject.kind.title, by.name
     );
     assert!(failed.iter().all(|(_, failed)| *failed == 0), "{failed:?}");
 }
