@@ -103,10 +103,10 @@ func TestRoutingHeadersAreHandedOn(t *testing.T) {
 
 	must(t, (*client).http, "http", "http://"+web+"/",
 		"--header", "x-bridge=alice", "--header", "Baggage=bridge=alice", "--header", "baggage=a=b",
-		"--header", "traceparent=00-1-2-01", "--header", "kubernetes-route-as=alice", "--header", "authorization=no")
+		"--header", "traceparent=00-1-2-01", "--header", "tracestate=bridge=alice", "--header", "kubernetes-route-as=alice", "--header", "authorization=no")
 
 	md := <-seen
-	for name, want := range map[string]int{"x-bridge": 1, "baggage": 2, "traceparent": 1, "kubernetes-route-as": 1, "authorization": 0} {
+	for name, want := range map[string]int{"x-bridge": 1, "baggage": 2, "traceparent": 1, "tracestate": 1, "kubernetes-route-as": 1, "authorization": 0} {
 		if len(md[name]) != want {
 			t.Errorf("%s: %q", name, md[name])
 		}

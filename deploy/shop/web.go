@@ -13,7 +13,7 @@ import (
 )
 
 // handedOn are the request headers that every service of the shop passes along.
-var handedOn = []string{"X-Bridge", "Baggage", "Traceparent", "Kubernetes-Route-As"}
+var handedOn = []string{"X-Bridge", "Baggage", "Traceparent", "Tracestate", "Kubernetes-Route-As"}
 
 func handOn(to, from http.Header) {
 	for _, name := range handedOn {

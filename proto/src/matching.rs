@@ -5,6 +5,7 @@
 
 mod baggage;
 mod judge;
+mod tracestate;
 mod typed;
 
 use std::fmt;
@@ -16,14 +17,20 @@ pub use self::typed::{HeaderMatch, MethodMatch, PathMatch, contradiction};
 use crate::pattern::{Pattern, PatternError};
 use crate::v1::{self, condition, test};
 
+/// The member of `baggage` and `tracestate` that marks a user's requests: "bridge=alice".
+#[must_use]
+pub fn member_of(user: &str) -> String {
+    format!("{MEMBER}={user}")
+}
+
 /// Limits on one match.
 const MAX_ALTERNATIVES: usize = 64;
 const MAX_CONDITIONS: usize = 64;
 
 /// The header with the user of a request, unless another is chosen.
 const HEADER: &str = "x-bridge";
-/// The same as a member of W3C baggage, which instrumented services forward.
-const BAGGAGE_KEY: &str = "bridge";
+/// The same as a member of W3C baggage and tracestate, which instrumented services forward.
+const MEMBER: &str = "bridge";
 /// The header of Bridge to Kubernetes.
 const KUBERNETES_ROUTE_AS: &str = "kubernetes-route-as";
 
@@ -46,6 +53,10 @@ pub enum Condition {
         test: Test,
     },
     Baggage {
+        key: String,
+        value: String,
+    },
+    TraceState {
         key: String,
         value: String,
     },
@@ -108,15 +119,17 @@ impl Match {
         Ok(Self::AnyOf(vec![all_of(conditions)?]))
     }
 
-    /// The mark of a developer's requests if nothing else was chosen; `kubernetes_route_as`: also by the header of
-    /// Bridge to Kubernetes.
+    /// The marks of a developer's requests if nothing else was chosen, those first that services hand on by themselves;
+    /// `kubernetes_route_as`: also by the header of Bridge to Kubernetes.
     #[must_use]
     pub fn of_user(user: &str, kubernetes_route_as: bool) -> Self {
         let header =
             |name: &str| Condition::Header { name: name.to_owned(), test: Test::Exact(user.to_owned()) };
-        let baggage = Condition::Baggage { key: BAGGAGE_KEY.to_owned(), value: user.to_owned() };
+        let (key, value) = (MEMBER.to_owned(), user.to_owned());
+        let baggage = Condition::Baggage { key: key.clone(), value: value.clone() };
+        let marks = [baggage, Condition::TraceState { key, value }, header(HEADER)];
         let compat = kubernetes_route_as.then(|| header(KUBERNETES_ROUTE_AS));
-        Self::AnyOf([header(HEADER), baggage].into_iter().chain(compat).map(|one| vec![one]).collect())
+        Self::AnyOf(marks.into_iter().chain(compat).map(|one| vec![one]).collect())
     }
 
     /// The requests among these for which the conditions hold as well. Everything stays everything: opaque connections
@@ -192,17 +205,35 @@ impl Match {
 
 const EVERYTHING: &str = "everything";
 
-/// For people: "x-bridge: alice or baggage: bridge=alice".
+/// For people: "baggage or tracestate: bridge=alice or x-bridge: alice".
 impl fmt::Display for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&sentence(&self.texts()))
     }
 }
 
-/// A match by the texts of its alternatives, for people.
+/// A match by the texts of its alternatives, for people. What several headers in a row are to have is said once.
 #[must_use]
 pub fn sentence(texts: &[String]) -> String {
-    if texts.is_empty() { EVERYTHING.to_owned() } else { texts.join(" or ") }
+    if texts.is_empty() {
+        return EVERYTHING.to_owned();
+    }
+    let mut said: Vec<(String, Option<&str>)> = Vec::new();
+    for text in texts {
+        let (name, wanted) =
+            text.split_once(": ").map_or((text.as_str(), None), |(name, it)| (name, Some(it)));
+        match said.last_mut() {
+            Some((names, same)) if wanted.is_some() && *same == wanted => {
+                *names = format!("{names} or {name}")
+            }
+            _ => said.push((name.to_owned(), wanted)),
+        }
+    }
+    let whole = |(names, wanted): (String, Option<&str>)| match wanted {
+        Some(wanted) => format!("{names}: {wanted}"),
+        None => names,
+    };
+    said.into_iter().map(whole).collect::<Vec<_>>().join(" or ")
 }
 
 /// Whether two sessions cannot have both, by the alternatives of each, or by their texts: both take everything, or they
@@ -248,6 +279,9 @@ impl Condition {
             Some(condition::Kind::Baggage(member)) => {
                 Ok(Self::Baggage { key: member.key, value: member.value })
             }
+            Some(condition::Kind::Tracestate(member)) => {
+                Ok(Self::TraceState { key: member.key, value: member.value })
+            }
             None => Err(BadMatch::UnknownCondition),
         }
     }
@@ -262,7 +296,10 @@ impl Condition {
             Self::Header { name, test } => {
                 condition::Kind::HeaderTest(v1::HeaderTest { name, test: Some(test.to_message()) })
             }
-            Self::Baggage { key, value } => condition::Kind::Baggage(v1::BaggageCondition { key, value }),
+            Self::Baggage { key, value } => condition::Kind::Baggage(v1::MemberCondition { key, value }),
+            Self::TraceState { key, value } => {
+                condition::Kind::Tracestate(v1::MemberCondition { key, value })
+            }
             Self::Method(method) => condition::Kind::Method(method),
             Self::Path(test) => condition::Kind::Path(test.to_message()),
         };
@@ -272,7 +309,7 @@ impl Condition {
     /// Whether it tests a header.
     #[must_use]
     pub fn is_of_headers(&self) -> bool {
-        matches!(self, Self::Header { .. } | Self::Baggage { .. })
+        matches!(self, Self::Header { .. } | Self::Baggage { .. } | Self::TraceState { .. })
     }
 
     /// The tested part: "x-bridge", "baggage bridge", "path", "method".
@@ -281,6 +318,7 @@ impl Condition {
         match self {
             Self::Header { name, .. } => name.clone(),
             Self::Baggage { key, .. } => format!("baggage {key}"),
+            Self::TraceState { key, .. } => format!("tracestate {key}"),
             Self::Path(_) => "path".to_owned(),
             Self::Method(_) => "method".to_owned(),
         }
@@ -294,6 +332,7 @@ impl fmt::Display for Condition {
             Self::Header { name, test: Test::Exact(value) } => write!(f, "{name}: {value}"),
             Self::Header { name, test } => write!(f, "{name}{test}"),
             Self::Baggage { key, value } => write!(f, "baggage: {key}={value}"),
+            Self::TraceState { key, value } => write!(f, "tracestate: {key}={value}"),
             Self::Path(Test::Exact(path)) => write!(f, "path {path}"),
             Self::Path(test) => write!(f, "path {test}"),
             Self::Method(method) => write!(f, "method {method}"),

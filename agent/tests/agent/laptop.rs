@@ -39,7 +39,7 @@ async fn baggage_routes_too() {
         let world = World::new().await;
         let local = crate::peer::Server::local().await;
         let mut route = world.route("alice", local.port());
-        let member = bridge_proto::v1::BaggageCondition { key: "bridge".into(), value: "alice".into() };
+        let member = bridge_proto::v1::MemberCondition { key: "bridge".into(), value: "alice".into() };
         let kind = bridge_proto::v1::condition::Kind::Baggage(member);
         let condition = bridge_proto::v1::Condition { kind: Some(kind) };
         route.r#match.get_or_insert_default().any_of[0].all_of = vec![condition];

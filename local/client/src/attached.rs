@@ -28,6 +28,7 @@ pub struct Attached {
     pub session: String,
     /// and its present one.
     pub via: Via,
+    pub user: String,
     pub target: String,
     pub namespace: String,
     pub context: String,
@@ -68,7 +69,7 @@ impl Attached {
         say: impl Fn(&Said),
     ) -> Result<Self, ClientError> {
         let (call, using) = Call::begin(&mut daemon.client, wish.clone(), say).await?;
-        let v1::SessionStatus { id, target, namespace, context, routes, .. } =
+        let v1::SessionStatus { id, user, target, namespace, context, routes, .. } =
             using.session.unwrap_or_default();
         // The same place, even if the kubeconfig has changed; and another daemon will know another id.
         wish.session.clear();
@@ -82,7 +83,19 @@ impl Attached {
         let (routes_tx, routes) = watch::channel(routes);
         let again = Again::new(target.clone(), using.lasting);
         let keeping = Keeping::NotYet(Box::new((call, again, Known { sessions, routes_tx })));
-        Ok(Self { daemon, runtime_dir, session: id, via, target, namespace, context, routes, asked, keeping })
+        Ok(Self {
+            daemon,
+            runtime_dir,
+            session: id,
+            via,
+            user,
+            target,
+            namespace,
+            context,
+            routes,
+            asked,
+            keeping,
+        })
     }
 
     /// From now on until the end, the session is opened again if the daemon dies, and `say` gets the messages about it.

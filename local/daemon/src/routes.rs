@@ -155,7 +155,7 @@ mod tests {
     fn the_only_port_leads_to_the_same_port_of_the_laptop() {
         let routes = routes(&request(), &[port(80, "http", 8080)]).expect("one port");
         assert_eq!((routes[0].service_port, routes[0].target_port, routes[0].local_port), (80, 8080, 8080));
-        assert_eq!(status(&routes)[0].r#match, "x-bridge: alice or baggage: bridge=alice");
+        assert_eq!(status(&routes)[0].r#match, "baggage or tracestate: bridge=alice or x-bridge: alice");
     }
 
     #[test]
@@ -196,7 +196,11 @@ mod tests {
     fn everything_is_not_narrowed_and_unknown_conditions_are_refused() {
         let method = Condition::Method("GET".into()).to_message();
         let narrowed = v1::ConnectRequest { narrowed_by: vec![method], ..request() };
-        let expected = ["x-bridge: alice and method GET", "baggage: bridge=alice and method GET"];
+        let expected = [
+            "baggage: bridge=alice and method GET",
+            "tracestate: bridge=alice and method GET",
+            "x-bridge: alice and method GET",
+        ];
         assert_eq!(
             match_of(&narrowed).map(|chosen| chosen.texts()),
             Ok(expected.map(str::to_owned).to_vec())

@@ -148,7 +148,7 @@ async fn a_command_that_names_nothing_changes_nothing_and_keeps_the_session() {
     assert_eq!((world.does(), world.server.changes()), (vec!["x: 1 → 3000".to_owned()], Vec::new()));
     // The connect leaves (as if another command had been in its place): the command has its own default.
     assert!(world.sharing.leave("s1", world.connected).await.unwrap().is_none());
-    assert_eq!(world.does(), ["x-bridge: alice or baggage: bridge=alice → 8080"]);
+    assert_eq!(world.does(), ["baggage or tracestate: bridge=alice or x-bridge: alice → 8080"]);
     // The last one out restores the Service; Bob's session goes on.
     let given_back = world.sharing.leave("s1", run).await.unwrap().expect("the last user");
     assert!(!given_back.restored, "Bob is there");

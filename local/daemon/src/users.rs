@@ -245,7 +245,7 @@ mod tests {
         (users, ids)
     }
 
-    const DEFAULT: &str = "x-bridge: alice or baggage: bridge=alice";
+    const DEFAULT: &str = "baggage or tracestate: bridge=alice or x-bridge: alice";
 
     #[test]
     fn a_session_does_what_all_of_its_users_ask_for() {

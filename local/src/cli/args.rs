@@ -37,7 +37,7 @@ pub(crate) struct Cli {
 const AFTER_LONG_HELP: &str = "\
 Examples:
   bridge run orders npm start                run your process in place of orders
-  bridge connect orders                      send requests with `x-bridge: $USER` to your laptop
+  bridge connect orders                      send requests with `baggage: bridge=$USER` to your laptop
   bridge connect orders --header x-tenant=7  send requests with this header instead
   bridge connect orders --path ^=/v1/        only those of your requests whose path starts with /v1/
   bridge connect orders --port 3000:http     send the Service's port `http` to localhost:3000

@@ -4,7 +4,7 @@
 mod way;
 
 use std::convert::Infallible;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
@@ -13,6 +13,7 @@ use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
 use bridge_client::{Attached, chain};
+use bridge_proto::matching;
 use bridge_proto::target::Target;
 use bridge_proto::v1;
 use bridge_supervise::{Obstacle, Remark, SuperviseError};
@@ -36,6 +37,8 @@ use bridge_inside::proxy::{self, ANY_PORT, Proxy};
 const LISTENS_QUEUE: usize = 64;
 /// More overlaps are one mistake, and not several.
 const OVERLAPS: usize = 3;
+/// Where instrumented programs find the baggage of what they begin themselves (OpenTelemetry's environment carrier).
+const BAGGAGE: &str = "BAGGAGE";
 
 /// Runs the command; returns its exit code as ours.
 pub(crate) async fn run(args: RunArgs) -> Result<u8, Failed> {
@@ -76,6 +79,9 @@ async fn in_the_place_of(
     let mut command = Command::new(program);
     command.args(arguments).envs(&environment);
     command.env("BRIDGE_TARGET", &attached.target);
+    if !environment.contains_key(OsStr::new(BAGGAGE)) && std::env::var_os(BAGGAGE).is_none() {
+        command.env(BAGGAGE, matching::member_of(&attached.user));
+    }
     let entrances = Entrances::of(attached);
     output::note(&output::line(&format!(
         "  {} runs {}, with the cluster's network; {}",

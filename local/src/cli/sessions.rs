@@ -298,7 +298,7 @@ pub(crate) mod tests {
             routes: vec![v1::RouteStatus {
                 port: "http".to_owned(),
                 local_port: 3000,
-                r#match: "x-bridge: alice or baggage bridge=alice".to_owned(),
+                r#match: "baggage or tracestate: bridge=alice or x-bridge: alice".to_owned(),
                 service_port: 80,
                 copy: false,
             }],
@@ -329,7 +329,7 @@ pub(crate) mod tests {
     fn connect_ends_with_a_summary_of_the_routes() {
         insta::assert_snapshot!(plain(&Session::from(orders()).connected(false, "bridge")), @r"
         ✓ connected to Service orders in namespace shop (context kind-dev)
-          requests with  x-bridge: alice or baggage bridge=alice   → localhost:3000 (port http)
+          requests with  baggage or tracestate: bridge=alice or x-bridge: alice   → localhost:3000 (port http)
           everyone else's requests → the pods, as before. Only new connections reach you.
           if this laptop is lost: all requests → the pods; the agents stay until `bridge clean`
           stop: bridge disconnect orders
@@ -348,7 +348,7 @@ pub(crate) mod tests {
     fn status_says_what_works() {
         insta::assert_snapshot!(plain(&Session::from(orders()).describe(301_000)), @r"
         ✓ Service orders in namespace shop (context kind-dev): routing for 5 min
-          port http → localhost:3000   x-bridge: alice or baggage bridge=alice
+          port http → localhost:3000   baggage or tracestate: bridge=alice or x-bridge: alice
           agent orders-bridge-7f3a-x: tunnel up
           to your laptop: 12 requests, p50 3.4 ms, p99 48 ms, 1 failed
           to the origin: 3456 requests, p50 0.9 ms, p99 12.0 s
@@ -366,7 +366,7 @@ pub(crate) mod tests {
         status.copies_given_up = 3;
         insta::assert_snapshot!(plain(&Session::from(status.clone()).connected(false, "bridge")), @r"
         ✓ connected to Service orders in namespace shop (context kind-dev)
-          requests with  x-bridge: alice or baggage bridge=alice   → the pods, and a copy → localhost:3000 (port http)
+          requests with  baggage or tracestate: bridge=alice or x-bridge: alice   → the pods, and a copy → localhost:3000 (port http)
           everyone else's requests → the pods, as before. Only new connections reach you.
           your answers to copies are dropped; WebSockets, and connections that are not HTTP, are not copied
           if this laptop is lost: all requests → the pods; the agents stay until `bridge clean`
@@ -374,7 +374,7 @@ pub(crate) mod tests {
         ");
         insta::assert_snapshot!(plain(&Session::from(status).describe(301_000)), @r"
         ✓ Service orders in namespace shop (context kind-dev): routing for 5 min
-          port http → localhost:3000 (copies)   x-bridge: alice or baggage bridge=alice
+          port http → localhost:3000 (copies)   baggage or tracestate: bridge=alice or x-bridge: alice
           agent orders-bridge-7f3a-x: tunnel up
           to your laptop: 0 requests
           copied to your laptop: 12 requests, p50 3.4 ms, p99 48 ms, 1 failed
@@ -413,7 +413,7 @@ pub(crate) mod tests {
         insta::assert_snapshot!(plain(&Session::from(status).describe(2_000)), @r"
         ! Service orders in namespace shop (context kind-dev): reset, connected 1 s ago
           Helm gave the Service its selector back; requests go to the pods. bridge connect orders
-          port http → localhost:3000   x-bridge: alice or baggage bridge=alice
+          port http → localhost:3000   baggage or tracestate: bridge=alice or x-bridge: alice
           agent orders-bridge-7f3a-x: no tunnel
           to your laptop: 12 requests, p50 3.4 ms, p99 48 ms, 1 failed
           to the origin: 3456 requests, p50 0.9 ms, p99 12.0 s

@@ -95,7 +95,7 @@ mod tests {
                 {
                   "port": "http",
                   "localPort": 3000,
-                  "match": "x-bridge: alice or baggage bridge=alice",
+                  "match": "baggage or tracestate: bridge=alice or x-bridge: alice",
                   "copy": false
                 }
               ],

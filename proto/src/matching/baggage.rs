@@ -13,7 +13,7 @@ pub(super) fn members<'a>(header: &'a [u8], key: &'a [u8]) -> impl Iterator<Item
 }
 
 /// Without optional white space, which is only space and tab (RFC 9110 section 5.6.3).
-fn trimmed(mut bytes: &[u8]) -> &[u8] {
+pub(super) fn trimmed(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
         bytes = rest;
     }

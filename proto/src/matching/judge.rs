@@ -2,7 +2,7 @@
 
 use http::request::Parts;
 
-use super::{Condition, Match, baggage};
+use super::{Condition, Match, baggage, tracestate};
 
 /// A request's head, as far as matches need it, in any version of HTTP.
 pub trait RequestHead {
@@ -120,6 +120,16 @@ impl Condition {
                 let all = head.values("baggage").flat_map(|header| baggage::members(header, key.as_bytes()));
                 for theirs in all {
                     if baggage::decoded(theirs).eq(value.bytes()) {
+                        return Verdict::Holds;
+                    }
+                    verdict = Verdict::Differs(theirs);
+                }
+            }
+            Condition::TraceState { key, value } => {
+                let all =
+                    head.values("tracestate").flat_map(|header| tracestate::members(header, key.as_bytes()));
+                for theirs in all {
+                    if theirs == value.as_bytes() {
                         return Verdict::Holds;
                     }
                     verdict = Verdict::Differs(theirs);

@@ -28,7 +28,12 @@ fn header(name: &str, value: &str) -> v1::Condition {
 }
 
 fn baggage(key: &str, value: &str) -> v1::Condition {
-    let kind = condition::Kind::Baggage(v1::BaggageCondition { key: key.into(), value: value.into() });
+    let kind = condition::Kind::Baggage(v1::MemberCondition { key: key.into(), value: value.into() });
+    v1::Condition { kind: Some(kind) }
+}
+
+fn tracestate(key: &str, value: &str) -> v1::Condition {
+    let kind = condition::Kind::Tracestate(v1::MemberCondition { key: key.into(), value: value.into() });
     v1::Condition { kind: Some(kind) }
 }
 
@@ -264,9 +269,29 @@ fn a_match_travels_and_is_the_same() {
 
 #[test]
 fn the_default_of_a_user() {
-    assert_eq!(Match::of_user("alice", false).to_string(), "x-bridge: alice or baggage: bridge=alice");
-    let compatible = ["x-bridge: alice", "baggage: bridge=alice", "kubernetes-route-as: alice"];
-    assert_eq!(Match::of_user("alice", true).texts(), compatible);
+    let alice = Match::of_user("alice", false);
+    assert_eq!(alice.to_string(), "baggage or tracestate: bridge=alice or x-bridge: alice");
+    for (headers, expected) in [
+        (&[("baggage", "bridge=alice")][..], Ok(0)),
+        (&[("tracestate", "rojo=1, bridge=alice")], Ok(1)),
+        (&[("x-bridge", "alice")], Ok(2)),
+        (&[("tracestate", "bridge=bob")], Err(Some("bob".to_owned()))),
+    ] {
+        assert_eq!(judged(&alice, headers), expected, "{headers:?}");
+    }
+    let compatible = Match::of_user("alice", true);
+    let texts = [
+        "baggage: bridge=alice",
+        "tracestate: bridge=alice",
+        "x-bridge: alice",
+        "kubernetes-route-as: alice",
+    ];
+    assert_eq!(compatible.texts(), texts);
+    assert_eq!(
+        compatible.to_string(),
+        "baggage or tracestate: bridge=alice or x-bridge or kubernetes-route-as: alice"
+    );
+    assert_eq!(Match::read(&compatible.to_message()), Ok(compatible));
 }
 
 #[test]
@@ -274,8 +299,9 @@ fn path_and_method_narrow_the_requests() {
     let narrow = [Condition::Path(Test::Prefix("/v1/".into())), Condition::Method("GET".into())];
     let narrowed = Match::of_user("alice", false).narrowed_by(&narrow).expect("a good match");
     let expected = [
-        "x-bridge: alice and method GET and path ^=/v1/",
         "baggage: bridge=alice and method GET and path ^=/v1/",
+        "tracestate: bridge=alice and method GET and path ^=/v1/",
+        "x-bridge: alice and method GET and path ^=/v1/",
     ];
     assert_eq!(narrowed.texts(), expected);
     assert_eq!(Match::Everything.narrowed_by(&narrow), Ok(Match::Everything));
@@ -297,6 +323,7 @@ fn a_condition_names_what_it_looks_at() {
         (header("X-Bridge", "alice"), "x-bridge", true),
         (header_test("x-tenant", prefix("a")), "x-tenant", true),
         (baggage("bridge", "alice"), "baggage bridge", true),
+        (tracestate("bridge", "alice"), "tracestate bridge", true),
         (path(prefix("/v1/")), "path", false),
         (method("GET"), "method", false),
     ] {
@@ -318,6 +345,7 @@ fn different_conditions_have_different_texts() {
         (Condition::Path(pattern("^/a$")), "path ~=^/a$"),
         (Condition::Method("GET".into()), "method GET"),
         (Condition::Baggage { key: "bridge".into(), value: "a".into() }, "baggage: bridge=a"),
+        (Condition::TraceState { key: "bridge".into(), value: "a".into() }, "tracestate: bridge=a"),
     ] {
         assert_eq!(condition.to_string(), expected);
     }
@@ -333,7 +361,14 @@ fn everything_is_exclusive_and_has_a_name() {
         (Match::Everything.to_string(), Match::Everything.rule(0)),
         ("everything".into(), "everything".into())
     );
-    assert_eq!(sentence(&["a".into(), "b".into()]), "a or b");
+    for (texts, expected) in [
+        (&["method GET", "path /a"][..], "method GET or path /a"),
+        (&["a: 1", "b: 1", "c: 2"], "a or b: 1 or c: 2"),
+        (&["a: 1", "c: 2", "b: 1"], "a: 1 or c: 2 or b: 1"),
+        (&["a: 1 and b: 2", "c: 1 and b: 2"], "a or c: 1 and b: 2"),
+    ] {
+        assert_eq!(sentence(&texts.iter().copied().map(str::to_owned).collect::<Vec<_>>()), expected);
+    }
 }
 
 #[test]

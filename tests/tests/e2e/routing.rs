@@ -14,9 +14,13 @@ fn the_developer_s_requests_reach_the_laptop_and_all_others_the_pods() {
     let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
 
     // Then her laptop answers her requests, whichever header marks them …
-    for matched in
-        ["x-bridge=alice", "X-Bridge=alice", "baggage=bridge=alice", "baggage=tenant=7,bridge=alice;p=1,x=y"]
-    {
+    for matched in [
+        "baggage=bridge=alice",
+        "baggage=tenant=7,bridge=alice;p=1,x=y",
+        "tracestate=rojo=00f067aa0ba902b7,bridge=alice",
+        "x-bridge=alice",
+        "X-Bridge=alice",
+    ] {
         assert_eq!(world.who_answers(&[matched]), orders.name, "expected the laptop to answer {matched}");
     }
     assert_eq!(

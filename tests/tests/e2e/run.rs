@@ -173,6 +173,12 @@ fn a_command_ends_as_it_would_outside(alice: &Laptop) {
     // and earlier connects stay as they were.
     assert_eq!(alice.session()["state"], "routing");
 
+    // What it begins by itself is Alice's, unless it is to be something else.
+    for (options, expected) in [(&[][..], "bridge=alice"), (&["--env", "BAGGAGE=tenant=7"], "tenant=7")] {
+        let run = [&["run", "orders"], options, &["--", "sh", "-c", "echo $BAGGAGE"]].concat();
+        assert_eq!(alice.bridge(&run).succeeds().stdout.trim(), expected, "the baggage with {options:?}");
+    }
+
     // A dynamically linked program finds the cluster's Services by each of their names,
     let full =
         format!("web.{}.svc.cluster.local", alice.session()["namespace"].as_str().expect("a namespace"));

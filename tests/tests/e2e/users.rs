@@ -160,7 +160,7 @@ fn an_environment_that_is_asked_for_takes_nothing_from_a_command(alice: &Laptop)
     let held = Held::begins(alice, "beside-env", &[]);
     assert_eq!(environment.ends(USUAL).succeeds().json()["GREETING"], "Welcome to the shop");
     // then the command has the network, and takes requests, to its end.
-    assert!(routes(alice)[0].starts_with("x-bridge: alice"), "{:?}", routes(alice));
+    assert!(routes(alice)[0].starts_with("baggage or tracestate: bridge=alice"), "{:?}", routes(alice));
     let _ = held.ends();
     has_no_session(alice, Duration::ZERO);
 }

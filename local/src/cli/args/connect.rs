@@ -57,8 +57,8 @@ pub(crate) struct ConnectArgs {
     /// Take requests with this header; repeat to require several
     ///
     /// NAME=VALUE matches the whole value, NAME^=BEGINNING its beginning, NAME~=PATTERN a regular expression anywhere in
-    /// it. Replaces the default, which is the header `x-bridge: ME` or the member `bridge=ME` of the W3C header
-    /// `baggage` (applications with OpenTelemetry forward `baggage` from service to service).
+    /// it. Replaces the default, which is the member `bridge=ME` of the W3C header `baggage` (applications with
+    /// OpenTelemetry forward it from service to service) or `tracestate`, or the header `x-bridge: ME`.
     #[arg(long = "header", value_name = "NAME=VALUE", conflicts_with = "everything")]
     pub(crate) headers: Vec<HeaderMatch>,
     /// Of these, take only requests to this path; repeat to require several
@@ -82,7 +82,7 @@ pub(crate) struct ConnectArgs {
     /// so. WebSockets, and connections that are not HTTP, are not copied. `--fallback` does not apply.
     #[arg(long, conflicts_with = "keep_cache_headers")]
     pub(crate) copy: bool,
-    /// Your name, as in `x-bridge: NAME` and as shown to others (default: $BRIDGE_ME, else $USER)
+    /// Your name, as in `baggage: bridge=NAME` and as shown to others (default: $BRIDGE_ME, else $USER)
     #[arg(long, value_name = "NAME")]
     pub(crate) me: Option<UserName>,
     /// Local port for a port of the target (default: the port that the pods listen on)
