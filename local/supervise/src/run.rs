@@ -1,15 +1,17 @@
 //! A supervised command from its start to its end.
 //!
 //! It stays in this process's group and has its terminal: Ctrl-C and Ctrl-Z reach both, so this process must not die of
-//! an interrupt. Signals for this process only (SIGTERM, SIGHUP) are passed on. Orphans of the tree become children of
-//! this process, and are reaped.
+//! an interrupt. Signals for this process only are passed on. Orphans of the tree become children of this process, and
+//! are reaped.
 
 use std::{
+    fs::File,
     io,
     os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::{Command, ExitStatus},
     sync::{Arc, Mutex, PoisonError},
+    task::Poll,
 };
 
 use bridge_os::{
@@ -19,7 +21,8 @@ use bridge_os::{
 };
 use rustix::{
     io::Errno,
-    process::{Pid, Signal, WaitOptions, kill_process, wait},
+    process::{Pid, Signal, WaitOptions, getpgrp, kill_process, wait},
+    termios::tcgetpgrp,
 };
 use tokio::{
     runtime::Handle,
@@ -146,25 +149,28 @@ impl<D: Destinations, W: Way> Drop for Supervision<D, W> {
     }
 }
 
-/// The signals to handle while a command runs.
+/// The signals to handle while a command runs. Those that were ignored before us are ignored by the command, too.
 struct Signals {
     children: unix::Signal,
-    /// Passed on. `None`: ignored since before us, and by the command too.
-    terminate: Option<unix::Signal>,
-    hang_up: Option<unix::Signal>,
-    /// The terminal's: caught and dropped, as the command gets them itself.
-    _interrupt: Option<unix::Signal>,
-    _quit: Option<unix::Signal>,
+    /// By someone who knows only this process.
+    passed_on: Vec<(Signal, unix::Signal)>,
 }
 
 impl Signals {
     fn new() -> io::Result<Signals> {
+        let passed_on = [
+            (Signal::TERM, SignalKind::terminate()),
+            (Signal::HUP, SignalKind::hangup()),
+            (Signal::INT, SignalKind::interrupt()),
+            (Signal::QUIT, SignalKind::quit()),
+            (Signal::USR1, SignalKind::user_defined1()),
+            (Signal::USR2, SignalKind::user_defined2()),
+        ];
+        let passed_on = passed_on.into_iter().filter(|(number, _)| !is_ignored(*number));
+        let passed_on = passed_on.map(|(number, kind)| Ok((number, signal(kind)?)));
         Ok(Signals {
             children: signal(SignalKind::child())?,
-            terminate: caught(Signal::TERM, SignalKind::terminate())?,
-            hang_up: caught(Signal::HUP, SignalKind::hangup())?,
-            _interrupt: caught(Signal::INT, SignalKind::interrupt())?,
-            _quit: caught(Signal::QUIT, SignalKind::quit())?,
+            passed_on: passed_on.collect::<io::Result<_>>()?,
         })
     }
 
@@ -180,25 +186,35 @@ impl Signals {
                         return Ok(status);
                     }
                 }
-                () = next(&mut self.terminate) => hand_on(main, Signal::TERM),
-                () = next(&mut self.hang_up) => hand_on(main, Signal::HUP),
+                number = next(&mut self.passed_on) => if !has_it_already(number) {
+                    hand_on(main, number);
+                },
                 Some(error) = lost.recv() => return Err(SuperviseError::Lost(error)),
             }
         }
     }
 }
 
-fn caught(number: Signal, kind: SignalKind) -> io::Result<Option<unix::Signal>> {
-    if is_ignored(number) { Ok(None) } else { signal(kind).map(Some) }
+async fn next(signals: &mut [(Signal, unix::Signal)]) -> Signal {
+    std::future::poll_fn(|cx| {
+        for (number, signal) in &mut *signals {
+            if signal.poll_recv(cx).is_ready() {
+                return Poll::Ready(*number);
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
-async fn next(signal: &mut Option<unix::Signal>) {
-    match signal {
-        Some(signal) => {
-            signal.recv().await;
-        }
-        None => std::future::pending().await,
-    }
+/// A terminal sends Ctrl-C and Ctrl-\ to all processes in its foreground, and the command is in our group.
+fn has_it_already(signal: Signal) -> bool {
+    let of_terminals = [Signal::INT, Signal::QUIT].contains(&signal);
+    let in_foreground = || {
+        let terminal = File::open("/dev/tty").ok()?;
+        Some(tcgetpgrp(terminal).ok()? == getpgrp())
+    };
+    of_terminals && in_foreground() == Some(true)
 }
 
 /// The command has not been reaped, so its id is its own.

@@ -2,9 +2,11 @@
 
 use std::{
     io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
     process::{Command, ExitCode, Output, Stdio},
 };
 
+use bridge_os::signals::is_ignored;
 use libtest_mimic::{Arguments, Trial};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -23,7 +25,7 @@ pub(crate) struct Counted {
 }
 
 pub(crate) fn run() -> ExitCode {
-    let stories: [(&str, fn()); 48] = [
+    let stories: [(&str, fn()); 49] = [
         ("a blocking connect reaches the cluster", || part("blocking-tcp", counted(1, 0, 0))),
         ("so does one by IPv6, and by IPv4 spelled as IPv6", || part("tcp-over-ipv6", counted(2, 0, 0))),
         ("one direction can end before the other", || part("half-close", counted(1, 0, 0))),
@@ -61,7 +63,8 @@ pub(crate) fn run() -> ExitCode {
         ("a run inside a run is refused", || part("nested", counted(0, 0, 0))),
         ("the command's exit code and death are its own", exit_codes),
         ("a command that does not exist is reported", missing_command),
-        ("SIGTERM is handed on", terminated),
+        ("signals for the supervisor alone are handed on", handed_on),
+        ("Ctrl-C comes to the command once", python_interrupted),
         ("a command whose supervisor is killed ends", trouble::supervisor_killed),
         ("a supervisor that is killed under load leaves nothing hanging", trouble::killed_under_load),
         ("a feature that the machine lacks is reported (simulated by a filter)", trouble::lacking),
@@ -171,17 +174,71 @@ fn missing_command() {
     assert!(said(&output).contains("not run: cannot start /does/not/exist"), "{}", said(&output));
 }
 
-fn terminated() {
-    let mut command = supervisor("sh");
-    // It waits for a child that ends with it.
-    command.args(["-c", r#"trap 'exit 43' TERM; echo ready; read line <"$0""#]);
-    let directory = tempfile::tempdir().unwrap();
-    let fifo = directory.path().join("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let mut running = command.arg(&fifo).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    assert_eq!(first_line(&mut running.stdout), "ready\n");
-    kill_process(Pid::from_child(&running), Signal::TERM).unwrap();
-    assert_eq!(running.wait().unwrap().code(), Some(43));
+fn handed_on() {
+    let signals = [
+        ("TERM", Signal::TERM),
+        ("HUP", Signal::HUP),
+        ("INT", Signal::INT),
+        ("QUIT", Signal::QUIT),
+        ("USR1", Signal::USR1),
+        ("USR2", Signal::USR2),
+    ];
+    // A shell cannot catch what was ignored before it, as by nohup.
+    for (name, signal) in signals.into_iter().filter(|(_, signal)| !is_ignored(*signal)) {
+        let mut command = supervisor("sh");
+        // It waits for a child that ends with it.
+        command.args(["-c", &format!(r#"trap 'exit 43' {name}; echo ready; read line <"$0""#)]);
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        // In the background, if there is a terminal.
+        command.arg(&fifo).process_group(0);
+        let mut running = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        assert_eq!(first_line(&mut running.stdout), "ready\n");
+        kill_process(Pid::from_child(&running), signal).unwrap();
+        assert_eq!(running.wait().unwrap().code(), Some(43), "expected the command to get SIG{name}");
+    }
+}
+
+fn python_interrupted() {
+    const TERMINAL: &str = r#"
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+seen = b""
+def until(text):
+    global seen
+    while text not in seen:
+        seen += os.read(terminal, 4096)
+until(b"ready")
+os.write(terminal, b"\x03")
+until(b"interrupted")
+os.write(terminal, b"\n")
+until(b"times")
+os.waitpid(pid, 0)
+print(seen.split()[-2].decode())
+"#;
+    const COMMAND: &str = r#"
+import signal, sys
+count = 0
+def more(*_):
+    global count
+    count += 1
+    print("interrupted", flush=True)
+signal.signal(signal.SIGINT, more)
+print("ready", flush=True)
+sys.stdin.readline()
+print(count, "times", flush=True)
+"#;
+    let this = std::env::current_exe().unwrap();
+    let mut terminal = Command::new("python3");
+    terminal.args(["-c", TERMINAL]).arg(this).args([SUPERVISOR, "python3", "-c", COMMAND]);
+    let Ok(output) = terminal.output() else {
+        eprintln!("skipped: this machine has no python3");
+        return;
+    };
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n", "{}", said(&output));
 }
 
 pub(crate) fn first_line(stdout: &mut Option<std::process::ChildStdout>) -> String {
