@@ -4,17 +4,21 @@
 mod connect;
 mod inside;
 
+use std::time::Duration;
+
 use bridge_proto::target::Target;
 use clap::{Args, Parser, Subcommand};
 
 use self::connect::{CHOSEN_REQUESTS, CONNECT_EXAMPLES};
 pub(crate) use self::connect::{ClusterArgs, ConnectArgs, OutputArgs};
-use self::inside::RUN_EXAMPLES;
 pub(crate) use self::inside::{
     AsideArgs, DnsArgs, Egress, EnvArgs, EnvFormat, FilesAt, ForwardArgs, InsideArgs, ProxyArgs, RunArgs,
-    ScopeArgs, ShellArgs,
+    ScopeArgs, ShellArgs, ShimArgs,
 };
-use super::names::UserName;
+use self::inside::{RUN_EXAMPLES, SHIM_EXAMPLES};
+use super::names::{UserName, duration};
+use super::output::Format;
+use super::requests::wanted::Wanted;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -105,6 +109,12 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Start your shell as if it ran in the target's pod
     Shell(ShellArgs),
+    /// Write an executable that runs a program as `bridge run` does, for debuggers and editors
+    ///
+    /// Prints its path: .bridge/shims/TARGET/PROGRAM. Whatever lets you choose an interpreter or a tool can use it. It hands
+    /// its arguments, descriptors and signals on to the program.
+    #[command(after_long_help = SHIM_EXAMPLES)]
+    Shim(ShimArgs),
     /// Print the target's environment, for programs that bridge does not start
     Env(EnvArgs),
     /// Forward local ports to Services, for programs that are already running
@@ -167,6 +177,55 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// The format of its result, and of its failure.
+    pub(crate) fn format(&self) -> Format {
+        match self {
+            Command::Connect { output, .. } | Command::Version { output, .. } | Command::Status(output) => {
+                output.output
+            }
+            Command::Disconnect(args) => args.output.output,
+            Command::Requests(args) => args.output.output,
+            Command::List(args) | Command::Doctor(args) => args.output.output,
+            Command::Clean(args) => args.output.output,
+            Command::Forward(args) => args.output.output,
+            Command::Dns(args) => args.output.output,
+            Command::Run(_)
+            | Command::Shell(_)
+            | Command::Shim(_)
+            | Command::Env(_)
+            | Command::Proxy(_)
+            | Command::Logs(_)
+            | Command::Completion { .. }
+            | Command::Daemon { .. } => Format::Text,
+        }
+    }
+
+    /// The target that it is about.
+    pub(crate) fn target(&self) -> Option<&Target> {
+        match self {
+            Command::Connect { connect, .. } => Some(&connect.target),
+            Command::Run(args) => Some(&args.connect.target),
+            Command::Shell(args) => Some(&args.connect.target),
+            Command::Shim(args) => Some(&args.run.connect.target),
+            Command::Env(args) => Some(&args.target),
+            Command::Proxy(args) => Some(&args.target),
+            Command::Forward(args) => args.via.as_ref(),
+            Command::Dns(args) => args.target.as_ref(),
+            Command::Disconnect(args) => args.target.as_ref(),
+            Command::Requests(args) => args.target.as_ref(),
+            Command::Clean(args) => args.service.as_ref(),
+            Command::Logs(args) => args.target.as_ref(),
+            Command::Status(_)
+            | Command::List(_)
+            | Command::Doctor(_)
+            | Command::Completion { .. }
+            | Command::Version { .. }
+            | Command::Daemon { .. } => None,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct DisconnectArgs {
     /// Target to disconnect (default: the only session)
@@ -187,6 +246,8 @@ pub(crate) struct DisconnectArgs {
     /// Only in the cluster of this kubeconfig context
     #[arg(long, value_name = "CTX")]
     pub(crate) context: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
@@ -196,6 +257,18 @@ pub(crate) struct RequestsArgs {
     /// Keep printing as requests arrive
     #[arg(short, long)]
     pub(crate) follow: bool,
+    /// Wait for new requests that meet all of these conditions; exit code 1 if they do not come
+    ///
+    /// to=me (your laptop), laptop (anyone's), origin or copy; status=200 or 2xx; path=/PATH or /BEGINNING*; method; reason,
+    /// as in `-o json`. For example: --wait to=me,status=2xx,path=/v1/*
+    #[arg(long, value_name = "CONDITIONS", conflicts_with = "follow")]
+    pub(crate) wait: Option<Wanted>,
+    /// Number of requests to wait for
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "wait", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: u64,
+    /// How long to wait
+    #[arg(long, value_name = "DURATION", default_value = "30s", requires = "wait", value_parser = duration)]
+    pub(crate) timeout: Duration,
     /// Only in this namespace
     #[arg(short, long, value_name = "NS")]
     pub(crate) namespace: Option<String>,

@@ -102,7 +102,7 @@ pub(crate) async fn run(args: CleanArgs) -> Result<(), Failed> {
     drop(progress);
     let cleaned = Cleaned::of(&reply, args.dry_run);
     output::print_as(args.output.output, &cleaned, || cleaned.text())?;
-    unreadable(reply)
+    unreadable(reply).map_err(Failed::beside_result)
 }
 
 async fn clean(request: v1::CleanRequest) -> Result<v1::CleanReply, Failed> {

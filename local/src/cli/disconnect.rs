@@ -3,15 +3,34 @@
 use bridge_client::{Daemon, RuntimeDir, running};
 use bridge_proto::target::Target;
 use bridge_proto::v1;
+use serde::Serialize;
 
 use super::{
     args::DisconnectArgs,
     error::Failed,
     exit::Exit,
-    output::{self, GREEN, Progress, line, styled},
+    output::{self, Format, GREEN, Progress, line, styled},
     request,
     sessions::{Session, title},
 };
+
+/// The output of `disconnect -o json`. The names of the fields are stable.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listing {
+    disconnected: Vec<Disconnected>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Disconnected {
+    target: String,
+    namespace: String,
+    context: String,
+    user: String,
+    /// Nobody else was connected: the Service is as it was.
+    restored: bool,
+}
 
 pub(crate) async fn run(args: DisconnectArgs) -> Result<(), Failed> {
     let Some(mut daemon) = running(&RuntimeDir::find()?).await? else { return nothing(&args) };
@@ -23,7 +42,8 @@ pub(crate) async fn run(args: DisconnectArgs) -> Result<(), Failed> {
         return Err(several(&sessions));
     }
 
-    let mut failed = None;
+    let (mut listing, mut failed) = (Listing::default(), None);
+    let format = args.output.output;
     for session in sessions {
         let Session { id, target, namespace, context, user, .. } = session;
         let cluster = Some(v1::Cluster { context, namespace, ..Default::default() });
@@ -32,19 +52,40 @@ pub(crate) async fn run(args: DisconnectArgs) -> Result<(), Failed> {
         let progress = Progress::new();
         let done = bridge_client::disconnect(&mut daemon, request, |said| progress.say(said)).await;
         drop(progress);
-        let done = done.map_err(Failed::from).and_then(|done| output::print(&text(&done)));
-        if let Err(failure) = done
-            && let Some(earlier) = failed.replace(failure)
-        {
-            output::fail(&earlier);
+        match done.map_err(Failed::from) {
+            Ok(done) => {
+                if format == Format::Text {
+                    output::print(&text(&done))?;
+                }
+                listing.disconnected.push(done.into());
+            }
+            Err(failure) => {
+                if let Some(earlier) = failed.replace(failure) {
+                    output::fail(&earlier);
+                }
+            }
         }
     }
-    failed.map_or(Ok(()), Err)
+    if listing.disconnected.is_empty()
+        && let Some(failed) = failed
+    {
+        return Err(failed);
+    }
+    output::print_as(format, &listing, String::new)?;
+    failed.map_or(Ok(()), |failed| Err(failed.beside_result()))
+}
+
+impl From<v1::Disconnected> for Disconnected {
+    fn from(done: v1::Disconnected) -> Self {
+        let v1::Disconnected { target, namespace, context, user, restored } = done;
+        Self { target, namespace, context, user, restored }
+    }
 }
 
 /// The result when nothing is connected: that is success; a daemon that was killed may have left something, though.
 fn nothing(args: &DisconnectArgs) -> Result<(), Failed> {
-    output::print(&format!("{}\n", not_connected(args.target.as_ref())))?;
+    let text = || format!("{}\n", not_connected(args.target.as_ref()));
+    output::print_as(args.output.output, &Listing::default(), text)?;
     output::note("  → to clean up after a daemon that was killed: bridge clean\n");
     Ok(())
 }
@@ -59,7 +100,7 @@ pub(super) fn not_connected(target: Option<&Target>) -> String {
 
 /// The sessions to disconnect: those of a target, of a place and of a user, or all.
 async fn meant(daemon: &mut Daemon, args: &DisconnectArgs) -> Result<Vec<v1::SessionStatus>, Failed> {
-    let DisconnectArgs { target, all, wait: _, me, namespace, context } = args;
+    let DisconnectArgs { target, all, wait: _, me, namespace, context, output: _ } = args;
     if *all && me.is_none() && namespace.is_none() && context.is_none() {
         // Daemons of earlier versions understand this, too.
         return Ok(daemon.status().await?.sessions);

@@ -84,7 +84,8 @@ pub(crate) async fn run(args: ListArgs) -> Result<(), Failed> {
         None => Ok(()),
         Some(exit) => {
             let failed = report.checks.iter().filter(|check| check.result == Outcome::Fail).count();
-            Err(Failed::new(exit, format!("{failed} of {} checks failed", report.checks.len()), ""))
+            let message = format!("{failed} of {} checks failed", report.checks.len());
+            Err(Failed::new(exit, message, "").beside_result())
         }
     }
 }

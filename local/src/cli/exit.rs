@@ -63,6 +63,23 @@ impl Exit {
         }
     }
 
+    /// What it stands for, in a word.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Internal => "internal",
+            Self::Usage => "usage",
+            Self::Target => "target",
+            Self::Rights => "rights",
+            Self::Unreachable => "unreachable",
+            Self::Held => "held",
+            Self::NotReady => "not-ready",
+            Self::Left => "left-behind",
+            Self::NotRun => "not-run",
+            Self::NotFound => "command-not-found",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
     /// The exit code from a daemon that sends codes instead of causes. An unknown code is an internal error.
     pub(crate) fn from_code(code: u32) -> Self {
         match code {

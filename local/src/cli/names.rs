@@ -1,6 +1,7 @@
 //! The grammar of ports and names on the command line, and the errors for invalid ones.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use bridge_proto::v1;
 
@@ -53,6 +54,16 @@ impl FromStr for PortMap {
         }
         Ok(PortMap { local, remote: remote.to_owned() })
     }
+}
+
+/// "30s", "1h 30m".
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let duration =
+        text.parse::<jiff::SignedDuration>().map_err(|_| "expected a duration, such as 30s or 5m")?;
+    Duration::try_from(duration)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "too short".to_owned())
 }
 
 fn port(text: &str) -> Option<u16> {

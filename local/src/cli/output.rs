@@ -20,7 +20,7 @@ pub(crate) use self::style::{BOLD, GREEN, RED, YELLOW, styled};
 #[cfg(test)]
 pub(crate) use self::visible::{HOSTILE, is_harmless};
 pub(crate) use self::visible::{json, printable};
-use super::error::Failed;
+use super::error::{Failed, Report};
 
 /// Prints a result for people, line by line. A reader that stops early (`| head`) is no error.
 pub(crate) fn print(text: &str) -> Result<(), Failed> {
@@ -86,6 +86,14 @@ pub(crate) fn warn(warning: &str) {
 /// Prints why the command fails: two lines, or more of advice.
 pub(crate) fn fail(failed: &Failed) {
     note(&failure(failed));
+}
+
+/// The same for programs, to stdout, in the format of the result that they wait for.
+pub(crate) fn fail_as(format: Format, report: Option<&Report>) {
+    if let Some(report) = report.filter(|_| format != Format::Text) {
+        // If that fails, stderr has said it.
+        let _ = print_as(format, report, String::new);
+    }
 }
 
 fn failure(failed: &Failed) -> String {

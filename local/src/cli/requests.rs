@@ -1,10 +1,15 @@
 //! `bridge requests`: the requests that the agents saw, where each went, and why.
 
+pub(crate) mod wanted;
+
+use std::time::Duration;
+
 use bridge_client::{RuntimeDir, running};
 use bridge_proto::target::Target;
 use bridge_proto::v1::{self, Reason};
 use serde::Serialize;
 
+use self::wanted::Wanted;
 use super::{
     args::RequestsArgs,
     error::Failed,
@@ -256,16 +261,23 @@ impl Columns {
     }
 }
 
-pub(crate) async fn run(args: RequestsArgs) -> Result<(), Failed> {
+/// Returns the exit code: 1 if requests were waited for and did not come.
+pub(crate) async fn run(args: RequestsArgs) -> Result<u8, Failed> {
     let Some(mut daemon) = running(&RuntimeDir::find()?).await? else { return Err(not_connected(&args)) };
     let sessions = bridge_client::meant(&mut daemon, which(&args)).await?;
     if sessions.is_empty() {
         return Err(not_connected(&args));
     }
     let mut columns = Columns::new(sessions.len() > 1);
+    let follow = args.follow || args.wait.is_some();
+    let me: Vec<String> = sessions.iter().map(|session| session.user.clone()).collect();
     let ids = sessions.into_iter().map(|session| session.id).collect();
-    let query = v1::RequestsQuery { sessions: ids, follow: args.follow };
+    let query = v1::RequestsQuery { sessions: ids, follow };
     let mut seen = bridge_client::Seen::by(&mut daemon, query).await?;
+    if let Some(wanted) = &args.wait {
+        let mut waiting = Waiting { seen, wanted, me, columns, left: args.count };
+        return waiting.until(args.timeout, args.output.output).await;
+    }
     let mut first = true;
     while let Some(batch) = seen.next().await? {
         print(batch, args.output.output, args.follow, &mut columns, std::mem::take(&mut first))?;
@@ -273,7 +285,56 @@ pub(crate) async fn run(args: RequestsArgs) -> Result<(), Failed> {
     if args.follow {
         output::note("the sessions have ended\n");
     }
-    Ok(())
+    Ok(0)
+}
+
+/// Requests that are waited for.
+struct Waiting<'a> {
+    seen: bridge_client::Seen,
+    wanted: &'a Wanted,
+    /// The names of this user's sessions.
+    me: Vec<String>,
+    columns: Columns,
+    /// The number of those that have not come yet.
+    left: u64,
+}
+
+impl Waiting<'_> {
+    /// Prints the wanted ones as they come; returns the exit code.
+    async fn until(&mut self, timeout: Duration, format: Format) -> Result<u8, Failed> {
+        let all = self.left;
+        if let Ok(done) = tokio::time::timeout(timeout, self.come(format)).await {
+            done?;
+        }
+        if self.left == 0 {
+            return Ok(0);
+        }
+        let (came, within) = (all - self.left, output::duration(timeout));
+        output::note(&format!("{came} of {all} requests came within {within}\n"));
+        Ok(1)
+    }
+
+    /// Until all have come, or the sessions have ended.
+    async fn come(&mut self, format: Format) -> Result<(), Failed> {
+        // What came before is not waited for.
+        let _ = self.seen.next().await?;
+        let mut first = true;
+        while let Some(mut batch) = self.seen.next().await? {
+            batch.requests.retain(|seen| {
+                let is_wanted = self.left > 0 && self.wanted.is(&Seen::from(seen.clone()), &self.me);
+                self.left -= u64::from(is_wanted);
+                is_wanted
+            });
+            if batch.requests.is_empty() {
+                continue;
+            }
+            print(batch, format, true, &mut self.columns, std::mem::take(&mut first))?;
+            if self.left == 0 {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
 }
 
 fn which(args: &RequestsArgs) -> v1::FindRequest {

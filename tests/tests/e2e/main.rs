@@ -13,6 +13,7 @@ mod command;
 mod connecting;
 mod copies;
 mod developers;
+mod editors;
 mod held;
 mod hostile;
 mod kills;

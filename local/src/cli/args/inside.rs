@@ -19,6 +19,12 @@ Examples:
   bridge run deploy/worker --replace python worker.py   its pods end meanwhile
   bridge run cronjob/report -- go run ./cmd/report";
 
+pub(super) const SHIM_EXAMPLES: &str = "\
+Examples:
+  bridge shim orders -- node                   .bridge/shims/orders/node, for a debugger's runtimeExecutable
+  bridge shim orders --port 3000:http -- .venv/bin/python
+  bridge shim orders --file bin/dlv -- dlv";
+
 /// The options about requests.
 const REQUESTS: [&str; 9] =
     ["headers", "paths", "method", "compat", "everything", "copy", "ports", "mode", "keep_cache_headers"];
@@ -127,6 +133,15 @@ pub(crate) struct RunArgs {
     /// The command and its arguments
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShimArgs {
+    /// The file to write (default: .bridge/shims/TARGET/PROGRAM)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
 }
 
 #[derive(Debug, Args)]

@@ -1,0 +1,78 @@
+//! What editors, scripts and agents that write code build on: shims, requests that are waited for, failures as JSON.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bridge_tests::process::{Done, USUAL};
+use bridge_tests::{Laptop, World};
+use serde_json::json;
+
+#[test]
+#[ignore = "needs a cluster: make test"]
+fn programs_start_and_read_bridge() {
+    let world = World::with("editors", &["orders", "client"]);
+    let alice = world.laptop("alice");
+    let before = world.objects();
+    a_shim_is_the_program_in_the_place_of_the_service(&alice);
+    world.is_given_back(&before);
+    what_cannot_be_done_is_said_as_json(&alice);
+    requests_are_waited_for(&world, &alice);
+    world.is_given_back(&before);
+}
+
+fn a_shim_is_the_program_in_the_place_of_the_service(alice: &Laptop) {
+    let file = alice.path("shim/sh").display().to_string();
+    let write = ["shim", "orders", "--file", &file, "--", "sh"];
+    assert_eq!(alice.bridge(&write).succeeds().stdout.trim(), file);
+    let shell = |script: &str| alice.start(Path::new("sh"), &["-c", script, &file]).ends(USUAL);
+
+    // It has the target's environment, and the program's exit code and arguments are its own.
+    let done = shell(r#""$0" -c 'echo "$GREETING, $1"; exit 7' x 'a b'"#);
+    assert_eq!((done.code, done.stdout.as_str()), (Some(7), "Welcome to the shop, a b\n"), "{done}");
+    // So are its input and its descriptors.
+    let done = shell(r#"{ echo in | "$0" -c 'cat; echo three >&3'; } 3>&1"#).succeeds();
+    assert_eq!(done.stdout, "in\nthree\n", "{done}");
+    // A launcher that starts itself again does not supervise twice.
+    let done = shell(r#""$0" -c '"$0" -c "echo \$BRIDGE_TARGET"' "$0""#).succeeds();
+    assert_eq!(done.stdout, "orders\n", "{done}");
+}
+
+fn what_cannot_be_done_is_said_as_json(alice: &Laptop) {
+    let error = |done: &Done, code: i32| {
+        done.fails(code, "");
+        done.json()["error"].clone()
+    };
+    let unknown = error(&alice.bridge(&["connect", "nothing", "-o", "json"]), 3);
+    assert_eq!((&unknown["code"], &unknown["object"]), (&json!("no-such-target"), &json!("svc/nothing")));
+    assert!(unknown["message"].as_str().is_some_and(|text| text.contains("nothing")), "{unknown}");
+    let bad = error(&alice.bridge(&["connect", "orders", "--bogus", "-o", "json"]), 2);
+    assert_eq!(bad["code"], "usage", "{bad}");
+    let none = alice.bridge(&["disconnect", "-o", "json"]).succeeds().json();
+    assert_eq!(none, json!({"disconnected": []}));
+}
+
+fn requests_are_waited_for(world: &World, alice: &Laptop) {
+    let orders = alice.runs("orders");
+    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+    let wait = |conditions: &str, more: &[&str]| {
+        alice.bridge(&[&["requests", "--wait", conditions, "-o", "json"], more].concat())
+    };
+    let done = AtomicBool::new(false);
+    let waited = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let _ = (world.who_answers(&["x-bridge=alice"]), world.who_answers(&[]));
+            }
+        });
+        let waited = wait("to=me,status=2xx,path=/who*", &["--count", "2"]);
+        done.store(true, Ordering::Relaxed);
+        waited.succeeds()
+    });
+    let lines: Vec<&str> = waited.stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{waited}");
+    assert!(lines.iter().all(|line| line.contains(r#""to":"laptop""#)), "{waited}");
+    wait("status=5xx", &["--timeout", "1s"]).fails(1, "0 of 1 requests came within 1 s");
+    let gone = alice.bridge(&["disconnect", "-o", "json"]).succeeds().json();
+    let gone = &gone["disconnected"][0];
+    assert_eq!((&gone["target"], &gone["restored"]), (&json!("orders"), &json!(true)), "{gone}");
+}
