@@ -122,6 +122,7 @@ impl Requests {
                 user,
                 about: cut(&about, MAX_TEXT),
                 saw,
+                trace: trace_of(head).unwrap_or_default(),
                 ..SeenRequest::default()
             })
         });
@@ -323,6 +324,15 @@ fn may_be_secret(name: &str) -> bool {
         "bearer",
     ];
     PARTS.iter().any(|part| name.contains(part))
+}
+
+/// The trace that a request belongs to: of "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", the second part.
+fn trace_of(head: &impl RequestHead) -> Option<String> {
+    let traceparent = head.values("traceparent").next()?;
+    let trace = traceparent.split(|byte| *byte == b'-').nth(1)?;
+    let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let trace = Some(trace).filter(|trace| trace.len() == 32 && trace.iter().all(is_hex))?;
+    std::str::from_utf8(trace).ok().map(str::to_owned)
 }
 
 fn shortened(value: &[u8]) -> String {

@@ -28,7 +28,7 @@ const MAX_ALTERNATIVES: usize = 64;
 const MAX_CONDITIONS: usize = 64;
 
 /// The header with the user of a request, unless another is chosen.
-const HEADER: &str = "x-bridge";
+pub const HEADER: &str = "x-bridge";
 /// The same as a member of W3C baggage and tracestate, which instrumented services forward.
 const MEMBER: &str = "bridge";
 /// The header of Bridge to Kubernetes.

@@ -135,3 +135,20 @@ fn every_reason_has_its_counter() {
     assert!(Reason::try_from(i32::try_from(REASONS).expect("small")).is_err());
     assert!(Reason::try_from(i32::try_from(REASONS - 1).expect("small")).is_ok());
 }
+
+#[tokio::test]
+async fn a_request_names_its_trace() {
+    let alice = table("x-bridge", "alice");
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    for (header, expected) in [
+        (format!("00-{trace}-00f067aa0ba902b7-01"), trace),
+        (format!("cc-{trace}-00f067aa0ba902b7-01-what-the-future-will-be-like"), trace),
+        (format!("00-{}-00f067aa0ba902b7-01", trace.to_uppercase()), ""),
+        (format!("00-{}-00f067aa0ba902b7-01", &trace[1..]), ""),
+        ("00".to_owned(), ""),
+        (String::new(), ""),
+    ] {
+        let seen = seen(&alice, &[("Traceparent", &header)], |_| {}).await;
+        assert_eq!(seen.trace, expected, "{header}");
+    }
+}

@@ -1,8 +1,9 @@
 //! Runs a program on the laptop as if it were in a pod of the target: the `environment` of its container, the cluster's
 //! `network`, and the `files` of its volumes, through the daemon. `listening` leads the target's requests to the
 //! program's port. For programs that run already, there are `forward` and `proxy`; `loopback` keeps other users of this
-//! machine out of both. Nothing here knows the command line.
+//! machine out of both. `call` sends one request. Nothing here knows the command line.
 
+pub mod call;
 pub mod environment;
 pub mod files;
 pub mod forward;

@@ -16,6 +16,7 @@ pub(crate) use self::inside::{
     ScopeArgs, ShellArgs, ShimArgs,
 };
 use self::inside::{RUN_EXAMPLES, SHIM_EXAMPLES};
+use super::call::typed::{self, Body, Called, Expected, Typed};
 use super::names::{UserName, duration};
 use super::output::Format;
 use super::requests::wanted::Wanted;
@@ -128,6 +129,12 @@ pub(crate) enum Command {
     Proxy(ProxyArgs),
     /// Show what a name resolves to in the target's pod, and which resolver answers
     Dns(DnsArgs),
+    /// Send one request from inside the cluster with your mark, and show who answers and why
+    ///
+    /// To any Service of the namespace: also to one that calls the connected one. Prints the answer's body on stdout, and on
+    /// stderr its status, and where each hop went that your sessions saw. HTTP/1 only.
+    #[command(after_long_help = CALL_EXAMPLES)]
+    Call(CallArgs),
     /// Disconnect a target and restore its Service
     ///
     /// Undoes what `connect` changed. Open connections are not cut: the stand-in's pods go when the last of them has
@@ -190,6 +197,7 @@ impl Command {
             Command::Clean(args) => args.output.output,
             Command::Forward(args) => args.output.output,
             Command::Dns(args) => args.output.output,
+            Command::Call(args) => args.output.output,
             Command::Run(_)
             | Command::Shell(_)
             | Command::Shim(_)
@@ -216,7 +224,8 @@ impl Command {
             Command::Requests(args) => args.target.as_ref(),
             Command::Clean(args) => args.service.as_ref(),
             Command::Logs(args) => args.target.as_ref(),
-            Command::Status(_)
+            Command::Call(_)
+            | Command::Status(_)
             | Command::List(_)
             | Command::Doctor(_)
             | Command::Completion { .. }
@@ -275,6 +284,41 @@ pub(crate) struct RequestsArgs {
     /// Only in the cluster of this kubeconfig context
     #[arg(long, value_name = "CTX")]
     pub(crate) context: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+const CALL_EXAMPLES: &str = "\
+Examples:
+  bridge call orders /v1/items
+  bridge call web / --expect laptop                exit code 1 unless it reaches your laptop, directly or later
+  bridge call orders:8080 /v1/items -d @item.json -H 'content-type: application/json' --expect 201";
+
+#[derive(Debug, Args)]
+pub(crate) struct CallArgs {
+    /// Service, and one of its ports (number or name)
+    #[arg(value_name = "SERVICE[:PORT]")]
+    pub(crate) service: Called,
+    /// Path and query
+    #[arg(default_value = "/", value_parser = typed::path)]
+    pub(crate) path: http::Uri,
+    /// Method (default: GET, or POST with -d)
+    #[arg(short = 'X', long, value_name = "METHOD")]
+    pub(crate) method: Option<http::Method>,
+    /// Body; @FILE reads a file, @- stdin
+    #[arg(short, long, value_name = "DATA")]
+    pub(crate) data: Option<Body>,
+    /// Header; repeat for several. Replaces your mark, if it is the same header
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<Typed>,
+    /// Exit with code 1 unless it is answered so: laptop (yours, at any hop), origin, or a status
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) expect: Option<Expected>,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

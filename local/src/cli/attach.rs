@@ -20,8 +20,9 @@ pub(crate) async fn to(args: &ConnectArgs) -> Result<Attached, Failed> {
     if !args.is_plain() {
         return begin(runtime_dir, v1::Wish { request: Some(request), ..v1::Wish::default() }).await;
     }
-    let there =
-        one_of(meant(&runtime_dir, Some(&args.target), &args.cluster, Whose::Named(&request.user)).await?)?;
+    let there = one_of(
+        meant(&runtime_dir, Some(&args.target), &args.cluster, Whose::Named(&request.user), true).await?,
+    )?;
     begin(runtime_dir, wish(WishKind::Whatever, request, there)).await
 }
 
@@ -46,6 +47,19 @@ pub(crate) async fn in_place_of(args: &ConnectArgs) -> Result<Attached, Failed> 
     begin(RuntimeDir::find()?, wish(WishKind::Network, request, None)).await
 }
 
+/// A session from which a Service can be called: with the Service itself, else with any other, else one aside.
+pub(crate) async fn near(service: &Target, cluster: &ClusterArgs) -> Result<Attached, Failed> {
+    let runtime_dir = RuntimeDir::find()?;
+    let me = request::me();
+    for target in [Some(service), None] {
+        let there = meant(&runtime_dir, target, cluster, Whose::Rather(me.as_deref()), true).await?;
+        if let Some(there) = there.into_iter().next() {
+            return used(runtime_dir, there, cluster).await;
+        }
+    }
+    without_listening(service.clone(), cluster.clone()).await
+}
+
 /// The session with the target, or the only one.
 pub(crate) async fn existing(
     target: Option<&Target>,
@@ -53,20 +67,30 @@ pub(crate) async fn existing(
 ) -> Result<Option<Attached>, Failed> {
     let runtime_dir = RuntimeDir::find()?;
     let me = request::me();
-    let mut sessions = meant(&runtime_dir, target, cluster, Whose::Rather(me.as_deref())).await?;
+    let whose = Whose::Rather(me.as_deref());
+    let mut sessions = meant(&runtime_dir, target, cluster, whose, target.is_some()).await?;
     let session = match target {
         Some(_) => one_of(sessions)?,
         // Without a target the only session is meant, if there is just one.
         None => sessions.pop().filter(|_| sessions.is_empty()),
     };
     let Some(there) = session else { return Ok(None) };
+    used(runtime_dir, there, cluster).await.map(Some)
+}
+
+/// An existing session, for its network.
+async fn used(
+    runtime_dir: RuntimeDir,
+    there: v1::SessionStatus,
+    cluster: &ClusterArgs,
+) -> Result<Attached, Failed> {
     let request = v1::ConnectRequest {
         cluster: Some(request::cluster(cluster, &request::config()?)?),
         user: there.user.clone(),
         for_command: true,
         ..v1::ConnectRequest::default()
     };
-    begin(runtime_dir, wish(WishKind::Network, request, Some(there))).await.map(Some)
+    begin(runtime_dir, wish(WishKind::Network, request, Some(there))).await
 }
 
 /// Stops using the session; shows each step. A target that no daemon holds is restored from here.
@@ -89,12 +113,13 @@ enum Whose<'a> {
     Rather(Option<&'a str>),
 }
 
-/// The sessions with the target, or with any; of several, the one in kubectl's namespace.
+/// The sessions with the target, or with any. `rather_here`: of several, those in kubectl's namespace.
 async fn meant(
     runtime_dir: &RuntimeDir,
     target: Option<&Target>,
     args: &ClusterArgs,
     whose: Whose<'_>,
+    rather_here: bool,
 ) -> Result<Vec<v1::SessionStatus>, Failed> {
     let Some(mut daemon) = running(runtime_dir).await? else { return Ok(Vec::new()) };
     let (user, rather) = match whose {
@@ -106,7 +131,7 @@ async fn meant(
         cluster: Some(request::cluster(args, &request::config()?)?),
         user: user.to_owned(),
         rather,
-        rather_here: target.is_some(),
+        rather_here,
     };
     Ok(bridge_client::meant(&mut daemon, request).await?)
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod attach;
+mod call;
 mod choices;
 mod clean;
 mod config;
@@ -111,6 +112,7 @@ async fn run(command: Command) -> Result<u8, Failed> {
         Command::Run(args) => return run::run(args).await,
         Command::Shell(args) => return run::shell(args).await,
         Command::Requests(args) => return requests::run(args).await,
+        Command::Call(args) => return call::run(args).await,
         Command::Shim(args) => shim::run(&args),
         Command::Connect { connect, restart_origin, restart_callers, replace, output } => {
             let pods = connect::Pods { replace, restart: restart_origin, restart_callers };

@@ -32,8 +32,20 @@ pub(crate) fn print_data(text: &str) -> Result<(), Failed> {
     if io::stdout().is_terminal() { print(text) } else { written(io::stdout(), text) }
 }
 
-fn written(mut to: impl Write, text: &str) -> Result<(), Failed> {
-    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+/// Prints bytes from elsewhere, unchanged; on a terminal as text that cannot steer it.
+pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), Failed> {
+    if io::stdout().is_terminal() {
+        return print(&String::from_utf8_lossy(bytes));
+    }
+    written_bytes(io::stdout(), bytes)
+}
+
+fn written(to: impl Write, text: &str) -> Result<(), Failed> {
+    written_bytes(to, text.as_bytes())
+}
+
+fn written_bytes(mut to: impl Write, bytes: &[u8]) -> Result<(), Failed> {
+    match to.write_all(bytes).and_then(|()| to.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failed::internal(format!("cannot write to stdout: {error}")))
         }

@@ -24,10 +24,10 @@ const WIDEST: usize = 48;
 /// The output of `requests -o json`, once or for each request. The names of the fields are stable.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Seen {
+pub(crate) struct Seen {
     /// When it began, by the agent's clock: RFC 3339, UTC.
     time: String,
-    target: String,
+    pub(crate) target: String,
     /// The agent's pod, and the port that it listens on.
     agent: String,
     port: u32,
@@ -40,16 +40,18 @@ struct Seen {
     grpc_status: Option<u32>,
     duration_ms: Option<f64>,
     /// laptop, origin or copy.
-    to: &'static str,
+    pub(crate) to: &'static str,
     /// The user whose route it matched.
-    user: Option<String>,
+    pub(crate) user: Option<String>,
     reason: &'static str,
     /// The subject of the reason: the match that holds, or the condition that failed.
     about: Option<String>,
     /// The value, if it differs.
     saw: Option<String>,
+    /// The trace that it belongs to, by its header traceparent.
+    pub(crate) trace: Option<String>,
     #[serde(skip)]
-    begun_us: u64,
+    pub(crate) begun_us: u64,
 }
 
 /// The output of `requests -o json` without -f.
@@ -87,6 +89,7 @@ impl From<v1::SeenByAgent> for Seen {
             reason: word(reason),
             about: given(request.about),
             saw: given(request.saw),
+            trace: given(request.trace),
             begun_us: request.begun_us,
         }
     }
@@ -136,7 +139,7 @@ fn word(reason: Reason) -> &'static str {
 
 impl Seen {
     /// The reason for people.
-    fn why(&self) -> String {
+    pub(crate) fn why(&self) -> String {
         let about = self.about.as_deref().unwrap_or_default();
         let whose = self.user.as_deref().unwrap_or("nobody");
         match (self.reason, &self.saw) {
@@ -168,17 +171,21 @@ impl Seen {
         }
     }
 
+    /// "alice's laptop", "origin"
+    pub(crate) fn destination(&self) -> String {
+        match (self.to, &self.user) {
+            ("laptop", Some(user)) => format!("{user}'s laptop"),
+            ("copy", Some(user)) => format!("{user}'s laptop (copy)"),
+            (to, _) => to.to_owned(),
+        }
+    }
+
     fn row(&self, targets: bool) -> Vec<String> {
         let dash = || "-".to_owned();
         let status = match (self.status, self.grpc_status) {
             (Some(status), Some(grpc)) => format!("{status}/{grpc}"),
             (Some(status), None) => status.to_string(),
             (None, _) => dash(),
-        };
-        let to = match (self.to, &self.user) {
-            ("laptop", Some(user)) => format!("{user}'s laptop"),
-            ("copy", Some(user)) => format!("{user}'s laptop (copy)"),
-            (to, _) => to.to_owned(),
         };
         let mut row = vec![local_time(self.begun_us)];
         if targets {
@@ -189,7 +196,7 @@ impl Seen {
             self.path.clone().unwrap_or_else(dash),
             status,
             self.duration_ms.map_or_else(dash, milliseconds),
-            to,
+            self.destination(),
             self.why(),
         ]);
         row.into_iter().map(|cell| printable(&cell)).collect()

@@ -10,12 +10,14 @@ use serde_json::json;
 #[test]
 #[ignore = "needs a cluster: make test"]
 fn programs_start_and_read_bridge() {
-    let world = World::with("editors", &["orders", "client"]);
+    let world = World::with("editors", &["orders", "prices", "stock", "web", "client"]);
     let alice = world.laptop("alice");
     let before = world.objects();
     a_shim_is_the_program_in_the_place_of_the_service(&alice);
     world.is_given_back(&before);
     what_cannot_be_done_is_said_as_json(&alice);
+    a_call_shows_who_answers_and_why(&alice);
+    world.is_given_back(&before);
     requests_are_waited_for(&world, &alice);
     world.is_given_back(&before);
 }
@@ -49,6 +51,39 @@ fn what_cannot_be_done_is_said_as_json(alice: &Laptop) {
     assert_eq!(bad["code"], "usage", "{bad}");
     let none = alice.bridge(&["disconnect", "-o", "json"]).succeeds().json();
     assert_eq!(none, json!({"disconnected": []}));
+}
+
+fn a_call_shows_who_answers_and_why(alice: &Laptop) {
+    // Without a session, from an agent aside of the Service.
+    let pod = alice.bridge(&["call", "orders", "/whoami", "--expect", "origin"]).succeeds();
+    assert!(pod.stdout.starts_with("orders orders-"), "{pod}");
+
+    let orders = alice.runs("orders");
+    let _ = alice.bridge(&["connect", "orders", "--port", &orders.for_port("http")]).succeeds();
+    let mine = alice.bridge(&["call", "orders", "/whoami", "--expect", "laptop"]).succeeds();
+    assert_eq!(mine.stdout.trim(), format!("orders {}", orders.name), "{mine}");
+    assert!(mine.stderr.contains("orders: alice's laptop, matched baggage: bridge=alice"), "{mine}");
+
+    // Two hops on: web hands on what marks it.
+    let called = alice.bridge(&["call", "web", "/", "--expect", "laptop", "-o", "json"]).succeeds().json();
+    let said = (&called["status"], &called["answeredBy"], &called["asExpected"]);
+    assert_eq!(said, (&json!(200), &json!("laptop"), &json!(true)), "{called}");
+    let hop = &called["hops"][0];
+    assert_eq!(
+        (&hop["target"], &hop["to"], &hop["reason"]),
+        (&json!("orders"), &json!("laptop"), &json!("matched"))
+    );
+    assert!(called["body"].as_str().is_some_and(|body| body.contains(&orders.name)), "{called}");
+
+    // Another mark leads elsewhere, and the reason is there.
+    let not_mine =
+        ["call", "web", "/", "-H", "baggage: bridge=bob", "-H", "x-bridge: bob", "--expect", "laptop"];
+    let done = alice.bridge(&not_mine);
+    done.fails(1, "expected the laptop, but it was 200 by the origin");
+    done.fails(1, "orders: origin, baggage bridge differs: saw `bob`");
+    alice.bridge(&["call", "orders", "/nowhere", "--expect", "200"]).fails(1, "expected 200, but it was 404");
+    alice.bridge(&["call", "nothing"]).fails(3, "nothing");
+    let _ = alice.bridge(&["disconnect"]).succeeds();
 }
 
 fn requests_are_waited_for(world: &World, alice: &Laptop) {

@@ -128,7 +128,8 @@ fn the_shape_for_programs() {
       "user": "alice",
       "reason": "differs",
       "about": "x-bridge",
-      "saw": "alic"
+      "saw": "alic",
+      "trace": null
     }
     "#);
     let lines = json_lines(&[about(Reason::Absent, "a", ""), about(Reason::Absent, "b", "")]).unwrap();
