@@ -170,6 +170,7 @@ async fn start(runtime_dir: &RuntimeDir) -> Result<(), ClientError> {
         program,
         arguments: vec!["daemon".into()],
         environment: detach::lasting_environment(std::env::vars_os()),
+        directory: "/".into(),
         log_file: runtime_dir.log_file(),
         timeout: START,
     });

@@ -1,7 +1,7 @@
 //! One connect, from its plan to "connected", and its undoing when a step fails or the user gives up.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bridge_cluster::app::App;
 use bridge_cluster::clean;
@@ -15,6 +15,7 @@ use bridge_proto::v1;
 
 use super::failure::Failure;
 use super::inbound::Inbound;
+use super::lease::now_ms;
 use super::plan::{Found, Plan};
 use super::probe;
 use super::registry;
@@ -247,11 +248,6 @@ async fn others_attended(session: &Session) {
     let attended = session.until(Live::is_routed_everywhere);
     // On timeout, continue without: an agent that is not ready gets no traffic.
     let _ = tokio::time::timeout(OTHERS_WITHIN, attended).await;
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod failure;
 mod files;
 mod inbound;
 pub mod installation;
+mod lease;
 mod listeners;
 mod listing;
 mod logs;

@@ -258,6 +258,7 @@ impl Session {
             copied: Some(copied),
             copies_given_up,
             replaces: replaces.map(ToString::to_string).unwrap_or_default(),
+            ends_ms: self.users().lease().map_or(0, |(_, ends_ms)| ends_ms),
             restores_after_seconds: self.facts.restore.map_or(0, |restore| restore.after.as_secs()),
         }
     }

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bridge_cluster::aside::clean;
 use bridge_cluster::clean::Whose;
@@ -21,6 +22,7 @@ use super::aside;
 use super::connect::{self, Claimant};
 use super::failure::Failure;
 use super::inbound::{Counters, Inbound};
+use super::lease;
 use super::listeners::{Listeners, Listening};
 use super::meant;
 use super::place::{Place, in_place_of, place};
@@ -33,6 +35,10 @@ use super::session::Session;
 use super::teller::Teller;
 use super::turns::Turns;
 use super::users::{self, UserId, Users};
+
+/// The pause between attempts to restore what nobody uses any more; it doubles up to a limit.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The parts of the daemon that sharing needs. A clone is a handle to the same.
 #[derive(Clone)]
@@ -144,6 +150,7 @@ impl Sharing {
         if let Some(there) = &there
             && self.changed_in_place(there, &users, newcomer, tell).await?
         {
+            lease::begin(self, there);
             return Ok(Entered { session: there.clone(), id, found: true });
         }
         let was_there = there.is_some();
@@ -157,6 +164,7 @@ impl Sharing {
                 self.connect_aside(cluster, target, claimant, users, there, tell).await?
             }
         };
+        lease::begin(self, &session);
         Ok(Entered { session, id, found: was_there })
     }
 
@@ -235,8 +243,20 @@ impl Sharing {
         Ok(None)
     }
 
-    /// Restores a Service that nobody uses any more. True: nothing is left to do.
-    pub(crate) async fn give_back_unused(&self, session: &str) -> bool {
+    /// Restores a Service that nobody uses any more, as nobody else would: until it is done.
+    pub(crate) async fn give_back(&self, session: &str) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            tokio::time::sleep(pause).await;
+            if self.give_back_unused(session).await {
+                return;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// The same, once. True: nothing is left to do.
+    async fn give_back_unused(&self, session: &str) -> bool {
         let Some(there) = self.registry.by_id(session) else { return true };
         let _turn = self.turns.at(&there.facts.cluster, &there.facts.service).lock_owned().await;
         let unused = self.registry.by_id(session).filter(|there| there.users().is_empty());

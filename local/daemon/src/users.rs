@@ -114,6 +114,12 @@ impl Users {
         self.0.iter().find(|user| user.lasting).map(|user| &user.request)
     }
 
+    /// The connect that ends by itself, and when.
+    pub(crate) fn lease(&self) -> Option<(UserId, u64)> {
+        let lasting = self.0.iter().find(|user| user.lasting)?;
+        Some((lasting.id, lasting.request.ends_ms)).filter(|(_, ends_ms)| *ends_ms > 0)
+    }
+
     /// The image with the agent; empty: none was named.
     pub(crate) fn agent_image(&self) -> &str {
         let mut images = self.0.iter().rev().map(|user| user.request.agent_image.as_str());

@@ -1,8 +1,6 @@
 //! One command that uses a session, from its wish to its end. However it ends (the command is done, or was killed, and
 //! its socket closed), what it asked for ends with it.
 
-use std::time::Duration;
-
 use bridge_proto::v1::{self, use_event, use_request};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -13,10 +11,6 @@ use super::session::Session;
 use super::sharing::{Entered, Newcomer, Sharing};
 use super::teller::Teller;
 use super::users::UserId;
-
-/// The pause between attempts to restore what nobody uses any more; it doubles up to a limit.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 pub(super) struct Using {
     pub(super) sharing: Sharing,
@@ -155,20 +149,8 @@ impl Using {
             Err(failure) => {
                 tracing::warn!(%session, %failure, "cannot restore the Service; retrying");
                 self.say(use_event::Kind::Failed(failure.to_message())).await;
-                self.give_back(session).await;
+                self.sharing.give_back(session).await;
             }
-        }
-    }
-
-    /// Restores the Service in the background, as nobody else would.
-    async fn give_back(&self, session: &str) {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            tokio::time::sleep(pause).await;
-            if self.sharing.give_back_unused(session).await {
-                return;
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A process that is started by a command and outlives it and its terminal.
+//! A process that is started by a command and outlives it and its terminal: the daemon, or a detached command.
 //!
 //! The command's side (`start`) waits until the process reports that it is ready, or why it is not; the process's side
 //! (`Detached`) reports it. They use a pipe, which is the process's stdout until then, so that only the three standard
@@ -30,6 +30,8 @@ pub struct Start {
     pub arguments: Vec<OsString>,
     /// Its whole environment.
     pub environment: Vec<(OsString, OsString)>,
+    /// Its working directory.
+    pub directory: PathBuf,
     /// The file for its stderr; an earlier process's output is kept beside it with the extension `old`.
     pub log_file: PathBuf,
     pub timeout: Duration,
@@ -51,16 +53,16 @@ pub enum StartError {
     Timeout(Duration),
 }
 
-/// Starts the process in a session of its own, in `/`, and waits until it is ready. Returns its process id.
+/// Starts the process in a session of its own, and waits until it is ready. Returns its process id.
 pub async fn start(start: Start) -> Result<u32, StartError> {
-    let Start { program, arguments, environment, log_file, timeout } = start;
+    let Start { program, arguments, environment, directory, log_file, timeout } = start;
     let log = open_log(&log_file).map_err(|source| StartError::Log { path: log_file, source })?;
     close_on_exec_from_3();
     let spawned = tokio::process::Command::new(&program)
         .args(arguments)
         .env_clear()
         .envs(environment)
-        .current_dir("/")
+        .current_dir(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log)
@@ -138,10 +140,14 @@ pub fn lasting_environment(
 pub struct Detached(());
 
 impl Detached {
-    /// Leaves the session of the process that started it, so that no signal of that terminal arrives. Files that the
-    /// process creates from now on (mainly its socket) are only the user's.
+    /// The same as `in_own_session`. Files that the process creates from now on (mainly its socket) are only the user's.
     pub fn new() -> Self {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        Self::in_own_session()
+    }
+
+    /// Leaves the session of the process that started it, so that no signal of that terminal arrives.
+    pub fn in_own_session() -> Self {
         // It fails for the leader of a process group: if started by hand from a shell, the terminal is wanted.
         let _ = rustix::process::setsid();
         Detached(())
@@ -180,6 +186,7 @@ mod tests {
             program: "/bin/sh".into(),
             arguments: vec!["-c".into(), script.into()],
             environment: vec![("PATH".into(), std::env::var_os("PATH").unwrap())],
+            directory: "/".into(),
             log_file: directory.join("log"),
             timeout: Duration::from_secs(20),
         }

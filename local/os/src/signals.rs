@@ -1,7 +1,9 @@
-//! The signals that this process was started to ignore.
+//! The signals of this process.
+
+use rustix::process::{Signal, getpid, kill_process};
 
 /// Whether a signal is ignored (SIG_IGN), as nohup(1) and shells arrange for background processes.
-pub fn is_ignored(signal: rustix::process::Signal) -> bool {
+pub fn is_ignored(signal: Signal) -> bool {
     // SAFETY: a struct sigaction of zeroes is one; without a new action the call only writes the present one.
     #[expect(unsafe_code)]
     let (result, present) = unsafe {
@@ -9,4 +11,10 @@ pub fn is_ignored(signal: rustix::process::Signal) -> bool {
         (libc::sigaction(signal.as_raw(), std::ptr::null(), &raw mut present), present)
     };
     result == 0 && present.sa_sigaction == libc::SIG_IGN
+}
+
+/// Asks this process to end, as `kill` would.
+pub fn terminate_this_process() {
+    // To itself, a process may send any signal.
+    let _ = kill_process(getpid(), Signal::TERM);
 }

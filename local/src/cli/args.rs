@@ -17,8 +17,8 @@ pub(crate) use self::inside::{
 };
 use self::inside::{RUN_EXAMPLES, SHIM_EXAMPLES};
 use super::call::typed::{self, Body, Called, Expected, Typed};
-use super::names::{UserName, duration};
-use super::output::Format;
+use super::names::{RunName, UserName, duration};
+use super::output::{Format, ProgressAs};
 use super::requests::wanted::Wanted;
 
 #[derive(Debug, Parser)]
@@ -37,6 +37,9 @@ use super::requests::wanted::Wanted;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// How to show steps and messages on stderr (default: auto)
+    #[arg(long, global = true, value_enum, value_name = "HOW", default_value_t, hide_default_value = true)]
+    pub(crate) progress: ProgressAs,
 }
 
 const AFTER_LONG_HELP: &str = "\
@@ -98,6 +101,9 @@ pub(crate) enum Command {
         /// pods are back before the requests are theirs again.
         #[arg(long, conflicts_with_all = CHOSEN_REQUESTS, conflicts_with = "restart_origin")]
         replace: bool,
+        /// Disconnect after this time
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+        lasts: Option<Duration>,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -108,6 +114,10 @@ pub(crate) enum Command {
     /// when the command ends. Needs no root.
     #[command(after_long_help = RUN_EXAMPLES)]
     Run(RunArgs),
+    /// List commands that `bridge run --detach` has started
+    Ps(PsArgs),
+    /// End a command that `bridge run --detach` has started, and forget it
+    Stop(StopArgs),
     /// Start your shell as if it ran in the target's pod
     Shell(ShellArgs),
     /// Write an executable that runs a program as `bridge run` does, for debuggers and editors
@@ -198,6 +208,8 @@ impl Command {
             Command::Forward(args) => args.output.output,
             Command::Dns(args) => args.output.output,
             Command::Call(args) => args.output.output,
+            Command::Ps(args) => args.output.output,
+            Command::Stop(args) => args.output.output,
             Command::Run(_)
             | Command::Shell(_)
             | Command::Shim(_)
@@ -225,6 +237,8 @@ impl Command {
             Command::Clean(args) => args.service.as_ref(),
             Command::Logs(args) => args.target.as_ref(),
             Command::Call(_)
+            | Command::Ps(_)
+            | Command::Stop(_)
             | Command::Status(_)
             | Command::List(_)
             | Command::Doctor(_)
@@ -284,6 +298,24 @@ pub(crate) struct RequestsArgs {
     /// Only in the cluster of this kubeconfig context
     #[arg(long, value_name = "CTX")]
     pub(crate) context: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PsArgs {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StopArgs {
+    /// Name that it was given
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) name: Option<RunName>,
+    /// End all of them
+    #[arg(long)]
+    pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
@@ -351,7 +383,7 @@ pub(crate) struct CleanArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
-    /// Target whose agents' logs to print
+    /// Target whose agents' logs to print, or the name of a command that was detached
     #[arg(required_unless_present = "daemon", conflicts_with = "daemon")]
     pub(crate) target: Option<Target>,
     /// Print the log of the daemon on your laptop

@@ -1,5 +1,7 @@
 //! `bridge connect`: has the daemon open the session, and shows each step.
 
+use std::time::Duration;
+
 use bridge_client::{RuntimeDir, started};
 use bridge_proto::target::Target;
 use bridge_proto::v1;
@@ -24,16 +26,22 @@ pub(crate) struct Pods {
     pub(crate) restart_callers: Vec<Target>,
 }
 
-pub(crate) async fn run(args: ConnectArgs, pods: Pods, format: Format) -> Result<(), Failed> {
+pub(crate) async fn run(
+    args: ConnectArgs,
+    pods: Pods,
+    lasts: Option<Duration>,
+    format: Format,
+) -> Result<(), Failed> {
     let request = if pods.replace { request::in_place(&args)? } else { request::complete(&args)? };
     let everything = request.everything;
     let request = v1::ConnectRequest {
         restart_origin: pods.restart,
         restart_callers: pods.restart_callers.iter().map(Target::with_kind).collect(),
+        ends_ms: lasts.map_or(0, |lasts| request::now_ms().saturating_add(request::millis(lasts))),
         ..request
     };
     let session = Session::from(connect(request).await?);
-    output::print_as(format, &session, || session.connected(everything, &program::name()))
+    output::print_as(format, &session, || session.connected(everything, lasts, &program::name()))
 }
 
 /// Connects, showing each step.

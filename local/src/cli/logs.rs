@@ -1,6 +1,6 @@
-//! `bridge logs`: the logs of the daemon, or of a target's agents.
+//! `bridge logs`: the logs of the daemon, of a target's agents, or of a command that was detached.
 
-use std::{io, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use bridge_client::{ClientError, RuntimeDir};
 use bridge_proto::target::Target;
@@ -11,20 +11,22 @@ use tokio::{
     time::interval,
 };
 
-use super::{args::LogsArgs, error::Failed, exit::Exit, output, request};
+use super::{args::LogsArgs, detached, error::Failed, exit::Exit, output, request};
 
 /// Nothing reports that a file has grown.
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
 pub(crate) async fn run(args: LogsArgs) -> Result<(), Failed> {
     match &args.target {
-        None => of_daemon(&args).await,
-        Some(target) => of_agents(target, &args).await,
+        None => of_file(RuntimeDir::find()?.log_file(), &args).await,
+        Some(target) => match detached::log_of(&target.to_string()) {
+            Some(log) => of_file(log, &args).await,
+            None => of_agents(target, &args).await,
+        },
     }
 }
 
-async fn of_daemon(args: &LogsArgs) -> Result<(), Failed> {
-    let path = RuntimeDir::find()?.log_file();
+async fn of_file(path: PathBuf, args: &LogsArgs) -> Result<(), Failed> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => {
             Failed::new(Exit::Internal, "no daemon has run since the last login", "bridge connect starts one")

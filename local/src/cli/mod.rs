@@ -8,6 +8,7 @@ mod clean;
 mod config;
 mod connect;
 mod daemon;
+mod detached;
 mod disconnect;
 mod dns;
 mod doctor;
@@ -48,7 +49,10 @@ pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let matches = program::command_called(arguments.first()).try_get_matches_from(&arguments);
     let command = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => cli.command,
+        Ok(cli) => {
+            output::show_progress_as(cli.progress);
+            cli.command
+        }
         Err(error) => {
             if error.use_stderr() {
                 let failed = Failed::new(Exit::Usage, first_line(&error), "bridge --help");
@@ -113,10 +117,12 @@ async fn run(command: Command) -> Result<u8, Failed> {
         Command::Shell(args) => return run::shell(args).await,
         Command::Requests(args) => return requests::run(args).await,
         Command::Call(args) => return call::run(args).await,
+        Command::Ps(args) => detached::list(&args),
+        Command::Stop(args) => detached::stop(&args).await,
         Command::Shim(args) => shim::run(&args),
-        Command::Connect { connect, restart_origin, restart_callers, replace, output } => {
+        Command::Connect { connect, restart_origin, restart_callers, replace, lasts, output } => {
             let pods = connect::Pods { replace, restart: restart_origin, restart_callers };
-            connect::run(connect, pods, output.output).await
+            connect::run(connect, pods, lasts, output.output).await
         }
         Command::Env(args) => env::run(args).await,
         Command::Forward(args) => forward::run(args).await,

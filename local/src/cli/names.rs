@@ -56,6 +56,38 @@ impl FromStr for PortMap {
     }
 }
 
+/// The name of a command that was detached, and of its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RunName(String);
+
+impl RunName {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for RunName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for RunName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_end = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let bytes = text.as_bytes();
+        let ends = bytes.first().is_some_and(is_end) && bytes.last().is_some_and(is_end);
+        if text.len() > 63 || !ends || !bytes.iter().all(|byte| is_end(byte) || *byte == b'-') {
+            return Err(
+                "a name consists of lower-case letters, digits and - (not at either end), 63 characters at most".to_owned()
+            );
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
 /// "30s", "1h 30m".
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let duration =

@@ -1,7 +1,8 @@
-//! Terminal output: results to stdout (text, JSON or YAML), progress and errors to stderr. Texts of others cannot steer
+//! Terminal output: results to stdout (text, JSON or YAML), progress and errors to stderr (as JSON lines, too). Texts of others cannot steer
 //! the terminal (`visible`): each output function ensures that, and that no line becomes two.
 
 mod format;
+mod progress;
 mod style;
 mod visible;
 
@@ -12,10 +13,10 @@ use std::{
 };
 
 use bridge_client::{Said, Say};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 pub(crate) use self::format::Format;
+pub(crate) use self::progress::{Progress, ProgressAs, show_progress_as};
 pub(crate) use self::style::{BOLD, GREEN, RED, YELLOW, styled};
 #[cfg(test)]
 pub(crate) use self::visible::{HOSTILE, is_harmless};
@@ -85,19 +86,36 @@ fn pretty_json<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
     Ok(json(&serde_json::to_string_pretty(value)?) + "\n")
 }
 
-/// Prints to stderr. If that fails, there is no other place to report it.
+/// Prints to stderr.
 pub(crate) fn note(text: &str) {
+    match progress::shown_as() {
+        ProgressAs::Json => progress::lines("note", text),
+        ProgressAs::Auto | ProgressAs::None => to_stderr(text),
+    }
+}
+
+/// If that fails, there is no other place to report it.
+fn to_stderr(text: &str) {
     let _ = anstream::stderr().write_all(visible::lines(text).as_bytes());
 }
 
 /// Prints a warning.
 pub(crate) fn warn(warning: &str) {
-    note(&warning_line(warning));
+    match progress::shown_as() {
+        ProgressAs::Json => progress::lines("warning", warning),
+        ProgressAs::Auto | ProgressAs::None => note(&warning_line(warning)),
+    }
 }
 
 /// Prints why the command fails: two lines, or more of advice.
 pub(crate) fn fail(failed: &Failed) {
-    note(&failure(failed));
+    match progress::shown_as() {
+        ProgressAs::Json => {
+            progress::lines("error", &failed.message);
+            progress::lines("next", &failed.advice);
+        }
+        ProgressAs::Auto | ProgressAs::None => note(&failure(failed)),
+    }
 }
 
 /// The same for programs, to stdout, in the format of the result that they wait for.
@@ -124,7 +142,8 @@ pub(crate) fn teller() -> Say {
 fn say(said: &Said) {
     match said {
         Said::Warning(text) => warn(text),
-        Said::Step { text, .. } | Said::Note(text) => note(&line(&format!("  {text}"))),
+        Said::Step { text, .. } => progress::step(text),
+        Said::Note(text) => note(&line(&format!("  {text}"))),
     }
 }
 
@@ -135,49 +154,6 @@ fn warning_line(warning: &str) -> String {
 /// One line, whatever it contains.
 pub(crate) fn line(text: &str) -> String {
     printable(text) + "\n"
-}
-
-/// The steps of a longer operation: one moving line on a terminal, plain lines otherwise.
-pub(crate) struct Progress {
-    bar: Option<ProgressBar>,
-}
-
-impl Progress {
-    pub(crate) fn new() -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
-                bar.set_style(style);
-            }
-            bar.enable_steady_tick(Duration::from_millis(100));
-            bar
-        });
-        Progress { bar }
-    }
-
-    pub(crate) fn step(&self, step: &str) {
-        match &self.bar {
-            Some(bar) => bar.set_message(printable(step)),
-            None => note(&line(&format!("  {step}"))),
-        }
-    }
-
-    /// Prints a message between the steps.
-    pub(crate) fn say(&self, said: &Said) {
-        match (said, &self.bar) {
-            (Said::Step { text, .. }, _) => self.step(text),
-            (said, Some(bar)) => bar.suspend(|| say(said)),
-            (said, None) => say(said),
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
 }
 
 /// Rows with their columns aligned, two spaces between them. The first row is the head.

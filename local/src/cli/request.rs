@@ -1,6 +1,10 @@
 //! Builds the request to the daemon from the command line, variables and the config file.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use bridge_client::{chain, environment};
 use bridge_proto::matching::{self, Condition, HeaderMatch, Match};
@@ -150,6 +154,7 @@ fn connect(
         restart_origin: false,
         restart_callers: Vec::new(),
         replace: false,
+        ends_ms: 0,
         mode: match args.mode {
             None => v1::Mode::Unspecified,
             Some(Mode::StandIn) => v1::Mode::StandIn,
@@ -157,6 +162,15 @@ fn connect(
         }
         .into(),
     })
+}
+
+/// Since the epoch.
+pub(crate) fn now_ms() -> u64 {
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The match of all headers; without headers, the daemon's default for the user.

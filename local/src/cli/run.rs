@@ -11,6 +11,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bridge_client::{Attached, chain};
 use bridge_proto::matching;
@@ -22,6 +23,7 @@ use tokio::sync::mpsc;
 use self::way::{Way, Where};
 use super::args::{AsideArgs, RunArgs, ShellArgs};
 use super::attach;
+use super::detached;
 use super::error::Failed;
 use super::exit::Exit;
 use super::files;
@@ -40,8 +42,19 @@ const OVERLAPS: usize = 3;
 /// Where instrumented programs find the baggage of what they begin themselves (OpenTelemetry's environment carrier).
 const BAGGAGE: &str = "BAGGAGE";
 
-/// Runs the command; returns its exit code as ours.
+/// Runs the command, here or detached; returns its exit code as ours.
 pub(crate) async fn run(args: RunArgs) -> Result<u8, Failed> {
+    if let Some(name) = &args.detach {
+        return detached::start(name).await;
+    }
+    let Some(name) = &args.detached else { return here(&args, None).await };
+    let own = detached::Own::take(name)?;
+    let result = here(&args, Some(&own)).await;
+    own.ends(&result);
+    result
+}
+
+async fn here(args: &RunArgs, detached: Option<&detached::Own>) -> Result<u8, Failed> {
     let attached = match args.aside {
         AsideArgs { replace: true, .. } => attach::in_place_of(&args.connect).await?,
         AsideArgs { no_requests: true, .. } => attach::without_requests(&args.connect).await?,
@@ -49,7 +62,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<u8, Failed> {
     };
     let mut attached = attached.kept(output::teller());
     let files = files::fetch(&attached, args.inside.files).await;
-    let outcome = in_the_place_of(&mut attached, &args, files.as_ref()).await;
+    let outcome = in_the_place_of(&mut attached, args, files.as_ref(), detached).await;
     if let Some(files) = files {
         files.remove().await;
     }
@@ -64,13 +77,14 @@ pub(crate) async fn shell(args: ShellArgs) -> Result<u8, Failed> {
     let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
     let command = vec![shell.unwrap_or_else(|| OsString::from("/bin/sh"))];
     let ShellArgs { connect, aside, inside } = args;
-    run(RunArgs { connect, aside, inside, command }).await
+    run(RunArgs { connect, aside, inside, detach: None, detached: None, command }).await
 }
 
 async fn in_the_place_of(
     attached: &mut Attached,
     args: &RunArgs,
     files: Option<&Files>,
+    detached: Option<&detached::Own>,
 ) -> Result<ExitStatus, Failed> {
     let Inside { network, environment, left_out } = Inside::of(attached, &args.inside).await?;
     let [program, arguments @ ..] = args.command.as_slice() else {
@@ -99,11 +113,29 @@ async fn in_the_place_of(
     if let Some(files) = files {
         files::give(files, args.inside.files, &mut command)?;
     }
-    match obstacle().await {
-        None => supervised(command, entrances, network).await,
-        Some(obstacle) => proxied(command, attached, network, &obstacle).await,
+    if let Some(detached) = detached {
+        detached.begins(attached, &args.command)?;
     }
-    .map_err(|error| failed(&error))
+    let ended = async {
+        match obstacle().await {
+            None => supervised(command, entrances, network).await,
+            Some(obstacle) => proxied(command, attached, network, &obstacle).await,
+        }
+    };
+    tokio::select! {
+        ended = ended => ended.map_err(|error| failed(&error)),
+        never = ends_after(args.inside.lasts) => match never {},
+    }
+}
+
+/// Ends the command when its time is over: its supervisor hands the signal on.
+async fn ends_after(lasts: Option<Duration>) -> Infallible {
+    if let Some(lasts) = lasts {
+        tokio::time::sleep(lasts).await;
+        output::note(&format!("  its time of {} is over\n", output::duration(lasts)));
+        bridge_os::signals::terminate_this_process();
+    }
+    std::future::pending().await
 }
 
 /// A session aside names its target with the kind.

@@ -27,6 +27,8 @@ pub(crate) struct Session {
     detail: String,
     /// Milliseconds since the epoch.
     since_ms: u64,
+    /// When the connect ends by itself; null: it does not.
+    ends_ms: Option<u64>,
     stand_in: String,
     /// stand-in, sidecar or aside.
     mode: String,
@@ -139,6 +141,7 @@ impl From<v1::SessionStatus> for Session {
             state,
             detail: status.detail,
             since_ms: status.since_ms,
+            ends_ms: Some(status.ends_ms).filter(|ends| *ends > 0),
             stand_in: status.stand_in,
             mode: status.mode,
             replaces: Some(status.replaces).filter(|workload| !workload.is_empty()),
@@ -171,7 +174,7 @@ impl Session {
     }
 
     /// The output at the end of `connect`: what happens to which requests, and how to stop.
-    pub(crate) fn connected(&self, everything: bool, program: &str) -> String {
+    pub(crate) fn connected(&self, everything: bool, lasts: Option<Duration>, program: &str) -> String {
         let mut text = line(&format!("{} connected to {}", styled(GREEN, "✓"), styled(BOLD, &self.place())));
         let what = |route: &Route| match everything {
             true => "all requests that nobody else takes".to_owned(),
@@ -198,7 +201,9 @@ impl Session {
             );
         }
         text.push_str(&format!("  if this laptop is lost: {}\n", self.without_this_laptop()));
-        text.push_str(&line(&format!("  stop: {program} disconnect {}", self.target)));
+        let by_itself =
+            lasts.map(|lasts| format!("; by itself after {}", duration(lasts))).unwrap_or_default();
+        text.push_str(&line(&format!("  stop: {program} disconnect {}{by_itself}", self.target)));
         text
     }
 
@@ -235,6 +240,10 @@ impl Session {
         let mut text = line(&format!("{sign} {}: {state}", styled(BOLD, &self.place())));
         if !self.detail.is_empty() {
             text.push_str(&line(&format!("  {}", self.detail)));
+        }
+        if let Some(ends) = self.ends_ms {
+            let left = duration(Duration::from_millis(ends.saturating_sub(now_ms)));
+            text.push_str(&format!("  disconnects by itself in {left}\n"));
         }
         for route in &self.routes {
             let copies = if route.copy { " (copies)" } else { "" };
@@ -327,7 +336,7 @@ pub(crate) mod tests {
 
     #[test]
     fn connect_ends_with_a_summary_of_the_routes() {
-        insta::assert_snapshot!(plain(&Session::from(orders()).connected(false, "bridge")), @r"
+        insta::assert_snapshot!(plain(&Session::from(orders()).connected(false, None, "bridge")), @r"
         ✓ connected to Service orders in namespace shop (context kind-dev)
           requests with  baggage or tracestate: bridge=alice or x-bridge: alice   → localhost:3000 (port http)
           everyone else's requests → the pods, as before. Only new connections reach you.
@@ -335,12 +344,12 @@ pub(crate) mod tests {
           stop: bridge disconnect orders
         ");
         let restored = v1::SessionStatus { restores_after_seconds: 600, ..orders() };
-        insta::assert_snapshot!(plain(&Session::from(restored).connected(true, "kubectl bridge")), @r"
+        insta::assert_snapshot!(plain(&Session::from(restored).connected(true, Some(Duration::from_secs(1_800)), "kubectl bridge")), @r"
         ✓ connected to Service orders in namespace shop (context kind-dev)
           all requests that nobody else takes   → localhost:3000 (port http)
           requests claimed by others → their laptops, as before. Only new connections reach you.
           if this laptop is lost: all requests → the pods; after 10 min, the agents go
-          stop: kubectl bridge disconnect orders
+          stop: kubectl bridge disconnect orders; by itself after 30 min
         ");
     }
 
@@ -358,13 +367,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_connect_that_ends_by_itself_says_when() {
+        let status = v1::SessionStatus { ends_ms: 601_000, ..orders() };
+        let described = plain(&Session::from(status).describe(301_000));
+        assert!(described.contains("\n  disconnects by itself in 5 min\n"), "{described}");
+    }
+
+    #[test]
     fn copies_are_told_from_requests() {
         let mut status = orders();
         status.routes[0].copy = true;
         status.to_laptop = None;
         status.copied = Some(v1::Traffic { requests: 12, failed: 1, p50_us: 3_400, p99_us: 48_000 });
         status.copies_given_up = 3;
-        insta::assert_snapshot!(plain(&Session::from(status.clone()).connected(false, "bridge")), @r"
+        insta::assert_snapshot!(plain(&Session::from(status.clone()).connected(false, None, "bridge")), @r"
         ✓ connected to Service orders in namespace shop (context kind-dev)
           requests with  baggage or tracestate: bridge=alice or x-bridge: alice   → the pods, and a copy → localhost:3000 (port http)
           everyone else's requests → the pods, as before. Only new connections reach you.
@@ -396,9 +412,9 @@ pub(crate) mod tests {
         let session = Session::from(status);
         assert!(is_harmless(&session.describe(2_000), 8), "{:?}", session.describe(2_000));
         assert!(
-            is_harmless(&session.connected(false, "bridge"), 5),
+            is_harmless(&session.connected(false, None, "bridge"), 5),
             "{:?}",
-            session.connected(false, "bridge")
+            session.connected(false, None, "bridge")
         );
     }
 

@@ -74,10 +74,12 @@ fn found(program: &OsStr, path: &OsStr) -> Option<PathBuf> {
 /// The options of `run` as they were typed, of the whole command line: without `--file`, which is for us, and with the
 /// names of other files made absolute. `command`: the number of words at the end that are the command.
 fn options(typed: &[OsString], command: usize) -> Vec<OsString> {
-    let words = typed.get(2..typed.len() - command).unwrap_or_default();
+    let words = typed.get(1..typed.len() - command).unwrap_or_default();
     let words = words.strip_suffix(&[OsString::from("--")]).unwrap_or(words);
+    // Options of all commands may stand before the name of this one.
+    let name = words.iter().position(|word| word == "shim");
     let mut options = Vec::new();
-    let mut words = words.iter();
+    let mut words = words.iter().enumerate().filter(|(at, _)| Some(*at) != name).map(|(_, word)| word);
     while let Some(word) = words.next() {
         let (name, joined) = named(word);
         if name != "--file" && !FILES.iter().any(|file| name == *file) {
@@ -188,6 +190,7 @@ mod tests {
         for (typed, command, expected) in [
             ("bridge shim orders -- node", 1, "orders".to_owned()),
             ("bridge shim orders node --inspect", 2, "orders".to_owned()),
+            ("bridge --progress none shim orders -- shim", 1, "--progress none orders".to_owned()),
             (
                 "bridge shim -n shop --port 3000:http orders -- node",
                 1,

@@ -1,7 +1,5 @@
 //! `bridge status`: this user's sessions.
 
-use std::time::{Duration, SystemTime};
-
 use bridge_client::{RuntimeDir, running};
 use bridge_proto::v1;
 use serde::Serialize;
@@ -9,6 +7,7 @@ use serde::Serialize;
 use super::{
     error::Failed,
     output::{self, Format},
+    request,
     sessions::Session,
 };
 
@@ -38,9 +37,7 @@ pub(crate) async fn run(format: Format) -> Result<(), Failed> {
         }
         None => Status::default(),
     };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    output::print_as(format, &status, || text(&status, now_ms))
+    output::print_as(format, &status, || text(&status, request::now_ms()))
 }
 
 fn status_of(hello: v1::HelloReply, reply: v1::StatusReply) -> Status {
@@ -87,6 +84,7 @@ mod tests {
               "state": "routing",
               "detail": "",
               "sinceMs": 1000,
+              "endsMs": null,
               "standIn": "orders-bridge-7f3a",
               "mode": "stand-in",
               "replaces": null,

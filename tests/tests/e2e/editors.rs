@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bridge_tests::process::{Done, USUAL};
-use bridge_tests::{Laptop, World};
+use bridge_tests::{Laptop, World, eventually};
 use serde_json::json;
 
 #[test]
@@ -19,6 +19,10 @@ fn programs_start_and_read_bridge() {
     a_call_shows_who_answers_and_why(&alice);
     world.is_given_back(&before);
     requests_are_waited_for(&world, &alice);
+    world.is_given_back(&before);
+    a_command_goes_on_without_a_terminal(&alice);
+    world.is_given_back(&before);
+    what_has_a_time_ends_by_itself(&alice);
     world.is_given_back(&before);
 }
 
@@ -84,6 +88,51 @@ fn a_call_shows_who_answers_and_why(alice: &Laptop) {
     alice.bridge(&["call", "orders", "/nowhere", "--expect", "200"]).fails(1, "expected 200, but it was 404");
     alice.bridge(&["call", "nothing"]).fails(3, "nothing");
     let _ = alice.bridge(&["disconnect"]).succeeds();
+}
+
+fn a_command_goes_on_without_a_terminal(alice: &Laptop) {
+    let run = |target: &str, name: &str, script: &str| {
+        alice.bridge(&["run", target, "--detach", name, "--", "sh", "-c", script])
+    };
+    let runs = || alice.bridge(&["ps", "-o", "json"]).succeeds().json()["runs"].clone();
+    let started = run("orders", "greets", "echo $GREETING; exec sleep 600").succeeds();
+    assert!(started.stdout.contains("bridge logs greets"), "{started}");
+    let there = runs();
+    let said = (&there[0]["name"], &there[0]["target"], &there[0]["running"], &there[0]["exitCode"]);
+    assert_eq!(said, (&json!("greets"), &json!("orders"), &json!(true), &json!(null)), "{there}");
+    run("orders", "greets", "true").fails(2, "greets runs already");
+    eventually("its output is in its log", USUAL, || {
+        let log = alice.bridge(&["logs", "greets"]).succeeds();
+        if log.stdout.contains("Welcome to the shop") { Ok(()) } else { Err(log.to_string()) }
+    });
+    let _ = alice.bridge(&["stop", "greets"]).succeeds();
+    assert_eq!(runs(), json!([]));
+
+    // One that ends by itself leaves its exit code; one that cannot start says why.
+    let _ = run("orders", "ends", "exit 7").succeeds();
+    eventually("it has ended", USUAL, || {
+        let ended = runs()[0].clone();
+        if ended["running"] == false && ended["exitCode"] == 7 { Ok(()) } else { Err(ended.to_string()) }
+    });
+    run("nothing", "fails", "true").fails(3, "nothing");
+    let _ = alice.bridge(&["stop", "--all"]).succeeds();
+    assert_eq!(runs(), json!([]));
+    alice.bridge(&["stop", "greets"]).fails(2, "bridge ps");
+}
+
+fn what_has_a_time_ends_by_itself(alice: &Laptop) {
+    let ended = alice.bridge(&["run", "orders", "--for", "1s", "--", "sleep", "600"]);
+    ended.fails(143, "its time of 1 s is over");
+
+    let orders = alice.runs("orders");
+    let connect = ["connect", "orders", "--port", &orders.for_port("http"), "--for", "3s"];
+    let connected = alice.bridge(&connect).succeeds();
+    assert!(connected.stdout.contains("by itself after 3 s"), "{connected}");
+    assert!(alice.session()["endsMs"].is_u64(), "{}", alice.session());
+    eventually("the connect has ended", USUAL, || {
+        let sessions = alice.status()["sessions"].clone();
+        (sessions == json!([])).then_some(()).ok_or_else(|| sessions.to_string())
+    });
 }
 
 fn requests_are_waited_for(world: &World, alice: &Laptop) {

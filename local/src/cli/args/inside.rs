@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bridge_inside::environment::{Choice, Variable};
 use bridge_proto::target::Target;
@@ -9,6 +10,7 @@ use clap::{Args, ValueEnum};
 
 use super::connect::{CHOSEN_REQUESTS, ClusterArgs, ConnectArgs, OutputArgs};
 use crate::cli::forward::wanted::Wanted;
+use crate::cli::names::{RunName, duration};
 
 pub(super) const RUN_EXAMPLES: &str = "\
 Examples:
@@ -45,6 +47,9 @@ pub(crate) struct InsideArgs {
     pub(crate) files: FilesAt,
     #[command(flatten)]
     pub(crate) scope: ScopeArgs,
+    /// End the command after this time, by SIGTERM
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub(crate) lasts: Option<Duration>,
 }
 
 /// Which of the target's variables come.
@@ -130,6 +135,14 @@ pub(crate) struct RunArgs {
     pub(crate) aside: AsideArgs,
     #[command(flatten)]
     pub(crate) inside: InsideArgs,
+    /// Go on in the background under this name: see `bridge ps`, `stop NAME`, `logs NAME`
+    ///
+    /// Returns once the command runs. Its output goes to a log.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) detach: Option<RunName>,
+    /// The process that goes on
+    #[arg(long, value_name = "NAME", hide = true, conflicts_with = "detach")]
+    pub(crate) detached: Option<RunName>,
     /// The command and its arguments
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<OsString>,
