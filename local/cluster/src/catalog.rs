@@ -156,7 +156,7 @@ async fn owners(cluster: &Cluster, kind: Kind) -> Result<Owners, ClusterError> {
     Ok(objects.into_iter().map(|object| ((kind, name_of(&object)), object)).collect())
 }
 
-fn session(claim: Claim) -> Session {
+pub(crate) fn session(claim: Claim) -> Session {
     let text = |route: &ClaimedRoute| {
         let copies = if route.copy { " (copies)" } else { "" };
         format!("{}: {}{copies}", route.port, route.match_text())

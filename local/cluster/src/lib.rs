@@ -7,7 +7,7 @@
 //! for single [`objects`] and changes that others may make at the same time (`change`); ownership of all these objects is
 //! decided by uid (`ours`, `agents`). Where no Service or no request is needed, an agent is put beside the pods
 //! ([`aside`]), which may be scaled to zero meanwhile ([`replace`]). Where an admin allows it
-//! ([`account`]), agents whose laptops are gone restore it themselves ([`restore`]). Besides: the user's rights ([`access`]), the list of Services to connect ([`catalog`]), the agents' logs
+//! ([`account`]), agents whose laptops are gone restore it themselves ([`restore`]). Besides: the user's rights ([`access`]), the list of Services to connect ([`catalog`]) and one of them in detail ([`description`]), the agents' logs
 //! ([`logs`]), changes that are only rehearsed (`rehearsal`), facts about the cluster ([`survey`]), its addresses
 //! ([`ranges`]), its Services ([`services`]), and errors ([`error`]).
 
@@ -24,6 +24,7 @@ pub mod choose;
 pub mod client;
 mod connection;
 mod delete;
+pub mod description;
 pub mod error;
 pub mod events;
 pub mod follow;

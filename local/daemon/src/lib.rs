@@ -13,6 +13,7 @@ mod arrivals;
 mod aside;
 mod cleaning;
 mod connect;
+mod describing;
 mod examining;
 mod failure;
 mod files;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::cleaning;
+use super::describing;
 use super::examining;
 use super::failure::Failure;
 use super::files;
@@ -270,6 +271,17 @@ impl daemon_server::Daemon for Daemon {
         let failed =
             |failure: Failure| v1::ListReply { failed: Some(failure.to_message()), ..Default::default() };
         Ok(Response::new(listed.unwrap_or_else(failed)))
+    }
+
+    async fn describe(
+        &self,
+        request: Request<v1::DescribeRequest>,
+    ) -> Result<Response<v1::DescribeReply>, Status> {
+        let _under_way = self.sharing.turns.begin();
+        let described = Box::pin(describing::described(request.into_inner())).await;
+        let failed =
+            |failure: Failure| v1::DescribeReply { failed: Some(failure.to_message()), ..Default::default() };
+        Ok(Response::new(described.unwrap_or_else(failed)))
     }
 
     type ExamineStream = Events<v1::Check>;

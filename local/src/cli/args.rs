@@ -162,6 +162,8 @@ pub(crate) enum Command {
     ///
     /// Shows for each Service of the namespace whether and how it can be connected, and whose sessions it has.
     List(ListArgs),
+    /// Show one Service in detail: ports, pods, mode, names of variables, volumes, URLs, who is connected
+    Describe(DescribeArgs),
     /// Clean up after sessions whose daemon died
     ///
     /// Needs only what is recorded in the cluster, and does not touch live sessions.
@@ -204,6 +206,7 @@ impl Command {
             Command::Disconnect(args) => args.output.output,
             Command::Requests(args) => args.output.output,
             Command::List(args) | Command::Doctor(args) => args.output.output,
+            Command::Describe(args) => args.output.output,
             Command::Clean(args) => args.output.output,
             Command::Forward(args) => args.output.output,
             Command::Dns(args) => args.output.output,
@@ -229,6 +232,7 @@ impl Command {
             Command::Shell(args) => Some(&args.connect.target),
             Command::Shim(args) => Some(&args.run.connect.target),
             Command::Env(args) => Some(&args.target),
+            Command::Describe(args) => Some(&args.target),
             Command::Proxy(args) => Some(&args.target),
             Command::Forward(args) => args.via.as_ref(),
             Command::Dns(args) => args.target.as_ref(),
@@ -357,6 +361,16 @@ pub(crate) struct CallArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DescribeArgs {
+    /// A Service, or a workload that one Service selects
+    pub(crate) target: Target,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
     #[command(flatten)]

@@ -8,6 +8,7 @@ mod clean;
 mod config;
 mod connect;
 mod daemon;
+mod describe;
 mod detached;
 mod disconnect;
 mod dns;
@@ -134,6 +135,7 @@ async fn run(command: Command) -> Result<u8, Failed> {
         Command::Completion { shell } => completion(shell),
         Command::Version { short, output } => version::run(short, output.output).await,
         Command::Daemon { idle } => daemon::run(Duration::from_secs(idle)).await,
+        Command::Describe(args) => describe::run(args).await,
         Command::List(args) => list::run(args).await,
         Command::Clean(args) => clean::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,

@@ -8,6 +8,7 @@ use std::{
 
 use bridge_client::{chain, environment};
 use bridge_proto::matching::{self, Condition, HeaderMatch, Match};
+use bridge_proto::target::Target;
 use bridge_proto::v1;
 
 use super::{
@@ -88,6 +89,13 @@ pub(crate) fn me() -> Option<String> {
     let around = Surroundings::of_this_process();
     let configured = || config().ok()?.me.map(|me| me.as_str().to_owned());
     around.me.or_else(configured).or(around.user_name)
+}
+
+/// The user's name, as a connect of this target would have it.
+pub(crate) fn me_for(target: &Target) -> Result<String, Failed> {
+    let args = ConnectArgs::plain(target.clone(), ClusterArgs::default());
+    let me = user(&args, &config()?, &Surroundings::of_this_process(), &target.to_string())?;
+    Ok(me.as_str().to_owned())
 }
 
 /// The request, complete.

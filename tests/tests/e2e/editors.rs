@@ -16,6 +16,7 @@ fn programs_start_and_read_bridge() {
     a_shim_is_the_program_in_the_place_of_the_service(&alice);
     world.is_given_back(&before);
     what_cannot_be_done_is_said_as_json(&alice);
+    a_service_is_described_without_its_secrets(&alice);
     a_call_shows_who_answers_and_why(&alice);
     world.is_given_back(&before);
     requests_are_waited_for(&world, &alice);
@@ -55,6 +56,18 @@ fn what_cannot_be_done_is_said_as_json(alice: &Laptop) {
     assert_eq!(bad["code"], "usage", "{bad}");
     let none = alice.bridge(&["disconnect", "-o", "json"]).succeeds().json();
     assert_eq!(none, json!({"disconnected": []}));
+}
+
+fn a_service_is_described_without_its_secrets(alice: &Laptop) {
+    let done = alice.bridge(&["describe", "deploy/orders", "-o", "json"]).succeeds();
+    let orders = done.json();
+    let said = (&orders["service"], &orders["mode"], &orders["ports"][0]["target"], &orders["container"]);
+    assert_eq!(said, (&json!("orders"), &json!("stand-in"), &json!(8080), &json!("orders")), "{orders}");
+    assert_eq!(orders["variablesOf"], json!(["ConfigMap orders-config", "Secret orders-secret"]), "{orders}");
+    assert_eq!(orders["volumes"][0]["path"], "/etc/shop", "{orders}");
+    assert_eq!(orders["header"], "baggage: bridge=alice", "{orders}");
+    assert!(!done.stdout.contains("Welcome"), "no values: {done}");
+    alice.bridge(&["describe", "nothing"]).fails(3, "nothing");
 }
 
 fn a_call_shows_who_answers_and_why(alice: &Laptop) {
