@@ -103,6 +103,14 @@ impl Laptop {
         self.start(&place::bridge(), args)
     }
 
+    /// Runs the command under test with this input, which then ends.
+    #[must_use]
+    pub fn bridge_reads(&self, args: &[&str], input: &str) -> Done {
+        let mut command = self.command();
+        command.arg(place::bridge()).args(args);
+        Running::start(format!("bridge {}", args.join(" ")), command, input).ends(USUAL)
+    }
+
     /// Runs another program of the laptop.
     #[must_use]
     pub fn start(&self, program: &Path, args: &[&str]) -> Running {

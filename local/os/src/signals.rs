@@ -1,6 +1,6 @@
 //! The signals of this process.
 
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Pid, Signal, getpid, kill_process};
 
 /// Whether a signal is ignored (SIG_IGN), as nohup(1) and shells arrange for background processes.
 pub fn is_ignored(signal: Signal) -> bool {
@@ -17,4 +17,12 @@ pub fn is_ignored(signal: Signal) -> bool {
 pub fn terminate_this_process() {
     // To itself, a process may send any signal.
     let _ = kill_process(getpid(), Signal::TERM);
+}
+
+/// Interrupts a child that has not been waited for, as Ctrl-C would.
+pub fn interrupt(child: u32) {
+    if let Some(child) = i32::try_from(child).ok().and_then(Pid::from_raw) {
+        // It may have ended.
+        let _ = kill_process(child, Signal::INT);
+    }
 }

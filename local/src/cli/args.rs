@@ -172,6 +172,10 @@ pub(crate) enum Command {
     Doctor(ListArgs),
     /// Print the logs of the daemon or of a target's agents
     Logs(LogsArgs),
+    /// Serve agents that write code, by the Model Context Protocol on stdin and stdout
+    ///
+    /// What they may do is limited by the section [mcp] of the config file.
+    Mcp,
     /// Print a shell completion script
     ///
     /// For example:  source <(bridge completion bash)
@@ -219,6 +223,7 @@ impl Command {
             | Command::Env(_)
             | Command::Proxy(_)
             | Command::Logs(_)
+            | Command::Mcp
             | Command::Completion { .. }
             | Command::Daemon { .. } => Format::Text,
         }
@@ -246,6 +251,7 @@ impl Command {
             | Command::Status(_)
             | Command::List(_)
             | Command::Doctor(_)
+            | Command::Mcp
             | Command::Completion { .. }
             | Command::Version { .. }
             | Command::Daemon { .. } => None,

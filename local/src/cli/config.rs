@@ -12,6 +12,9 @@
 //!
 //! [targets.orders]
 //! port = ["3000:http"]        # or one string
+//!
+//! [mcp]                       # see `mcp::allowed`
+//! contexts = ["kind-dev"]
 //! ```
 
 use std::{
@@ -26,6 +29,7 @@ use serde::{Deserialize, Deserializer, de};
 use bridge_proto::matching::HeaderMatch;
 
 use super::choices::{Compat, Fallback};
+use super::mcp::allowed::Allowed;
 use super::names::{PortMap, UserName};
 
 /// The defaults; each of them is optional.
@@ -43,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) replicas: Option<u32>,
     pub(crate) agent_image: Option<String>,
     pub(crate) targets: BTreeMap<String, TargetConfig>,
+    /// What agents that write code may do.
+    pub(crate) mcp: Allowed,
 }
 
 /// Options for one target, under the name that the user types.

@@ -22,6 +22,7 @@ mod inside;
 mod interrupt;
 mod list;
 mod logs;
+mod mcp;
 mod names;
 mod output;
 mod program;
@@ -135,6 +136,7 @@ async fn run(command: Command) -> Result<u8, Failed> {
         Command::Completion { shell } => completion(shell),
         Command::Version { short, output } => version::run(short, output.output).await,
         Command::Daemon { idle } => daemon::run(Duration::from_secs(idle)).await,
+        Command::Mcp => mcp::run().await,
         Command::Describe(args) => describe::run(args).await,
         Command::List(args) => list::run(args).await,
         Command::Clean(args) => clean::run(args).await,

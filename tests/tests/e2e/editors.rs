@@ -17,6 +17,7 @@ fn programs_start_and_read_bridge() {
     world.is_given_back(&before);
     what_cannot_be_done_is_said_as_json(&alice);
     a_service_is_described_without_its_secrets(&alice);
+    agents_that_write_code_have_tools(&alice);
     a_call_shows_who_answers_and_why(&alice);
     world.is_given_back(&before);
     requests_are_waited_for(&world, &alice);
@@ -68,6 +69,42 @@ fn a_service_is_described_without_its_secrets(alice: &Laptop) {
     assert_eq!(orders["header"], "baggage: bridge=alice", "{orders}");
     assert!(!done.stdout.contains("Welcome"), "no values: {done}");
     alice.bridge(&["describe", "nothing"]).fails(3, "nothing");
+}
+
+/// The Model Context Protocol, as a client writes it.
+fn agents_that_write_code_have_tools(alice: &Laptop) {
+    let call = |id: u32, tool: &str, arguments: serde_json::Value| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": tool, "arguments": arguments}});
+    let client = json!({"name": "test", "version": "1"});
+    let hello = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client});
+    let messages = [
+        json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}),
+        json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+        json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"}),
+        call(3, "describe_service", json!({"target": "orders"})),
+        call(4, "describe_service", json!({"target": "nothing"})),
+        call(5, "connect", json!({"target": "orders", "everything": true})),
+        call(6, "list_services", json!({"namespace": "kube-system"})),
+        call(7, "describe_service", json!({"target": "--kubeconfig=/x"})),
+    ];
+    let input: String = messages.iter().map(|message| format!("{message}\n")).collect();
+    let served = alice.bridge_reads(&["mcp"], &input).succeeds();
+    let answers: Vec<serde_json::Value> =
+        served.stdout.lines().map(|line| serde_json::from_str(line).expect("one message a line")).collect();
+    let answer = |id: u32| {
+        let found = answers.iter().find(|answer| answer["id"] == id);
+        found.unwrap_or_else(|| panic!("no answer to {id}: {served}"))
+    };
+    assert_eq!(answer(1)["result"]["serverInfo"]["name"], "bridge");
+    assert!(answer(2)["result"]["tools"].as_array().is_some_and(|tools| tools.len() >= 12), "{}", answer(2));
+    let described = &answer(3)["result"];
+    assert_eq!(described["structuredContent"]["service"], "orders", "{described}");
+    assert_eq!(described["isError"], false, "{described}");
+    let unknown = &answer(4)["result"];
+    assert_eq!(unknown["isError"], true, "{unknown}");
+    assert_eq!(unknown["structuredContent"]["error"]["code"], "no-such-target", "{unknown}");
+    for refused in [5, 6, 7] {
+        assert_eq!(answer(refused)["error"]["code"], -32602, "{}", answer(refused));
+    }
 }
 
 fn a_call_shows_who_answers_and_why(alice: &Laptop) {
