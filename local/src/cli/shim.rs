@@ -107,23 +107,22 @@ fn here(file: &OsStr) -> OsString {
     absolute(file).map_or_else(|_| file.to_owned(), PathBuf::into_os_string)
 }
 
-/// Within a command that this shim has started already, such as a launcher that starts its own interpreter again, it is
-/// the program itself.
-fn script(file: &Path, run: &[&OsStr], real: &[&OsStr]) -> Vec<u8> {
+/// The program itself is what an editor asks for its version, and what is started within a command that this shim has
+/// started already: a launcher may start its own interpreter again.
+fn script(file: &Path, run: &[&OsStr], program: &[&OsStr]) -> Vec<u8> {
+    const VERSION: &[u8] =
+        br#"case "$# ${1-}" in "1 --version" | "1 -version" | "1 -V" | "1 -v" | "1 version") exec "#;
+
     let words = |words: &[&OsStr]| words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(&b" "[..]);
-    let (this, run, real) = (quoted(file.as_os_str()), words(run), words(real));
+    let line = |parts: &[&[u8]]| [&parts.concat()[..], b"\n"].concat();
+    let (this, run, program) = (quoted(file.as_os_str()), words(run), words(program));
+    let all: &[u8] = b" \"$@\"";
     [
-        b"#!/bin/sh\n# Written by `bridge shim`.\n[ \"${BRIDGE_SHIM-}\" != ".as_slice(),
-        &this,
-        b" ] || exec ",
-        &real,
-        b" \"$@\"\nBRIDGE_SHIM=",
-        &this,
-        b" exec ",
-        &run,
-        b" -- ",
-        &real,
-        b" \"$@\"\n",
+        line(&[b"#!/bin/sh"]),
+        line(&[b"# Written by `bridge shim`."]),
+        line(&[b"[ \"${BRIDGE_SHIM-}\" != ", &this, b" ] || exec ", &program, all]),
+        line(&[VERSION, &program, all, b" ;; esac"]),
+        line(&[b"BRIDGE_SHIM=", &this, b" exec ", &run, b" -- ", &program, all]),
     ]
     .concat()
 }
@@ -243,15 +242,20 @@ mod tests {
         let (bridge, real) =
             ([OsStr::new("echo"), OsStr::new("run orders")], [OsStr::new("/bin/echo"), OsStr::new("-n")]);
         written(&file, &script(&file, &bridge, &real)).expect("written");
-        let says = |within: Option<&Path>| {
+        let says_with = |within: Option<&Path>, arguments: &[&str]| {
             let mut shim = std::process::Command::new(&file);
-            shim.args(["a b", "--inspect=0"]).env_remove("BRIDGE_SHIM");
+            shim.args(arguments).env_remove("BRIDGE_SHIM");
             shim.envs(within.map(|within| ("BRIDGE_SHIM", within)));
             String::from_utf8_lossy(&shim.output().expect("it runs").stdout).into_owned()
         };
+        let says = |within: Option<&Path>| says_with(within, &["a b", "--inspect=0"]);
         assert_eq!(says(None), "run orders -- /bin/echo -n a b --inspect=0\n");
         assert_eq!(says(Some(&file)), "a b --inspect=0");
         assert_eq!(says(Some(Path::new("/another"))), says(None));
+        // An editor that asks for the version starts no session.
+        assert_eq!(says_with(None, &["--version"]), "--version");
+        assert_eq!(says_with(None, &["--version", "a"]), "run orders -- /bin/echo -n --version a\n");
+        assert_eq!(says_with(None, &[]), "run orders -- /bin/echo -n\n");
     }
 
     #[test]
