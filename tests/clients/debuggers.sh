@@ -1,4 +1,4 @@
-# Debuggers by bridge run; those that listen are reached from outside it.
+# Debuggers by bridge run; those that listen are reached from outside it, and started by a shim, as editors do.
 # shellcheck shell=bash
 
 debuggers() {
@@ -44,7 +44,7 @@ by_gdb() {
 by_delve() {
 	local log=$work/debuggers/delve.out port
 	printf '%s\n' 'break main.askHTTP' continue args 'clear 1' continue exit >"$work/home/delve"
-	inside "$made/dlv" exec --headless --listen 127.0.0.1:0 "$made/go" -- http web:80 >"$log" 2>&1 &
+	outside "$(shim "$made/dlv")" exec --headless --listen 127.0.0.1:0 "$made/go" -- http web:80 >"$log" 2>&1 &
 	port=$(seen 's/.*listening at: 127.0.0.1:\([0-9]*\).*/\1/p' "$log") || return
 	outside "$made/dlv" connect "127.0.0.1:$port" --init "$work/home/delve" </dev/null 2>&1 | tee "$log.outside"
 	wait $!
@@ -54,7 +54,7 @@ by_delve() {
 
 by_node() {
 	local log=$work/debuggers/node.out port program
-	inside node --inspect-brk=127.0.0.1:0 "$here/node/client.mjs" fetch web:80 >"$log" 2>&1 &
+	outside "$(shim node)" --inspect-brk=127.0.0.1:0 "$here/node/client.mjs" fetch web:80 >"$log" 2>&1 &
 	program=$!
 	port=$(seen 's/.*listening on ws:..127.0.0.1:\([0-9]*\).*/\1/p' "$log") || return
 	outside curl -sS "http://127.0.0.1:$port/json/list" | tee "$log.list"
@@ -68,6 +68,9 @@ by_node() {
 	cat "$log.outside" "$log"
 	answered "$log" && grep -q webSocketDebuggerUrl "$log.list"
 }
+
+# shim PROGRAM prints the path of its shim.
+shim() { outside "$work/bridge" shim orders --file "$work/home/shims/${1##*/}" -- "$1"; }
 
 # seen SED FILE waits until a program has written what SED prints something of.
 seen() {
