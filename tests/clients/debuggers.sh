@@ -6,6 +6,8 @@ debuggers() {
 	address=$(kubectl get service web -o jsonpath='{.spec.clusterIP}')
 	debugger strace "the calls of a child, with the cluster's addresses"
 	debugger gdb "stops in connect, and goes on"
+	debugger debugpy "as an editor starts it: stops at a line, shows a variable, goes on"
+	debugger dlv-dap "the same for Go"
 	debugger delve "from outside: stops before the request, and goes on"
 	debugger node "from outside: the inspector's list; waits, and goes on"
 }
@@ -39,6 +41,27 @@ by_gdb() {
 		-ex backtrace -ex delete -ex continue --args "$made/c-glibc" http web:80 >"$log" 2>&1 || return
 	cat "$log"
 	answered "$log" && grep -q '^Breakpoint 1, .*connect' "$log" && grep -q 'exited normally' "$log"
+}
+
+by_debugpy() {
+	local log=$work/debuggers/debugpy.out
+	PYTHONPATH=$made/python PYTHONDONTWRITEBYTECODE=1 outside /usr/bin/python3 "$here/python/dap_client.py" debugpy \
+		"$(shim /usr/bin/python3)" "$here/python/client.py" "return requests.get" requests web:80 >"$log" 2>&1 || return
+	cat "$log"
+	grep -q "^stopped; host is 'web'" "$log" && answered "$log"
+}
+
+by_dlv-dap() {
+	local log=$work/debuggers/dlv-dap.out port adapter result
+	outside "$(shim "$made/dlv")" dap --listen 127.0.0.1:0 >"$log.adapter" 2>&1 &
+	adapter=$!
+	port=$(seen 's/.*listening at: 127.0.0.1:\([0-9]*\).*/\1/p' "$log.adapter") || return
+	outside /usr/bin/python3 "$here/python/dap_client.py" dlv "127.0.0.1:$port" "$made/go" main.askHTTP http web:80 \
+		>"$log" 2>&1
+	result=$?
+	wait "$adapter"
+	cat "$log" "$log.adapter"
+	((result == 0)) && grep -q '^stopped; at is "web:80"' "$log" && cat "$log" "$log.adapter" | grep -qE '^web:80 web web-'
 }
 
 by_delve() {

@@ -19,10 +19,10 @@ pub fn terminate_this_process() {
     let _ = kill_process(getpid(), Signal::TERM);
 }
 
-/// Interrupts a child that has not been waited for, as Ctrl-C would.
-pub fn interrupt(child: u32) {
+/// Asks a child that has not been waited for to end.
+pub fn terminate(child: u32) {
     if let Some(child) = i32::try_from(child).ok().and_then(Pid::from_raw) {
         // It may have ended.
-        let _ = kill_process(child, Signal::INT);
+        let _ = kill_process(child, Signal::TERM);
     }
 }

@@ -40,8 +40,7 @@ pub(crate) async fn start(name: &RunName) -> Result<u8, Failed> {
     let place = Place::of(name)?;
     let there = place.read().map_err(|error| place.failed(&error))?;
     if there.is_some_and(|there| there.life().lasts()) {
-        let advice = format!("bridge stop {name}, or another name");
-        return Err(Failed::new(Exit::Usage, format!("{name} runs already"), advice));
+        return Err(runs_already(name));
     }
     let program = std::env::current_exe()
         .map_err(|error| Failed::internal(format!("cannot find this program: {error}")))?;
@@ -68,6 +67,11 @@ pub(crate) async fn start(name: &RunName) -> Result<u8, Failed> {
     Ok(0)
 }
 
+fn runs_already(name: &RunName) -> Failed {
+    let advice = format!("bridge stop {name}, or another name");
+    Failed::new(Exit::Usage, format!("{name} runs already"), advice)
+}
+
 /// The same command line for the process that stays.
 fn without_terminal(typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut found = false;
@@ -86,18 +90,25 @@ fn without_terminal(typed: impl Iterator<Item = OsString>) -> Vec<OsString> {
 }
 
 fn not_started(name: &RunName, place: &Place, error: &detach::StartError) -> Failed {
-    let advice = format!("bridge logs {name}");
     match error {
-        detach::StartError::Refused(reason) => {
-            let (message, next) = reason.split_once('\n').unwrap_or((reason, &advice));
-            Failed::new(Exit::Target, message, next)
+        detach::StartError::Refused(reason) => failure_of(reason),
+        _ => {
+            let message = format!("{name} has not started: {}", chain(error));
+            Failed::new(Exit::Internal, message, format!("its output is in {}", place.log().display()))
         }
-        _ => Failed::new(
-            Exit::Internal,
-            format!("{name} has not started: {}", chain(error)),
-            place.log().display().to_string(),
-        ),
     }
+}
+
+/// A failure as the process that stays reports it to the one that waits: exit code, message and advice, in lines.
+fn report_of(failed: &Failed) -> String {
+    format!("{}\n{}\n{}", failed.exit as u8, failed.message, failed.advice)
+}
+
+fn failure_of(report: &str) -> Failed {
+    let mut lines = report.splitn(3, '\n');
+    let code = lines.next().and_then(|code| code.parse().ok()).unwrap_or_default();
+    let (message, advice) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    Failed::new(Exit::from_code(code), message, advice)
 }
 
 /// The process that stays.
@@ -117,8 +128,9 @@ impl Own {
         let place = Place::of(name)?;
         let lock = place.lock().map_err(|error| place.failed(&error))?;
         let Some(lock) = lock else {
-            detached.failed(&format!("{name} runs already"));
-            return Err(Failed::new(Exit::Usage, format!("{name} runs already"), ""));
+            let failed = runs_already(name);
+            detached.failed(&report_of(&failed));
+            return Err(failed);
         };
         let life = Life::of_this_process().ok_or_else(|| Failed::internal("cannot read /proc/self/stat"))?;
         Ok(Self { place, name: name.clone(), waited_for: Mutex::new(Some(detached)), life, _lock: lock })
@@ -154,7 +166,7 @@ impl Own {
 
     pub(crate) fn ends(&self, result: &Result<u8, Failed>) {
         if let (Some(detached), Err(failed)) = (self.waited_for(), result) {
-            return detached.failed(&format!("{}\n{}", failed.message, failed.advice));
+            return detached.failed(&report_of(failed));
         }
         let code = match result {
             Ok(code) => *code,
@@ -244,6 +256,17 @@ mod tests {
             let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
             assert_eq!(without_terminal(words(typed).into_iter()), words(expected));
         }
+    }
+
+    #[test]
+    fn why_it_did_not_start_arrives_whole() {
+        for failed in [
+            Failed::new(Exit::Rights, "you may not", "ask\nan admin"),
+            Failed::new(Exit::Held, "alice has it", ""),
+        ] {
+            assert_eq!(failure_of(report_of(&failed).trim()), failed);
+        }
+        assert_eq!(failure_of("").exit, Exit::Internal);
     }
 
     #[test]

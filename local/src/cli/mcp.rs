@@ -7,17 +7,20 @@ mod ran;
 mod tools;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorData, Implementation,
     ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProgressNotificationParam,
     ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, Resource, ResourceContents,
-    ServerCapabilities, ServerConfig, Tool,
+    ResourceUpdatedNotificationParam, ServerCapabilities, ServerConfig, SubscribeRequestParams, Tool,
+    UnsubscribeRequestParams,
 };
-use rmcp::service::RequestContext;
+use rmcp::service::{Peer, RequestContext};
 use rmcp::{RoleServer, ServerHandler, ServiceExt as _};
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinSet;
 
 use self::allowed::Allowed;
 use self::ran::Ran;
@@ -31,13 +34,17 @@ const INSTRUCTIONS: &str = "bridge runs one Service of a Kubernetes application 
 
 /// The last requests that agents saw, as a resource.
 const REQUESTS: &str = "bridge://requests";
+/// The least time between two messages that there are further requests,
+const TELL_EVERY: Duration = Duration::from_millis(500);
+/// and between two looks for a session.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Steps that wait for the client to read them.
 const STEPS: usize = 64;
 
 pub(crate) async fn run() -> Result<(), Failed> {
     let program = std::env::current_exe()
         .map_err(|error| Failed::internal(format!("cannot find this program: {error}")))?;
-    let server = Server { program, allowed: request::config()?.mcp };
+    let server = Server { program, allowed: request::config()?.mcp, following: Mutex::default() };
     let failed = |error: String| Failed::internal(format!("the client cannot be served: {error}"));
     let serving = server.serve(rmcp::transport::stdio()).await.map_err(|error| failed(error.to_string()))?;
     serving.waiting().await.map(drop).map_err(|error| failed(error.to_string()))
@@ -46,11 +53,17 @@ pub(crate) async fn run() -> Result<(), Failed> {
 struct Server {
     program: PathBuf,
     allowed: Allowed,
+    /// The task that follows the requests for the client, if it wants that; it ends with this.
+    following: Mutex<JoinSet<()>>,
 }
 
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder().enable_tools().enable_resources().build();
+        let capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_resources()
+            .enable_resources_subscribe()
+            .build();
         let this = Implementation::new("bridge", env!("CARGO_PKG_VERSION"));
         ServerConfig::new(capabilities).with_server_info(this).with_instructions(INSTRUCTIONS)
     }
@@ -109,6 +122,53 @@ impl ServerHandler for Server {
         let ran = ran.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
         let contents = ResourceContents::text(ran.text(), REQUESTS);
         Ok(ReadResourceResult::new(vec![contents]).into())
+    }
+
+    async fn subscribe(
+        &self,
+        request: SubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        if request.uri != REQUESTS {
+            return Err(ErrorData::invalid_params(format!("no resource {:?}", request.uri), None));
+        }
+        let mut following = self.following.lock().await;
+        if following.is_empty() {
+            following.spawn(follow(self.program.clone(), context.peer));
+        }
+        Ok(())
+    }
+
+    async fn unsubscribe(
+        &self,
+        _: UnsubscribeRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.following.lock().await.shutdown().await;
+        Ok(())
+    }
+}
+
+/// Tells the client whenever agents have seen further requests, until it is dropped or the client has gone.
+async fn follow(program: PathBuf, client: Peer<RoleServer>) {
+    loop {
+        let (seen_tx, mut seen_rx) = mpsc::channel(1);
+        let telling = async {
+            while seen_rx.recv().await.is_some() {
+                let changed = ResourceUpdatedNotificationParam::new(REQUESTS);
+                if client.notify_resource_updated(changed).await.is_err() {
+                    return false;
+                }
+                tokio::time::sleep(TELL_EVERY).await;
+            }
+            true
+        };
+        let (_, client_is_there) = tokio::join!(ran::follow_requests(&program, seen_tx), telling);
+        if !client_is_there {
+            return;
+        }
+        // Nothing is connected, or the daemon has ended.
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 

@@ -11,6 +11,7 @@ import threading
 import jsonschema
 from mcp import ClientSession, McpError, StdioServerParameters, types
 from mcp.client.stdio import stdio_client
+from pydantic import AnyUrl
 
 LAPTOP = "the laptop"
 
@@ -27,8 +28,9 @@ class Laptop(http.server.BaseHTTPRequestHandler):
 
 
 class Client:
-    def __init__(self, session):
+    def __init__(self, session, updates):
         self.session = session
+        self.updates = updates
 
     async def call(self, tool, progress=None, **arguments):
         answer = await self.session.call_tool(tool, arguments, progress_callback=progress)
@@ -75,6 +77,7 @@ async def what_does_not_fit_is_refused(client):
 
 async def a_service_is_connected_called_and_explained(client, port):
     described = await client.succeeds("describe_service", target="web")
+    await client.session.subscribe_resource(AnyUrl("bridge://requests"))
     assert described["mode"] == "stand-in" and described["header"] == "baggage: bridge=alice", described
     steps = []
 
@@ -98,7 +101,9 @@ async def a_service_is_connected_called_and_explained(client, port):
     assert any(one["reason"] == "differs" for one in listed["requests"]), listed
     resource = await client.session.read_resource("bridge://requests")
     assert json.loads(resource.contents[0].text)["requests"], resource
-    print("connected, with its steps; called, waited for, and explained")
+    await asyncio.wait_for(client.updates.get(), timeout=30)
+    await client.session.unsubscribe_resource(AnyUrl("bridge://requests"))
+    print("connected, with its steps; called, waited for, followed, and explained")
 
 
 async def a_call_that_takes_long_is_cancelled(client):
@@ -134,10 +139,19 @@ async def main(bridge):
     laptop = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Laptop)
     threading.Thread(target=laptop.serve_forever, daemon=True).start()
     server = StdioServerParameters(command=bridge, args=["mcp"], env=dict(os.environ))
-    async with stdio_client(server) as (reader, writer), ClientSession(reader, writer) as session:
+    updates = asyncio.Queue()
+
+    async def hears(message):
+        if isinstance(message, types.ServerNotification) and isinstance(message.root, types.ResourceUpdatedNotification):
+            updates.put_nowait(str(message.root.params.uri))
+
+    async with (
+        stdio_client(server) as (reader, writer),
+        ClientSession(reader, writer, message_handler=hears) as session,
+    ):
         hello = await session.initialize()
         assert hello.serverInfo.name == "bridge", hello
-        client = Client(session)
+        client = Client(session, updates)
         await tools_have_schemas_and_hints(client)
         await what_does_not_fit_is_refused(client)
         await a_service_is_connected_called_and_explained(client, laptop.server_address[1])

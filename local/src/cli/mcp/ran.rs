@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The largest output that is handed on; the rest is left out, and said to be.
 const LARGEST: u64 = 1024 * 1024;
-/// The time for a command that is given up to undo what it had begun.
-const UNDOES_WITHIN: Duration = Duration::from_secs(30);
+/// The time for a command that is given up to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
 /// The output of a run that has ended.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -75,12 +75,34 @@ pub(super) async fn run(
     tokio::select! {
         ended = &mut running => ended,
         () = given_up.cancelled() => {
-            // It undoes what it has begun, as at Ctrl-C.
-            signals::interrupt(pid);
+            // The daemon undoes what a command has begun that goes.
+            signals::terminate(pid);
             let late = |_| Err(io::Error::from(io::ErrorKind::TimedOut));
-            tokio::time::timeout(UNDOES_WITHIN, running).await.unwrap_or_else(late)
+            tokio::time::timeout(ENDS_WITHIN, running).await.unwrap_or_else(late)
         }
     }
+}
+
+/// Says that there are further requests, each time that agents of the user's sessions have seen some. Ends with the
+/// sessions, or if there are none.
+pub(super) async fn follow_requests(program: &Path, seen_tx: mpsc::Sender<()>) {
+    let follower = Command::new(program)
+        .args(["requests", "--follow", "-o", "json", "--progress", "none"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn();
+    let Ok(mut follower) = follower else { return };
+    let Some(stdout) = follower.stdout.take() else { return };
+    let mut lines = BufReader::new(stdout).lines();
+    while let Ok(Some(_)) = lines.next_line().await {
+        // One that waits already stands for this one, too.
+        if let Err(mpsc::error::TrySendError::Closed(())) = seen_tx.try_send(()) {
+            return;
+        }
+    }
+    let _ = follower.wait().await;
 }
 
 /// The step that a line of `--progress json` is; else the line for people.
@@ -142,12 +164,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_run_that_is_given_up_may_undo_what_it_has_begun() {
+    async fn a_run_that_is_given_up_ends() {
         let given_up = CancellationToken::new();
         given_up.cancel();
-        // Interrupted before or after it has set its trap, it ends.
+        // Before or after it has set its trap, it ends.
         let (ran, _) =
-            shell("trap 'echo undone; exit 130' INT; while :; do sleep 0.01; done", &given_up).await;
+            shell("trap 'echo undone; exit 143' TERM; while :; do sleep 0.01; done", &given_up).await;
         assert!(!ran.expect("it ends").succeeded);
     }
 
