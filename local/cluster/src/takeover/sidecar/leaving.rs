@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bridge_deploy::SIDECAR_CONTAINER;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
@@ -63,10 +64,23 @@ pub(crate) async fn other_ports_are_known() {
     tokio::time::sleep(LEARNED_WITHIN).await;
 }
 
-/// The uid of a pod without the sidecar that is ending and still runs.
+/// The uid of a pod without the sidecar, or with one that is led past, that is ending and still runs.
 fn ending(pod: &Pod, id: &str) -> Option<String> {
     let ends = pod.metadata.deletion_timestamp.is_some() && !has_ended(pod);
-    (ends && !ours::has_sidecar(pod, id)).then(|| pod.metadata.uid.clone().unwrap_or_default())
+    let by_agent = ours::has_sidecar(pod, id) && !is_led_past(pod);
+    (ends && !by_agent).then(|| pod.metadata.uid.clone().unwrap_or_default())
+}
+
+/// Whether a port of the agent has its name from another container, too, which Kubernetes finds first: `kubectl apply`
+/// gives the container of a manifest its ports back, and leaves a container alone that the manifest does not name.
+fn is_led_past(pod: &Pod) -> bool {
+    let ports = pod.spec.iter().flat_map(|spec| &spec.containers).flat_map(|container| {
+        let names = container.ports.iter().flatten().filter_map(|port| port.name.as_deref());
+        names.map(|name| (container.name == SIDECAR_CONTAINER, name))
+    });
+    let mut found = BTreeSet::new();
+    // Names that another container had before the agent.
+    ports.into_iter().any(|(is_agent, name)| !found.insert(name) && is_agent)
 }
 
 #[cfg(test)]
@@ -136,5 +150,19 @@ mod tests {
             (PODS, pod("orders-c", true, "Running", sidecar)),
         ]);
         assert_eq!(waits(&server).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sidecar_that_kubectl_apply_has_led_past_is_none() {
+        let agent = json!({
+            "name": "bridge-agent", "volumeMounts": [{"name": "bridge-7f3a-key"}],
+            "ports": [{"name": "http", "containerPort": 7400}],
+        });
+        let main = |port: &str| json!({"name": "main", "ports": [{"name": port, "containerPort": 8080}]});
+        for (port, waited) in [("app-http", Duration::ZERO), ("http", LEARNED_WITHIN)] {
+            let containers = json!([main(port), agent]);
+            let server = ApiServer::with([(PODS, pod("orders-a", true, "Running", containers))]);
+            assert_eq!(waits(&server).await, waited, "the container's port is named {port}");
+        }
     }
 }
