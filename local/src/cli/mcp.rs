@@ -89,6 +89,8 @@ impl ServerHandler for Server {
         let tool = tools::named(&request.name).ok_or_else(|| wrong(format!("no tool {:?}", request.name)))?;
         let arguments = request.arguments.unwrap_or_default();
         let words = tool.words(&arguments, &self.allowed).map_err(wrong)?;
+        // In front: what follows the command of a process is its own.
+        let words: Vec<String> = ["--progress", "json"].map(str::to_owned).into_iter().chain(words).collect();
         let (steps_tx, steps_rx) = mpsc::channel(STEPS);
         let (ran, ()) =
             tokio::join!(ran::run(&self.program, &words, &context.ct, steps_tx), tell(&context, steps_rx));

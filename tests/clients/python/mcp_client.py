@@ -124,11 +124,11 @@ async def a_call_that_takes_long_is_cancelled(client):
 
 
 async def a_process_runs_in_the_place_of_a_service(client):
-    script = "echo from $BRIDGE_TARGET; exec sleep 600"
-    await client.succeeds("start_process", target="prices", name="agent", command=["sh", "-c", script])
+    script = "echo from $BRIDGE_TARGET with $# arguments; exec sleep 600"
+    await client.succeeds("start_process", target="prices", name="agent", command=["sh", "-c", script, "sh", "one"])
     listed = await client.succeeds("list_processes")
     assert [(run["name"], run["running"]) for run in listed["runs"]] == [("agent", True)], listed
-    while "from prices" not in (said := await client.succeeds("read_output", name="agent")):
+    while "from prices with 1 arguments" not in (said := await client.succeeds("read_output", name="agent")):
         assert "error" not in said, said
     await client.succeeds("stop_process", name="agent")
     assert (await client.succeeds("list_processes"))["runs"] == []

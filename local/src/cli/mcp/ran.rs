@@ -45,7 +45,6 @@ pub(super) async fn run(
 ) -> io::Result<Ran> {
     let mut child = Command::new(program)
         .args(words)
-        .args(["--progress", "json"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
