@@ -1,6 +1,6 @@
 //! A command's session: chosen by the arguments, and shown. `bridge_client` does the rest.
 
-use bridge_client::{Attached, Daemon, Ended, RuntimeDir, one_of, running, started};
+use bridge_client::{Attached, ClientError, Daemon, Ended, RuntimeDir, one_of, running, started};
 use bridge_proto::target::Target;
 use bridge_proto::v1::{self, WishKind};
 
@@ -47,17 +47,40 @@ pub(crate) async fn in_place_of(args: &ConnectArgs) -> Result<Attached, Failed> 
     begin(RuntimeDir::find()?, wish(WishKind::Network, request, None)).await
 }
 
-/// A session from which a Service can be called: with the Service itself, else with any other, else one aside.
+/// A session from which a Service can be called: with the Service itself, else with any other of its namespace, else one
+/// aside.
 pub(crate) async fn near(service: &Target, cluster: &ClusterArgs) -> Result<Attached, Failed> {
     let runtime_dir = RuntimeDir::find()?;
     let me = request::me();
-    for target in [Some(service), None] {
-        let there = meant(&runtime_dir, target, cluster, Whose::Rather(me.as_deref()), true).await?;
-        if let Some(there) = there.into_iter().next() {
-            return used(runtime_dir, there, cluster).await;
-        }
+    let there = meant(&runtime_dir, Some(service), cluster, Whose::Rather(me.as_deref()), true).await?;
+    let there = match there.into_iter().next() {
+        Some(there) => Some(there),
+        None => neighbour(&runtime_dir, service, cluster).await?,
+    };
+    match there {
+        Some(there) => used(runtime_dir, there, cluster).await,
+        None => without_listening(service.clone(), cluster.clone()).await,
     }
-    without_listening(service.clone(), cluster.clone()).await
+}
+
+/// A session in the namespace of a Service. Which one that is, is the daemon's to say: it reads the kubeconfig.
+async fn neighbour(
+    runtime_dir: &RuntimeDir,
+    service: &Target,
+    cluster: &ClusterArgs,
+) -> Result<Option<v1::SessionStatus>, Failed> {
+    let Some(mut daemon) = running(runtime_dir).await? else { return Ok(None) };
+    let query = v1::DescribeRequest {
+        cluster: Some(request::cluster(cluster, &request::config()?)?),
+        target: service.to_string(),
+    };
+    let described = daemon.client.describe(query).await.map_err(ClientError::from)?.into_inner();
+    if let Some(failure) = described.failed {
+        return Err(failure.into());
+    }
+    let place = request::named(described.context, described.namespace);
+    let request = v1::FindRequest { cluster: Some(place), ..v1::FindRequest::default() };
+    Ok(bridge_client::meant(&mut daemon, request).await?.into_iter().next())
 }
 
 /// The session with the target, or the only one.
