@@ -1,17 +1,20 @@
 //! Connects that end by themselves at a time that the user has chosen.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::session::Session;
 use super::sharing::Sharing;
+use super::users::Users;
 
 /// A laptop that sleeps stops our timers, and not the clock.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Ends the session's connect when its time has come. One that has been made again meanwhile has a time of its own.
-pub(crate) fn begin(sharing: &Sharing, session: &Arc<Session>) {
-    let Some((id, ends_ms)) = session.users().lease() else { return };
+/// Ends a connect that is not among the users before when its time has come, which begins now. One that has been made
+/// again meanwhile has a time of its own.
+pub(crate) fn begin(sharing: &Sharing, session: &Session, before: &Users) {
+    let users = session.users().timed(now_ms());
+    let Some((id, ends_ms)) = users.lease().filter(|(id, _)| !before.has(*id)) else { return };
+    session.note_users(users);
     let (sharing, session) = (sharing.clone(), session.facts.id.clone());
     tokio::spawn(async move {
         until(ends_ms).await;

@@ -146,11 +146,11 @@ impl Sharing {
         let there = self.registry.find(&cluster, &key, &request.user);
         let before = there.as_ref().map(|there| there.users()).unwrap_or_default();
         let id = UserId::new();
-        let users = newcomer.among(before, id, &lasting(kubeconfig, &cluster));
+        let users = newcomer.among(before.clone(), id, &lasting(kubeconfig, &cluster));
         if let Some(there) = &there
             && self.changed_in_place(there, &users, newcomer, tell).await?
         {
-            lease::begin(self, there);
+            lease::begin(self, there, &before);
             return Ok(Entered { session: there.clone(), id, found: true });
         }
         let was_there = there.is_some();
@@ -164,7 +164,7 @@ impl Sharing {
                 self.connect_aside(cluster, target, claimant, users, there, tell).await?
             }
         };
-        lease::begin(self, &session);
+        lease::begin(self, &session, &before);
         Ok(Entered { session, id, found: was_there })
     }
 

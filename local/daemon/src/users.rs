@@ -114,6 +114,14 @@ impl Users {
         self.0.iter().find(|user| user.lasting).map(|user| &user.request)
     }
 
+    /// The same users, with the end of a connect that lasts for a time of which nothing has passed yet.
+    pub(crate) fn timed(mut self, now_ms: u64) -> Self {
+        for User { request, .. } in self.0.iter_mut().filter(|user| user.request.lasts_ms > 0) {
+            request.ends_ms = now_ms.saturating_add(std::mem::take(&mut request.lasts_ms));
+        }
+        self
+    }
+
     /// The connect that ends by itself, and when.
     pub(crate) fn lease(&self) -> Option<(UserId, u64)> {
         let lasting = self.0.iter().find(|user| user.lasting)?;
@@ -252,6 +260,18 @@ mod tests {
     }
 
     const DEFAULT: &str = "baggage or tracestate: bridge=alice or x-bridge: alice";
+
+    #[test]
+    fn the_time_of_a_connect_begins_once() {
+        let lasts = v1::ConnectRequest { lasts_ms: 3_000, ..request("3000") };
+        let made = UserId::new();
+        let users = Users::default().with_lasting(made, lasts);
+        assert_eq!(users.lease(), None, "the time has not begun");
+        let timed = users.timed(1_000);
+        assert_eq!(timed.lease(), Some((made, 4_000)));
+        assert_eq!(timed.timed(2_000).lease(), Some((made, 4_000)), "it began before");
+        assert_eq!(Users::default().with_lasting(made, request("3000")).timed(1_000).lease(), None);
+    }
 
     #[test]
     fn a_session_does_what_all_of_its_users_ask_for() {

@@ -37,7 +37,7 @@ pub(crate) async fn run(
     let request = v1::ConnectRequest {
         restart_origin: pods.restart,
         restart_callers: pods.restart_callers.iter().map(Target::with_kind).collect(),
-        ends_ms: lasts.map_or(0, |lasts| request::now_ms().saturating_add(request::millis(lasts))),
+        lasts_ms: lasts.map_or(0, request::millis),
         ..request
     };
     let session = Session::from(connect(request).await?);

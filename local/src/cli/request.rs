@@ -163,6 +163,7 @@ fn connect(
         restart_callers: Vec::new(),
         replace: false,
         ends_ms: 0,
+        lasts_ms: 0,
         mode: match args.mode {
             None => v1::Mode::Unspecified,
             Some(Mode::StandIn) => v1::Mode::StandIn,
