@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use crate::Load;
 
-/// Writes a row, with the requests of others until now. Nodes follow a Service with kube-proxy's minSyncPeriod, which is
-/// added to the bound where a run has made it longer than the test cluster's own.
+/// Writes a row, with the requests of others until now.
 ///
 /// # Panics
 ///
@@ -18,7 +17,6 @@ pub fn took(event: &str, then: &str, took: Duration, bound: Duration, others: &L
     let (failed, requests) = others.so_far().iter().fold((0, 0), |(failed, requests), (_, report)| {
         (failed + report.failed(), requests + report.requests())
     });
-    let bound = bound + proxy_period();
     let (seconds, limit) = (took.as_secs_f64(), bound.as_secs_f64());
     let row = format!("{event:36} {then:42} {seconds:6.2} s of {limit:3} s   others {failed} of {requests}");
     println!("{row}");
@@ -27,6 +25,17 @@ pub fn took(event: &str, then: &str, took: Duration, bound: Duration, others: &L
         writeln!(file, "{row}").expect("a row");
     }
     assert!(!crate::soak() || took <= bound, "{event}: {then}: expected within {bound:?}, not {took:?}");
+}
+
+/// The same for what is over once the nodes follow a Service: the bound grows by kube-proxy's minSyncPeriod, where a run has
+/// made it longer than the test cluster's own.
+///
+/// # Panics
+///
+/// As [`took`].
+#[track_caller]
+pub fn nodes_took(event: &str, then: &str, after: Duration, bound: Duration, others: &Load) {
+    took(event, then, after, bound + proxy_period(), others);
 }
 
 fn proxy_period() -> Duration {

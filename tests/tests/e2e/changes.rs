@@ -41,7 +41,7 @@ fn applying_the_original_manifest_gives_the_traffic_to_the_origin(
     let reset = Instant::now();
     let detail = the_origin_has_it_all(world, alice);
     let within = Duration::from_secs(1);
-    failures::took(
+    failures::nodes_took(
         "Service reset by kubectl apply",
         "all → origin, status says who",
         reset.elapsed(),

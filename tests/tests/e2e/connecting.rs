@@ -54,7 +54,7 @@ fn connecting_and_disconnecting_fails_no_request_and_leaves_nothing_behind() {
         all[all.len() / 2]
     };
     let connected = median(times.iter().map(|(connected, ..)| *connected).collect());
-    failures::took("connect (median)", "connected", connected, CONNECTED, &others);
+    failures::nodes_took("connect (median)", "connected", connected, CONNECTED, &others);
     let quick = &times[..times.len() - 1];
     let disconnected = median(quick.iter().map(|(.., disconnected)| *disconnected).collect());
     failures::took("disconnect (median)", "all → origin", disconnected, Duration::from_secs(1), &others);
