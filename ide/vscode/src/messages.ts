@@ -1,0 +1,40 @@
+// What people are told: one notification for what needs them, with the way on as a button.
+
+import * as vscode from 'vscode';
+
+import { Failed } from './bridge.ts';
+
+let log: vscode.LogOutputChannel | undefined;
+
+export function messagesTo(channel: vscode.LogOutputChannel): void {
+  log = channel;
+}
+
+/** Shows why something was not done. */
+export async function show(error: unknown, about: string): Promise<void> {
+  const failed = error instanceof Failed ? error : undefined;
+  const message = error instanceof Error ? error.message : String(error);
+  log?.error(`${about}: ${message}`);
+  const text = failed?.next ? `${about}: ${message} (${failed.next})` : `${about}: ${message}`;
+  const actions = actionsFor(failed?.code);
+  const chosen = await vscode.window.showErrorMessage(text, ...Object.keys(actions));
+  if (chosen) {
+    await actions[chosen]?.();
+  }
+}
+
+function actionsFor(code: string | undefined): Record<string, () => unknown> {
+  const settings = () => vscode.commands.executeCommand('workbench.action.openSettings', 'bridge.path');
+  switch (code) {
+    case 'no-bridge':
+    case 'old-bridge':
+      return { 'Open Settings': settings };
+    case undefined:
+      return {};
+    default:
+      return {
+        'Show Services': () => vscode.commands.executeCommand('bridge.services.focus'),
+        'Show Log': () => log?.show(),
+      };
+  }
+}
