@@ -1,14 +1,10 @@
-// Bundles the extension: dist/extension.js.
+// Bundles the extension, and with --tests what runs inside the extension host.
 import { build } from 'esbuild';
 
-await build({
-  entryPoints: ['src/extension.ts'],
-  outfile: 'dist/extension.js',
-  bundle: true,
-  minify: true,
-  platform: 'node',
-  target: 'node20',
-  format: 'cjs',
-  external: ['vscode'],
-  mainFields: ['module', 'main'],
-});
+const usual = { bundle: true, platform: 'node', target: 'node20', format: 'cjs', external: ['vscode'], mainFields: ['module', 'main'] };
+
+await build({ ...usual, entryPoints: ['src/extension.ts'], outdir: 'dist', minify: true });
+if (process.argv.includes('--tests')) {
+  const entryPoints = ['test/host/src/debuggers.ts', 'test/host/src/tests.ts'];
+  await build({ ...usual, entryPoints, outdir: 'test/host/dist', sourcemap: 'inline' });
+}

@@ -10,7 +10,7 @@ use std::{
 use kube::{
     Api, Client, Config, Resource,
     api::ListParams,
-    config::{ExecConfig, KubeConfigOptions, Kubeconfig, KubeconfigError},
+    config::{ExecConfig, KubeConfigOptions, Kubeconfig, KubeconfigError, NamedContext},
 };
 use serde::de::DeserializeOwned;
 
@@ -184,6 +184,21 @@ impl Access {
         let of_context = context.and_then(|context| context.context.as_ref()?.namespace.clone());
         let namespace = self.namespace.clone().or(of_context).unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
         Ok((name, namespace))
+    }
+
+    /// The names and namespaces of all contexts, in the order of the kubeconfig.
+    ///
+    /// # Errors
+    ///
+    /// The kubeconfig's error.
+    pub fn contexts(&self) -> Result<Vec<(String, String)>, ClusterError> {
+        let named = |NamedContext { name, context, .. }| {
+            (
+                name,
+                context.and_then(|context| context.namespace).unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
+            )
+        };
+        Ok(self.read()?.contexts.into_iter().map(named).collect())
     }
 
     /// The API server that is meant, as [`Cluster::server`] has it: nothing is run or asked for it.

@@ -7,8 +7,9 @@
 //! for single [`objects`] and changes that others may make at the same time (`change`); ownership of all these objects is
 //! decided by uid (`ours`, `agents`). Where no Service or no request is needed, an agent is put beside the pods
 //! ([`aside`]), which may be scaled to zero meanwhile ([`replace`]). Where an admin allows it
-//! ([`account`]), agents whose laptops are gone restore it themselves ([`restore`]). Besides: the user's rights ([`access`]), the list of Services to connect ([`catalog`]) and one of them in detail ([`description`]), the agents' logs
-//! ([`logs`]), changes that are only rehearsed (`rehearsal`), facts about the cluster ([`survey`]), its addresses
+//! ([`account`]), agents whose laptops are gone restore it themselves ([`restore`]). Besides: the user's rights ([`access`]), the
+//! [`namespaces`] of the cluster, the list of Services to connect ([`catalog`]) and one of them in detail
+//! ([`description`]), the agents' logs ([`logs`]), changes that are only rehearsed (`rehearsal`), facts about the cluster ([`survey`]), its addresses
 //! ([`ranges`]), its Services ([`services`]), and errors ([`error`]).
 
 pub mod access;
@@ -34,6 +35,7 @@ pub mod logs;
 mod merge;
 pub mod mode;
 pub mod mounts;
+pub mod namespaces;
 mod nearest;
 pub mod objects;
 mod obstacle;

@@ -3,6 +3,7 @@
 use bridge_cluster::aside::{self, clean::Found};
 use bridge_cluster::catalog::{self, Entry};
 use bridge_cluster::client::Cluster;
+use bridge_cluster::namespaces::namespaces;
 use bridge_cluster::obstacles::Obstacle;
 use bridge_cluster::services;
 use bridge_proto::v1;
@@ -25,6 +26,24 @@ pub(super) async fn list(request: v1::ListRequest) -> Result<v1::ListReply, Fail
         namespace: cluster.namespace,
         services: entries.into_iter().map(to_message).collect(),
         asides: asides.into_iter().map(aside).collect(),
+        failed: None,
+    })
+}
+
+/// Where the user can go.
+pub(super) async fn places(request: v1::PlacesRequest) -> Result<v1::PlacesReply, Failure> {
+    let access = access(request.cluster.unwrap_or_default());
+    let (context, namespace) = access.place()?;
+    let named = |(name, namespace)| v1::KubeContext { name, namespace };
+    let namespaces = match request.namespaces {
+        true => namespaces(&Cluster::of(&access).await?).await?,
+        false => Vec::new(),
+    };
+    Ok(v1::PlacesReply {
+        context,
+        namespace,
+        contexts: access.contexts()?.into_iter().map(named).collect(),
+        namespaces,
         failed: None,
     })
 }

@@ -273,6 +273,14 @@ impl daemon_server::Daemon for Daemon {
         Ok(Response::new(listed.unwrap_or_else(failed)))
     }
 
+    async fn places(&self, request: Request<v1::PlacesRequest>) -> Result<Response<v1::PlacesReply>, Status> {
+        let _under_way = self.sharing.turns.begin();
+        let listed = listing::places(request.into_inner()).await;
+        let failed =
+            |failure: Failure| v1::PlacesReply { failed: Some(failure.to_message()), ..Default::default() };
+        Ok(Response::new(listed.unwrap_or_else(failed)))
+    }
+
     async fn describe(
         &self,
         request: Request<v1::DescribeRequest>,

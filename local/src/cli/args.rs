@@ -169,7 +169,7 @@ pub(crate) enum Command {
     /// Needs only what is recorded in the cluster, and does not touch live sessions.
     Clean(CleanArgs),
     /// Check your laptop, the cluster and your rights, and report what is missing
-    Doctor(ListArgs),
+    Doctor(DoctorArgs),
     /// Print the logs of the daemon or of a target's agents
     Logs(LogsArgs),
     /// Serve agents that write code, by the Model Context Protocol on stdin and stdout
@@ -209,7 +209,8 @@ impl Command {
             }
             Command::Disconnect(args) => args.output.output,
             Command::Requests(args) => args.output.output,
-            Command::List(args) | Command::Doctor(args) => args.output.output,
+            Command::List(args) => args.output.output,
+            Command::Doctor(args) => args.output.output,
             Command::Describe(args) => args.output.output,
             Command::Clean(args) => args.output.output,
             Command::Forward(args) => args.output.output,
@@ -367,6 +368,20 @@ pub(crate) struct CallArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
+    /// List the contexts of the kubeconfig instead
+    #[arg(long, conflicts_with = "namespaces")]
+    pub(crate) contexts: bool,
+    /// List the namespaces of the cluster instead; without the right to it, only yours
+    #[arg(long)]
+    pub(crate) namespaces: bool,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
     #[command(flatten)]

@@ -1,6 +1,6 @@
 //! A command's session: chosen by the arguments, and shown. `bridge_client` does the rest.
 
-use bridge_client::{Attached, ClientError, Daemon, Ended, RuntimeDir, one_of, running, started};
+use bridge_client::{Attached, Daemon, Ended, RuntimeDir, one_of, running, started};
 use bridge_proto::target::Target;
 use bridge_proto::v1::{self, WishKind};
 
@@ -9,6 +9,7 @@ use super::clean;
 use super::error::Failed;
 use super::exit::Exit;
 use super::interrupt;
+use super::list::places;
 use super::output::Progress;
 use super::request;
 
@@ -20,9 +21,8 @@ pub(crate) async fn to(args: &ConnectArgs) -> Result<Attached, Failed> {
     if !args.is_plain() {
         return begin(runtime_dir, v1::Wish { request: Some(request), ..v1::Wish::default() }).await;
     }
-    let there = one_of(
-        meant(&runtime_dir, Some(&args.target), &args.cluster, Whose::Named(&request.user), true).await?,
-    )?;
+    let there =
+        one_of(meant(&runtime_dir, Some(&args.target), &args.cluster, Whose::Named(&request.user)).await?)?;
     begin(runtime_dir, wish(WishKind::Whatever, request, there)).await
 }
 
@@ -52,10 +52,10 @@ pub(crate) async fn in_place_of(args: &ConnectArgs) -> Result<Attached, Failed> 
 pub(crate) async fn near(service: &Target, cluster: &ClusterArgs) -> Result<Attached, Failed> {
     let runtime_dir = RuntimeDir::find()?;
     let me = request::me();
-    let there = meant(&runtime_dir, Some(service), cluster, Whose::Rather(me.as_deref()), true).await?;
+    let there = meant(&runtime_dir, Some(service), cluster, Whose::Rather(me.as_deref())).await?;
     let there = match there.into_iter().next() {
         Some(there) => Some(there),
-        None => neighbour(&runtime_dir, service, cluster).await?,
+        None => neighbour(&runtime_dir, cluster).await?,
     };
     match there {
         Some(there) => used(runtime_dir, there, cluster).await,
@@ -63,22 +63,15 @@ pub(crate) async fn near(service: &Target, cluster: &ClusterArgs) -> Result<Atta
     }
 }
 
-/// A session in the namespace of a Service. Which one that is, is the daemon's to say: it reads the kubeconfig.
+/// A session in the namespace that is meant: which one that is, the daemon says.
 async fn neighbour(
     runtime_dir: &RuntimeDir,
-    service: &Target,
     cluster: &ClusterArgs,
 ) -> Result<Option<v1::SessionStatus>, Failed> {
     let Some(mut daemon) = running(runtime_dir).await? else { return Ok(None) };
-    let query = v1::DescribeRequest {
-        cluster: Some(request::cluster(cluster, &request::config()?)?),
-        target: service.to_string(),
-    };
-    let described = daemon.client.describe(query).await.map_err(ClientError::from)?.into_inner();
-    if let Some(failure) = described.failed {
-        return Err(failure.into());
-    }
-    let place = request::named(described.context, described.namespace);
+    let cluster = request::cluster(cluster, &request::config()?)?;
+    let there = places::of(&mut daemon, cluster, false).await?;
+    let place = request::named(there.context, there.namespace);
     let request = v1::FindRequest { cluster: Some(place), ..v1::FindRequest::default() };
     Ok(bridge_client::meant(&mut daemon, request).await?.into_iter().next())
 }
@@ -91,7 +84,7 @@ pub(crate) async fn existing(
     let runtime_dir = RuntimeDir::find()?;
     let me = request::me();
     let whose = Whose::Rather(me.as_deref());
-    let mut sessions = meant(&runtime_dir, target, cluster, whose, target.is_some()).await?;
+    let mut sessions = meant(&runtime_dir, target, cluster, whose).await?;
     let session = match target {
         Some(_) => one_of(sessions)?,
         // Without a target the only session is meant, if there is just one.
@@ -136,13 +129,12 @@ enum Whose<'a> {
     Rather(Option<&'a str>),
 }
 
-/// The sessions with the target, or with any. `rather_here`: of several, those in kubectl's namespace.
+/// The sessions with the target, of several rather those in kubectl's namespace; or with any target.
 async fn meant(
     runtime_dir: &RuntimeDir,
     target: Option<&Target>,
     args: &ClusterArgs,
     whose: Whose<'_>,
-    rather_here: bool,
 ) -> Result<Vec<v1::SessionStatus>, Failed> {
     let Some(mut daemon) = running(runtime_dir).await? else { return Ok(Vec::new()) };
     let (user, rather) = match whose {
@@ -154,7 +146,7 @@ async fn meant(
         cluster: Some(request::cluster(args, &request::config()?)?),
         user: user.to_owned(),
         rather,
-        rather_here,
+        rather_here: target.is_some(),
     };
     Ok(bridge_client::meant(&mut daemon, request).await?)
 }

@@ -247,7 +247,7 @@ impl Outcome {
     fn describe(&self) -> String {
         let mut text = line(&format!("  {} {} in {}", self.url, self.status, milliseconds(self.duration_ms)));
         for hop in &self.hops {
-            text.push_str(&line(&format!("  {}: {}, {}", hop.target, hop.destination(), hop.why())));
+            text.push_str(&line(&format!("  {}: {}, {}", hop.target, hop.destination(), hop.why)));
         }
         if self.hops.is_empty() {
             text.push_str("  none of your sessions has seen it, or what followed from it\n");

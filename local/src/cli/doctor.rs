@@ -6,7 +6,7 @@ use bridge_proto::v1;
 use serde::Serialize;
 
 use super::{
-    args::ListArgs,
+    args::DoctorArgs,
     error::Failed,
     exit::Exit,
     files::ROOT,
@@ -71,7 +71,7 @@ impl Report {
     }
 }
 
-pub(crate) async fn run(args: ListArgs) -> Result<(), Failed> {
+pub(crate) async fn run(args: DoctorArgs) -> Result<(), Failed> {
     let mut report = Report::default();
     if let Some(mut daemon) = this_machine(&mut report).await
         && let Err(failed) = the_cluster(&args, &mut daemon, &mut report).await
@@ -138,7 +138,7 @@ async fn daemon(runtime_dir: &RuntimeDir, report: &mut Report) -> Result<Daemon,
     Ok(daemon)
 }
 
-async fn the_cluster(args: &ListArgs, daemon: &mut Daemon, report: &mut Report) -> Result<(), Failed> {
+async fn the_cluster(args: &DoctorArgs, daemon: &mut Daemon, report: &mut Report) -> Result<(), Failed> {
     let cluster = request::cluster(&args.cluster, &request::config()?)?;
     report.ok("config file", "valid");
     let examined = daemon.client.examine(v1::ExamineRequest { cluster: Some(cluster) }).await;

@@ -1,4 +1,7 @@
-//! `bridge list`: the Services of a namespace, which can be connected, and who is connected.
+//! `bridge list`: the Services of a namespace, which can be connected, and who is connected; or the namespaces, or the
+//! contexts.
+
+pub(crate) mod places;
 
 use bridge_client::{ClientError, RuntimeDir};
 use bridge_proto::v1;
@@ -93,6 +96,9 @@ impl From<v1::ListedService> for Service {
 
 pub(crate) async fn run(args: ListArgs) -> Result<(), Failed> {
     let cluster = request::cluster(&args.cluster, &request::config()?)?;
+    if args.contexts || args.namespaces {
+        return places::list(cluster, args.contexts, args.output.output).await;
+    }
     let mut daemon = bridge_client::started(&RuntimeDir::find()?).await?;
     let listed = daemon.client.list(v1::ListRequest { cluster: Some(cluster) }).await;
     let v1::ListReply { context, namespace, services, asides, failed } =

@@ -48,6 +48,8 @@ pub(crate) struct Seen {
     about: Option<String>,
     /// The value, if it differs.
     saw: Option<String>,
+    /// The reason for people.
+    pub(crate) why: String,
     /// The trace that it belongs to, by its header traceparent.
     pub(crate) trace: Option<String>,
     #[serde(skip)]
@@ -69,7 +71,8 @@ impl From<v1::SeenByAgent> for Seen {
         let reason = request.reason();
         let given = |text: String| (!text.is_empty()).then_some(text);
         let is_read = !request.protocol.is_empty();
-        Seen {
+        let unexplained = Seen {
+            why: String::new(),
             time: utc(request.begun_us),
             target: seen.target,
             agent: seen.pod,
@@ -91,7 +94,8 @@ impl From<v1::SeenByAgent> for Seen {
             saw: given(request.saw),
             trace: given(request.trace),
             begun_us: request.begun_us,
-        }
+        };
+        Seen { why: unexplained.explanation(), ..unexplained }
     }
 }
 
@@ -138,8 +142,7 @@ fn word(reason: Reason) -> &'static str {
 }
 
 impl Seen {
-    /// The reason for people.
-    pub(crate) fn why(&self) -> String {
+    fn explanation(&self) -> String {
         let about = self.about.as_deref().unwrap_or_default();
         let whose = self.user.as_deref().unwrap_or("nobody");
         match (self.reason, &self.saw) {
@@ -197,7 +200,7 @@ impl Seen {
             status,
             self.duration_ms.map_or_else(dash, milliseconds),
             self.destination(),
-            self.why(),
+            self.why.clone(),
         ]);
         row.into_iter().map(|cell| printable(&cell)).collect()
     }

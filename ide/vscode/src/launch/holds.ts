@@ -15,6 +15,7 @@ export interface Hold {
 interface Held {
   child: Child;
   users: number;
+  works: boolean;
   ready: Promise<void>;
   said: Set<(said: Said) => void>;
   lingers?: NodeJS.Timeout;
@@ -59,7 +60,7 @@ export class Holds {
   dispose(): void {
     for (const held of this.held.values()) {
       clearTimeout(held.lingers);
-      held.child.stdin.end();
+      end(held);
     }
     this.held.clear();
   }
@@ -76,14 +77,17 @@ export class Holds {
     const ready = new Promise<void>((resolve, reject) => {
       // It comes back once the command runs.
       child.stdin.on('error', () => undefined).write('\n');
-      child.stdout.once('data', () => resolve());
+      child.stdout.once('data', () => {
+        held.works = true;
+        resolve();
+      });
       ended(child, this.bridge.program)
         .then(([code, signal]) => reject(failureOf(heard, code, signal)), reject)
         .finally(() => this.forget(key, held));
     });
     // Whoever waits for it hears of it.
     ready.catch(() => undefined);
-    const held: Held = { child, users: 0, ready, said: listeners };
+    const held: Held = { child, users: 0, works: false, ready, said: listeners };
     this.held.set(key, held);
     return held;
   }
@@ -93,21 +97,26 @@ export class Holds {
     if (held.users > 0) {
       return;
     }
-    const isReady = held.child.exitCode === null && held.child.stdout.readableFlowing === true;
-    held.lingers = setTimeout(() => this.end(key, held), isReady ? LINGERS_MS : 0);
+    held.lingers = setTimeout(() => this.end(key, held), held.works ? LINGERS_MS : 0);
   }
 
   private end(key: string, held: Held): void {
     this.forget(key, held);
-    held.child.stdin.end();
-    // One that connects still does not read.
-    held.child.kill('SIGTERM');
+    end(held);
   }
 
   private forget(key: string, held: Held): void {
     if (this.held.get(key) === held) {
       this.held.delete(key);
     }
+  }
+}
+
+function end({ child, works }: Held): void {
+  child.stdin.end();
+  // Nothing reads yet while it connects.
+  if (!works) {
+    child.kill('SIGTERM');
   }
 }
 

@@ -5,6 +5,7 @@ import * as vscode from 'vscode';
 import { placeOptions, type Place } from '../bridge.ts';
 import type { Service, Session } from '../documents.ts';
 import type { Live, Rate, Shown } from './live.ts';
+import { summary } from './words.ts';
 
 /** A Service, for the commands on it. */
 export interface ServiceNode {
@@ -116,20 +117,6 @@ function icon(service: Service, mine: Session | undefined): vscode.ThemeIcon {
     return new vscode.ThemeIcon('circle-slash');
   }
   return new vscode.ThemeIcon(service.sessions.length > 0 ? 'person' : 'symbol-interface');
-}
-
-/** One line: "stand-in · you, bob · 3.5/s to you, 120/s to the pods". */
-export function summary(service: Service, mine: Session | undefined, rate: Rate | undefined): string {
-  const others = service.sessions.map((session) => session.user).filter((user) => user !== mine?.user);
-  const people = [...(mine ? ['you'] : []), ...others].join(', ');
-  const traffic = rate && `${perSecond(rate.laptop)} to you, ${perSecond(rate.origin)} to the pods`;
-  const state = mine && mine.state !== 'routing' ? mine.state : undefined;
-  const how = service.mode ?? service.obstacles[0]?.short ?? 'cannot be connected';
-  return [how, state, people, traffic].filter(Boolean).join(' · ');
-}
-
-function perSecond(rate: number): string {
-  return `${rate >= 10 ? Math.round(rate) : Math.round(rate * 10) / 10}/s`;
 }
 
 function facts(node: ServiceNode): Fact[] {

@@ -52,7 +52,7 @@ fn every_reason_in_words() {
         (Reason::CopyNothingListens, "x: 1", "", "copy given up: nothing listens on alice's laptop"),
         (Reason::Unspecified, "", "", "unknown"),
     ] {
-        assert_eq!(about(reason, of, saw).why(), words);
+        assert_eq!(about(reason, of, saw).why, words);
     }
 }
 

@@ -1,0 +1,3 @@
+module bridge.dev/ide/orders
+
+go 1.24
