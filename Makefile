@@ -10,7 +10,7 @@ RESTORER := $(ROOT)/target/agent/$(HOST)/restorer/bridge-restorer
 LOADER := $(ROOT)/target/loader/release/loader
 BRIDGE := $(ROOT)/target/release/bridge
 
-.PHONY: help build agent restorer loader install dist cluster cluster-down demo test test-loader h2spec soak fuzz bench fmt clippy deny audit
+.PHONY: help build agent restorer loader install dist cluster cluster-down demo vscode test test-loader test-vscode test-ide h2spec soak fuzz bench fmt clippy deny audit
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -33,8 +33,11 @@ loader:
 install: build ## Install to $(DESTDIR)$(PREFIX)
 	local/package/install $(BRIDGE) $(DESTDIR)$(PREFIX)
 
-dist: build ## An archive to hand out: dist/bridge-VERSION-linux-ARCH.tar.gz
+dist: build vscode ## An archive to hand out, dist/bridge-VERSION-linux-ARCH.tar.gz, and the extension
 	local/package/dist $(BRIDGE) $(AGENT)
+
+vscode: ## The extension for VS Code: dist/bridge-vscode.vsix
+	ide/vscode/make
 
 cluster: ## Bring up the test cluster (a real Kubernetes, in namespaces of its own)
 	tests/cluster/up
@@ -51,6 +54,13 @@ test: ## All tests: units, then the command against a real cluster (BRIDGE_TEST_
 # The loader is tested as a container starts it; `cargo test` alone does not build it.
 test-loader: loader
 	BRIDGE_TEST_LOADER=$(LOADER) cargo test --workspace --test loader -- --ignored
+
+test-vscode: ## The extension's unit tests
+	ide/vscode/make $(ROOT)/target/ide/bridge.vsix
+	node ide/vscode/test/unit/run.mjs
+
+test-ide: build ## The extension in VS Code, in a real browser, against the test cluster
+	ide/vscode/test/run
 
 h2spec: agent ## HTTP/2 conformance of an agent in front of a server, beside the server alone
 	tests/h2spec/run

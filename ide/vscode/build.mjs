@@ -5,6 +5,6 @@ const usual = { bundle: true, platform: 'node', target: 'node20', format: 'cjs',
 
 await build({ ...usual, entryPoints: ['src/extension.ts'], outdir: 'dist', minify: true });
 if (process.argv.includes('--tests')) {
-  const entryPoints = ['test/host/src/debuggers.ts', 'test/host/src/tests.ts'];
+  const entryPoints = ['test/host/src/debuggers.ts', 'test/host/src/tests.ts', 'test/host/src/times.ts'];
   await build({ ...usual, entryPoints, outdir: 'test/host/dist', sourcemap: 'inline' });
 }

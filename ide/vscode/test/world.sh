@@ -41,7 +41,6 @@ begin_world() {
 		write_kubeconfig
 		kubectl rollout status deployment --timeout=120s
 	} >"$work/objects.log" 2>&1 || fail "the cluster has not got what it needs: $(tail -n 3 "$work/objects.log")"
-	kubectl get services,deployments -o json >"$work/before.json"
 }
 
 begin_developer() {

@@ -1,7 +1,7 @@
-// Runs the tests inside an extension host: host.mjs FOLDER VSIX TESTS. Exits as they do.
+// Runs the tests inside an extension host: host.mjs FOLDER VSIX EXTENSION TESTS. Exits as they do.
 import { browser, serve } from './server.mjs';
 
-const [folder, vsix, tests] = process.argv.slice(2);
+const [folder, vsix, extension, tests] = process.argv.slice(2);
 /** All of them, on a busy machine. */
 const WITHIN_MS = 600_000;
 
@@ -18,10 +18,10 @@ try {
   page.on('console', (message) => {
     if (message.text().includes('host: ')) console.log(message.text().replace(/^.*?host: /, '  '));
   });
-  const at = `vscode-remote://${new URL(server.address).host}${tests}`;
+  const at = `vscode-remote://${new URL(server.address).host}${extension}`;
   const payload = JSON.stringify([
     ['extensionDevelopmentPath', at],
-    ['extensionTestsPath', `${at}/dist/tests.js`],
+    ['extensionTestsPath', `${at}/dist/${tests}.js`],
   ]);
   await page.goto(`${server.address}/?folder=${folder}&payload=${encodeURIComponent(payload)}`);
   code = await ended;

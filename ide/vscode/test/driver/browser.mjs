@@ -1,0 +1,202 @@
+// A developer's way, with keyboard and mouse in a real browser: browser.mjs FOLDER VSIX SCREENSHOTS.
+import { execFile } from 'node:child_process';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import assert from 'node:assert/strict';
+import { browser, serve } from './server.mjs';
+
+const [folder, vsix, screenshots] = process.argv.slice(2);
+/** Longer than anything takes on a busy machine. */
+const USUAL_MS = 60_000;
+const OTHERS = 20;
+
+await mkdir(screenshots, { recursive: true });
+const server = await serve({ folder, extensions: [vsix] });
+const chromium = await browser();
+const context = await chromium.newContext({ viewport: { width: 1280, height: 800 } });
+context.setDefaultTimeout(USUAL_MS);
+const page = await context.newPage();
+let step = 'the start';
+
+function bridge(...args) {
+  return new Promise((resolve, reject) => {
+    execFile('bridge', [...args, '-o', 'json'], (error, stdout, stderr) =>
+      error && stdout === '' ? reject(new Error(stderr)) : resolve(JSON.parse(stdout)),
+    );
+  });
+}
+const mine = (url, ...more) => bridge('call', 'orders', url, ...more);
+const others = (url) => mine(url, '-H', 'baggage: bridge=bob', '-H', 'x-bridge: bob');
+const sessions = async () => (await bridge('status')).sessions;
+
+async function eventually(what, holds) {
+  for (const began = Date.now(); !(await holds()); await new Promise((resolve) => setTimeout(resolve, 100))) {
+    assert.ok(Date.now() - began < USUAL_MS, `expected: ${what}`);
+  }
+}
+
+/** Says what begins, and takes a picture of where the last step has led. */
+async function begin(what) {
+  step = what;
+  console.log(`  ${what}`);
+}
+const shot = (name) => page.screenshot({ path: path.join(screenshots, `${name}.png`) });
+
+async function command(title) {
+  await page.keyboard.press('F1');
+  const input = page.locator('.quick-input-widget:visible input').first();
+  await input.fill(`>${title}`);
+  await page.locator(`.quick-input-widget:visible .monaco-list-row[aria-label^="${title}"]`).first().click();
+}
+const row = (text) => page.locator('.quick-input-widget:visible .monaco-list-row', { hasText: text }).first();
+
+async function openFile(name) {
+  await page.keyboard.press('Control+P');
+  await page.locator('.quick-input-widget:visible input').first().fill(name);
+  await row(name).waitFor();
+  await page.keyboard.press('Enter');
+  await page.locator('.tab.active', { hasText: name }).waitFor();
+}
+
+async function toLine(line) {
+  await page.keyboard.press('Control+G');
+  await page.locator('.quick-input-widget:visible input').first().fill(`:${line}`);
+  await page.keyboard.press('Enter');
+  await page.locator('.statusbar-item', { hasText: `Ln ${line},` }).waitFor();
+}
+
+const console_ = (text) => page.locator('.repl .monaco-list-row', { hasText: text }).first();
+
+/** The frame of the page of requests. */
+async function requestsPage() {
+  for (const frame of page.frames()) {
+    if (await frame.locator('#rows').count().catch(() => 0)) return frame;
+  }
+  return undefined;
+}
+
+async function walk() {
+  await begin('A project with one launch configuration');
+  await page.goto(`${server.address}/?folder=${folder}`);
+  await openFile('launch.json');
+  await page.locator('.codelens-decoration', { hasText: 'Run this on the cluster' }).waitFor();
+  await shot('1-launch-configuration');
+
+  await begin('Run this on the cluster: the Service');
+  await page.locator('.codelens-decoration a', { hasText: 'Run this on the cluster' }).click();
+  await row('orders').waitFor();
+  await shot('2-choose-a-service');
+  await row('orders').click();
+  await page.locator('.quick-input-widget:visible', { hasText: 'The pods listen on' }).waitFor();
+  await page.keyboard.press('Enter');
+  await page.locator('.codelens-decoration', { hasText: 'in the place of orders' }).waitFor();
+  await eventually('the attribute is in the file', async () => {
+    const text = await readFile(path.join(folder, '.vscode/launch.json'), 'utf8');
+    return text.includes('"bridge": "orders"') && text.includes('// Starts orders alone');
+  });
+  await shot('3-attribute');
+
+  await begin('F5, and a request with my mark stops at the breakpoint');
+  await openFile('server.js');
+  await toLine(7);
+  await page.keyboard.press('F9');
+  await page.keyboard.press('F5');
+  await console_('listens on 8080').waitFor();
+  const call = mine('/v1/items?of=mine');
+  await page.locator('.debug-top-stack-frame-line').first().waitFor();
+  await begin(`Meanwhile ${OTHERS} requests of others`);
+  const answers = await Promise.all(Array.from({ length: OTHERS }, () => others('/whoami')));
+  const byPods = answers.filter((answer) => answer.status === 200 && answer.answeredBy === 'origin').length;
+  assert.equal(byPods, OTHERS, 'the pods answer others while mine stands at the breakpoint');
+  console.log(`    ${byPods} of ${OTHERS} answered by the pods`);
+  await page.locator('.debug-variables .monaco-list-row', { hasText: 'Local' }).first().waitFor();
+  const greeting = page.locator('.debug-variables .monaco-list-row', { hasText: 'greeting' }).first();
+  if (!(await greeting.isVisible())) {
+    await page.locator('.debug-variables .monaco-list-row', { hasText: 'Local' }).first().click();
+  }
+  await page.locator('.debug-variables .monaco-list-row', { hasText: 'Welcome to the shop' }).first().waitFor();
+  await shot('4-breakpoint');
+  await page.keyboard.press('F5');
+  assert.equal((await call).answeredBy, 'laptop');
+
+  await begin('Edit, restart, and again');
+  await openFile('server.js');
+  await toLine(7);
+  await page.keyboard.press('F9');
+  const text = await readFile(path.join(folder, 'server.js'), 'utf8');
+  await writeFile(path.join(folder, 'server.js'), text.replace("by: 'laptop'", "by: 'edited'"));
+  await page.keyboard.press('Control+Shift+F5');
+  await eventually('the edited program answers', async () => {
+    const answer = await mine('/').catch(() => undefined);
+    return answer?.answeredBy === 'laptop' && answer.body.includes('edited');
+  });
+
+  await begin('The requests, and why one did not arrive');
+  await command('bridge: Show Requests');
+  await eventually('the page of requests is there', async () => (await requestsPage()) !== undefined);
+  const requests = await requestsPage();
+  await mine('/v1/items');
+  await mine('/v1/typo', '-H', 'baggage: bridge=alicia', '-H', 'x-bridge: alicia');
+  await requests.locator('tr.to-laptop').first().waitFor();
+  await requests.locator('tr.missed', { hasText: '/v1/typo' }).first().waitFor();
+  await shot('5-requests');
+  await command('bridge: Why Did My Request Not Arrive?');
+  await requests.locator('#details', { hasText: 'alicia' }).waitFor();
+  await shot('6-why');
+  await begin('By the keyboard alone');
+  await requests.locator('#filters [data-filter="missed"]').focus();
+  await page.keyboard.press('ArrowLeft');
+  assert.equal(await requests.locator('[aria-checked="true"]').textContent(), 'Mine');
+  await page.keyboard.press('ArrowLeft');
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  await page.keyboard.press('ArrowDown');
+  assert.equal(await requests.locator('tr[aria-selected="true"]').count(), 1, 'a row is chosen');
+  await page.keyboard.press('Escape');
+  assert.equal(await requests.locator('#details').isHidden(), true, 'its details are closed');
+
+  await begin('The Services, in three themes');
+  await command('bridge: Focus on Services View');
+  const services = page.locator('.pane-body .monaco-list-row');
+  await services.filter({ hasText: 'orders' }).filter({ hasText: 'you' }).first().waitFor();
+  await page.locator('.statusbar-item', { hasText: 'orders: ' }).first().waitFor();
+  for (const [name, theme] of [
+    ['dark', 'Default Dark Modern'],
+    ['light', 'Default Light Modern'],
+    ['high-contrast', 'Default High Contrast'],
+  ]) {
+    await setTheme(theme);
+    await shot(`7-services-${name}`);
+  }
+  await setTheme('Default Dark Modern');
+
+  await begin('Stop: nothing stays connected');
+  await page.keyboard.press('Shift+F5');
+  await eventually('nothing is connected', async () => (await sessions()).length === 0);
+
+  await begin('Started again, and the window is closed');
+  await page.keyboard.press('F5');
+  await eventually('it is connected', async () => (await sessions()).length === 1);
+  await page.close({ runBeforeUnload: false });
+  await eventually('nothing is connected', async () => (await sessions()).length === 0);
+}
+
+async function setTheme(theme) {
+  const file = path.join(server.home, 'data/User/settings.json');
+  const settings = { ...JSON.parse(await readFile(file, 'utf8')), 'workbench.colorTheme': theme };
+  await writeFile(file, JSON.stringify(settings));
+  const class_ = { 'Default Light Modern': 'vs', 'Default High Contrast': 'hc-black' }[theme] ?? 'vs-dark';
+  await page.locator(`.monaco-workbench.${class_}`).waitFor();
+}
+
+try {
+  await walk();
+} catch (error) {
+  console.log(`FAILED at: ${step}\n${error.stack}`);
+  await shot('failed').catch(() => undefined);
+  process.exitCode = 1;
+} finally {
+  await chromium.close();
+  await server.stop();
+}
