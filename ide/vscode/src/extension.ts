@@ -62,22 +62,17 @@ export function activate(context: vscode.ExtensionContext): void {
 }
 
 function debugging(context: vscode.ExtensionContext, bridge: Bridge, live: Live): vscode.Disposable[] {
-  const holds = new Holds(bridge);
+  const holds = new Holds(bridge, (count) => live.watch('launches', count > 0));
   const storage = (context.storageUri ?? context.globalStorageUri).fsPath;
   const launches = new Launches(storage);
   void launches.removeOld(OLD_MS);
   const provider = new Provider(bridge, holds, launches);
-  const ours = () => live.watch('launches', holds.count > 0);
   return [
     launches,
     holds,
     vscode.debug.registerDebugConfigurationProvider('*', provider),
     vscode.debug.registerDebugAdapterTrackerFactory('*', launches),
-    vscode.debug.onDidStartDebugSession(ours),
-    vscode.debug.onDidTerminateDebugSession((session) => {
-      launches.sessionEnded(session);
-      ours();
-    }),
+    vscode.debug.onDidTerminateDebugSession((session) => launches.sessionEnded(session)),
   ];
 }
 

@@ -24,11 +24,11 @@ interface Held {
 export class Holds {
   private readonly held = new Map<string, Held>();
 
-  constructor(private readonly bridge: Bridge) {}
-
-  get count(): number {
-    return this.held.size;
-  }
+  constructor(
+    private readonly bridge: Bridge,
+    /** The number of held sessions has changed. */
+    private readonly changed: (count: number) => void,
+  ) {}
 
   /** Resolves when the session works. Rejects with `Failed` if it cannot, or with the signal's reason. */
   async take(wish: Wish, said: (said: Said) => void, signal: AbortSignal): Promise<Hold> {
@@ -89,6 +89,7 @@ export class Holds {
     ready.catch(() => undefined);
     const held: Held = { child, users: 0, works: false, ready, said: listeners };
     this.held.set(key, held);
+    this.changed(this.held.size);
     return held;
   }
 
@@ -108,6 +109,7 @@ export class Holds {
   private forget(key: string, held: Held): void {
     if (this.held.get(key) === held) {
       this.held.delete(key);
+      this.changed(this.held.size);
     }
   }
 }

@@ -32,8 +32,8 @@ export class Live implements vscode.Disposable {
   private readonly rates = new Map<string, Rate>();
   private readonly counted = new Map<string, { at: number; laptop: number; origin: number }>();
   private readonly watchers = new Set<string>();
-  private timers: NodeJS.Timeout[] = [];
-  private over = false;
+  /** What an earlier round has begun does not go on. */
+  private round = 0;
 
   constructor(
     private readonly bridge: Bridge,
@@ -45,23 +45,19 @@ export class Live implements vscode.Disposable {
 
   /** Someone looks, or not any more. */
   watch(who: string, looks: boolean): void {
-    const before = this.watchers.size;
-    if (looks) {
-      this.watchers.add(who);
-    } else {
+    if (!looks) {
       this.watchers.delete(who);
-    }
-    if (before === 0 && this.watchers.size > 0) {
+    } else if (!this.watchers.has(who)) {
+      this.watchers.add(who);
       this.again();
     }
   }
 
   /** Reads all of it now. */
   again(): void {
-    this.timers.forEach(clearTimeout);
-    this.timers = [];
-    void this.followSessions();
-    void this.followServices();
+    this.round += 1;
+    void this.followSessions(this.round);
+    void this.followServices(this.round);
   }
 
   async add(place: Place): Promise<void> {
@@ -91,8 +87,7 @@ export class Live implements vscode.Disposable {
   }
 
   dispose(): void {
-    this.over = true;
-    this.timers.forEach(clearTimeout);
+    this.round += 1;
     this.changes.dispose();
   }
 
@@ -100,8 +95,11 @@ export class Live implements vscode.Disposable {
     await this.memory.update(PLACES, this.shown.slice(1).map((shown) => shown.place));
   }
 
-  private async followSessions(): Promise<void> {
+  private async followSessions(round: number): Promise<void> {
     const { sessions } = await this.bridge.json<Status>(['status']).catch(() => ({ sessions: [] }));
+    if (round !== this.round) {
+      return;
+    }
     this.count(sessions);
     const before = JSON.stringify(this.sessions);
     this.sessions = sessions;
@@ -109,15 +107,18 @@ export class Live implements vscode.Disposable {
       this.changes.fire();
     }
     if (this.watchers.size > 0 || sessions.length > 0) {
-      this.later(SESSIONS_EVERY_MS, () => this.followSessions());
+      this.later(round, SESSIONS_EVERY_MS, () => this.followSessions(round));
     }
   }
 
-  private async followServices(): Promise<void> {
+  private async followServices(round: number): Promise<void> {
+    if (!this.watchers.has('services')) {
+      return;
+    }
     await Promise.all(this.shown.map((shown) => this.read(shown)));
-    this.changes.fire();
-    if (this.watchers.has('services')) {
-      this.later(SERVICES_EVERY_MS, () => this.followServices());
+    if (round === this.round) {
+      this.changes.fire();
+      this.later(round, SERVICES_EVERY_MS, () => this.followServices(round));
     }
   }
 
@@ -143,9 +144,7 @@ export class Live implements vscode.Disposable {
     }
   }
 
-  private later(ms: number, what: () => Promise<void>): void {
-    if (!this.over) {
-      this.timers.push(setTimeout(() => void what(), ms));
-    }
+  private later(round: number, ms: number, what: () => Promise<void>): void {
+    setTimeout(() => round === this.round && void what(), ms);
   }
 }

@@ -67,7 +67,8 @@ test('a failure is the command’s own', async (t) => {
 
 test('a session is held by all who use it, and ends after the last', async (t) => {
   const { bridge, log } = await pretended(t, RUNS);
-  const holds = new Holds(bridge);
+  let count = 0;
+  const holds = new Holds(bridge, (now) => (count = now));
   t.after(() => holds.dispose());
   const never = new AbortController().signal;
   const steps: string[] = [];
@@ -80,7 +81,7 @@ test('a session is held by all who use it, and ends after the last', async (t) =
   assert.match(await log(), /run orders --files=none -- cat/);
   one.release();
   one.release();
-  assert.equal(holds.count, 1, 'the other one still holds it');
+  assert.equal(count, 1, 'the other one still holds it');
   two.release();
   const again = await holds.take(wishOf('orders'), () => undefined, never);
   assert.equal((await log()).match(/began/g)?.length, 1, 'a restart finds the session');
@@ -91,11 +92,11 @@ test('a session is held by all who use it, and ends after the last', async (t) =
 test('a session that cannot be held says why; one that is given up ends', async (t) => {
   const refusing = await pretended(t, `echo '{"error":"nothing not found"}' >&2; echo '{"next":"bridge list"}' >&2; exit 3`);
   const never = new AbortController().signal;
-  const failed = await failure(new Holds(refusing.bridge).take(wishOf('nothing'), () => undefined, never));
+  const failed = await failure(new Holds(refusing.bridge, () => undefined).take(wishOf('nothing'), () => undefined, never));
   assert.deepEqual([failed.message, failed.next], ['nothing not found', 'bridge list']);
 
-  const slow = await pretended(t, `trap 'echo undone >>$log; kill $!; exit 130' TERM; sleep 600 & echo '{"step":"x"}' >&2; wait`);
-  const holds = new Holds(slow.bridge);
+  const slow = await pretended(t, `trap 'echo undone >>$log; exit 130' TERM; echo '{"step":"x"}' >&2; while :; do sleep 0.05; done`);
+  const holds = new Holds(slow.bridge, () => undefined);
   const cancel = new AbortController();
   const taken = holds.take(wishOf('orders'), () => cancel.abort(new Error('cancelled')), cancel.signal);
   await assert.rejects(taken, /cancelled/);
