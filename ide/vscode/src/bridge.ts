@@ -9,6 +9,9 @@ const OLDEST = [0, 1, 0] as const;
 /** A document larger than this is a mistake. */
 const LARGEST_DOCUMENT = 32 * 1024 * 1024;
 
+/** Runs its arguments until nobody writes to its stdin any more. */
+const ENDS_WITH_STDIN = '"$@" </dev/null & cat >/dev/null; kill "$!"; wait "$!"';
+
 export type Child = ChildProcessByStdio<Writable, Readable, Readable>;
 
 /** Why something is not done, in the words of the command. */
@@ -62,9 +65,12 @@ export class Bridge {
     return this.path();
   }
 
-  start(args: string[], cwd?: string): Child {
+  /** `deaf`: it does not read its stdin, and ends with it all the same. */
+  start(args: string[], { cwd, deaf }: { cwd?: string | undefined; deaf?: boolean } = {}): Child {
     this.log(`$ bridge ${args.join(' ')}`);
-    return spawn(this.path(), args, { stdio: ['pipe', 'pipe', 'pipe'], cwd });
+    const words = [this.path(), ...args];
+    const [program = '', ...rest] = deaf ? ['sh', '-c', ENDS_WITH_STDIN, 'sh', ...words] : words;
+    return spawn(program, rest, { stdio: ['pipe', 'pipe', 'pipe'], cwd });
   }
 
   /** Runs a command to its end and reads its document. */
@@ -93,7 +99,7 @@ export class Bridge {
   }
 
   private async toItsEnd(args: string[], run: Run): Promise<string> {
-    const child = this.start(['--progress=json', ...args], run.cwd);
+    const child = this.start(['--progress=json', ...args], { cwd: run.cwd });
     child.stdin.end();
     const stop = () => child.kill('SIGTERM');
     run.signal?.addEventListener('abort', stop, { once: true });

@@ -58,6 +58,12 @@ export function runOptions(wish: Wish): string[] {
   return [wish.target, ...placeOptions(wish), ...wish.options];
 }
 
+/** A session that is held while something else is started in it. The files are for the program alone. */
+export function held(wish: Wish): string[] {
+  const options = runOptions(wish).filter((option) => !option.startsWith('--files='));
+  return ['run', ...options, '--files=none', '--', 'cat'];
+}
+
 function take(wish: Wish, name: string, value: Value): void {
   const known = OPTIONS[name];
   const option = SWITCHES[name];

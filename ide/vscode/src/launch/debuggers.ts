@@ -48,6 +48,19 @@ const PLACES: Record<string, (configuration: Configuration) => Place> = {
   rdbg: at('rdbgPath', 'rdbg'),
 };
 
+/** Browsers: what they open is the Service, as me. */
+const BROWSERS = ['chrome', 'pwa-chrome', 'msedge', 'pwa-msedge'];
+
+/** The path that a browser is to open there; undefined: it is no browser. */
+export function opened(configuration: Configuration): string | undefined {
+  if (!BROWSERS.includes(configuration.type)) {
+    return undefined;
+  }
+  const { url } = configuration;
+  const { pathname, search, hash } = new URL(typeof url === 'string' ? url : '/', 'http://localhost');
+  return pathname + search + hash;
+}
+
 /** Undefined: bridge does not know how this type starts programs. */
 export function placeOf(configuration: Configuration): Place | undefined {
   return PLACES[configuration.type]?.(configuration);

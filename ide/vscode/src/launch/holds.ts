@@ -1,28 +1,38 @@
-// Sessions that are held while something is debugged: `bridge run TARGET … -- cat` lives as long as this process keeps its
-// stdin open. However this process ends, the command ends, and gives the Service back.
+// Commands that are held while something is debugged: each lives as long as this process keeps its stdin open. However
+// this process ends, the command ends, and gives the Service back.
+
+import { createInterface } from 'node:readline';
 
 import { ended, failureOf, hear, type Bridge, type Child, type Said } from '../bridge.ts';
-import { runOptions, type Wish } from './attribute.ts';
 
 /** A restart begins within this time after the end: the session stays meanwhile. */
 const LINGERS_MS = 3_000;
 
-/** One user of a held session. */
+/** A command to hold: it works when it prints its first line, and ends with its stdin. */
+export interface Held {
+  args: string[];
+  /** It does not read its stdin: a shell ends it. */
+  deaf?: boolean;
+}
+
+/** One user of it. */
 export interface Hold {
+  /** What it has printed first. */
+  line: string;
   release(): void;
 }
 
-interface Held {
+interface Running {
   child: Child;
   users: number;
   works: boolean;
-  ready: Promise<void>;
+  ready: Promise<string>;
   said: Set<(said: Said) => void>;
   lingers?: NodeJS.Timeout;
 }
 
 export class Holds {
-  private readonly held = new Map<string, Held>();
+  private readonly held = new Map<string, Running>();
 
   constructor(
     private readonly bridge: Bridge,
@@ -30,11 +40,11 @@ export class Holds {
     private readonly changed: (count: number) => void,
   ) {}
 
-  /** Resolves when the session works. Rejects with `Failed` if it cannot, or with the signal's reason. */
-  async take(wish: Wish, said: (said: Said) => void, signal: AbortSignal): Promise<Hold> {
+  /** Resolves when it works. Rejects with `Failed` if it cannot, or with the signal's reason. */
+  async take(what: Held, said: (said: Said) => void, signal: AbortSignal): Promise<Hold> {
     await this.bridge.isGood();
-    const key = JSON.stringify(runOptions(wish));
-    const held = this.held.get(key) ?? this.begin(key, wish);
+    const key = JSON.stringify(what);
+    const held = this.held.get(key) ?? this.begin(key, what);
     clearTimeout(held.lingers);
     held.users += 1;
     held.said.add(said);
@@ -46,14 +56,13 @@ export class Holds {
       }
     };
     try {
-      await unless(signal, held.ready);
+      return { line: await unless(signal, held.ready), release };
     } catch (error) {
       release();
       throw error;
     } finally {
       held.said.delete(said);
     }
-    return { release };
   }
 
   /** Ends all of them. */
@@ -65,21 +74,20 @@ export class Holds {
     this.held.clear();
   }
 
-  private begin(key: string, wish: Wish): Held {
-    const args = ['--progress=json', 'run', ...withoutFiles(runOptions(wish)), '--', 'cat'];
-    const child = this.bridge.start(args);
+  private begin(key: string, { args, deaf }: Held): Running {
+    const child = this.bridge.start(['--progress=json', ...args], { deaf: deaf ?? false });
     const heard: Said[] = [];
     const listeners = new Set<(said: Said) => void>();
     hear(child, (said) => {
       heard.push(said);
       listeners.forEach((listener) => listener(said));
     });
-    const ready = new Promise<void>((resolve, reject) => {
-      // It comes back once the command runs.
+    const ready = new Promise<string>((resolve, reject) => {
+      // `cat` gives it back once it runs.
       child.stdin.on('error', () => undefined).write('\n');
-      child.stdout.once('data', () => {
+      createInterface({ input: child.stdout }).once('line', (line) => {
         held.works = true;
-        resolve();
+        resolve(line);
       });
       ended(child, this.bridge.program)
         .then(([code, signal]) => reject(failureOf(heard, code, signal)), reject)
@@ -87,13 +95,13 @@ export class Holds {
     });
     // Whoever waits for it hears of it.
     ready.catch(() => undefined);
-    const held: Held = { child, users: 0, works: false, ready, said: listeners };
+    const held: Running = { child, users: 0, works: false, ready, said: listeners };
     this.held.set(key, held);
     this.changed(this.held.size);
     return held;
   }
 
-  private left(key: string, held: Held): void {
+  private left(key: string, held: Running): void {
     held.users -= 1;
     if (held.users > 0) {
       return;
@@ -101,12 +109,12 @@ export class Holds {
     held.lingers = setTimeout(() => this.end(key, held), held.works ? LINGERS_MS : 0);
   }
 
-  private end(key: string, held: Held): void {
+  private end(key: string, held: Running): void {
     this.forget(key, held);
     end(held);
   }
 
-  private forget(key: string, held: Held): void {
+  private forget(key: string, held: Running): void {
     if (this.held.get(key) === held) {
       this.held.delete(key);
       this.changed(this.held.size);
@@ -114,17 +122,12 @@ export class Holds {
   }
 }
 
-function end({ child, works }: Held): void {
+function end({ child, works }: Running): void {
   child.stdin.end();
   // Nothing reads yet while it connects.
   if (!works) {
     child.kill('SIGTERM');
   }
-}
-
-/** The program has the files; nobody else reads them. */
-function withoutFiles(options: string[]): string[] {
-  return [...options.filter((option) => !option.startsWith('--files=')), '--files=none'];
 }
 
 function unless<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {

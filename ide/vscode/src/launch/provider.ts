@@ -4,10 +4,10 @@ import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
 import * as vscode from 'vscode';
 
-import type { Bridge, Said } from '../bridge.ts';
+import { placeOptions, type Bridge, type Said } from '../bridge.ts';
 import { show } from '../messages.ts';
-import { runOptions, wishOf, type Wish } from './attribute.ts';
-import { adviceFor, namesIn, placeOf, startsSomething } from './debuggers.ts';
+import { held, runOptions, wishOf, type Wish } from './attribute.ts';
+import { adviceFor, namesIn, opened, placeOf, startsSomething } from './debuggers.ts';
 import type { Holds } from './holds.ts';
 import { LAUNCH, type Launches } from './launches.ts';
 
@@ -46,10 +46,15 @@ export class Provider implements vscode.DebugConfigurationProvider {
   ): Promise<vscode.DebugConfiguration> {
     const own = { ...wish.env, ...(configuration['env'] as Record<string, string> | undefined) };
     const place = wish.network ? placeOf(configuration) : undefined;
-    const hold = await connecting(wish, token, (said, signal) => this.holds.take(wish, said, signal));
+    const path = opened(configuration);
+    const what = path === undefined ? { args: held(wish) } : { args: open(wish, path), deaf: true };
+    const hold = await connecting(wish, token, (said, signal) => this.holds.take(what, said, signal));
     const launch = this.launches.begin(hold);
     try {
       const resolved = { ...configuration, [LAUNCH]: launch.id };
+      if (path !== undefined) {
+        return { ...resolved, url: hold.line };
+      }
       if (place) {
         const names = [...Object.keys(own), ...(await namesOfFiles(configuration['envFile']))];
         const shim = await this.shim(wish, names, place.program, launch.folder);
@@ -101,6 +106,11 @@ async function connecting<T>(
     };
     return take(said, cancel.signal);
   });
+}
+
+/** The options about requests are those of the session that is there, if there is one. */
+function open(wish: Wish, path: string): string[] {
+  return ['open', wish.target, ...placeOptions(wish), '--print', path];
 }
 
 function environment(wish: Wish): string[] {

@@ -1,11 +1,11 @@
-// A developer's way, with keyboard and mouse in a real browser: browser.mjs FOLDER VSIX SCREENSHOTS.
+// A developer's way, with keyboard and mouse in a real browser: browser.mjs SCREENSHOTS FOLDER VSIX.
 import { execFile } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import assert from 'node:assert/strict';
 import { browser, serve } from './server.mjs';
 
-const [folder, vsix, screenshots] = process.argv.slice(2);
+const [screenshots, folder, vsix] = process.argv.slice(2);
 /** Longer than anything takes on a busy machine. */
 const USUAL_MS = 60_000;
 const OTHERS = 20;
@@ -35,8 +35,7 @@ async function eventually(what, holds) {
   }
 }
 
-/** Says what begins, and takes a picture of where the last step has led. */
-async function begin(what) {
+function begin(what) {
   step = what;
   console.log(`  ${what}`);
 }
@@ -76,13 +75,13 @@ async function requestsPage() {
 }
 
 async function walk() {
-  await begin('A project with one launch configuration');
+  begin('A project with one launch configuration');
   await page.goto(`${server.address}/?folder=${folder}`);
   await openFile('launch.json');
   await page.locator('.codelens-decoration', { hasText: 'Run this on the cluster' }).waitFor();
   await shot('1-launch-configuration');
 
-  await begin('Run this on the cluster: the Service');
+  begin('Run this on the cluster: the Service');
   await page.locator('.codelens-decoration a', { hasText: 'Run this on the cluster' }).click();
   await row('orders').waitFor();
   await shot('2-choose-a-service');
@@ -96,7 +95,7 @@ async function walk() {
   });
   await shot('3-attribute');
 
-  await begin('F5, and a request with my mark stops at the breakpoint');
+  begin('F5, and a request with my mark stops at the breakpoint');
   await openFile('server.js');
   await toLine(7);
   await page.keyboard.press('F9');
@@ -104,7 +103,7 @@ async function walk() {
   await console_('listens on 8080').waitFor();
   const call = mine('/v1/items?of=mine');
   await page.locator('.debug-top-stack-frame-line').first().waitFor();
-  await begin(`Meanwhile ${OTHERS} requests of others`);
+  begin(`Meanwhile ${OTHERS} requests of others`);
   const answers = await Promise.all(Array.from({ length: OTHERS }, () => others('/whoami')));
   const byPods = answers.filter((answer) => answer.status === 200 && answer.answeredBy === 'origin').length;
   assert.equal(byPods, OTHERS, 'the pods answer others while mine stands at the breakpoint');
@@ -119,7 +118,7 @@ async function walk() {
   await page.keyboard.press('F5');
   assert.equal((await call).answeredBy, 'laptop');
 
-  await begin('Edit, restart, and again');
+  begin('Edit, restart, and again');
   await openFile('server.js');
   await toLine(7);
   await page.keyboard.press('F9');
@@ -131,7 +130,7 @@ async function walk() {
     return answer?.answeredBy === 'laptop' && answer.body.includes('edited');
   });
 
-  await begin('The requests, and why one did not arrive');
+  begin('The requests, and why one did not arrive');
   await command('bridge: Show Requests');
   await eventually('the page of requests is there', async () => (await requestsPage()) !== undefined);
   const requests = await requestsPage();
@@ -143,7 +142,7 @@ async function walk() {
   await command('bridge: Why Did My Request Not Arrive?');
   await requests.locator('#details', { hasText: 'alicia' }).waitFor();
   await shot('6-why');
-  await begin('By the keyboard alone');
+  begin('By the keyboard alone');
   await requests.locator('#filters [data-filter="missed"]').focus();
   await page.keyboard.press('ArrowLeft');
   assert.equal(await requests.locator('[aria-checked="true"]').textContent(), 'Mine');
@@ -156,7 +155,7 @@ async function walk() {
   await page.keyboard.press('Escape');
   assert.equal(await requests.locator('#details').isHidden(), true, 'its details are closed');
 
-  await begin('The Services, in three themes');
+  begin('The Services, in three themes');
   await command('bridge: Focus on Services View');
   const services = page.locator('.pane-body .monaco-list-row');
   await services.filter({ hasText: 'orders' }).filter({ hasText: 'you' }).first().waitFor();
@@ -171,11 +170,11 @@ async function walk() {
   }
   await setTheme('Default Dark Modern');
 
-  await begin('Stop: nothing stays connected');
+  begin('Stop: nothing stays connected');
   await page.keyboard.press('Shift+F5');
   await eventually('nothing is connected', async () => (await sessions()).length === 0);
 
-  await begin('Started again, and the window is closed');
+  begin('Started again, and the window is closed');
   await page.keyboard.press('F5');
   await eventually('it is connected', async () => (await sessions()).length === 1);
   await page.close({ runBeforeUnload: false });

@@ -5,7 +5,7 @@ import * as path from 'node:path';
 import { test, type TestContext } from 'node:test';
 
 import { Bridge, Failed, isOlder, saidIn } from '../../src/bridge.ts';
-import { wishOf } from '../../src/launch/attribute.ts';
+import { held, wishOf } from '../../src/launch/attribute.ts';
 import { Holds } from '../../src/launch/holds.ts';
 
 /** A command that does what the script says. */
@@ -73,8 +73,8 @@ test('a session is held by all who use it, and ends after the last', async (t) =
   const never = new AbortController().signal;
   const steps: string[] = [];
   const [one, two] = await Promise.all([
-    holds.take(wishOf('orders'), (said) => steps.push(said.text), never),
-    holds.take(wishOf('orders'), () => undefined, never),
+    holds.take({ args: held(wishOf('orders')) }, (said) => steps.push(said.text), never),
+    holds.take({ args: held(wishOf('orders')) }, () => undefined, never),
   ]);
   assert.deepEqual(steps, ['starting agents']);
   assert.equal((await log()).match(/began/g)?.length, 1);
@@ -83,22 +83,31 @@ test('a session is held by all who use it, and ends after the last', async (t) =
   one.release();
   assert.equal(count, 1, 'the other one still holds it');
   two.release();
-  const again = await holds.take(wishOf('orders'), () => undefined, never);
+  const again = await holds.take({ args: held(wishOf('orders')) }, () => undefined, never);
   assert.equal((await log()).match(/began/g)?.length, 1, 'a restart finds the session');
   again.release();
+  await until('it ends', async () => /ended/.test(await log()));
+});
+
+test('a command that does not read ends all the same', async (t) => {
+  const { bridge, log } = await pretended(t, `trap 'echo ended >>$log; exit 0' TERM; echo http://x/; while :; do sleep 0.05; done`);
+  const holds = new Holds(bridge, () => undefined);
+  const hold = await holds.take({ args: ['open', 'web'], deaf: true }, () => undefined, new AbortController().signal);
+  assert.equal(hold.line, 'http://x/');
+  holds.dispose();
   await until('it ends', async () => /ended/.test(await log()));
 });
 
 test('a session that cannot be held says why; one that is given up ends', async (t) => {
   const refusing = await pretended(t, `echo '{"error":"nothing not found"}' >&2; echo '{"next":"bridge list"}' >&2; exit 3`);
   const never = new AbortController().signal;
-  const failed = await failure(new Holds(refusing.bridge, () => undefined).take(wishOf('nothing'), () => undefined, never));
+  const failed = await failure(new Holds(refusing.bridge, () => undefined).take({ args: held(wishOf('nothing')) }, () => undefined, never));
   assert.deepEqual([failed.message, failed.next], ['nothing not found', 'bridge list']);
 
   const slow = await pretended(t, `trap 'echo undone >>$log; exit 130' TERM; echo '{"step":"x"}' >&2; while :; do sleep 0.05; done`);
   const holds = new Holds(slow.bridge, () => undefined);
   const cancel = new AbortController();
-  const taken = holds.take(wishOf('orders'), () => cancel.abort(new Error('cancelled')), cancel.signal);
+  const taken = holds.take({ args: held(wishOf('orders')) }, () => cancel.abort(new Error('cancelled')), cancel.signal);
   await assert.rejects(taken, /cancelled/);
   await until('it is undone', async () => /undone/.test(await slow.log()));
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { namesIn, placeOf, startsSomething } from '../../src/launch/debuggers.ts';
+import { namesIn, opened, placeOf, startsSomething } from '../../src/launch/debuggers.ts';
 
 test('the shim takes the place of what each type of debugger starts', () => {
   const cases: [string, Record<string, unknown>, string[], Record<string, unknown>][] = [
@@ -29,4 +29,10 @@ test('an attach and a child of another session start nothing', () => {
 
 test('the names of an .env file are known', () => {
   assert.deepEqual(namesIn('# comment\nA=1\n export B_2 = x\n\nnot a line\nC.d="e=f"\n'), ['A', 'B_2', 'C.d']);
+});
+
+test('a browser opens the same path of the Service', () => {
+  assert.equal(opened({ type: 'chrome', request: 'launch', url: 'http://localhost:3000/a?b=c#d' }), '/a?b=c#d');
+  assert.equal(opened({ type: 'pwa-msedge', request: 'launch' }), '/');
+  assert.equal(opened({ type: 'node', request: 'launch', url: 'http://localhost/' }), undefined);
 });
