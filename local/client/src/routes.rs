@@ -50,7 +50,7 @@ mod tests {
             service_port: 80,
             local_port,
             r#match: chosen.to_owned(),
-            copy: false,
+            ..v1::RouteStatus::default()
         };
         let copies = |chosen: &str| v1::RouteStatus { copy: true, ..to(chosen, 3000) };
         for (routes, expected) in [

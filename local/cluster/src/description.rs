@@ -30,7 +30,20 @@ pub struct Description {
     pub volumes: Vec<Volume>,
     /// By the Ingresses and HTTPRoutes that the user may read.
     pub urls: Vec<String>,
+    /// The same of all Services of the namespace.
+    pub fronts: Vec<Front>,
     pub sessions: Vec<Session>,
+}
+
+/// A URL that leads to a Service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Front {
+    pub url: String,
+    pub service: String,
+    /// Number or name; `None`: its only one.
+    pub port: Option<String>,
+    /// This path only, and none below it.
+    pub exact: bool,
 }
 
 /// A volume in the container.
@@ -58,6 +71,11 @@ pub fn describe(snapshot: &Snapshot, asked: Asked<'_>) -> Description {
     });
     let attachment = Attachment::of(&snapshot.service).ok().flatten();
     let sessions = attachment.map(|there| there.sessions).unwrap_or_default();
+    let service = snapshot.service.name_any();
+    let fronts = fronts(&snapshot.fronts);
+    let own = fronts.iter().filter(|front| front.service == service);
+    let mut urls: Vec<String> = own.map(|front| front.url.clone()).collect();
+    urls.dedup();
     Description {
         ports,
         workloads: snapshot.workloads.iter().map(Workload::title).collect(),
@@ -66,7 +84,8 @@ pub fn describe(snapshot: &Snapshot, asked: Asked<'_>) -> Description {
         variables: container.map(variables).unwrap_or_default(),
         variables_of: container.map(variables_of).unwrap_or_default(),
         volumes: container.zip(template).map(|(it, template)| volumes(it, template)).unwrap_or_default(),
-        urls: urls(&snapshot.fronts, &snapshot.service.name_any()),
+        urls,
+        fronts,
         sessions: sessions.into_iter().map(catalog::session).collect(),
     }
 }
@@ -118,51 +137,68 @@ fn volumes(container: &Value, template: &Value) -> Vec<Volume> {
     all(container, "volumeMounts").map(volume).collect()
 }
 
-/// Those of Ingresses and HTTPRoutes that name a host.
-fn urls(fronts: &Fronts, service: &str) -> Vec<String> {
-    let ingresses = fronts.ingresses.iter().flatten().flat_map(|ingress| of_ingress(ingress, service));
+/// Those of Ingresses and HTTPRoutes that name a host, sorted.
+fn fronts(fronts: &Fronts) -> Vec<Front> {
+    let ingresses = fronts.ingresses.iter().flatten().flat_map(of_ingress);
     let routes = fronts.others.iter().filter(|other| other.kind == "HTTPRoute");
-    let routes = routes.flat_map(|route| of_route(&route.object.data, service));
-    let mut urls: Vec<String> = ingresses.chain(routes).collect();
-    urls.sort_unstable();
-    urls.dedup();
-    urls
+    let routes = routes.flat_map(|route| of_route(&route.object.data));
+    let mut fronts: Vec<Front> = ingresses.chain(routes).collect();
+    fronts.sort_unstable();
+    fronts.dedup();
+    fronts
 }
 
-fn of_ingress(ingress: &Ingress, service: &str) -> Vec<String> {
+fn of_ingress(ingress: &Ingress) -> Vec<Front> {
     let Some(spec) = &ingress.spec else { return Vec::new() };
     let encrypted = |host: &str| {
         let hosts = spec.tls.iter().flatten().flat_map(|tls| tls.hosts.iter().flatten());
         hosts.into_iter().any(|other| other == host)
     };
-    let leads = |backend: &IngressBackend| backend.service.as_ref().is_some_and(|it| it.name == service);
-    let mut urls = Vec::new();
+    let mut fronts = Vec::new();
     for rule in spec.rules.iter().flatten() {
         let Some(host) = &rule.host else { continue };
         let scheme = if encrypted(host) { "https" } else { "http" };
-        let paths = rule.http.iter().flat_map(|http| &http.paths).filter(|path| leads(&path.backend));
-        urls.extend(paths.map(|path| format!("{scheme}://{host}{}", path.path.as_deref().unwrap_or("/"))));
+        for path in rule.http.iter().flat_map(|http| &http.paths) {
+            let Some(service) = &path.backend.service else { continue };
+            let port = service.port.as_ref();
+            let port = port.and_then(|port| port.number.map(|number| number.to_string()).or(port.name.clone()));
+            fronts.push(Front {
+                url: format!("{scheme}://{host}{}", path.path.as_deref().unwrap_or("/")),
+                service: service.name.clone(),
+                port,
+                exact: path.path_type == "Exact",
+            });
+        }
     }
-    urls
+    fronts
 }
 
 /// An HTTPRoute's listeners may or may not have TLS: most of those with a host do.
-fn of_route(route: &Value, service: &str) -> Vec<String> {
+fn of_route(route: &Value) -> Vec<Front> {
     let spec = &route["spec"];
-    let mut urls = Vec::new();
+    let mut fronts = Vec::new();
     for rule in all(spec, "rules") {
-        if !all(rule, "backendRefs").any(|backend| backend["name"] == service) {
-            continue;
-        }
-        let paths: Vec<String> = all(rule, "matches")
-            .map(|matched| matched["path"]["value"].as_str().unwrap_or("/").to_owned())
+        // Without a match, it is every path.
+        let mut paths: Vec<(&str, bool)> = all(rule, "matches")
+            .map(|matched| &matched["path"])
+            .map(|path| (path["value"].as_str().unwrap_or("/"), path["type"] == "Exact"))
             .collect();
-        let paths = if paths.is_empty() { vec!["/".to_owned()] } else { paths };
-        for host in all(spec, "hostnames").filter_map(Value::as_str) {
-            urls.extend(paths.iter().map(|path| format!("https://{host}{path}")));
+        if paths.is_empty() {
+            paths.push(("/", false));
+        }
+        for backend in all(rule, "backendRefs") {
+            let Some(service) = backend["name"].as_str() else { continue };
+            for host in all(spec, "hostnames").filter_map(Value::as_str) {
+                fronts.extend(paths.iter().map(|(path, exact)| Front {
+                    url: format!("https://{host}{path}"),
+                    service: service.to_owned(),
+                    port: backend["port"].as_u64().map(|port| port.to_string()),
+                    exact: *exact,
+                }));
+            }
         }
     }
-    urls
+    fronts
 }
 
 #[cfg(test)]
@@ -216,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_are_those_that_lead_to_the_service() {
+    fn urls_are_those_of_ingresses_and_routes_with_a_host() {
         let backend = |service: &str| json!({"service": {"name": service, "port": {"number": 80}}});
         let ingress: Ingress = serde_json::from_value(json!({
             "metadata": {"name": "shop"},
@@ -225,7 +261,7 @@ mod tests {
                 "rules": [
                     {"host": "shop.example.com", "http": {"paths": [
                         {"path": "/orders", "pathType": "Prefix", "backend": backend("orders")},
-                        {"path": "/", "pathType": "Prefix", "backend": backend("web")},
+                        {"path": "/", "pathType": "Exact", "backend": backend("web")},
                     ]}},
                     {"host": "plain.example.com", "http": {"paths": [{"pathType": "Prefix", "backend": backend("orders")}]}},
                     {"http": {"paths": [{"path": "/x", "pathType": "Prefix", "backend": backend("orders")}]}},
@@ -233,16 +269,25 @@ mod tests {
             },
         }))
         .expect("an Ingress");
-        assert_eq!(
-            of_ingress(&ingress, "orders"),
-            ["https://shop.example.com/orders", "http://plain.example.com/"]
-        );
+        let front = |url: &str, service: &str, port: Option<&str>, exact: bool| Front {
+            url: url.to_owned(),
+            service: service.to_owned(),
+            port: port.map(str::to_owned),
+            exact,
+        };
+        let of_ingress = of_ingress(&ingress);
+        let expected = [
+            front("https://shop.example.com/orders", "orders", Some("80"), false),
+            front("https://shop.example.com/", "web", Some("80"), true),
+            front("http://plain.example.com/", "orders", Some("80"), false),
+        ];
+        assert_eq!(of_ingress, expected, "the rule without a host names no URL");
         let route = json!({"spec": {"hostnames": ["a.example"], "rules": [
-            {"matches": [{"path": {"value": "/v1"}}], "backendRefs": [{"name": "orders"}]},
+            {"matches": [{"path": {"type": "Exact", "value": "/v1"}}], "backendRefs": [{"name": "orders", "port": 8080}]},
             {"backendRefs": [{"name": "web"}]},
         ]}});
-        assert_eq!(of_route(&route, "orders"), ["https://a.example/v1"]);
-        assert_eq!(of_route(&route, "web"), ["https://a.example/"]);
-        assert_eq!(of_route(&route, "stock"), Vec::<String>::new());
+        let expected =
+            [front("https://a.example/v1", "orders", Some("8080"), true), front("https://a.example/", "web", None, false)];
+        assert_eq!(of_route(&route), expected);
     }
 }

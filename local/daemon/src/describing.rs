@@ -3,7 +3,7 @@
 use bridge_cluster::catalog::Session;
 use bridge_cluster::choose::Asked;
 use bridge_cluster::client::Cluster;
-use bridge_cluster::description::{Description, Volume, describe};
+use bridge_cluster::description::{Description, Front, Volume, describe};
 use bridge_cluster::obstacles::Obstacle;
 use bridge_cluster::{snapshot, target};
 use bridge_deploy::ListenPort;
@@ -43,6 +43,8 @@ fn to_message(described: Description, cluster: Cluster, service: String) -> v1::
         target: port.listen.into(),
     };
     let claimant = |session: Session| v1::Claimant { user: session.user, matches: session.matches };
+    let front =
+        |Front { url, service, port, exact }: Front| v1::Front { url, service, port: port.unwrap_or_default(), exact };
     let volume = |Volume { path, source }: Volume| v1::DescribedVolume { path, source };
     let (container, image) = described.container.unwrap_or_default();
     v1::DescribeReply {
@@ -61,5 +63,6 @@ fn to_message(described: Description, cluster: Cluster, service: String) -> v1::
         urls: described.urls,
         claimants: described.sessions.into_iter().map(claimant).collect(),
         failed: None,
+        fronts: described.fronts.into_iter().map(front).collect(),
     }
 }

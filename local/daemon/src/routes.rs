@@ -134,6 +134,7 @@ pub(crate) fn status(routes: &[PortRoute]) -> Vec<v1::RouteStatus> {
         r#match: route.matching.to_string(),
         service_port: route.service_port.into(),
         copy: route.copies,
+        taken: Some(route.matching.to_message()),
     };
     routes.iter().map(status).collect()
 }

@@ -132,7 +132,7 @@ mod tests {
             service_port,
             local_port,
             r#match: "x-bridge: a".to_owned(),
-            copy: false,
+            ..v1::RouteStatus::default()
         }
     }
 

@@ -172,7 +172,7 @@ mod tests {
             }],
             urls: vec!["https://shop.example.com/orders".into()],
             claimants: vec![v1::Claimant { user: "bob".into(), matches: vec!["80: x-bridge: bob".into()] }],
-            failed: None,
+            ..v1::DescribeReply::default()
         }
     }
 

@@ -309,7 +309,7 @@ pub(crate) mod tests {
                 local_port: 3000,
                 r#match: "baggage or tracestate: bridge=alice or x-bridge: alice".to_owned(),
                 service_port: 80,
-                copy: false,
+                ..v1::RouteStatus::default()
             }],
             agents: vec![v1::AgentStatus {
                 pod: "orders-bridge-7f3a-x".to_owned(),

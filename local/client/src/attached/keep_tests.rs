@@ -202,7 +202,7 @@ async fn a_command_follows_the_session_that_replaces_its_own_and_reports_its_rou
         local_port: 5000,
         service_port: 80,
         r#match: "x: 1".into(),
-        copy: false,
+        ..v1::RouteStatus::default()
     };
     let mut other = using("b", None);
     other.session.as_mut().unwrap().routes = vec![route];
