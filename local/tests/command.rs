@@ -145,6 +145,7 @@ fn help_names_every_command_and_the_exit_codes() {
         "clean",
         "doctor",
         "logs",
+        "open",
         "completion",
         "version",
         "Start with",
@@ -192,6 +193,10 @@ fn a_wrong_line_is_a_usage_error() {
         (&["status", "-o", "xml"], "possible values"),
         (&["logs"], "required"),
         (&["requests", "job/x"], "unknown kind job/"),
+        (&["open", "web", "--host", "a", "--url", "https://a"], "cannot be used with"),
+        (&["open", "web", "--url", "https://a/b"], "is not a URL like"),
+        (&["open", "web", "--also", "a"], "HOST=SERVICE[:PORT]"),
+        (&["open", "web", "x"], "a path begins with /"),
         (&["conect"], "connect"),
     ] {
         assert_fails(&user.run(line), 2, &[part]);

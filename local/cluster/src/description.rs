@@ -2,7 +2,7 @@
 //! from where it can be reached. Names of variables, never their values. Pure functions of a [`Snapshot`].
 
 use bridge_deploy::{ListenPort, main_container, resolve_ports};
-use k8s_openapi::api::networking::v1::{Ingress, IngressBackend};
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::ResourceExt;
 use serde_json::Value;
 
@@ -161,7 +161,8 @@ fn of_ingress(ingress: &Ingress) -> Vec<Front> {
         for path in rule.http.iter().flat_map(|http| &http.paths) {
             let Some(service) = &path.backend.service else { continue };
             let port = service.port.as_ref();
-            let port = port.and_then(|port| port.number.map(|number| number.to_string()).or(port.name.clone()));
+            let port =
+                port.and_then(|port| port.number.map(|number| number.to_string()).or(port.name.clone()));
             fronts.push(Front {
                 url: format!("{scheme}://{host}{}", path.path.as_deref().unwrap_or("/")),
                 service: service.name.clone(),
@@ -286,8 +287,10 @@ mod tests {
             {"matches": [{"path": {"type": "Exact", "value": "/v1"}}], "backendRefs": [{"name": "orders", "port": 8080}]},
             {"backendRefs": [{"name": "web"}]},
         ]}});
-        let expected =
-            [front("https://a.example/v1", "orders", Some("8080"), true), front("https://a.example/", "web", None, false)];
+        let expected = [
+            front("https://a.example/v1", "orders", Some("8080"), true),
+            front("https://a.example/", "web", None, false),
+        ];
         assert_eq!(of_route(&route), expected);
     }
 }

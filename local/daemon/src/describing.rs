@@ -43,8 +43,12 @@ fn to_message(described: Description, cluster: Cluster, service: String) -> v1::
         target: port.listen.into(),
     };
     let claimant = |session: Session| v1::Claimant { user: session.user, matches: session.matches };
-    let front =
-        |Front { url, service, port, exact }: Front| v1::Front { url, service, port: port.unwrap_or_default(), exact };
+    let front = |Front { url, service, port, exact }: Front| v1::Front {
+        url,
+        service,
+        port: port.unwrap_or_default(),
+        exact,
+    };
     let volume = |Volume { path, source }: Volume| v1::DescribedVolume { path, source };
     let (container, image) = described.container.unwrap_or_default();
     v1::DescribeReply {

@@ -6,6 +6,7 @@ mod inside;
 
 use std::time::Duration;
 
+use bridge_inside::open::Origin;
 use bridge_proto::target::Target;
 use clap::{Args, Parser, Subcommand};
 
@@ -18,6 +19,7 @@ pub(crate) use self::inside::{
 use self::inside::{RUN_EXAMPLES, SHIM_EXAMPLES};
 use super::call::typed::{self, Body, Called, Expected, Typed};
 use super::names::{RunName, UserName, duration};
+use super::open::typed::{self as opened, Also, Host};
 use super::output::{Format, ProgressAs};
 use super::requests::wanted::Wanted;
 
@@ -145,6 +147,13 @@ pub(crate) enum Command {
     /// stderr its status, and where each hop went that your sessions saw. HTTP/1 only.
     #[command(after_long_help = CALL_EXAMPLES)]
     Call(CallArgs),
+    /// Open a Service in your browser, with your mark on every request
+    ///
+    /// Serves a URL on loopback that leads to the Service through the cluster, or to a real URL. Redirects, cookies,
+    /// WebSockets and requests between hosts work as at the real host, which bridge finds from the Ingress or HTTPRoute.
+    /// Only your browser is let in: the one that opens the URL.
+    #[command(after_long_help = OPEN_EXAMPLES)]
+    Open(OpenArgs),
     /// Disconnect a target and restore its Service
     ///
     /// Undoes what `connect` changed. Open connections are not cut: the stand-in's pods go when the last of them has
@@ -223,6 +232,7 @@ impl Command {
             | Command::Shim(_)
             | Command::Env(_)
             | Command::Proxy(_)
+            | Command::Open(_)
             | Command::Logs(_)
             | Command::Mcp
             | Command::Completion { .. }
@@ -247,6 +257,7 @@ impl Command {
             Command::Clean(args) => args.service.as_ref(),
             Command::Logs(args) => args.target.as_ref(),
             Command::Call(_)
+            | Command::Open(_)
             | Command::Ps(_)
             | Command::Stop(_)
             | Command::Status(_)
@@ -364,6 +375,42 @@ pub(crate) struct CallArgs {
     pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+const OPEN_EXAMPLES: &str = "\
+Examples:
+  bridge open web
+  bridge open web /cart --host shop.example.com    as at this host, whatever leads to the Service
+  bridge open web --also api.example.com=api       an application of two hosts
+  bridge open web --url https://shop.example.com   from this machine, through the real Ingress";
+
+#[derive(Debug, Args)]
+pub(crate) struct OpenArgs {
+    /// Service, and one of its ports (number or name)
+    #[arg(value_name = "SERVICE[:PORT]")]
+    pub(crate) service: Called,
+    /// Path and query to begin with (default: where the Ingress leads to the Service)
+    #[arg(value_parser = typed::path)]
+    pub(crate) path: Option<http::Uri>,
+    /// Real host (default: from an Ingress or HTTPRoute, else the Service's name)
+    ///
+    /// With https, unless the Ingress says otherwise or you type http://HOST.
+    #[arg(long, value_name = "HOST", conflicts_with = "url")]
+    pub(crate) host: Option<Host>,
+    /// Send requests to this URL from your laptop, not through the cluster
+    #[arg(long, value_name = "URL", value_parser = opened::url)]
+    pub(crate) url: Option<Origin>,
+    /// Another host of the application: a Service, or a URL reached from your laptop; repeat for several
+    #[arg(long, value_name = "HOST=SERVICE[:PORT]|URL")]
+    pub(crate) also: Vec<Also>,
+    /// Local port (default: any free port)
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    pub(crate) listen: u16,
+    /// Only print the URL
+    #[arg(long)]
+    pub(crate) print: bool,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 }
 
 #[derive(Debug, Args)]

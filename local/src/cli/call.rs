@@ -5,7 +5,7 @@ pub(crate) mod typed;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bridge_client::{Attached, Port, RuntimeDir, chain, running};
+use bridge_client::{Attached, Port, Reachable, RuntimeDir, chain, running};
 use bridge_inside::call::send;
 use bridge_inside::network::Streams;
 use bridge_proto::matching;
@@ -72,16 +72,9 @@ pub(crate) async fn run(args: CallArgs) -> Result<u8, Failed> {
 }
 
 async fn call(attached: &mut Attached, args: &CallArgs, body: Bytes) -> Result<Outcome, Failed> {
-    let Called { service, port, .. } = &args.service;
+    let service = &args.service.service;
     let all = attached.services().await?;
-    let Some(found) = all.iter().find(|one| one.name == *service) else {
-        let message = format!(
-            "Service {service} not found in namespace {}, or it has no cluster IP",
-            attached.namespace
-        );
-        return Err(Failed::new(Exit::Target, message, "bridge list"));
-    };
-    let port = port_of(service, port.as_deref(), &found.ports)?;
+    let (found, port) = reachable(&all, &args.service, &attached.namespace)?;
     let trace = format!("{:032x}", rand::random::<u128>());
     let request = request(args, &attached.user, &trace, body)?;
     let url = format!("http://{service}:{port}{}", args.path);
@@ -97,6 +90,21 @@ async fn call(attached: &mut Attached, args: &CallArgs, body: Bytes) -> Result<O
         .map_err(|error| unanswered(chain(&error)))?;
     let hops = hops.seen().await?;
     Ok(outcome(url, &answer, took, hops, &attached.user, args.expect))
+}
+
+/// The Service of that name, and the port that is meant.
+pub(super) fn reachable<'a>(
+    all: &'a [Reachable],
+    called: &Called,
+    namespace: &str,
+) -> Result<(&'a Reachable, u16), Failed> {
+    let Called { service, port, .. } = called;
+    let Some(found) = all.iter().find(|one| one.name == *service) else {
+        let message =
+            format!("Service {service} not found in namespace {namespace}, or it has no cluster IP");
+        return Err(Failed::new(Exit::Target, message, "bridge list"));
+    };
+    Ok((found, port_of(service, port.as_deref(), &found.ports)?))
 }
 
 fn port_of(service: &str, wanted: Option<&str>, ports: &[Port]) -> Result<u16, Failed> {

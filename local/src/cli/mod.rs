@@ -24,6 +24,7 @@ mod list;
 mod logs;
 mod mcp;
 mod names;
+mod open;
 mod output;
 mod program;
 mod proxy;
@@ -100,7 +101,7 @@ fn format_of(arguments: &[OsString]) -> Format {
 fn block_on(command: Command) -> Result<u8, Failed> {
     let mut builder = match &command {
         // These carry streams.
-        Command::Daemon { .. } | Command::Run(_) | Command::Shell(_) => {
+        Command::Daemon { .. } | Command::Run(_) | Command::Shell(_) | Command::Open(_) => {
             tokio::runtime::Builder::new_multi_thread()
         }
         _ => tokio::runtime::Builder::new_current_thread(),
@@ -130,6 +131,7 @@ async fn run(command: Command) -> Result<u8, Failed> {
         Command::Forward(args) => forward::run(args).await,
         Command::Proxy(args) => proxy::run(args).await,
         Command::Dns(args) => dns::run(args).await,
+        Command::Open(args) => open::run(args).await,
         Command::Disconnect(args) => disconnect::run(args).await,
         Command::Status(output) => status::run(output.output).await,
         Command::Logs(args) => logs::run(args).await,

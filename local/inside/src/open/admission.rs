@@ -36,16 +36,23 @@ const OURS: &str = "/.bridge/";
 
 /// What lets a browser in: 128 random bits. Its text is a part of a path, and a cookie's value.
 #[derive(Clone)]
-pub struct Token(String);
+pub(super) struct Token(String);
 
 /// The verdict on a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict<'a> {
     /// It goes to this site. `cookie`: the browser has none for it yet, and gets it.
-    Admitted { site: &'a Site, cookie: bool },
+    Admitted {
+        site: &'a Site,
+        cookie: bool,
+    },
     /// The browser is let in at this site, and goes on to a path. `as_own`: by a page, so that what follows comes from us
     /// and not from where this navigation began.
-    Enters { site: &'a Site, to: String, as_own: bool },
+    Enters {
+        site: &'a Site,
+        to: String,
+        as_own: bool,
+    },
     Refused(Refusal),
 }
 
@@ -73,19 +80,16 @@ enum From {
 }
 
 impl Token {
-    #[must_use]
-    pub fn random() -> Self {
+    pub(super) fn random() -> Self {
         Self(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>()))
     }
 
-    #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The path at which a site lets a browser in: "/.bridge/TOKEN", before the path to go on to.
-    #[must_use]
-    pub fn path(&self) -> String {
+    pub(super) fn path(&self) -> String {
         format!("{OURS}{}", self.0)
     }
 
@@ -187,9 +191,10 @@ pub(super) fn is_navigation(headers: &HeaderMap) -> bool {
 }
 
 pub(super) fn wants_html(headers: &HeaderMap) -> bool {
-    headers.get_all(header::ACCEPT).iter().any(|accept| {
-        accept.to_str().is_ok_and(|accept| accept.to_ascii_lowercase().contains("text/html"))
-    })
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .any(|accept| accept.to_str().is_ok_and(|accept| accept.to_ascii_lowercase().contains("text/html")))
 }
 
 /// The value of a header that comes once, as text.

@@ -7,8 +7,7 @@ use http::HeaderValue;
 const OWN: &[u8] = b"bridge-open-";
 
 /// The name of the cookie for this port.
-#[must_use]
-pub fn own(port: u16) -> String {
+pub(super) fn own(port: u16) -> String {
     format!("bridge-open-{port}")
 }
 
@@ -107,7 +106,10 @@ mod tests {
             ("__Host-a=b; Secure; Path=/", Some("__Host-a=b; Secure; Path=/")),
             ("__secure-a=b; SECURE; SameSite=None", Some("__secure-a=b; SECURE; SameSite=None")),
             ("a=Secure; Max-Age=60", Some("a=Secure; Max-Age=60")),
-            ("a=b; Expires=Wed, 21 Oct 2026 07:28:00 GMT", Some("a=b; Expires=Wed, 21 Oct 2026 07:28:00 GMT")),
+            (
+                "a=b; Expires=Wed, 21 Oct 2026 07:28:00 GMT",
+                Some("a=b; Expires=Wed, 21 Oct 2026 07:28:00 GMT"),
+            ),
             ("bridge-open-8080=mine", None),
             (" bridge-open-1=mine; Path=/", None),
             ("", Some("")),
@@ -131,7 +133,8 @@ mod tests {
             let passed_on = for_site(&HeaderValue::from_static(sent));
             assert_eq!(passed_on.as_ref().map(|it| it.to_str().unwrap()), passed, "{sent}");
         }
-        let found: Vec<&[u8]> = values(b"a=b; bridge-open-8080=t;bridge-open-8080 = u", "bridge-open-8080").collect();
+        let found: Vec<&[u8]> =
+            values(b"a=b; bridge-open-8080=t;bridge-open-8080 = u", "bridge-open-8080").collect();
         assert_eq!(found, [b"t", b"u"]);
     }
 }

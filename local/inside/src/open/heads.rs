@@ -24,8 +24,14 @@ const HOP_BY_HOP: [&str; 9] = [
 ];
 
 /// What an Ingress would say about a request.
-const FORWARDED: [&str; 6] =
-    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip"];
+const FORWARDED: [&str; 6] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
 
 /// Makes a request's head that of a request to the real site.
 pub(super) fn for_site(headers: &mut HeaderMap, site: &Site, sites: &Sites, marks: &Marks, by_service: bool) {
@@ -219,7 +225,9 @@ mod tests {
     fn an_upgrade_is_handed_on() {
         let upgraded = |given: &[(&str, &str)]| {
             let all = sent(given, false);
-            all.into_iter().filter(|line| line.starts_with("connection") || line.starts_with("upgrade")).collect()
+            all.into_iter()
+                .filter(|line| line.starts_with("connection") || line.starts_with("upgrade"))
+                .collect()
         };
         let none: Vec<String> = Vec::new();
         let asked: Vec<String> = upgraded(&[("connection", "Keep-Alive, Upgrade"), ("upgrade", "websocket")]);

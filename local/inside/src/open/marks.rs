@@ -43,7 +43,9 @@ impl Marks {
     }
 
     fn add(&mut self, name: &str, value: &str) {
-        let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else { return };
+        let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
+            return;
+        };
         let is_there = self.headers.iter().any(|(other, _)| *other == name);
         if !is_there && !NOT_MARKS.contains(&name) && name != BAGGAGE {
             self.headers.push((name, value));
@@ -72,8 +74,9 @@ impl Marks {
     /// "baggage: bridge=alice", "x-bridge: alice".
     #[must_use]
     pub fn describe(&self) -> Vec<String> {
-        let header =
-            |(name, value): &(HeaderName, HeaderValue)| format!("{name}: {}", value.to_str().unwrap_or_default());
+        let header = |(name, value): &(HeaderName, HeaderValue)| {
+            format!("{name}: {}", value.to_str().unwrap_or_default())
+        };
         let baggage = format!("{BAGGAGE}: {}", self.member);
         std::iter::once(baggage).chain(self.headers.iter().map(header)).collect()
     }
@@ -113,7 +116,10 @@ mod tests {
             (vec![Match::Everything], own.to_owned()),
             (vec![all_of(vec![exact("x-tenant", "7")])], format!("{own}, x-tenant: 7")),
             (
-                vec![all_of(vec![exact("x-tenant", "7"), exact("x-b", "1")]), all_of(vec![exact("x-tenant", "8")])],
+                vec![
+                    all_of(vec![exact("x-tenant", "7"), exact("x-b", "1")]),
+                    all_of(vec![exact("x-tenant", "8")]),
+                ],
                 format!("{own}, x-tenant: 7, x-b: 1"),
             ),
             (vec![all_of(vec![header("x-tenant", Test::Prefix("7".to_owned()))])], own.to_owned()),

@@ -67,7 +67,8 @@ impl Origin {
     /// Why it is no origin, as a sentence.
     pub fn parse(url: &str) -> Result<Self, String> {
         let wrong = || format!("{url:?} is not a URL like https://shop.example.com");
-        let parts = split(url).filter(|parts| parts.rest.is_empty() || parts.rest == "/").ok_or_else(wrong)?;
+        let parts =
+            split(url).filter(|parts| parts.rest.is_empty() || parts.rest == "/").ok_or_else(wrong)?;
         let encrypted = match parts.scheme {
             Some("https") => true,
             Some("http") => false,
@@ -82,9 +83,10 @@ impl Origin {
         let authority = authority.to_ascii_lowercase();
         let (host, port) = host_and_port(&authority);
         let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        let is_address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).is_some_and(|address| {
-            address.parse::<std::net::Ipv6Addr>().is_ok()
-        });
+        let is_address = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
         let is_name = !host.is_empty() && host.bytes().all(is_part) && !host.ends_with('.');
         let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok());
         let usual = if encrypted { "443" } else { "80" };
@@ -124,9 +126,9 @@ impl Site {
     pub fn way(&self, path: &str) -> &Destination {
         let fits = |way: &&Way| match way.exact {
             true => path == way.path,
-            false => path.strip_prefix(way.path.trim_end_matches('/')).is_some_and(|rest| {
-                rest.is_empty() || rest.starts_with('/')
-            }),
+            false => path
+                .strip_prefix(way.path.trim_end_matches('/'))
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
         };
         let longest = self.ways.iter().filter(fits).max_by_key(|way| (way.path.len(), way.exact));
         longest.map_or(&self.otherwise, |way| &way.to)
@@ -242,7 +244,8 @@ impl Sites {
                 Some(parent) => host.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.')),
                 None => pattern == host,
             };
-            named && (port.is_none() || port == Some("*") || port == own || matches!(port, Some("443" | "80")))
+            named
+                && (port.is_none() || port == Some("*") || port == own || matches!(port, Some("443" | "80")))
         };
         self.sites.iter().filter(fits)
     }
@@ -264,13 +267,18 @@ fn split(url: &str) -> Option<Parts<'_>> {
         (scheme, rest) => (Some(scheme.strip_suffix(':')?), rest),
     };
     let scheme = match scheme {
-        Some(scheme) => Some(["http", "https", "ws", "wss"].into_iter().find(|it| it.eq_ignore_ascii_case(scheme))?),
+        Some(scheme) => {
+            Some(["http", "https", "ws", "wss"].into_iter().find(|it| it.eq_ignore_ascii_case(scheme))?)
+        }
         None => None,
     };
     let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
-    (!authority.is_empty() && !authority.contains('@') && !rest.starts_with('\\'))
-        .then_some(Parts { scheme, authority, rest })
+    (!authority.is_empty() && !authority.contains('@') && !rest.starts_with('\\')).then_some(Parts {
+        scheme,
+        authority,
+        rest,
+    })
 }
 
 #[cfg(test)]
@@ -298,8 +306,11 @@ pub(super) mod tests {
             ],
             ..site("https://shop.example.com", service("web", 1))
         };
-        let all =
-            vec![shop, site("https://api.example.com:8443", service("api", 4)), site("http://web", service("web", 1))];
+        let all = vec![
+            shop,
+            site("https://api.example.com:8443", service("api", 4)),
+            site("http://web", service("web", 1)),
+        ];
         Sites::new(8080, all)
     }
 

@@ -14,7 +14,8 @@ use super::upstream::{Body, Trouble};
 /// Nothing is loaded, nothing runs, and no other page shows it.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// The same with the one script below.
-const POLICY_OF_ENTRANCE: &str = "default-src 'none'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+const POLICY_OF_ENTRANCE: &str =
+    "default-src 'none'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:42em;margin:4em auto;padding:0 1em;\
     color-scheme:light dark}h1{font-size:1.3em}code{font-family:ui-monospace,monospace}";
 
@@ -84,7 +85,9 @@ impl Page {
             ),
             Trouble::SpeaksHttp2 => Self::new(
                 StatusCode::BAD_GATEWAY,
-                format!("{place} speaks only HTTP/2, as gRPC servers do, and a browser cannot call it like this."),
+                format!(
+                    "{place} speaks only HTTP/2, as gRPC servers do, and a browser cannot call it like this."
+                ),
                 "Choose a port for browsers: bridge open SERVICE:PORT. bridge describe SERVICE lists the ports.",
             ),
             Trouble::NotHttp(why) => Self::new(
@@ -175,7 +178,8 @@ pub(super) fn redirect(to: &str, status: StatusCode) -> Response<Body> {
 }
 
 fn ours(status: StatusCode, text: String, kind: &'static str, policy: &'static str) -> Response<Body> {
-    let mut answer = Response::new(Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync());
+    let mut answer =
+        Response::new(Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync());
     *answer.status_mut() = status;
     let lines: [(HeaderName, &'static str); 5] = [
         (header::CONTENT_TYPE, kind),

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -75,7 +75,8 @@ impl Listening {
         loop {
             attempts += 1;
             match Self::both(port).await {
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse && port == 0 && attempts < ATTEMPTS => {}
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrInUse && port == 0 && attempts < ATTEMPTS => {}
                 bound => return bound,
             }
         }
@@ -109,18 +110,34 @@ impl Opened {
         format!("{site}{}{path}", self.token.path())
     }
 
+    #[must_use]
+    pub fn sites(&self) -> &Sites {
+        &self.sites
+    }
+
+    #[must_use]
+    pub fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
     /// Serves this user's browser until the future is dropped, and all connections end with it.
     pub async fn serve(self, listening: Listening) -> Infallible {
         let door = Arc::new(Door::new(self.say.clone()));
         let opened = Arc::new(self);
         let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         let listeners = listening.listeners.into_iter();
-        join_all(listeners.map(|listener| accept(listener, opened.clone(), door.clone(), room.clone()))).await;
+        join_all(listeners.map(|listener| accept(listener, opened.clone(), door.clone(), room.clone())))
+            .await;
         std::future::pending().await
     }
 }
 
-async fn accept(listener: TcpListener, opened: Arc<Opened>, door: Arc<Door>, room: Arc<Semaphore>) -> Infallible {
+async fn accept(
+    listener: TcpListener,
+    opened: Arc<Opened>,
+    door: Arc<Door>,
+    room: Arc<Semaphore>,
+) -> Infallible {
     let mut connections = JoinSet::new();
     loop {
         // One that is never closed.
@@ -217,7 +234,9 @@ impl Opened {
         let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         let protocol = heads::upgrade(answer.headers()).filter(|_| switches);
         if switches && (asked.is_none() || protocol.is_none()) {
-            return Err(Trouble::NotHttp("it switches to another protocol, which nobody asked for".to_owned()));
+            return Err(Trouble::NotHttp(
+                "it switches to another protocol, which nobody asked for".to_owned(),
+            ));
         }
         heads::for_browser(answer.headers_mut(), site, &self.sites, &self.token, navigation);
         if let Some(protocol) = protocol {
