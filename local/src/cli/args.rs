@@ -52,6 +52,7 @@ Examples:
   bridge connect orders --path ^=/v1/        only those of your requests whose path starts with /v1/
   bridge connect orders --port 3000:http     send the Service's port `http` to localhost:3000
   bridge status                              show sessions and whether they work
+  bridge open web                            open web in the browser; every request is yours
   bridge requests -f                         follow where each request goes, and why
   bridge disconnect orders                   restore the Service
 

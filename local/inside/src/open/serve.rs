@@ -244,7 +244,7 @@ impl Opened {
             answer.headers_mut().insert(header::UPGRADE, protocol);
         }
         match answer.status() {
-            StatusCode::BAD_REQUEST if by_service => unless_about_tls(answer).await,
+            StatusCode::BAD_REQUEST => unless_about_tls(answer).await,
             _ => Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync())),
         }
     }

@@ -178,7 +178,10 @@ impl Upstream {
             Some(Spoken::Tls) => Trouble::SpeaksTls,
             Some(Spoken::Http2) => Trouble::SpeaksHttp2,
             _ if is_incomplete(error) => Trouble::Closed,
-            _ => Trouble::NotHttp(bridge_client::chain(error)),
+            _ => Trouble::NotHttp(match cause::<hyper::Error>(error) {
+                Some(why) => bridge_client::chain(why),
+                None => bridge_client::chain(error),
+            }),
         }
     }
 }
@@ -280,8 +283,9 @@ impl Wire {
     fn look_at(&mut self, read: &[u8]) {
         let Some((bytes, authority, inner)) = &mut self.first else { return };
         bytes.extend(read.iter().take(LOOK - bytes.len()));
+        // An alert is shorter, and may be all that comes.
+        lock(&inner.spoken).insert(authority.clone(), Spoken::of(bytes));
         if bytes.len() >= LOOK || read.is_empty() {
-            lock(&inner.spoken).insert(std::mem::take(authority), Spoken::of(bytes));
             self.first = None;
         }
     }
