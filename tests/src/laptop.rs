@@ -180,6 +180,14 @@ impl Laptop {
         Local::start(command, format!("bridge {}", args.join(" ")), port_on_loopback)
     }
 
+    /// `bridge open`: [`Local::said`] is the URL that it prints.
+    #[must_use]
+    pub fn opens_for_browsers(&self, args: &[&str]) -> Local {
+        let mut command = self.command();
+        command.arg(place::bridge()).args(args);
+        Local::start(command, format!("bridge {}", args.join(" ")), port_of_url)
+    }
+
     /// `bridge status`, as programs see it.
     #[must_use]
     pub fn status(&self) -> Value {
@@ -255,6 +263,8 @@ pub struct Local {
     child: Child,
     pub name: String,
     pub port: u16,
+    /// The line in which it said so.
+    pub said: String,
 }
 
 impl Local {
@@ -270,8 +280,8 @@ impl Local {
         let (stdout, stderr) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
         read(stdout, port_of, port_tx.clone());
         read(stderr, port_of, port_tx);
-        let port = port_rx.recv_timeout(UP).expect("the local program says which port it listens on");
-        Self { child, name, port }
+        let (port, said) = port_rx.recv_timeout(UP).expect("the local program says which port it listens on");
+        Self { child, name, port, said }
     }
 
     /// Stops it, as at a breakpoint: connections are still taken, and nothing is read.
@@ -306,12 +316,16 @@ impl Local {
 }
 
 /// Reads to the end, as a full pipe would stop the program.
-fn read(from: impl Read + Send + 'static, port_of: fn(&str) -> Option<u16>, port_tx: mpsc::Sender<u16>) {
+fn read(
+    from: impl Read + Send + 'static,
+    port_of: fn(&str) -> Option<u16>,
+    port_tx: mpsc::Sender<(u16, String)>,
+) {
     std::thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
             if let Some(port) = port_of(&line) {
                 // Nobody waits any more: it was found before, or the test is over.
-                let _ = port_tx.send(port);
+                let _ = port_tx.send((port, line));
             }
         }
     });
@@ -333,6 +347,11 @@ fn port_that_bridge_found(line: &str) -> Option<u16> {
 /// "127.0.0.1:5432 → db:5432", "socks5h://127.0.0.1:1080 …", "Forwarding from 127.0.0.1:3000 -> 80"
 pub(crate) fn port_on_loopback(line: &str) -> Option<u16> {
     line.split_once("127.0.0.1:")?.1.split(' ').next()?.parse().ok()
+}
+
+/// "http://shop.example.com.localhost:40123/.bridge/TOKEN/"
+fn port_of_url(line: &str) -> Option<u16> {
+    line.strip_prefix("http://")?.split_once(".localhost:")?.1.split('/').next()?.parse().ok()
 }
 
 impl Drop for Local {

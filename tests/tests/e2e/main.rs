@@ -7,6 +7,7 @@ mod agents;
 mod alone;
 mod aside;
 mod attached;
+mod browsing;
 mod bulk;
 mod changes;
 mod command;
