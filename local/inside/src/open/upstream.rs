@@ -213,7 +213,7 @@ impl tower::Service<Uri> for Connector {
             let wire = match to.scheme_str() {
                 Some(IN_CLUSTER) => inner.in_cluster(&to).await?,
                 _ => {
-                    let connected = timeout(CONNECT_WITHIN, inner.from_here(&to)).await;
+                    let connected = timeout(CONNECT_WITHIN, inner.outside(&to)).await;
                     connected.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))?
                 }
             };
@@ -237,7 +237,7 @@ impl Inner {
         Ok(Box::new(near))
     }
 
-    async fn from_here(&self, to: &Uri) -> Result<Box<dyn Duplex>, Unconnected> {
+    async fn outside(&self, to: &Uri) -> Result<Box<dyn Duplex>, Unconnected> {
         let host = to.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let encrypted = to.scheme_str() == Some("https");
         let port = to.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
