@@ -51,8 +51,9 @@ const TESTS: Record<string, () => Promise<void>> = {
     const dlvToolPath = world.made('bin/dlv');
     const program = world.made('bin/orders-in-go');
     const at = { file: 'go/main.go', line: 14, path: 'path', greeting: 'greeting' };
-    const go = { name: 'orders', type: 'go', request: 'launch', mode: 'exec', program, dlvToolPath, bridge: 'orders' };
-    await stopsAtMyRequest(go, at);
+    const substitutePath = [{ from: '${workspaceFolder}/go', to: 'bridge.dev/ide/orders' }];
+    const how = { mode: 'exec', program, dlvToolPath, substitutePath, outputMode: 'remote' };
+    await stopsAtMyRequest({ name: 'orders', type: 'go', request: 'launch', ...how, bridge: 'orders' }, at);
   },
 
   async 'a child process takes the requests'() {
