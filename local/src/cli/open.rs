@@ -25,6 +25,8 @@ use super::request;
 
 /// The listener's name, for people.
 const WHAT: &str = "bridge open";
+/// Hosts to name.
+const MOST_SHOWN: usize = 8;
 
 pub(crate) async fn run(args: OpenArgs) -> Result<(), Failed> {
     match &args.url {
@@ -118,8 +120,11 @@ async fn serve(listening: Listening, opened: Opened, path: &str, args: &OpenArgs
 fn described(opened: &Opened) -> String {
     let mut text = line(&format!("  every request carries {}", opened.marks().describe().join(" and ")));
     let sites = opened.sites();
-    for site in sites.all() {
+    for site in sites.all().iter().take(MOST_SHOWN) {
         text.push_str(&line(&format!("  {} is {}", site.origin.url(), sites.url(site))));
+    }
+    if sites.all().len() > MOST_SHOWN {
+        text.push_str(&line(&format!("  and {} other hosts", sites.all().len() - MOST_SHOWN)));
     }
     text.push_str("  this URL lets in the browser that opens it; stop with Ctrl-C\n");
     text

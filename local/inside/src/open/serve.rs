@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bridge_client::{Said, Say};
 use bytes::Bytes;
@@ -44,6 +44,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(600);
 const MESSAGE_WITHIN: Duration = Duration::from_secs(1);
 /// The pause after an accept that failed, as when descriptors have run out.
 const PAUSE: Duration = Duration::from_millis(100);
+/// The least time between two reports of refused requests: a page can send many.
+const SAID_EVERY: Duration = Duration::from_secs(1);
 /// Attempts to find a port that is free for both families.
 const ATTEMPTS: usize = 16;
 
@@ -62,6 +64,8 @@ pub struct Opened {
     upstream: Upstream,
     answer_within: Duration,
     say: Say,
+    /// The last report of a refused request.
+    said: Mutex<Option<Instant>>,
 }
 
 impl Listening {
@@ -100,7 +104,7 @@ impl Opened {
     #[must_use]
     pub fn new(sites: Sites, marks: Marks, streams: Option<Streams>, say: Say) -> Self {
         let (token, upstream) = (Token::random(), Upstream::new(streams));
-        Self { sites, marks, token, upstream, answer_within: ANSWER_WITHIN, say }
+        Self { sites, marks, token, upstream, answer_within: ANSWER_WITHIN, say, said: Mutex::default() }
     }
 
     /// The URL that lets a browser in, and leads to this path of the first site.
@@ -280,10 +284,19 @@ impl Opened {
                 .map(|origin| format!("a request of a page of {origin} was refused")),
             Refusal::Unknown | Refusal::Meaningless => None,
         };
-        if let Some(why) = why {
+        if let Some(why) = why.filter(|_| self.may_say()) {
             (self.say)(&Said::Note(why));
         }
         Page::refusal(refusal, self.sites.port()).answer(html)
+    }
+
+    fn may_say(&self) -> bool {
+        let (now, mut said) = (Instant::now(), self.said.lock().unwrap_or_else(PoisonError::into_inner));
+        let is_due = said.is_none_or(|last| now >= last + SAID_EVERY);
+        if is_due {
+            *said = Some(now);
+        }
+        is_due
     }
 }
 
