@@ -171,6 +171,8 @@ pub(super) fn entrance(to: &str) -> Response<Body> {
 /// Sends the browser on by a redirect.
 pub(super) fn redirect(to: &str, status: StatusCode) -> Response<Body> {
     let mut answer = ours(status, String::new(), "text/plain; charset=utf-8", POLICY);
+    // What comes next names the same page as the one that led here, by which it is known for ours.
+    answer.headers_mut().remove(header::REFERRER_POLICY);
     if let Ok(to) = HeaderValue::try_from(to) {
         answer.headers_mut().insert(header::LOCATION, to);
     }

@@ -143,6 +143,7 @@ async fn a_browser_is_let_in_by_the_url_and_no_other_is() {
     let entered = world.ask(&world.head(&format!("GET /.bridge/{}/x?y", world.token), &[])).await;
     assert_eq!(status(&entered), 303, "{entered}");
     assert!(has(&entered, &format!("location: http://{HOST}:{}/x?y", world.port)), "{entered}");
+    assert!(!entered.contains("referrer-policy"), "a page that led here stays named: {entered}");
     let cookie = format!("bridge-open-{}={}; Path=/; HttpOnly; SameSite=Lax", world.port, world.token);
     assert!(has(&entered, &format!("set-cookie: {cookie}")), "{entered}");
 
