@@ -22,7 +22,7 @@ use hyper_util::client::legacy::{Client, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use rustls_platform_verifier::BuilderVerifierExt as _;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -48,6 +48,10 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 /// The largest head of an answer.
 const LARGEST_HEAD: usize = 256 * 1024;
 const MOST_HEADERS: usize = 256;
+/// A server that is asked in the protocol that it speaks answers at once.
+const PROBED_WITHIN: Duration = Duration::from_secs(3);
+/// What a client of HTTP/2 says first (RFC 9113 section 3.4): the preface, and empty settings.
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// The first bytes of a connection that show what it speaks: the header of a frame of HTTP/2.
 const LOOK: usize = 9;
 
@@ -125,7 +129,7 @@ impl Upstream {
         let (mut head, body) = request.into_parts();
         head.version = Version::HTTP_11;
         head.uri = target(to, &head.uri);
-        let authority = head.uri.authority().map(ToString::to_string).unwrap_or_default();
+        let uri = head.uri.clone();
         // A server may close an idle connection just when it is used again, and has done nothing then.
         let again = matches!(head.method, Method::GET | Method::HEAD) && body.is_end_stream();
         let again = again.then(|| {
@@ -138,14 +142,43 @@ impl Upstream {
         let request = Request::from_parts(head, body.map_err(Into::into).boxed_unsync());
         let answered = async {
             match (self.client().request(request).await, again) {
-                (Err(error), Some(again)) if is_incomplete(&error) => self.client().request(again).await,
+                (Err(error), Some(again)) if is_cut_off(&error) => self.client().request(again).await,
                 (answer, _) => answer,
             }
         };
         match timeout(within, answered).await {
             Err(_) => Err(Trouble::Silent(within)),
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(self.trouble(&error, &authority)),
+            Ok(Err(error)) => match self.trouble(&error, &uri) {
+                // Many servers say nothing to a client that speaks something else.
+                Trouble::Closed => Err(self.speaks(&uri).await.unwrap_or(Trouble::Closed)),
+                trouble => Err(trouble),
+            },
+        }
+    }
+
+    /// Whether a server that says nothing in HTTP/1 does so in TLS or in HTTP/2.
+    async fn speaks(&self, to: &Uri) -> Option<Trouble> {
+        let connect = async || tower::Service::call(&mut self.connector.clone(), to.clone()).await.ok();
+        let inner = &self.connector.0;
+        let in_tls = async {
+            let (tls, name) = (inner.tls().ok()?, ServerName::try_from("localhost").ok()?);
+            // Whether it succeeds does not matter.
+            Some(drop(tls.connect(name, connect().await?.into_inner()).await))
+        };
+        let in_http2 = async {
+            let mut wire = connect().await?.into_inner();
+            wire.write_all(HTTP2).await.ok()?;
+            Some(drop(wire.read(&mut [0; LOOK]).await))
+        };
+        let _ = timeout(PROBED_WITHIN, in_tls).await;
+        if inner.spoken(to) != Some(Spoken::Tls) {
+            let _ = timeout(PROBED_WITHIN, in_http2).await;
+        }
+        match inner.spoken(to)? {
+            Spoken::Tls => Some(Trouble::SpeaksTls),
+            Spoken::Http2 => Some(Trouble::SpeaksHttp2),
+            Spoken::Http1 | Spoken::Other => None,
         }
     }
 
@@ -166,7 +199,7 @@ impl Upstream {
         client.insert((Instant::now(), new)).1.clone()
     }
 
-    fn trouble(&self, error: &ClientError, authority: &str) -> Trouble {
+    fn trouble(&self, error: &ClientError, to: &Uri) -> Trouble {
         if let Some(unconnected) = cause::<Unconnected>(error) {
             return match unconnected {
                 Unconnected::Refused(refused) => Trouble::Refused(refused.clone()),
@@ -174,10 +207,10 @@ impl Upstream {
                 Unconnected::Tls(why) => Trouble::Tls(why.clone()),
             };
         }
-        match lock(&self.connector.0.spoken).get(authority) {
+        match self.connector.0.spoken(to) {
             Some(Spoken::Tls) => Trouble::SpeaksTls,
             Some(Spoken::Http2) => Trouble::SpeaksHttp2,
-            _ if is_incomplete(error) => Trouble::Closed,
+            _ if is_cut_off(error) => Trouble::Closed,
             _ => Trouble::NotHttp(match cause::<hyper::Error>(error) {
                 Some(why) => bridge_client::chain(why),
                 None => bridge_client::chain(error),
@@ -217,14 +250,18 @@ impl tower::Service<Uri> for Connector {
                     connected.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))?
                 }
             };
-            let authority = to.authority().map(ToString::to_string).unwrap_or_default();
-            Ok(TokioIo::new(Wire { wire, first: Some((Vec::new(), authority, inner)) }))
+            Ok(TokioIo::new(Wire { wire, first: Some((Vec::new(), authority(&to), inner)) }))
         }
         .boxed()
     }
 }
 
 impl Inner {
+    /// What the server spoke last.
+    fn spoken(&self, to: &Uri) -> Option<Spoken> {
+        lock(&self.spoken).get(&authority(to)).copied()
+    }
+
     async fn in_cluster(&self, to: &Uri) -> Result<Box<dyn Duplex>, Unconnected> {
         let address = to.authority().and_then(|authority| authority.as_str().parse().ok());
         let (Some(address), Some(streams)) = (address, &self.streams) else {
@@ -339,8 +376,18 @@ impl Connection for Wire {
     }
 }
 
-fn is_incomplete(error: &ClientError) -> bool {
-    cause::<hyper::Error>(error).is_some_and(hyper::Error::is_incomplete_message)
+fn authority(of: &Uri) -> String {
+    of.authority().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Whether the server closed the connection before it had answered.
+fn is_cut_off(error: &ClientError) -> bool {
+    let is_reset = |error: &io::Error| {
+        matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+    };
+    cause::<Unconnected>(error).is_none()
+        && (cause::<hyper::Error>(error).is_some_and(hyper::Error::is_incomplete_message)
+            || cause::<io::Error>(error).is_some_and(is_reset))
 }
 
 /// The cause of this type, however deep.

@@ -298,19 +298,13 @@ async fn a_connection_that_the_site_has_closed_is_made_once_more() {
 async fn trouble_has_a_page() {
     let world = World::new().await;
     let request = world.head("GET /", &[&world.cookie(), "Accept: text/html"]);
-    let post = world.head("POST /", &[&world.cookie(), "Content-Length: 0"]);
-    for (text, answer, expected) in [
-        (&request, &b"\x15\x03\x01\x00\x02\x02\x46"[..], "speaks TLS"),
-        (&request, b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64", "speaks only HTTP/2"),
-        (&request, b"-ERR unknown command\r\n", "did not answer in HTTP/1"),
-        (
-            &request,
-            b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n",
-            "speaks TLS",
-        ),
-        (&post, b"", "closed the connection without an answer"),
+    for (answer, expected) in [
+        (&b"\x15\x03\x01\x00\x02\x02\x46"[..], "speaks TLS"),
+        (b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64", "speaks only HTTP/2"),
+        (b"-ERR unknown command\r\n", "did not answer in HTTP/1"),
+        (b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n", "speaks TLS"),
     ] {
-        let (_, page) = world.ask_site(text, answer).await;
+        let (_, page) = world.ask_site(&request, answer).await;
         assert!(page.contains(expected), "{expected} is not in {page}");
     }
     let silent = World::with_patience(Duration::from_millis(50)).await;
@@ -322,6 +316,33 @@ async fn trouble_has_a_page() {
     let page = gone.ask(&gone.head("GET /", &[&gone.cookie()])).await;
     assert_eq!(status(&page), 502, "{page}");
     assert!(page.contains("cannot be reached from this machine"), "{page}");
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_in_http_is_asked_in_other_protocols() {
+    for (hello, answer, expected) in [
+        (&b"\x16\x03"[..], &b"\x15\x03\x01\x00\x02\x02\x46"[..], "speaks TLS"),
+        (b"PR", b"\0\0\0\x04\0\0\0\0\0", "speaks only HTTP/2"),
+        (b"??", b"", "closed the connection"),
+    ] {
+        let world = World::new().await;
+        let text = world.head("GET /", &[&world.cookie()]);
+        let site = async {
+            loop {
+                let (mut connection, _) = world.site.accept().await.unwrap();
+                let mut first = [0; 2];
+                let _ = connection.read_exact(&mut first).await;
+                if first == hello {
+                    connection.write_all(answer).await.unwrap();
+                }
+            }
+        };
+        let page = tokio::select! {
+            page = world.ask(&text) => page,
+            () = site => unreachable!(),
+        };
+        assert!(page.contains(expected), "{expected} is not in {page}");
+    }
 }
 
 #[tokio::test]
