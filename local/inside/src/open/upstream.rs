@@ -164,12 +164,12 @@ impl Upstream {
         let in_tls = async {
             let (tls, name) = (inner.tls().ok()?, ServerName::try_from("localhost").ok()?);
             // Whether it succeeds does not matter.
-            Some(drop(tls.connect(name, connect().await?.into_inner()).await))
+            tls.connect(name, connect().await?.into_inner()).await.ok()
         };
         let in_http2 = async {
             let mut wire = connect().await?.into_inner();
             wire.write_all(HTTP2).await.ok()?;
-            Some(drop(wire.read(&mut [0; LOOK]).await))
+            wire.read(&mut [0; LOOK]).await.ok()
         };
         let _ = timeout(PROBED_WITHIN, in_tls).await;
         if inner.spoken(to) != Some(Spoken::Tls) {
