@@ -90,12 +90,27 @@ export class Bridge {
     if (this.checked === path) {
       return;
     }
-    const found = (await this.toItsEnd(['version', '--short'], {})).trim();
+    const found = await this.version();
     if (isOlder(found, OLDEST)) {
       const message = `${path} is bridge ${found}; this extension needs ${OLDEST.join('.')} or later`;
       throw new Failed('old-bridge', message, 'update it, or name another one in the setting bridge.path');
     }
     this.checked = path;
+  }
+
+  /** Linux has another program of the same name, for network bridges. */
+  private async version(): Promise<string> {
+    const said = await this.toItsEnd(['version', '--short'], {}).catch((error: unknown) => {
+      if (error instanceof Failed && error.code === 'no-bridge') {
+        throw error;
+      }
+      return '';
+    });
+    if (!/^\d+\.\d+\.\d+/.test(said)) {
+      const message = `${this.path()} is another program, and not the command that this extension uses`;
+      throw new Failed('no-bridge', message, 'install bridge, or name it in the setting bridge.path');
+    }
+    return said.trim();
   }
 
   private async toItsEnd(args: string[], run: Run): Promise<string> {

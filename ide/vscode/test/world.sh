@@ -11,9 +11,9 @@ take_down=''
 node=$made/server/node_modules/node-linux-$node_arch/bin/node
 code_server=$made/server/node_modules/code-server/out/node/entry.js
 # Chromium and code-server write to the home and to nowhere else.
-developer=("$root/tests/cluster/laptop" --uid "$uid" env -i PATH="$PATH" TERM=dumb LANG=C.UTF-8 SHELL=/bin/sh USER=alice
+developer=("$root/tests/cluster/laptop" --uid "$uid" env -i PATH="$home/bin:$PATH" TERM=dumb LANG=C.UTF-8 SHELL=/bin/sh USER=alice
 	BRIDGE_ME=alice KUBECONFIG="$work/kubeconfig" HOME="$home" TMPDIR="$home/tmp" XDG_RUNTIME_DIR="$home/run"
-	XDG_CONFIG_HOME="$home/config" XDG_STATE_HOME="$home/state" BRIDGE_IDE="$made" BRIDGE_IDE_NAMESPACE="$namespace")
+	XDG_CONFIG_HOME="$home/config" XDG_STATE_HOME="$home/state" BRIDGE_IDE="$made" BRIDGE_IDE_TEST="${BRIDGE_IDE_TEST:-}")
 
 kubectl() { "$root/tests/cluster/admin" kubectl --namespace "$namespace" "$@"; }
 as_developer() { "${developer[@]}" "$@"; }

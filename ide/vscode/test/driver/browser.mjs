@@ -49,11 +49,16 @@ async function command(title) {
 }
 const row = (text) => page.locator('.quick-input-widget:visible .monaco-list-row', { hasText: text }).first();
 
+async function opened() {
+  await page.goto(`${server.address}/?folder=${folder}`);
+  await page.locator('.explorer-folders-view .monaco-list-row', { hasText: 'server.js' }).click();
+  await page.locator('.tab.active', { hasText: 'server.js' }).waitFor();
+}
+
 async function openFile(name) {
   await page.keyboard.press('Control+P');
   await page.locator('.quick-input-widget:visible input').first().fill(name);
-  await row(name).waitFor();
-  await page.keyboard.press('Enter');
+  await row(name).click();
   await page.locator('.tab.active', { hasText: name }).waitFor();
 }
 
@@ -76,7 +81,7 @@ async function requestsPage() {
 
 async function walk() {
   begin('A project with one launch configuration');
-  await page.goto(`${server.address}/?folder=${folder}`);
+  await opened();
   await openFile('launch.json');
   await page.locator('.codelens-decoration', { hasText: 'Run this on the cluster' }).waitFor();
   await shot('1-launch-configuration');
@@ -93,11 +98,12 @@ async function walk() {
     const text = await readFile(path.join(folder, '.vscode/launch.json'), 'utf8');
     return text.includes('"bridge": "orders"') && text.includes('// Starts orders alone');
   });
+  assert.equal(await page.locator('.squiggly-warning').count(), 0, 'the editor knows the attribute');
   await shot('3-attribute');
 
   begin('F5, and a request with my mark stops at the breakpoint');
   await openFile('server.js');
-  await toLine(7);
+  await toLine(8);
   await page.keyboard.press('F9');
   await page.keyboard.press('F5');
   await console_('listens on 8080').waitFor();
@@ -120,7 +126,7 @@ async function walk() {
 
   begin('Edit, restart, and again');
   await openFile('server.js');
-  await toLine(7);
+  await toLine(8);
   await page.keyboard.press('F9');
   const text = await readFile(path.join(folder, 'server.js'), 'utf8');
   await writeFile(path.join(folder, 'server.js'), text.replace("by: 'laptop'", "by: 'edited'"));

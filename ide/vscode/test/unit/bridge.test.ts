@@ -52,6 +52,8 @@ test('without bridge, and with one that is too old, there is a sentence', async 
   assert.equal((await failure(none.json(['status']))).code, 'no-bridge');
   const { bridge } = await pretended(t, '');
   const old = new Bridge(() => bridge.program, () => undefined);
+  await writeFile(bridge.program, '#!/bin/sh\necho "Object is unknown" >&2; exit 255\n');
+  assert.match((await failure(old.json(['status']))).message, /another program/);
   await writeFile(bridge.program, '#!/bin/sh\necho 0.0.3\n');
   const failed = await failure(old.json(['status']));
   assert.equal(failed.code, 'old-bridge');
