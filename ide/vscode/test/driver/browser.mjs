@@ -166,15 +166,15 @@ async function walk() {
   const services = page.locator('.pane-body .monaco-list-row');
   await services.filter({ hasText: 'orders' }).filter({ hasText: 'you' }).first().waitFor();
   await page.locator('.statusbar-item', { hasText: 'orders: ' }).first().waitFor();
-  for (const [name, theme] of [
-    ['dark', 'Default Dark Modern'],
-    ['light', 'Default Light Modern'],
-    ['high-contrast', 'Default High Contrast'],
+  await page.locator('.pane-body .monaco-list-row', { hasText: 'bridge-ide-' }).first().waitFor();
+  for (const [name, theme, class_] of [
+    ['light', 'Light Modern', 'vs'],
+    ['high-contrast', 'Dark High Contrast', 'hc-black'],
+    ['dark', 'Dark Modern', 'vs-dark'],
   ]) {
-    await setTheme(theme);
+    await setTheme(theme, class_);
     await shot(`7-services-${name}`);
   }
-  await setTheme('Default Dark Modern');
 
   begin('Stop: nothing stays connected');
   await page.keyboard.press('Shift+F5');
@@ -187,11 +187,10 @@ async function walk() {
   await eventually('nothing is connected', async () => (await sessions()).length === 0);
 }
 
-async function setTheme(theme) {
-  const file = path.join(server.home, 'data/User/settings.json');
-  const settings = { ...JSON.parse(await readFile(file, 'utf8')), 'workbench.colorTheme': theme };
-  await writeFile(file, JSON.stringify(settings));
-  const class_ = { 'Default Light Modern': 'vs', 'Default High Contrast': 'hc-black' }[theme] ?? 'vs-dark';
+async function setTheme(theme, class_) {
+  await command('Preferences: Color Theme');
+  await page.locator('.quick-input-widget:visible input').first().fill(theme);
+  await page.locator(`.quick-input-widget:visible .monaco-list-row[aria-label^="${theme}"]`).first().click();
   await page.locator(`.monaco-workbench.${class_}`).waitFor();
 }
 

@@ -16,6 +16,7 @@ const SETTINGS = {
   'debug.internalConsoleOptions': 'openOnSessionStart',
   'editor.minimap.enabled': false,
   'git.enabled': false,
+  'remote.autoForwardPorts': false,
   'telemetry.telemetryLevel': 'off',
   'window.commandCenter': false,
   'chat.commandCenter.enabled': false,
