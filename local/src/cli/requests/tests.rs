@@ -129,6 +129,7 @@ fn the_shape_for_programs() {
       "reason": "differs",
       "about": "x-bridge",
       "saw": "alic",
+      "why": "x-bridge differs: saw `alic`",
       "trace": null
     }
     "#);

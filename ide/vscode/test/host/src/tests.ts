@@ -2,6 +2,7 @@
 // name.
 
 import * as assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as vscode from 'vscode';
 
@@ -92,6 +93,34 @@ const TESTS: Record<string, () => Promise<void>> = {
     await vscode.commands.executeCommand('workbench.action.debug.restart');
     await world.prints('listens on');
     await world.eventually('both answer after the restart', async () =>
+      (await world.mine('/')).answeredBy === 'laptop' ? true : undefined,
+    );
+  },
+
+  async 'two windows share the session, and the last one ends it'() {
+    const other = spawn('bridge', ['run', 'orders', '--', 'cat'], { stdio: ['pipe', 'pipe', 'ignore'] });
+    const ended = new Promise((resolve) => other.once('exit', resolve));
+    try {
+      other.stdin.write('\n');
+      await world.within('the other one runs', new Promise((resolve) => other.stdout.once('data', resolve)));
+      assert.ok(await vscode.debug.startDebugging(world.folder(), { ...node, bridge: 'orders' }));
+      await world.prints('listens on');
+      assert.equal((await world.sessions()).length, 1);
+      await vscode.debug.stopDebugging();
+      await world.eventually('this window uses it no more', async () => (world.holds() === 0 ? true : undefined));
+      assert.equal((await world.sessions()).length, 1, 'the other window still uses it');
+    } finally {
+      other.stdin.end();
+      await ended;
+    }
+  },
+
+  async 'a daemon that is killed comes back, and so do the requests'() {
+    assert.ok(await vscode.debug.startDebugging(world.folder(), { ...node, bridge: 'orders' }));
+    await world.prints('listens on');
+    assert.equal((await world.mine('/')).answeredBy, 'laptop');
+    process.kill(await world.daemon(), 'SIGKILL');
+    await world.eventually('the laptop answers again', async () =>
       (await world.mine('/')).answeredBy === 'laptop' ? true : undefined,
     );
   },

@@ -1,6 +1,7 @@
 // What the tests do and look at: requests from inside the cluster, debug sessions and what they say.
 
 import { execFile } from 'node:child_process';
+import * as fs from 'node:fs';
 import * as path from 'node:path';
 import * as vscode from 'vscode';
 
@@ -60,6 +61,23 @@ export async function others(url: string): Promise<Answer> {
 
 export async function sessions(): Promise<{ target: string; state: string }[]> {
   return ((await bridge('status')) as { sessions: { target: string; state: string }[] }).sessions;
+}
+
+/** The daemon's process. */
+export async function daemon(): Promise<number> {
+  return ((await bridge('status')) as { daemon: { pid: number } }).daemon.pid;
+}
+
+/** The number of commands by which the extension holds sessions. */
+export function holds(): number {
+  const commands = fs.readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map((name) => {
+    try {
+      return fs.readFileSync(`/proc/${name}/cmdline`, 'latin1');
+    } catch {
+      return '';
+    }
+  });
+  return commands.filter((command) => command.includes('\0--files=none\0')).length;
 }
 
 /** Asks until it holds. */
