@@ -38,9 +38,11 @@ def until(end):
             sys.exit(f"it ended after {read}")
         read += more
 until(b"hello from")
+until(b"laptop")
+before, read = read, b""
 browser.sendall(b"\x81\x81\0\0\0\0a")
 until(b": a")
-print(read.decode(errors="replace"))
+print((before + read).decode(errors="replace"))
 "#;
 
 #[test]
