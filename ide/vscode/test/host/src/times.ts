@@ -6,13 +6,13 @@ import * as vscode from 'vscode';
 import * as world from './world.ts';
 
 const TIMES = 10;
-const node = { name: 'orders', type: 'node', request: 'launch', program: '${workspaceFolder}/server.js' };
+const node = { name: 'orders', type: 'node', request: 'launch', program: '${workspaceFolder}/first.js' };
 
 async function once(configuration: vscode.DebugConfiguration): Promise<number> {
   world.forget();
   const began = performance.now();
   assert.ok(await vscode.debug.startDebugging(world.folder(), configuration));
-  await world.prints('listens on');
+  await world.prints(`in the place of ${configuration['bridge'] ?? 'nobody'}`);
   const took = performance.now() - began;
   await vscode.debug.stopDebugging();
   return took;
