@@ -23,6 +23,7 @@ export class Actions {
     'bridge.copyHeader': async (node) => copy((await this.describe(node)).header, 'The header'),
     'bridge.copyCurl': (node) => this.copyCurl(node),
     'bridge.shell': async (node) => this.inTerminal(node, ['shell', ...optionsOf(node)]),
+    'bridge.open': async (node) => this.inTerminal(node, ['open', ...optionsOf(node)]),
     'bridge.logs': async (node) => this.inTerminal(node, ['logs', '--follow', ...optionsOf(node)]),
     'bridge.forward': async (node) =>
       this.inTerminal(node, ['forward', node.service.name, ...placeOptions(node.place)]),

@@ -19,16 +19,7 @@ import { StatusBar } from './view/status.ts';
 /** A debug session lasts a working day at most; what is older is of a window that was killed. */
 const OLD_MS = 7 * 24 * 60 * 60 * 1_000;
 
-/** When the code of the extension began to run. */
-const began = performance.now();
-
-/** What others may ask of the extension. */
-export interface Api {
-  /** From the beginning of its code to the end of its activation, in milliseconds. */
-  activationMs: number;
-}
-
-export function activate(context: vscode.ExtensionContext): Api {
+export function activate(context: vscode.ExtensionContext): void {
   const log = vscode.window.createOutputChannel('bridge', { log: true });
   messagesTo(log);
   const path = () => vscode.workspace.getConfiguration('bridge').get<string>('path') || 'bridge';
@@ -68,7 +59,6 @@ export function activate(context: vscode.ExtensionContext): Api {
       }),
     ),
   );
-  return { activationMs: performance.now() - began };
 }
 
 function debugging(context: vscode.ExtensionContext, bridge: Bridge, live: Live): vscode.Disposable[] {

@@ -180,6 +180,13 @@ async function walk() {
   await page.keyboard.press('Shift+F5');
   await eventually('nothing is connected', async () => (await sessions()).length === 0);
 
+  begin('Started again, and the window is loaded again');
+  await page.keyboard.press('F5');
+  await eventually('it is connected', async () => (await sessions()).length === 1);
+  await page.reload();
+  await eventually('nothing is connected', async () => (await sessions()).length === 0);
+  await page.locator('.explorer-folders-view, .pane-body').first().waitFor();
+
   begin('Started again, and the window is closed');
   await page.keyboard.press('F5');
   await eventually('it is connected', async () => (await sessions()).length === 1);

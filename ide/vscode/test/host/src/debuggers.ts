@@ -17,6 +17,9 @@ export function activate(context: vscode.ExtensionContext): void {
   context.subscriptions.push(
     vscode.debug.registerDebugConfigurationProvider('debugpy', usual),
     vscode.debug.registerDebugAdapterDescriptorFactory('debugpy', { createDebugAdapterDescriptor: () => python }),
+    vscode.debug.registerDebugAdapterDescriptorFactory('unheard-of', {
+      createDebugAdapterDescriptor: () => new vscode.DebugAdapterInlineImplementation(new Silent()),
+    }),
     vscode.debug.registerDebugAdapterDescriptorFactory('go', {
       createDebugAdapterDescriptor: ({ configuration }) => delve(configuration),
     }),
@@ -39,6 +42,25 @@ async function delve(configuration: vscode.DebugConfiguration): Promise<vscode.D
   });
   server.close();
   return new vscode.DebugAdapterInlineImplementation(new OverSocket(socket));
+}
+
+/** Agrees to everything. */
+class Silent implements vscode.DebugAdapter {
+  private readonly messages = new vscode.EventEmitter<vscode.DebugProtocolMessage>();
+  readonly onDidSendMessage = this.messages.event;
+
+  handleMessage(message: vscode.DebugProtocolMessage): void {
+    const { seq, command } = message as unknown as { seq: number; command: string };
+    const answer = { type: 'response', seq: 0, request_seq: seq, command, success: true };
+    this.messages.fire(answer as unknown as vscode.DebugProtocolMessage);
+    if (command === 'disconnect') {
+      this.messages.fire({ type: 'event', seq: 0, event: 'terminated' } as unknown as vscode.DebugProtocolMessage);
+    }
+  }
+
+  dispose(): void {
+    this.messages.dispose();
+  }
 }
 
 /** The protocol's messages over a socket, each with its length before it. */

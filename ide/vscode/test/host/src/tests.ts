@@ -135,6 +135,41 @@ const TESTS: Record<string, () => Promise<void>> = {
     assert.deepEqual(await world.sessions(), []);
   },
 
+  async 'an attach is left alone, whatever it says'() {
+    const program = spawn('node', ['--inspect=127.0.0.1:0', world.file('first.js').fsPath], { stdio: ['ignore', 'ignore', 'pipe'] });
+    try {
+      const said = await world.within('the inspector listens', new Promise<string>((resolve) => program.stderr.once('data', resolve)));
+      const port = Number(/127\.0\.0\.1:(\d+)/.exec(String(said))?.[1]);
+      const opened = world.started();
+      assert.ok(await vscode.debug.startDebugging(world.folder(), { name: 'a', type: 'node', request: 'attach', port, bridge: 'orders' }));
+      assert.equal((await opened).configuration['__bridgeLaunch'], undefined);
+      assert.deepEqual(await world.sessions(), []);
+    } finally {
+      program.kill();
+    }
+  },
+
+  async 'a browser opens the Service as me'() {
+    const runtimeArgs = ['--headless=new', '--no-sandbox', '--disable-dev-shm-usage'];
+    const how = { runtimeExecutable: '/usr/bin/chromium', runtimeArgs, url: 'http://localhost:3000/whoami' };
+    const opened = world.started();
+    assert.ok(await vscode.debug.startDebugging(world.folder(), { name: 'shop', type: 'chrome', request: 'launch', ...how, bridge: 'web' }));
+    const { configuration } = await world.within('the browser starts', opened);
+    assert.match(String(configuration['url']), /^http:\/\/web\.localhost:\d+\/\.bridge\/[\w-]+\/whoami$/);
+    await world.message('its page is attached', ({ event }) => event === 'loadedSource' || event === 'process');
+  },
+
+  async 'a type that is not known gets requests and the environment'() {
+    const env = { OWN: 'mine' };
+    const opened = world.started();
+    void vscode.debug.startDebugging(world.folder(), { name: 'x', type: 'unheard-of', request: 'launch', env, bridge: 'orders' });
+    const { configuration } = await world.within('it starts', opened);
+    const { GREETING: greeting, OWN: own } = configuration['env'] as Record<string, string>;
+    assert.match(greeting ?? '', GREETING);
+    assert.equal(own, 'mine');
+    assert.equal((await world.sessions())[0]?.target, 'orders');
+  },
+
   async 'a target that cannot be connected starts nothing'() {
     const started = await vscode.debug.startDebugging(world.folder(), { ...node, bridge: 'nothing' });
     assert.equal(started, false);
@@ -163,11 +198,17 @@ const TESTS: Record<string, () => Promise<void>> = {
   },
 };
 
+/** By the extension host's own marks. */
+function between(what: string): string {
+  const at = (edge: string) => performance.getEntriesByName(`code/extHost/${edge}${what}/${EXTENSION}`)[0]?.startTime ?? NaN;
+  return (at('did') - at('will')).toFixed(1);
+}
+
 export async function run(): Promise<void> {
   const extension = vscode.extensions.getExtension(EXTENSION);
   assert.ok(extension, `${EXTENSION} is installed`);
-  const { activationMs } = (await extension.activate()) as { activationMs: number };
-  console.log(`host: activation ${activationMs.toFixed(0)} ms`);
+  await extension.activate();
+  console.log(`host: loaded in ${between('LoadExtensionCode')} ms, activated in ${between('ActivateExtension')} ms`);
   const listening = world.listen();
   const wanted = process.env['BRIDGE_IDE_TEST'] ?? '';
   let failed = 0;

@@ -141,6 +141,16 @@ export function message(
   return within(what, found);
 }
 
+/** The next debug session that starts. */
+export function started(): Promise<vscode.DebugSession> {
+  return new Promise((resolve) => {
+    const subscription = vscode.debug.onDidStartDebugSession((session) => {
+      subscription.dispose();
+      resolve(session);
+    });
+  });
+}
+
 export function prints(text: string): Promise<unknown> {
   const has = ({ event, body }: Message) => event === 'output' && String(body?.['output']).includes(text);
   return message(`the program prints ${text}`, has);
