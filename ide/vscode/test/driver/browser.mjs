@@ -185,10 +185,11 @@ async function walk() {
   await eventually('it is connected', async () => (await sessions()).length === 1);
   await page.reload();
   await eventually('nothing is connected', async () => (await sessions()).length === 0);
-  await page.locator('.explorer-folders-view, .pane-body').first().waitFor();
 
   begin('Started again, and the window is closed');
-  await page.keyboard.press('F5');
+  await page.locator('.tab', { hasText: 'server.js' }).click();
+  // The key does nothing until debuggers are known; the command is not there before.
+  await command('Debug: Start Debugging');
   await eventually('it is connected', async () => (await sessions()).length === 1);
   await page.close({ runBeforeUnload: false });
   await eventually('nothing is connected', async () => (await sessions()).length === 0);

@@ -1,6 +1,7 @@
 // Starts code-server and Chromium, each with a home of its own, and ends them.
 import { spawn } from 'node:child_process';
-import { mkdtemp, mkdir, writeFile } from 'node:fs/promises';
+import { closeSync, openSync } from 'node:fs';
+import { mkdtemp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -33,16 +34,22 @@ export async function serve({ folder, extensions, options = [] }) {
   for (const extension of extensions) {
     await run([entry, ...places, '--install-extension', extension], env);
   }
+  // It complains of files that no free build has; what it says matters only if it does not start.
+  const log = openSync(path.join(home, 'server.log'), 'a');
   const args = ['--bind-addr', '127.0.0.1:0', '--auth', 'none', '--disable-telemetry', '--disable-update-check',
     '--disable-workspace-trust', '--disable-getting-started-override', '--reconnection-grace-time', '2', ...options];
-  const child = spawn(process.execPath, [entry, ...places, ...args, folder], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [entry, ...places, ...args, folder], { env, stdio: ['ignore', 'pipe', log] });
+  closeSync(log);
   const address = await new Promise((resolve, reject) => {
     const lines = createInterface({ input: child.stdout });
     lines.on('line', (line) => {
       const found = /listening on (http:\S+)/.exec(line);
       if (found) resolve(found[1].replace(/\/$/, ''));
     });
-    child.once('exit', (code) => reject(new Error(`code-server ended with ${code}`)));
+    child.once('exit', async (code) => {
+      const said = await readFile(path.join(home, 'server.log'), 'utf8');
+      reject(new Error(`code-server ended with ${code}: ${said.slice(-2_000)}`));
+    });
   });
   return { address, home, stop: () => ended(child) };
 }
