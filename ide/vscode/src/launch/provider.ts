@@ -46,13 +46,13 @@ export class Provider implements vscode.DebugConfigurationProvider {
   ): Promise<vscode.DebugConfiguration> {
     const own = { ...wish.env, ...(configuration['env'] as Record<string, string> | undefined) };
     const place = wish.network ? placeOf(configuration) : undefined;
-    const path = opened(configuration);
-    const what = path === undefined ? { args: held(wish) } : { args: open(wish, path), deaf: true };
+    const page = opened(configuration);
+    const what = page === undefined ? { args: held(wish) } : { args: open(wish, page), deaf: true };
     const hold = await connecting(wish, token, (said, signal) => this.holds.take(what, said, signal));
     const launch = this.launches.begin(hold);
     try {
       const resolved = { ...configuration, [LAUNCH]: launch.id };
-      if (path !== undefined) {
+      if (page !== undefined) {
         return { ...resolved, url: hold.line };
       }
       if (place) {
@@ -109,8 +109,8 @@ async function connecting<T>(
 }
 
 /** The options about requests are those of the session that is there, if there is one. */
-function open(wish: Wish, path: string): string[] {
-  return ['open', wish.target, ...placeOptions(wish), '--print', path];
+function open(wish: Wish, page: string): string[] {
+  return ['open', wish.target, ...placeOptions(wish), '--print', page];
 }
 
 function environment(wish: Wish): string[] {
