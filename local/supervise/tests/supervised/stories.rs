@@ -217,7 +217,8 @@ until(b"interrupted")
 os.write(terminal, b"\n")
 until(b"times")
 os.waitpid(pid, 0)
-print(seen.split()[-2].decode())
+words = seen.split()
+print(words[words.index(b"times") - 1].decode())
 "#;
     const COMMAND: &str = r#"
 import signal, sys
