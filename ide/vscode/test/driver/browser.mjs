@@ -187,8 +187,8 @@ async function walk() {
   await eventually('nothing is connected', async () => (await sessions()).length === 0);
 
   begin('Started again, and the window is closed');
-  await page.locator('.tab', { hasText: 'server.js' }).click();
-  // The key does nothing until debuggers are known; the command is not there before.
+  // What the extension shows is there once debuggers are known, too.
+  await services.filter({ hasText: 'stand-in' }).first().waitFor();
   await command('Debug: Start Debugging');
   await eventually('it is connected', async () => (await sessions()).length === 1);
   await page.close({ runBeforeUnload: false });
