@@ -46,13 +46,19 @@ begin_world() {
 begin_developer() {
 	mkdir -p "$home"/{tmp,run,config,state,bin}
 	install -m 755 "$bridge" "$home/bin/bridge"
-	cp -r "$here/project" "$home/project"
 	# The extension host has the PATH of the login shell.
 	echo "PATH=$home/bin:${node%/*}:$made/bin:/usr/local/bin:/usr/bin:/bin" >"$home/.profile"
 	chmod 711 "$work"
 	chmod 700 "$home" "$home/run"
 	chown -R "$uid" "$home"
 	as_developer test -x "$node" -a -r "$code_server" || fail "the user $uid cannot read $made"
+}
+
+# Each part of the tests changes it.
+begin_project() {
+	rm -rf "$home/project"
+	cp -r "$here/project" "$home/project"
+	chown -R "$uid" "$home/project"
 }
 
 write_kubeconfig() {
