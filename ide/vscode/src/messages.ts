@@ -1,4 +1,4 @@
-// What people are told: one notification for what needs them, with the way on as a button.
+// Failures as notifications: what happened, what to do next, and a button that does it.
 
 import * as vscode from 'vscode';
 
