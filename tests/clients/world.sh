@@ -49,33 +49,8 @@ begin_developer() {
 	outside test -r "$made/go" -a -r "$here/run" || fail "the user $uid cannot read $made and $here"
 }
 
-write_kubeconfig() {
-	local token config=$work/kubeconfig
-	token=$(kubectl create token developer --duration=2h)
-	kubectl config view --raw --minify --flatten >"$config"
-	kubectl --kubeconfig "$config" config set-credentials developer --token="$token"
-	kubectl --kubeconfig "$config" config set-context --current --user=developer --namespace="$namespace"
-	chown "$uid" "$config"
-}
-
-# ours prints the processes of the developer's home, and of nobody else.
-ours() {
-	local process
-	for process in $(grep -lsa "XDG_RUNTIME_DIR=$work/" /proc/[0-9]*/environ); do
-		process=${process#/proc/}
-		echo "${process%/environ}"
-	done
-}
-
-# On SIGTERM, the daemon gives back what it holds.
 end_world() {
-	local process tries
-	for process in $(ours); do kill "$process" 2>/dev/null || true; done
-	for ((tries = 0; tries < 100; tries++)); do
-		[[ -n $(ours) ]] || break
-		sleep 0.1
-	done
-	for process in $(ours); do kill -KILL "$process" 2>/dev/null || true; done
+	end_ours
 	if [[ -z $take_down ]]; then
 		tests/cluster/admin kubectl delete namespace "$namespace" "$namespace-pod" --ignore-not-found --wait=false \
 			>/dev/null 2>&1 || true
