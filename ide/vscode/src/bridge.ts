@@ -70,7 +70,10 @@ export class Bridge {
     this.log(`$ bridge ${args.join(' ')}`);
     const words = [this.path(), ...args];
     const [program = '', ...rest] = deaf ? ['sh', '-c', ENDS_WITH_STDIN, 'sh', ...words] : words;
-    return spawn(program, rest, { stdio: ['pipe', 'pipe', 'pipe'], cwd });
+    const child = spawn(program, rest, { stdio: ['pipe', 'pipe', 'pipe'], cwd });
+    // One that has ended reads no more.
+    child.stdin.on('error', () => undefined);
+    return child;
   }
 
   /** Runs a command to its end and reads its document. */

@@ -1,8 +1,15 @@
 //! A process that is known beyond its end: by its number and the time at which it started, which no other one has.
 
 use std::fs;
+use std::io;
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+use super::packets::watched;
+
+/// The time between two looks, where the system does not tell of the end.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Life {
@@ -14,7 +21,11 @@ pub struct Life {
 impl Life {
     /// This process. `None` without a /proc.
     pub fn of_this_process() -> Option<Self> {
-        let pid = std::process::id();
+        Self::of(std::process::id())
+    }
+
+    /// The process that has this number now; `None` if there is none.
+    pub fn of(pid: u32) -> Option<Self> {
         Some(Self { pid, started: started(pid)? })
     }
 
@@ -25,11 +36,34 @@ impl Life {
 
     /// Asks it to end (SIGTERM), if it runs.
     pub fn terminate(&self) {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid.filter(|_| self.lasts()) {
+        if let Some(pid) = self.number().filter(|_| self.lasts()) {
             // It may have ended just now.
             let _ = kill_process(pid, Signal::TERM);
         }
+    }
+
+    /// Resolves when it has ended.
+    pub async fn ended(&self) {
+        // In some containers, this call is forbidden.
+        if self.told_of_its_end().await.is_err() {
+            while self.lasts() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+    }
+
+    async fn told_of_its_end(&self) -> io::Result<()> {
+        let Some(pid) = self.number() else { return Ok(()) };
+        let process = watched(pidfd_open(pid, PidfdFlags::NONBLOCK)?)?;
+        // It may be of another process that has this number now.
+        if self.lasts() {
+            let _ = process.readable().await?;
+        }
+        Ok(())
+    }
+
+    fn number(&self) -> Option<Pid> {
+        i32::try_from(self.pid).ok().and_then(Pid::from_raw)
     }
 }
 
@@ -58,12 +92,29 @@ mod tests {
         assert!(this.lasts());
         assert!(!Life { started: this.started + 1, ..this }.lasts(), "another one with this number");
         let mut child = Command::new("sleep").arg("100").spawn().expect("it starts");
-        let life = Life { pid: child.id(), started: started(child.id()).expect("it runs") };
+        let life = Life::of(child.id()).expect("it runs");
         assert!(life.lasts());
         life.terminate();
         child.wait().expect("it ends");
         assert!(!life.lasts());
         life.terminate();
+    }
+
+    #[tokio::test]
+    async fn its_end_is_told() {
+        let mut child = Command::new("sleep").arg("100").spawn().expect("it starts");
+        let life = Life::of(child.id()).expect("it runs");
+        let ended = life.ended();
+        tokio::pin!(ended);
+        let early = tokio::time::timeout(Duration::from_millis(20), &mut ended).await;
+        assert!(early.is_err(), "it runs still");
+        life.terminate();
+        let told = tokio::time::timeout(Duration::from_secs(10), &mut ended).await;
+        told.expect("its end is told, though nobody has waited for it yet");
+        child.wait().expect("it ends");
+        life.ended().await;
+        let other = Life { started: 1, ..Life::of_this_process().expect("a /proc") };
+        other.ended().await;
     }
 
     #[test]

@@ -31,11 +31,11 @@ fn socket() -> io::Result<OwnedFd> {
     Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
 }
 
-/// Registers the socket with the runtime, which reports when it is ready.
-fn watched(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+/// Registers the descriptor with the runtime, which reports when it is ready.
+pub(crate) fn watched(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd is open, and is the same descriptor, as long as it lives; the AsyncFd owns it.
     #[expect(unsafe_code)]
-    let watched = unsafe { AsyncFd::register(socket) };
+    let watched = unsafe { AsyncFd::register(descriptor) };
     Ok(watched?)
 }
 

@@ -28,7 +28,6 @@ use super::request::now_ms;
 const STARTS_WITHIN: Duration = Duration::from_secs(600);
 /// The time for a command to end after SIGTERM, and for bridge to disconnect.
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// A log that grows beyond this is begun again, and the former kept beside it.
 const LARGEST_LOG: u64 = 32 * 1024 * 1024;
 const LOOK_AT_LOG_EVERY: Duration = Duration::from_secs(10);
@@ -230,12 +229,7 @@ pub(crate) async fn stop(args: &StopArgs) -> Result<(), Failed> {
 async fn gone(life: &Life, name: &RunName) -> Result<(), Failed> {
     let progress = Progress::new();
     progress.step(&format!("waiting for {name} to end"));
-    let waiting = async {
-        while life.lasts() {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    };
-    tokio::time::timeout(ENDS_WITHIN, waiting).await.map_err(|_| {
+    tokio::time::timeout(ENDS_WITHIN, life.ended()).await.map_err(|_| {
         let message = format!("{name} has got SIGTERM and has not ended within {} s", ENDS_WITHIN.as_secs());
         Failed::new(Exit::Left, message, format!("bridge logs {name}"))
     })

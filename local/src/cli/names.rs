@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use bridge_os::life::Life;
 use bridge_proto::v1;
 
 /// A local port, and the Service's port that leads to it.
@@ -96,6 +97,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .ok()
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| "too short".to_owned())
+}
+
+/// The number of a process that runs.
+pub(crate) fn process(text: &str) -> Result<Life, String> {
+    let pid = text.parse().map_err(|_| "expected the number of a process".to_owned())?;
+    Life::of(pid).ok_or_else(|| "there is no such process".to_owned())
 }
 
 fn port(text: &str) -> Option<u16> {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_client::{Attached, chain};
+use bridge_os::life::Life;
 use bridge_proto::matching;
 use bridge_proto::target::Target;
 use bridge_proto::v1;
@@ -21,7 +22,7 @@ use bridge_supervise::{Obstacle, Remark, SuperviseError};
 use tokio::sync::mpsc;
 
 use self::way::{Way, Where};
-use super::args::{AsideArgs, RunArgs, ShellArgs};
+use super::args::{AsideArgs, InsideArgs, RunArgs, ShellArgs};
 use super::attach;
 use super::detached;
 use super::error::Failed;
@@ -124,18 +125,31 @@ async fn in_the_place_of(
     };
     tokio::select! {
         ended = ended => ended.map_err(|error| failed(&error)),
-        never = ends_after(args.inside.lasts) => match never {},
+        never = ends_early(&args.inside) => match never {},
     }
 }
 
-/// Ends the command when its time is over: its supervisor hands the signal on.
-async fn ends_after(lasts: Option<Duration>) -> Infallible {
-    if let Some(lasts) = lasts {
-        tokio::time::sleep(lasts).await;
-        output::note(&format!("  its time of {} is over\n", output::duration(lasts)));
-        bridge_os::signals::terminate_this_process();
-    }
+/// Ends the command when its time is over, or with a process: its supervisor hands the signal on.
+async fn ends_early(inside: &InsideArgs) -> Infallible {
+    let why = tokio::select! {
+        why = time_over(inside.lasts) => why,
+        why = ended_with(inside.until_exit) => why,
+    };
+    output::note(&format!("  {why}\n"));
+    bridge_os::signals::terminate_this_process();
     std::future::pending().await
+}
+
+async fn time_over(lasts: Option<Duration>) -> String {
+    let Some(lasts) = lasts else { return std::future::pending().await };
+    tokio::time::sleep(lasts).await;
+    format!("its time of {} is over", output::duration(lasts))
+}
+
+async fn ended_with(process: Option<Life>) -> String {
+    let Some(process) = process else { return std::future::pending().await };
+    process.ended().await;
+    format!("process {} has ended", process.pid)
 }
 
 /// A session aside names its target with the kind.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bridge_tests::process::{Done, USUAL};
-use bridge_tests::{Laptop, World, eventually};
+use bridge_tests::{Laptop, World, eventually, place};
 use serde_json::json;
 
 #[test]
@@ -24,7 +24,7 @@ fn programs_start_and_read_bridge() {
     world.is_given_back(&before);
     a_command_goes_on_without_a_terminal(&alice);
     world.is_given_back(&before);
-    what_has_a_time_ends_by_itself(&alice);
+    what_has_a_time_or_an_editor_ends_with_it(&alice);
     world.is_given_back(&before);
 }
 
@@ -170,9 +170,16 @@ fn a_command_goes_on_without_a_terminal(alice: &Laptop) {
     alice.bridge(&["stop", "greets"]).fails(2, "bridge ps");
 }
 
-fn what_has_a_time_ends_by_itself(alice: &Laptop) {
+fn what_has_a_time_or_an_editor_ends_with_it(alice: &Laptop) {
     let ended = alice.bridge(&["run", "orders", "--for", "1s", "--", "sleep", "600"]);
     ended.fails(143, "its time of 1 s is over");
+    let no_such = i32::MAX.to_string();
+    let refused = alice.bridge(&["run", "orders", "--until-exit", &no_such, "--", "true"]);
+    refused.fails(2, "there is no such process");
+    let script = r#"sleep 600 & "$0" run orders --until-exit $! -- sh -c "kill $!; exec sleep 600""#;
+    let bridge = place::bridge().display().to_string();
+    let ended = alice.start(Path::new("sh"), &["-c", script, &bridge]).ends(USUAL);
+    ended.fails(143, "has ended");
 
     let orders = alice.runs("orders");
     let connect = ["connect", "orders", "--port", &orders.for_port("http"), "--for", "3s", "-o", "json"];

@@ -24,6 +24,7 @@ export interface Hold {
 
 interface Running {
   child: Child;
+  deaf: boolean;
   users: number;
   works: boolean;
   ready: Promise<string>;
@@ -74,8 +75,8 @@ export class Holds {
     this.held.clear();
   }
 
-  private begin(key: string, { args, deaf }: Held): Running {
-    const child = this.bridge.start(['--progress=json', ...args], { deaf: deaf ?? false });
+  private begin(key: string, { args, deaf = false }: Held): Running {
+    const child = this.bridge.start(['--progress=json', ...args], { deaf });
     const heard: Said[] = [];
     const listeners = new Set<(said: Said) => void>();
     hear(child, (said) => {
@@ -84,7 +85,7 @@ export class Holds {
     });
     const ready = new Promise<string>((resolve, reject) => {
       // `cat` gives it back once it runs.
-      child.stdin.on('error', () => undefined).write('\n');
+      child.stdin.write('\n');
       createInterface({ input: child.stdout }).once('line', (line) => {
         held.works = true;
         resolve(line);
@@ -95,7 +96,7 @@ export class Holds {
     });
     // Whoever waits for it hears of it.
     ready.catch(() => undefined);
-    const held: Running = { child, users: 0, works: false, ready, said: listeners };
+    const held: Running = { child, deaf, users: 0, works: false, ready, said: listeners };
     this.held.set(key, held);
     this.changed(this.held.size);
     return held;
@@ -122,10 +123,10 @@ export class Holds {
   }
 }
 
-function end({ child, works }: Running): void {
+function end({ child, deaf, works }: Running): void {
   child.stdin.end();
-  // Nothing reads yet while it connects.
-  if (!works) {
+  // Nothing reads yet while it connects; a shell always does.
+  if (!works && !deaf) {
     child.kill('SIGTERM');
   }
 }

@@ -74,7 +74,9 @@ export class Provider implements vscode.DebugConfigurationProvider {
   private async shim(wish: Wish, names: string[], program: string[], folder: string): Promise<string> {
     const file = path.join(folder, path.basename(program[0] ?? 'program'));
     const kept = names.map((name) => `--env-exclude=${name}`);
-    await this.bridge.text(['shim', ...runOptions(wish), ...kept, `--file=${file}`, '--', ...program]);
+    // A debugger that is killed with its window leaves the program behind.
+    const options = [...runOptions(wish), ...kept, `--until-exit=${process.pid}`];
+    await this.bridge.text(['shim', ...options, `--file=${file}`, '--', ...program]);
     return file;
   }
 

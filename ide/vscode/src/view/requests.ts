@@ -91,9 +91,8 @@ export class Requests implements vscode.WebviewViewProvider, vscode.Disposable {
     this.followed = now;
     this.seen = [];
     this.post({ kind: 'clear' });
-    const child = this.bridge.start(['--progress=json', 'requests', '--follow', '-o', 'json']);
+    const child = this.bridge.start(['--progress=json', 'requests', '--follow', '-o', 'json'], { deaf: true });
     this.child = child;
-    child.stdin.end();
     hear(child, () => undefined);
     createInterface({ input: child.stdout }).on('line', (line) => this.take(line));
     const gone = () => {
@@ -105,7 +104,7 @@ export class Requests implements vscode.WebviewViewProvider, vscode.Disposable {
   }
 
   private stop(): void {
-    this.child?.kill('SIGTERM');
+    this.child?.stdin.end();
     this.child = undefined;
     this.followed = '';
   }

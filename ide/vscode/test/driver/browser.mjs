@@ -1,6 +1,6 @@
 // A developer's way, with keyboard and mouse in a real browser: browser.mjs SCREENSHOTS FOLDER VSIX.
 import { execFile } from 'node:child_process';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import assert from 'node:assert/strict';
 import { browser, serve } from './server.mjs';
@@ -15,7 +15,7 @@ const server = await serve({ folder, extensions: [vsix] });
 const chromium = await browser();
 const context = await chromium.newContext({ viewport: { width: 1280, height: 800 } });
 context.setDefaultTimeout(USUAL_MS);
-const page = await context.newPage();
+let page = await context.newPage();
 let step = 'the start';
 
 function bridge(...args) {
@@ -49,8 +49,8 @@ async function command(title) {
 }
 const row = (text) => page.locator('.quick-input-widget:visible .monaco-list-row', { hasText: text }).first();
 
-async function opened() {
-  await page.goto(`${server.address}/?folder=${folder}`);
+async function opened(project = folder) {
+  await page.goto(`${server.address}/?folder=${project}`);
   await page.locator('.explorer-folders-view .monaco-list-row', { hasText: 'server.js' }).click();
   await page.locator('.tab.active', { hasText: 'server.js' }).waitFor();
 }
@@ -186,13 +186,70 @@ async function walk() {
   await page.reload();
   await eventually('nothing is connected', async () => (await sessions()).length === 0);
 
-  begin('Started again, and the window is closed');
+  for (const [moment, came] of [
+    ['it is connected', undefined],
+    ['the program starts', './server.js'],
+    ['the program runs', 'listens on 8080'],
+  ]) {
+    begin(`Started again, and the window is closed when ${moment}`);
+    await started(came);
+    await closed();
+    await eventually('nothing is connected', async () => (await sessions()).length === 0);
+    await anotherWindow();
+  }
+
+  begin('Two windows in the place of the same Service');
+  await started('listens on 8080');
+  const first = page;
+  await anotherWindow(await anotherProject());
+  await started('listens on 8090');
+  assert.equal((await mine('/')).answeredBy, 'laptop');
+  await shot('8-two-windows');
+  await closed();
+  await eventually('the first window answers', async () => (await programs()).length === 1);
+  assert.equal((await sessions()).length, 1, 'the first window is still connected');
+  assert.equal((await mine('/')).answeredBy, 'laptop');
+  page = first;
+  await closed();
+  await eventually('nothing is connected', async () => (await sessions()).length === 0);
+  assert.deepEqual(await programs(), []);
+}
+
+/** Debugs, with a session, until the debug console has the text. */
+async function started(text) {
   // What the extension shows is there once debuggers are known, too.
-  await services.filter({ hasText: 'stand-in' }).first().waitFor();
+  await page.locator('.pane-body .monaco-list-row', { hasText: 'orders' }).filter({ hasText: /stand-in|you/ }).first().waitFor();
   await command('Debug: Start Debugging');
   await eventually('it is connected', async () => (await sessions()).length === 1);
-  await page.close({ runBeforeUnload: false });
-  await eventually('nothing is connected', async () => (await sessions()).length === 0);
+  if (text !== undefined) await console_(text).waitFor();
+}
+
+/** As when the browser crashes: the page has no say in it. */
+const closed = () => page.close({ runBeforeUnload: false });
+
+async function anotherWindow(project) {
+  page = await context.newPage();
+  await opened(project);
+  await command('bridge: Focus on Services View');
+}
+
+/** The same project, whose program listens on another port. */
+async function anotherProject() {
+  const project = `${folder}-too`;
+  await cp(folder, project, { recursive: true });
+  const file = path.join(project, '.vscode/launch.json');
+  const text = await readFile(file, 'utf8');
+  await writeFile(file, text.replace('"bridge": "orders"', '"bridge": "orders", "env": { "PORT": "8090" }'));
+  return project;
+}
+
+/** The ids of the debugged programs. */
+function programs() {
+  return new Promise((resolve) => {
+    execFile('pgrep', ['-u', String(process.getuid()), '-f', '^[^ ]*/node [.]/server[.]js$'], (_error, stdout) =>
+      resolve(stdout.split('\n').filter((id) => id !== '')),
+    );
+  });
 }
 
 async function setTheme(theme, class_) {

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bridge_inside::environment::{Choice, Variable};
+use bridge_os::life::Life;
 use bridge_proto::target::Target;
 use clap::{Args, ValueEnum};
 
 use super::connect::{CHOSEN_REQUESTS, ClusterArgs, ConnectArgs, OutputArgs};
 use crate::cli::forward::wanted::Wanted;
-use crate::cli::names::{RunName, duration};
+use crate::cli::names::{RunName, duration, process};
 
 pub(super) const RUN_EXAMPLES: &str = "\
 Examples:
@@ -50,6 +51,11 @@ pub(crate) struct InsideArgs {
     /// End the command after this time, by SIGTERM
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     pub(crate) lasts: Option<Duration>,
+    /// End the command, by SIGTERM, when this process ends
+    ///
+    /// For programs that start bridge and may be killed, as editors may be.
+    #[arg(long, value_name = "PID", value_parser = process)]
+    pub(crate) until_exit: Option<Life>,
 }
 
 /// Which of the target's variables come.

@@ -97,7 +97,7 @@ const TESTS: Record<string, () => Promise<void>> = {
     );
   },
 
-  async 'two windows share the session, and the last one ends it'() {
+  async 'a command beside it keeps the session, and the last one ends it'() {
     const other = spawn('bridge', ['run', 'orders', '--', 'cat'], { stdio: ['pipe', 'pipe', 'ignore'] });
     const ended = new Promise((resolve) => other.once('exit', resolve));
     try {
@@ -107,12 +107,28 @@ const TESTS: Record<string, () => Promise<void>> = {
       await world.prints('listens on');
       assert.equal((await world.sessions()).length, 1);
       await vscode.debug.stopDebugging();
-      await world.eventually('this window uses it no more', async () => (world.holds() === 0 ? true : undefined));
-      assert.equal((await world.sessions()).length, 1, 'the other window still uses it');
+      await world.eventually('the editor uses it no more', async () => (world.holds() === 0 ? true : undefined));
+      assert.equal((await world.sessions()).length, 1, 'the command still uses it');
     } finally {
       other.stdin.end();
       await ended;
     }
+  },
+
+  async 'the program replaces the pods, also after a restart'() {
+    const wish = { target: 'orders', replace: true };
+    assert.ok(await vscode.debug.startDebugging(world.folder(), { ...node, bridge: wish }));
+    await world.prints('listens on');
+    assert.equal((await world.others('/')).answeredBy, 'laptop');
+    world.forget();
+    await vscode.commands.executeCommand('workbench.action.debug.restart');
+    await world.prints('listens on');
+    await world.eventually('it answers everybody after the restart', async () =>
+      (await world.others('/')).answeredBy === 'laptop' ? true : undefined,
+    );
+    await vscode.debug.stopDebugging();
+    await world.eventually('the pods are back', async () => (await world.sessions()).length === 0 ? true : undefined);
+    assert.equal((await world.mine('/whoami')).answeredBy, 'origin');
   },
 
   async 'a daemon that is killed comes back, and so do the requests'() {
