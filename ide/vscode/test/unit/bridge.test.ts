@@ -106,10 +106,12 @@ test('a session that cannot be held says why; one that is given up ends', async 
   const failed = await failure(new Holds(refusing.bridge, () => undefined).take({ args: held(wishOf('nothing')) }, () => undefined, never));
   assert.deepEqual([failed.message, failed.next], ['nothing not found', 'bridge list']);
 
-  const slow = await pretended(t, `trap 'echo undone >>$log; exit 130' TERM; echo '{"step":"x"}' >&2; while :; do sleep 0.05; done`);
-  const holds = new Holds(slow.bridge, () => undefined);
-  const cancel = new AbortController();
-  const taken = holds.take({ args: held(wishOf('orders')) }, () => cancel.abort(new Error('cancelled')), cancel.signal);
-  await assert.rejects(taken, /cancelled/);
-  await until('it is undone', async () => /undone/.test(await slow.log()));
+  for (const what of [{ args: held(wishOf('orders')) }, { args: ['open', 'web'], deaf: true }]) {
+    const slow = await pretended(t, `trap 'echo undone >>$log; exit 130' TERM; echo '{"step":"x"}' >&2; while :; do sleep 0.05; done`);
+    const holds = new Holds(slow.bridge, () => undefined);
+    const cancel = new AbortController();
+    const taken = holds.take(what, () => cancel.abort(new Error('cancelled')), cancel.signal);
+    await assert.rejects(taken, /cancelled/);
+    await until('it is undone', async () => /undone/.test(await slow.log()));
+  }
 });
