@@ -12,7 +12,7 @@ use rustix::{
     event::PollFlags,
     io::Errno,
     net::{connect, sockopt::socket_error},
-    process::{DumpableBehavior, set_dumpable_behavior},
+    process::{DumpableBehavior, Resource, Rlimit, getppid, prlimit, set_dumpable_behavior},
 };
 
 use super::{
@@ -47,7 +47,9 @@ pub(super) fn left_behind() {
     println!("{:?}", Errno::from_io_error(&TcpStream::connect(at(SERVICE, 7)).unwrap_err()));
 }
 
-/// More than a supervisor with 48 descriptors can serve at a time; their program has no more itself.
+/// The supervisor's descriptors, and its program's.
+const FEW: u64 = 48;
+/// More than such a supervisor can serve at a time.
 const MANY: usize = 30;
 
 /// The supervisor has few descriptors, each connection takes one, and one that fails looks as if the network were away.
@@ -65,18 +67,13 @@ pub(super) fn out_of_descriptors() {
     };
     assert_eq!(error.kind(), ErrorKind::NetworkUnreachable);
     assert!(!connected.is_empty());
-    // The descriptors of the failed connect may be free again by now.
-    let mut bound = Vec::new();
-    let error = loop {
-        match UdpSocket::bind("0.0.0.0:0") {
-            Ok(socket) => bound.push(socket),
-            Err(error) => break error,
-        }
-    };
+    // The descriptors of the failed connect may be free again by now; the first three are not.
+    let limit = supervisor_s_limit(Rlimit { current: Some(3), maximum: Some(FEW) });
+    let error = UdpSocket::bind("0.0.0.0:0").unwrap_err();
     assert_eq!(Errno::from_io_error(&error), Some(Errno::NOBUFS));
-    // The same for non-blocking ones: each succeeds, or fails.
+    supervisor_s_limit(limit);
+    // The same for non-blocking connects: each succeeds, or fails.
     connected.clear();
-    bound.clear();
     has_room_again();
     let outcomes: Vec<_> = (0..MANY)
         .map(|_| {
@@ -102,6 +99,11 @@ pub(super) fn out_of_descriptors() {
     // One that ends makes room.
     drop(outcomes);
     has_room_again();
+}
+
+/// Sets the number of its descriptors, and returns the one before.
+fn supervisor_s_limit(limit: Rlimit) -> Rlimit {
+    prlimit(getppid(), Resource::Nofile, limit).unwrap()
 }
 
 fn has_room_again() {
