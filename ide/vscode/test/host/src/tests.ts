@@ -197,6 +197,29 @@ const TESTS: Record<string, () => Promise<void>> = {
     assert.deepEqual(await world.sessions(), []);
   },
 
+  async 'a match that somebody else has starts nothing'() {
+    const bob = spawn('bridge', ['run', 'orders', '--me', 'bob', '--header', 'x-tenant=7', '--', 'cat'], { stdio: ['pipe', 'pipe', 'ignore'] });
+    const ended = new Promise((resolve) => bob.once('exit', resolve));
+    try {
+      bob.stdin.write('\n');
+      await world.within('bob is connected', new Promise((resolve) => bob.stdout.once('data', resolve)));
+      const taken = { ...node, bridge: { target: 'orders', header: 'x-tenant=7' } };
+      assert.equal(await vscode.debug.startDebugging(world.folder(), taken), false);
+      assert.equal((await world.sessions()).length, 1, 'bob is still connected');
+    } finally {
+      bob.stdin.end();
+      await ended;
+    }
+  },
+
+  async 'a session that is ended elsewhere is said where the program prints'() {
+    assert.ok(await vscode.debug.startDebugging(world.folder(), { ...node, bridge: 'orders' }));
+    await world.prints('listens on');
+    await world.bridge('disconnect', 'orders');
+    await world.prints('has ended: it was disconnected');
+    assert.equal((await world.mine('/whoami')).answeredBy, 'origin');
+  },
+
   async 'a program that ends at once leaves nothing'() {
     const program = '${workspaceFolder}/package.json';
     await vscode.debug.startDebugging(world.folder(), { ...node, program, bridge: 'orders' });
