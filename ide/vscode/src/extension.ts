@@ -8,7 +8,7 @@ import { Holds } from './launch/holds.ts';
 import { Launches } from './launch/launches.ts';
 import { Lenses } from './launch/lenses.ts';
 import { Provider } from './launch/provider.ts';
-import { messagesTo, show } from './messages.ts';
+import { messagesTo, show, warn } from './messages.ts';
 import { Picker } from './picker.ts';
 import { ShellProfile, Tasks } from './shells.ts';
 import { Live } from './view/live.ts';
@@ -62,7 +62,8 @@ export function activate(context: vscode.ExtensionContext): void {
 }
 
 function debugging(context: vscode.ExtensionContext, bridge: Bridge, live: Live): vscode.Disposable[] {
-  const holds = new Holds(bridge, (count) => live.watch('launches', count > 0));
+  const changed = (count: number) => live.watch('launches', count > 0);
+  const holds = new Holds(bridge, changed, (text) => void warn(text));
   const storage = (context.storageUri ?? context.globalStorageUri).fsPath;
   const launches = new Launches(storage);
   void launches.removeOld(OLD_MS);

@@ -23,6 +23,15 @@ export async function show(error: unknown, about: string): Promise<void> {
   }
 }
 
+/** Shows what has happened to a session. Not every debugger shows what its program's command says. */
+export async function warn(text: string): Promise<void> {
+  log?.warn(text);
+  const services = 'Show Services';
+  if ((await vscode.window.showWarningMessage(`bridge: ${text}`, services)) === services) {
+    await vscode.commands.executeCommand('bridge.services.focus');
+  }
+}
+
 function actionsFor(code: string | undefined): Record<string, () => unknown> {
   const settings = () => vscode.commands.executeCommand('workbench.action.openSettings', 'bridge.path');
   switch (code) {

@@ -39,6 +39,8 @@ export class Holds {
     private readonly bridge: Bridge,
     /** The number of held sessions has changed. */
     private readonly changed: (count: number) => void,
+    /** Something about a session needs a person. */
+    private readonly warned: (text: string) => void,
   ) {}
 
   /** Resolves when it works. Rejects with `Failed` if it cannot, or with the signal's reason. */
@@ -82,6 +84,9 @@ export class Holds {
     hear(child, (said) => {
       heard.push(said);
       listeners.forEach((listener) => listener(said));
+      if (said.kind === 'warning') {
+        this.warned(said.text);
+      }
     });
     const ready = new Promise<string>((resolve, reject) => {
       // `cat` gives it back once it runs.

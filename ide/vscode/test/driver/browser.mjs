@@ -177,8 +177,16 @@ async function walk() {
   }
 
   begin('Stop: nothing stays connected');
-  await page.keyboard.press('Shift+F5');
+  await stopped();
   await eventually('nothing is connected', async () => (await sessions()).length === 0);
+
+  begin('Started again, and disconnected elsewhere: the window says so');
+  await page.keyboard.press('F5');
+  await console_('listens on 8080').waitFor();
+  await bridge('disconnect', 'orders');
+  await page.locator('.notification-toast', { hasText: 'has ended: it was disconnected' }).waitFor();
+  await shot('8-disconnected');
+  await stopped();
 
   begin('Started again, and the window is loaded again');
   await page.keyboard.press('F5');
@@ -204,7 +212,7 @@ async function walk() {
   await anotherWindow(await anotherProject());
   await started('listens on 8090');
   assert.equal((await mine('/')).answeredBy, 'laptop');
-  await shot('8-two-windows');
+  await shot('9-two-windows');
   await closed();
   await eventually('the first window answers', async () => (await programs()).length === 1);
   assert.equal((await sessions()).length, 1, 'the first window is still connected');
@@ -222,6 +230,11 @@ async function started(text) {
   await command('Debug: Start Debugging');
   await eventually('it is connected', async () => (await sessions()).length === 1);
   if (text !== undefined) await console_(text).waitFor();
+}
+
+async function stopped() {
+  await page.keyboard.press('Shift+F5');
+  await page.locator('.debug-toolbar').waitFor({ state: 'hidden' });
 }
 
 /** As when the browser crashes: the page has no say in it. */

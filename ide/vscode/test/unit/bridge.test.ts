@@ -70,7 +70,7 @@ test('a failure is the command’s own', async (t) => {
 test('a session is held by all who use it, and ends after the last', async (t) => {
   const { bridge, log } = await pretended(t, RUNS);
   let count = 0;
-  const holds = new Holds(bridge, (now) => (count = now));
+  const holds = new Holds(bridge, (now) => (count = now), () => undefined);
   t.after(() => holds.dispose());
   const never = new AbortController().signal;
   const steps: string[] = [];
@@ -91,9 +91,20 @@ test('a session is held by all who use it, and ends after the last', async (t) =
   await until('it ends', async () => /ended/.test(await log()));
 });
 
+test('what is wrong with a session is told', async (t) => {
+  const trouble = `echo '{"warning":"before"}' >&2; echo '{"note":"x"}' >&2; read line; echo "$line"; cat; echo '{"warning":"ended"}' >&2`;
+  const { bridge } = await pretended(t, trouble);
+  const warnings: string[] = [];
+  const holds = new Holds(bridge, () => undefined, (text) => warnings.push(text));
+  const hold = await holds.take({ args: held(wishOf('orders')) }, () => undefined, new AbortController().signal);
+  hold.release();
+  await until('all of it is told', async () => warnings.length === 2);
+  assert.deepEqual(warnings, ['before', 'ended']);
+});
+
 test('a command that does not read ends all the same', async (t) => {
   const { bridge, log } = await pretended(t, `trap 'echo ended >>$log; exit 0' TERM; echo http://x/; while :; do sleep 0.05; done`);
-  const holds = new Holds(bridge, () => undefined);
+  const holds = new Holds(bridge, () => undefined, () => undefined);
   const hold = await holds.take({ args: ['open', 'web'], deaf: true }, () => undefined, new AbortController().signal);
   assert.equal(hold.line, 'http://x/');
   holds.dispose();
@@ -103,12 +114,12 @@ test('a command that does not read ends all the same', async (t) => {
 test('a session that cannot be held says why; one that is given up ends', async (t) => {
   const refusing = await pretended(t, `echo '{"error":"nothing not found"}' >&2; echo '{"next":"bridge list"}' >&2; exit 3`);
   const never = new AbortController().signal;
-  const failed = await failure(new Holds(refusing.bridge, () => undefined).take({ args: held(wishOf('nothing')) }, () => undefined, never));
+  const failed = await failure(new Holds(refusing.bridge, () => undefined, () => undefined).take({ args: held(wishOf('nothing')) }, () => undefined, never));
   assert.deepEqual([failed.message, failed.next], ['nothing not found', 'bridge list']);
 
   for (const what of [{ args: held(wishOf('orders')) }, { args: ['open', 'web'], deaf: true }]) {
     const slow = await pretended(t, `trap 'echo undone >>$log; exit 130' TERM; echo '{"step":"x"}' >&2; while :; do sleep 0.05; done`);
-    const holds = new Holds(slow.bridge, () => undefined);
+    const holds = new Holds(slow.bridge, () => undefined, () => undefined);
     const cancel = new AbortController();
     const taken = holds.take(what, () => cancel.abort(new Error('cancelled')), cancel.signal);
     await assert.rejects(taken, /cancelled/);

@@ -212,14 +212,6 @@ const TESTS: Record<string, () => Promise<void>> = {
     }
   },
 
-  async 'a session that is ended elsewhere is said where the program prints'() {
-    assert.ok(await vscode.debug.startDebugging(world.folder(), { ...node, bridge: 'orders' }));
-    await world.prints('listens on');
-    await world.bridge('disconnect', 'orders');
-    await world.prints('has ended: it was disconnected');
-    assert.equal((await world.mine('/whoami')).answeredBy, 'origin');
-  },
-
   async 'a program that ends at once leaves nothing'() {
     const program = '${workspaceFolder}/package.json';
     await vscode.debug.startDebugging(world.folder(), { ...node, program, bridge: 'orders' });
