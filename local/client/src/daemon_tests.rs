@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::attached::Attached;
 use crate::connect::connect;
 use crate::disconnect::disconnect;
-use crate::find::{Daemon, running, sessions, started};
+use crate::find::{Daemon, only_daemon, running, sessions, started};
 use crate::runtime_dir::RuntimeDir;
 use crate::said::Said;
 
@@ -79,6 +79,23 @@ async fn a_daemon_that_runs_is_used_and_no_other_is_started() {
         assert_eq!(daemon.status().await.unwrap().sessions, []);
     }
     assert_eq!(sessions(&laptop.runtime_dir).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn of_two_daemons_that_are_started_the_later_one_is_not_needed() {
+    let laptop = laptop().await;
+    let lock = laptop.runtime_dir.lock_alive().await.unwrap();
+    assert!(only_daemon(&laptop.runtime_dir).await.unwrap().is_none(), "the first one serves");
+
+    // One that ends serves no more, and the next one waits for its lock.
+    laptop.serving.abort();
+    std::fs::remove_file(laptop.runtime_dir.socket()).unwrap();
+    let next = only_daemon(&laptop.runtime_dir);
+    tokio::pin!(next);
+    let early = tokio::time::timeout(Duration::from_millis(100), &mut next).await;
+    assert!(early.is_err(), "{early:?}");
+    drop(lock);
+    assert!(next.await.unwrap().is_some());
 }
 
 #[tokio::test]

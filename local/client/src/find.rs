@@ -3,6 +3,7 @@
 //! Two locks in the runtime directory keep it unique: a command that starts it holds `start.lock`, the daemon holds
 //! `daemon.lock` as long as it lives.
 
+use std::fs::File;
 use std::io;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use tower::service_fn;
 
 use crate::calls::{DaemonClient, is_gone};
 use crate::error::{ClientError, chain};
-use crate::runtime_dir::{RuntimeDir, START};
+use crate::runtime_dir::{LOOK_EVERY, RuntimeDir, START};
 
 /// From the call to the first answer; the daemon answers Hello without waiting for anything.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -82,17 +83,45 @@ pub async fn started(runtime_dir: &RuntimeDir) -> Result<Daemon, ClientError> {
         understood(&daemon.hello)?;
         return Ok(daemon);
     }
-    start(runtime_dir).await?;
-    greet(runtime_dir)
+    let pid = start(runtime_dir).await?;
+    let daemon = greet(runtime_dir)
         .await?
-        .ok_or_else(|| ClientError::internal("the daemon exited as soon as it was ready"))
+        .ok_or_else(|| ClientError::internal("the daemon exited as soon as it was ready"))?;
+    if daemon.hello.pid != pid {
+        detach::keep_former_log(&runtime_dir.log_file());
+    }
+    Ok(daemon)
+}
+
+/// In a daemon: the lock that it holds as long as it lives. `None`: another one of this version serves, and this one is
+/// not needed. That happens if the command that started the other one was killed meanwhile.
+///
+/// # Errors
+///
+/// If another daemon keeps the lock and does not serve.
+pub async fn only_daemon(runtime_dir: &RuntimeDir) -> Result<Option<File>, ClientError> {
+    tokio::select! {
+        biased;
+        locked = runtime_dir.lock_alive() => locked.map(Some),
+        () = another_serves(runtime_dir) => Ok(None),
+    }
+}
+
+async fn another_serves(runtime_dir: &RuntimeDir) {
+    while !greet(runtime_dir).await.is_ok_and(|there| there.is_some_and(|daemon| is_ours(&daemon.hello))) {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Whether it is another version that holds nothing.
 fn replaceable(hello: &v1::HelloReply) -> bool {
+    hello.sessions == 0 && !is_ours(hello)
+}
+
+fn is_ours(hello: &v1::HelloReply) -> bool {
     let ours = version::ours();
     let is_ours = |theirs: &v1::Version| theirs.program == ours.program && theirs.revision == ours.revision;
-    hello.sessions == 0 && !hello.version.as_ref().is_some_and(is_ours)
+    hello.version.as_ref().is_some_and(is_ours)
 }
 
 fn understood(hello: &v1::HelloReply) -> Result<(), ClientError> {
@@ -163,7 +192,8 @@ fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
     None
 }
 
-async fn start(runtime_dir: &RuntimeDir) -> Result<(), ClientError> {
+/// Returns when one is ready: the process with the returned id, or one that was there before it.
+async fn start(runtime_dir: &RuntimeDir) -> Result<u32, ClientError> {
     let program = std::env::current_exe()
         .map_err(|error| ClientError::internal(format!("cannot find bridge's own executable: {error}")))?;
     let started = detach::start(detach::Start {
@@ -176,7 +206,6 @@ async fn start(runtime_dir: &RuntimeDir) -> Result<(), ClientError> {
     });
     started
         .await
-        .map(drop)
         .map_err(|error| ClientError::internal(format!("cannot start the daemon: {}", chain(&error))))
 }
 

@@ -29,7 +29,7 @@ pub use connect::connect;
 pub use disconnect::disconnect;
 pub use environment::environment;
 pub use error::{ClientError, chain};
-pub use find::{Daemon, running, sessions, started};
+pub use find::{Daemon, only_daemon, running, sessions, started};
 pub use requests::Seen;
 pub use runtime_dir::RuntimeDir;
 pub use said::{Said, Say};

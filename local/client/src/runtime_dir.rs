@@ -1,6 +1,6 @@
 //! The runtime directory: the daemon's sockets, locks and log.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,8 @@ use crate::error::{ClientError, chain};
 
 /// An old daemon may still be ending.
 pub(crate) const START: Duration = Duration::from_secs(15);
+/// The time between two looks at what another process has: a lock, or a socket.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The files of the runtime directory.
 #[derive(Debug, Clone)]
@@ -65,7 +67,7 @@ impl RuntimeDir {
     /// # Errors
     ///
     /// If another daemon keeps it.
-    pub async fn lock_alive(&self) -> Result<File, ClientError> {
+    pub(crate) async fn lock_alive(&self) -> Result<File, ClientError> {
         self.lock("daemon.lock").await
     }
 
@@ -76,26 +78,29 @@ impl RuntimeDir {
 
     async fn lock(&self, name: &str) -> Result<File, ClientError> {
         let path = self.directory.join(name);
-        let locked = tokio::task::spawn_blocking({
-            let path = path.clone();
-            move || {
-                let file =
-                    fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-                file.lock()?;
-                Ok::<_, io::Error>(file)
-            }
-        });
-        let cannot = |error: &dyn std::fmt::Display| {
-            ClientError::internal(format!("cannot lock {}: {error}", path.display()))
-        };
-        match tokio::time::timeout(START, locked).await {
-            Ok(Ok(Ok(file))) => Ok(file),
-            Ok(Ok(Err(error))) => Err(cannot(&error)),
-            Ok(Err(error)) => Err(cannot(&error)),
+        let cannot =
+            |error: io::Error| ClientError::internal(format!("cannot lock {}: {error}", path.display()));
+        let mut options = fs::OpenOptions::new();
+        let opened = options.write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = opened.map_err(cannot)?;
+        match tokio::time::timeout(START, locked(&file)).await {
+            Ok(Ok(())) => Ok(file),
+            Ok(Err(error)) => Err(cannot(error)),
             Err(_) => Err(ClientError::internal(format!(
                 "{} is still held by another bridge process",
                 path.display()
             ))),
+        }
+    }
+}
+
+/// A call that waits for the lock could not be given up.
+async fn locked(file: &File) -> io::Result<()> {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOOK_EVERY).await,
+            Err(TryLockError::Error(error)) => return Err(error),
         }
     }
 }

@@ -85,8 +85,18 @@ pub async fn start(start: Start) -> Result<u32, StartError> {
     }
 }
 
+fn former(log: &Path) -> PathBuf {
+    log.with_extension("old")
+}
+
+/// Undoes what a start has done to the log of a process that is still there.
+pub fn keep_former_log(log: &Path) {
+    // Without it, that process logs beside it.
+    let _ = fs::rename(former(log), log);
+}
+
 fn open_log(path: &Path) -> io::Result<File> {
-    match fs::rename(path, path.with_extension("old")) {
+    match fs::rename(path, former(path)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use bridge_client::{RuntimeDir, chain};
+use bridge_client::{RuntimeDir, chain, only_daemon};
 use bridge_daemon::DaemonOptions;
 use bridge_os::{detach, memory};
 use tracing_subscriber::EnvFilter;
@@ -72,7 +72,10 @@ fn taken(waiting: &Mutex<Option<detach::Detached>>) -> Option<detach::Detached> 
 async fn serve(idle: Duration, ready: Box<dyn FnOnce() + Send>) -> Result<(), Failed> {
     let runtime_dir = RuntimeDir::find()?;
     // Held to the end of the process. The former daemon removes its socket before it releases its lock.
-    let _alive = runtime_dir.lock_alive().await?;
+    let Some(_alive) = only_daemon(&runtime_dir).await? else {
+        ready();
+        return Ok(());
+    };
     let (socket, streams) = (runtime_dir.socket(), runtime_dir.streams());
     for file in [&socket, &streams] {
         match fs::remove_file(file) {
