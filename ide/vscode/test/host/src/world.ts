@@ -180,6 +180,8 @@ export function breakAt(name: string, line: number): void {
 export async function stopAll(): Promise<void> {
   vscode.debug.removeBreakpoints(vscode.debug.breakpoints);
   await vscode.debug.stopDebugging();
+  // A command that is still there may connect again, if its daemon was killed.
+  await eventually('no session is held', async () => (holds() === 0 ? true : undefined));
   await eventually('nothing stays connected', async () => ((await sessions()).length === 0 ? true : undefined));
 }
 
