@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn its_end_is_told() {
+    async fn its_end_resolves_the_wait() {
         let mut child = Command::new("sleep").arg("100").spawn().expect("it starts");
         let life = Life::of(child.id()).expect("it runs");
         let ended = life.ended();
@@ -109,8 +109,8 @@ mod tests {
         let early = tokio::time::timeout(Duration::from_millis(20), &mut ended).await;
         assert!(early.is_err(), "it runs still");
         life.terminate();
-        let told = tokio::time::timeout(Duration::from_secs(10), &mut ended).await;
-        told.expect("its end is told, though nobody has waited for it yet");
+        let waited = tokio::time::timeout(Duration::from_secs(10), &mut ended).await;
+        waited.expect("it ended, though its parent has not reaped it yet");
         child.wait().expect("it ends");
         life.ended().await;
         let other = Life { started: 1, ..Life::of_this_process().expect("a /proc") };

@@ -91,14 +91,14 @@ test('a session is held by all who use it, and ends after the last', async (t) =
   await until('it ends', async () => /ended/.test(await log()));
 });
 
-test('what is wrong with a session is told', async (t) => {
+test('the window gets each warning about a session', async (t) => {
   const trouble = `echo '{"warning":"before"}' >&2; echo '{"note":"x"}' >&2; read line; echo "$line"; cat; echo '{"warning":"ended"}' >&2`;
   const { bridge } = await pretended(t, trouble);
   const warnings: string[] = [];
   const holds = new Holds(bridge, () => undefined, (text) => warnings.push(text));
   const hold = await holds.take({ args: held(wishOf('orders')) }, () => undefined, new AbortController().signal);
   hold.release();
-  await until('all of it is told', async () => warnings.length === 2);
+  await until('both warnings came', async () => warnings.length === 2);
   assert.deepEqual(warnings, ['before', 'ended']);
 });
 
